@@ -1,0 +1,168 @@
+"""Samplers: one shared loop from noise to mask, and a `step` each for DDPM, DDIM and DPM-Solver++(2M).
+
+A step goes from time t to an earlier time s. The last step lands on s = 0, where gamma_0 = 1, and adds no noise.
+Noise comes from one generator a sample, so that sample k is the same at any batch size and on any device.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from plurimask.diffusion.process import Diffusion, Prediction
+
+Scale = Annotated[float, Field(ge=0, le=10)]
+
+
+class SamplerSettings(BaseModel):
+    """How to go from noise to mask.
+
+    Args:
+        name: `ddpm` (ancestral, Eq. 16), `ddim` (Song et al. 2021), `dpm++` (DPM-Solver++(2M), Lu et al. 2022).
+        steps: network evaluations a sample; None takes every step of the process for ddpm, 10 for the others.
+        eta: DDIM's stochasticity; 0 deterministic given the first noise, 1 like ddpm.
+        noise_scale: factor on the noise added by each step (diversity control), one value or one a step.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["ddpm", "ddim", "dpm++"] = "ddpm"
+    steps: Annotated[int, Field(ge=1)] | None = None
+    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    noise_scale: Scale | tuple[Scale, ...] = 1.0
+
+    @model_validator(mode="after")
+    def _one_scale_a_step(self) -> "SamplerSettings":
+        if isinstance(self.noise_scale, tuple) and len(self.noise_scale) != self.steps:
+            raise ValueError(f"noise_scale has {len(self.noise_scale)} values for {self.steps} steps: give one a step")
+        return self
+
+    def times(self, timesteps: int) -> list[int]:
+        """Times from T down to 0, evenly spaced; steps + 1 of them."""
+        steps = self.steps or (timesteps if self.name == "ddpm" else 10)
+        if steps > timesteps:
+            raise ValueError(f"{steps} steps are more than the process has ({timesteps})")
+        return [round(timesteps * (1 - k / steps)) for k in range(steps + 1)]
+
+    def scales(self, steps: int) -> tuple[float, ...]:
+        """One noise scale a step."""
+        return self.noise_scale if isinstance(self.noise_scale, tuple) else (self.noise_scale,) * steps
+
+
+class Noise:
+    """Standard normal noise of one shape, from one generator a sample."""
+
+    def __init__(self, seeds: Tensor, shape: tuple[int, ...], device: torch.device) -> None:
+        """`seeds` (n,) int64; every call gives (n, *shape) float32 on `device`, drawn on the CPU."""
+        self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self._shape, self._device = shape, device
+
+    def __call__(self) -> Tensor:
+        return torch.stack([torch.randn(self._shape, generator=g) for g in self._generators]).to(self._device)
+
+
+class Step(Protocol):
+    """One move of a sampler from x_t to x_s, given what the network says of x_t and a scale for added noise."""
+
+    def __call__(
+        self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
+    ) -> Tensor: ...
+
+
+class DDPMStep:
+    """Ancestral sampling, Eq. 16 with the variance of `Diffusion.reverse_log_variance`."""
+
+    def __init__(self, diffusion: Diffusion) -> None:
+        self.diffusion = diffusion
+
+    def __call__(
+        self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
+    ) -> Tensor:
+        mean = self.diffusion.posterior_mean(said.x_0, x_t, t, s)
+        if s[0] == 0:
+            return mean
+        log_variance = self.diffusion.reverse_log_variance(said.interpolation, t, s)
+        return mean + scale * torch.exp(0.5 * log_variance) * noise()
+
+
+class DDIMStep:
+    """Song et al. 2021, Eq. 12."""
+
+    def __init__(self, diffusion: Diffusion, eta: float) -> None:
+        self.diffusion, self.eta = diffusion, eta
+
+    def __call__(
+        self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
+    ) -> Tensor:
+        variance = self.eta**2 * self.diffusion.posterior_variance(t, s)
+        towards = (self.diffusion.one_minus_gamma[s][:, None, None, None] - variance).clamp(min=0).sqrt()
+        x_s = self.diffusion.gamma[s][:, None, None, None].sqrt() * said.x_0 + towards * said.eps
+        return x_s + scale * variance.sqrt() * noise() if self.eta > 0 and s[0] > 0 else x_s
+
+
+class DPMSolverStep:
+    """DPM-Solver++(2M) in data prediction (Lu et al. 2022, Algorithm 2); first order on the first and last step.
+
+    With lambda = log(sqrt(gamma) / sqrt(1 - gamma)) and h = lambda_s - lambda_t:
+    x_s = sigma_s / sigma_t x_t - sqrt(gamma_s) (exp(-h) - 1) D, D extrapolated from the last two x_0.
+    """
+
+    def __init__(self, diffusion: Diffusion) -> None:
+        self.diffusion = diffusion
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def __call__(
+        self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
+    ) -> Tensor:
+        if s[0] == 0:
+            return said.x_0
+        h = self._log_snr(s) - self._log_snr(t)
+        data = said.x_0
+        if self._last is not None:
+            last_x_0, last_h = self._last
+            data = said.x_0 + h / (2 * last_h) * (said.x_0 - last_x_0)
+        self._last = (said.x_0, h)
+        sigma = self.diffusion.one_minus_gamma.sqrt()
+        ratio = (sigma[s] / sigma[t])[:, None, None, None]
+        return ratio * x_t - self.diffusion.gamma[s][:, None, None, None].sqrt() * torch.expm1(-h) * data
+
+    def _log_snr(self, t: Tensor) -> Tensor:
+        return 0.5 * (self.diffusion.gamma[t].log() - self.diffusion.one_minus_gamma[t].log())[:, None, None, None]
+
+
+def sample(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    diffusion: Diffusion,
+    settings: SamplerSettings,
+    seeds: Tensor,
+    shape: tuple[int, ...],
+) -> Tensor:
+    """Draw x_0, (n, *shape) float32, one a seed.
+
+    `denoise(x_t, t)` is f_theta with the image already given: (n, *shape), (n,) -> (n, 1 or 2, ...).
+    Raises ValueError where more steps are asked for than the process has.
+    """
+    times = settings.times(diffusion.timesteps)
+    noise = Noise(seeds, shape, diffusion.gamma.device)
+    step = _step(diffusion, settings)
+    x = noise()
+    for t, s, scale in _moves(times, settings.scales(len(times) - 1), len(seeds), diffusion.gamma.device):
+        x = step(x, diffusion.predict(denoise(x, t), x, t), t, s, noise, scale)
+    return x
+
+
+def _step(diffusion: Diffusion, settings: SamplerSettings) -> Step:
+    if settings.name == "ddpm":
+        return DDPMStep(diffusion)
+    if settings.name == "ddim":
+        return DDIMStep(diffusion, settings.eta)
+    return DPMSolverStep(diffusion)
+
+
+def _moves(
+    times: list[int], scales: tuple[float, ...], count: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    for t, s, scale in zip(times[:-1], times[1:], scales, strict=True):
+        yield torch.full((count,), t, device=device), torch.full((count,), s, device=device), scale

@@ -1,0 +1,69 @@
+"""Where voxels lie. THE place that fixes the order of axes.
+
+Arrays are indexed (row, column[, slice]). The columns of a grid's affine follow the same order: column 0 is the step
+in mm from one row to the next, column 1 from one column to the next, column 2 from one slice to the next, column 3
+the position of voxel (0, 0, 0). World coordinates are RAS+ in mm. A NIfTI file's own axes (i, j, k) are taken as
+(row, column, slice), so that an array is what nibabel gives. A plane image without known spacing has no affine.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plurimask.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Shape and position of an image.
+
+    Args:
+        shape: (H, W) or (H, W, D).
+        affine: (4, 4) float64, index (row, column, slice, 1) to RAS+ mm, or None where spacing is unknown.
+
+    Raises:
+        InputError: not two or three positive sizes, or an affine that is not finite and invertible.
+    """
+
+    shape: tuple[int, ...]
+    affine: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in (2, 3) or min(self.shape) < 1:
+            raise InputError(
+                "grid", expected="two or three positive sizes", got=str(self.shape), hint="pass an image or a volume"
+            )
+        if self.affine is None:
+            return
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+            raise InputError(
+                "grid",
+                expected="a finite, invertible 4x4 affine",
+                got=f"{affine.tolist()}",
+                hint="repair the header of the file",
+            )
+        affine.flags.writeable = False
+        object.__setattr__(self, "affine", affine)
+
+    @classmethod
+    def plane(cls, shape: tuple[int, int], spacing_mm: float) -> "Grid":
+        """A plane of square pixels with its first pixel at the origin and its rows running to the back (RAS+)."""
+        affine = np.zeros((4, 4))
+        affine[1, 0], affine[0, 1], affine[2, 2], affine[3, 3] = -spacing_mm, -spacing_mm, 1.0, 1.0
+        return cls(shape, affine)
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """Distance between neighbours along each array axis, one value an axis; None where unknown."""
+        if self.affine is None:
+            return None
+        return tuple(float(v) for v in np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0))
+
+    def same_as(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
+        """Equal shape, and equal affines within `tolerance_mm` where both are known."""
+        if self.shape != other.shape:
+            return False
+        if self.affine is None or other.affine is None:
+            return True
+        return bool(np.allclose(self.affine, other.affine, atol=tolerance_mm))

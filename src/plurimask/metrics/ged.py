@@ -1,0 +1,84 @@
+"""Generalised energy distance between samples and rater masks, and the parts it is made of.
+
+With d = 1 - IoU, N samples, M raters, d_SS and d_YY the mean distance of distinct pairs of samples and of raters:
+
+    GED = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]                 (squared, as printed in the paper's Eq. 24)
+    V-GED = U-GED + d_SS / N + d_YY / M                           (holds on every draw)
+
+V-GED counts each mask's pair with itself, so it depends on N; U-GED counts distinct pairs only and is unbiased.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from plurimask.metrics.overlap import Distance, chosen, pairwise_distance, rater_slots
+
+Estimator = Literal["v", "u"]
+
+
+def ged(
+    samples: Tensor,
+    raters: Tensor,
+    valid: Tensor | None = None,
+    estimator: Estimator = "v",
+    distance: Distance = "iou",
+) -> Tensor:
+    """Squared generalised energy distance, Eq. 24 (Rahman et al., CVPR 2023).
+
+    Args:
+        samples: (B, S, H, W[, D]) bool.
+        raters: (B, R, H, W[, D]) bool.
+        valid: (B, R) bool, which slots were read; None: all.
+        estimator: "v" counts self pairs, "u" distinct pairs only.
+        distance: 1 - IoU or 1 - Dice; two empty masks have distance 0.
+
+    Returns:
+        (B,) float64. "v" lies in [0, 2]; "u" may fall below 0. NaN where it is undefined: no rater, or for "u"
+        fewer than two samples or raters.
+
+    Raises:
+        InputError: masks that are not bool, or of two sizes.
+        SettingsError: an unknown estimator or distance.
+    """
+    self_pairs = chosen("estimator", estimator, {"v": True, "u": False})
+    drawn, read = rater_slots(samples, None), rater_slots(raters, valid)
+    between = _mean(pairwise_distance(samples, raters, distance), _pairs(drawn, read))
+    within_samples = _mean_within(samples, drawn, distance, self_pairs)
+    within_raters = _mean_within(raters, read, distance, self_pairs)
+    return 2 * between - within_samples - within_raters  # Eq. 24
+
+
+def sample_diversity(samples: Tensor, distance: Distance = "iou") -> Tensor:
+    """d_SS, the mean distance of distinct pairs of samples (B, S, H, W[, D]): (B,) float64; one sample: NaN."""
+    return _mean_within(samples, rater_slots(samples, None), distance, self_pairs=False)
+
+
+def rater_diversity(raters: Tensor, valid: Tensor | None = None, distance: Distance = "iou") -> Tensor:
+    """d_YY, the mean distance of distinct pairs of raters (B, R, H, W[, D]): (B,) float64; under two raters: NaN."""
+    return _mean_within(raters, rater_slots(raters, valid), distance, self_pairs=False)
+
+
+def calibrated_level(raters: Tensor, valid: Tensor | None, count: int, distance: Distance = "iou") -> Tensor:
+    """V-GED to expect of `count` samples drawn from the raters' own distribution, d_YY / N + d_YY / M.
+
+    Its U-GED is 0 in expectation and its d_SS that of the raters. (B,) float64; NaN with fewer than two raters.
+    """
+    readers = rater_slots(raters, valid).sum(1)
+    return rater_diversity(raters, valid, distance) * (1 / count + 1 / readers)
+
+
+def _mean_within(masks: Tensor, present: Tensor, distance: Distance, self_pairs: bool) -> Tensor:
+    pairs = _pairs(present, present)
+    if not self_pairs:
+        pairs = pairs & ~torch.eye(masks.shape[1], dtype=torch.bool, device=masks.device)
+    return _mean(pairwise_distance(masks, masks, distance), pairs)
+
+
+def _pairs(a: Tensor, b: Tensor) -> Tensor:
+    return a[:, :, None] & b[:, None, :]
+
+
+def _mean(distances: Tensor, pairs: Tensor) -> Tensor:
+    return (distances * pairs).sum((1, 2)) / pairs.sum((1, 2))

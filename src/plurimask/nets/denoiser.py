@@ -1,0 +1,70 @@
+"""The denoiser f_theta: MONAI's diffusion U-Net with the image's channels concatenated to the noisy mask."""
+
+from typing import Annotated
+
+import torch
+from monai.networks.nets import DiffusionModelUNet
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class DenoiserSettings(BaseModel):
+    """Size of the U-Net. The defaults are the network of the released code: 85.6 M parameters at one image channel.
+
+    Args:
+        channels: filters at each level, from fine to coarse; multiples of 32.
+        residual_blocks: residual blocks a level.
+        attention: whether each level attends over its pixels.
+        head_channels: channels of one attention head.
+        patch: pixels a side that a space-to-depth stem folds into channels before the first level (1: none).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: tuple[Positive, ...] = (128, 128, 256, 384, 512)
+    residual_blocks: Positive = 2
+    attention: tuple[bool, ...] = (False, False, False, True, False)
+    head_channels: Positive = 64
+    patch: Annotated[int, Field(ge=1, le=16)] = 1
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> "DenoiserSettings":
+        if len(self.channels) != len(self.attention):
+            raise ValueError(f"attention has {len(self.attention)} levels for {len(self.channels)} of channels")
+        if any(width % 32 for width in self.channels):
+            raise ValueError(f"channels must be multiples of 32 (group norm), got {self.channels}")
+        if any(on and width % self.head_channels for width, on in zip(self.channels, self.attention, strict=True)):
+            raise ValueError(f"channels {self.channels} of levels that attend must be multiples of head_channels")
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+        return self.patch * 2 ** (len(self.channels) - 1)
+
+
+class Denoiser(nn.Module):
+    """f_theta(x_t, b, t)."""
+
+    def __init__(self, image_channels: int, output_channels: int, settings: DenoiserSettings) -> None:
+        super().__init__()
+        self.patch = settings.patch
+        self.net = DiffusionModelUNet(
+            spatial_dims=2,
+            in_channels=(1 + image_channels) * settings.patch**2,
+            out_channels=output_channels * settings.patch**2,
+            channels=settings.channels,
+            num_res_blocks=settings.residual_blocks,
+            attention_levels=settings.attention,
+            num_head_channels=settings.head_channels,
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x_t: Tensor, image: Tensor, t: Tensor) -> Tensor:
+        """x_t (B, 1, H, W), image (B, C, H, W), t (B,) int64 -> (B, output_channels, H, W)."""
+        stacked = torch.cat([x_t, image], dim=1)
+        folded = pixel_unshuffle(stacked, self.patch).contiguous(memory_format=torch.channels_last)
+        return pixel_shuffle(self.net(folded, t), self.patch)

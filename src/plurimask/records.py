@@ -1,0 +1,156 @@
+"""The nouns that stages hand to each other. Each refuses wrong values when it is built; after that nobody checks again.
+
+THE shape legend: B batch, C channels, R raters, S samples, H rows, W columns, D slices.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plurimask.errors import InputError
+from plurimask.geometry import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image, what its readers drew, and where it lies.
+
+    Args:
+        name: unique within a dataset; also the folder name of its mask set.
+        image: (C, H, W[, D]) float32, finite.
+        raters: (R, H, W[, D]) bool; R may be 0 (nobody read it) and may differ by case. All False: read, drew nothing.
+        grid: the grid of image and masks.
+        patient: identity for splits, or None where unknown.
+
+    Raises:
+        InputError: shapes that disagree with the grid, wrong types, or an image that is not finite.
+    """
+
+    name: str
+    image: np.ndarray
+    raters: np.ndarray
+    grid: Grid
+    patient: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_stack(self.name, "image", self.image, np.float32, self.grid)
+        _check_stack(self.name, "rater masks", self.raters, np.bool_, self.grid)
+        if self.image.shape[0] == 0:
+            raise InputError(self.name, expected="at least one image channel", got="none", hint="add an image file")
+        if not np.isfinite(self.image).all():
+            raise InputError(
+                self.name,
+                expected="a finite image",
+                got=f"{int((~np.isfinite(self.image)).sum())} NaN or infinite values",
+                hint="replace them before use",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSet:
+    """Samples of one method for one case: a panel.
+
+    Args:
+        name: the case's name.
+        masks: (S, H, W[, D]) bool, S >= 1, on the case's own grid.
+        grid: the case's grid.
+        method: name of the method or program that drew them, or None where unknown.
+        seeds: one integer a sample, or None.
+        checkpoint: sha256 of the weights, hex, or None.
+        settings: how they were drawn (sampler, steps, ...), plain JSON values.
+
+    Raises:
+        InputError: shapes that disagree with the grid, masks that are not bool, or not one seed a sample.
+    """
+
+    name: str
+    masks: np.ndarray
+    grid: Grid
+    method: str | None = None
+    seeds: tuple[int, ...] | None = None
+    checkpoint: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_stack(self.name, "masks", self.masks, np.bool_, self.grid)
+        if self.masks.shape[0] == 0:
+            raise InputError(self.name, expected="at least one mask", got="none", hint="draw at least one sample")
+        if self.seeds is not None and len(self.seeds) != self.masks.shape[0]:
+            raise InputError(
+                self.name,
+                expected=f"{self.masks.shape[0]} seeds, one a mask",
+                got=str(len(self.seeds)),
+                hint="write one seed for each mask, or none at all",
+            )
+
+    @property
+    def frequency(self) -> np.ndarray:
+        """(H, W[, D]) float32: the share of samples that hold each voxel."""
+        return self.masks.mean(axis=0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cases of one size, ready for a network.
+
+    Args:
+        image: (B, C, H, W) float32, scaled by `datasets.batches.scale_intensity`.
+        raters: (B, R, H, W) bool; slots beyond a case's own raters are False.
+        valid: (B, R) bool, which slots were read; at least one a case.
+    """
+
+    image: Tensor
+    raters: Tensor
+    valid: Tensor
+
+    def one_rater(self) -> tuple[Tensor, Tensor]:
+        """One uniformly drawn rater per image: image (B, C, H, W), mask (B, 1, H, W) bool."""
+        slot = torch.multinomial(self.valid.float(), 1)
+        rows = torch.arange(len(slot), device=slot.device)
+        return self.image, self.raters[rows[:, None], slot]
+
+    def all_raters(self) -> tuple[Tensor, Tensor]:
+        """Every rater of every image: image (n, C, H, W) repeated, mask (n, 1, H, W) bool, n = valid.sum()."""
+        case, slot = self.valid.nonzero(as_tuple=True)
+        return self.image[case], self.raters[case, slot][:, None]
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(self.image.to(device), self.raters.to(device), self.valid.to(device))
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """What a method's loss returns.
+
+    Args:
+        total: scalar with gradient.
+        terms: named detached scalars for the log (for CIMD: simple, vlb, amb, ...).
+    """
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+
+def _check_stack(name: str, what: str, array: np.ndarray, dtype: type, grid: Grid) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        raise InputError(
+            name,
+            expected=f"{what} of type {np.dtype(dtype)}",
+            got=str(getattr(array, "dtype", type(array).__name__)),
+            hint="convert before building the record",
+        )
+    if array.shape[1:] != grid.shape:
+        raise InputError(
+            name,
+            expected=f"{what} of size {_size(grid.shape)}",
+            got=_size(array.shape[1:]),
+            hint="bring image and masks to one grid",
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "no size"
