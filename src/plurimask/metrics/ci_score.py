@@ -68,7 +68,7 @@ def diversity_agreement(
 
 
 def ci_score(sensitivity: Tensor, best_dice: Tensor, agreement: Tensor) -> Tensor:
-    """CI of S_c, D_max and D_a as printed, three times their product over their sum; 0/0 is 0. Not their harmonic mean."""
+    """CI as printed, three times the product of S_c, D_max and D_a over their sum; 0/0 is 0. No harmonic mean."""
     product = sensitivity * best_dice * agreement
     return _zero_over_zero(3 * product, sensitivity + best_dice + agreement)  # Eq. 17
 

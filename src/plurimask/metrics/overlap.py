@@ -1,7 +1,7 @@
 """Overlap of masks in pairs, and THE rule for empty masks: two of them agree fully (IoU 1, Dice 1, distance 0)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from plurimask.errors import InputError, SettingsError
 
 Distance = Literal["iou", "dice"]
+
+Choice = TypeVar("Choice")
 
 # float32 counts voxels exactly up to 2^24; 2^20 at a time also bounds the float copy at 4 MB a mask.
 _VOXELS_AT_ONCE = 2**20
@@ -28,7 +30,7 @@ def intersections(a: Tensor, b: Tensor) -> Tensor:
         InputError: masks that are not bool, or of two sizes.
     """
     _check_pair(a, b)
-    chunks = zip(a.flatten(2).split(_VOXELS_AT_ONCE, 2), b.flatten(2).split(_VOXELS_AT_ONCE, 2), strict=True)
+    chunks = zip(*(torch.split(x.flatten(2), _VOXELS_AT_ONCE, dim=2) for x in (a, b)), strict=True)
     counts = [(x.float() @ y.float().mT).double() for x, y in chunks]
     return torch.stack(counts).sum(0)
 
@@ -59,7 +61,7 @@ def rater_slots(raters: Tensor, valid: Tensor | None) -> Tensor:
     return raters.new_ones(raters.shape[:2]) if valid is None else valid
 
 
-def chosen[Choice](what: str, name: str, table: Mapping[str, Choice]) -> Choice:
+def chosen(what: str, name: str, table: Mapping[str, Choice]) -> Choice:
     """The entry of `table` called `name`; SettingsError where there is none."""
     if name not in table:
         raise SettingsError(what, expected=" or ".join(table), got=repr(name), hint="choose one of these")
