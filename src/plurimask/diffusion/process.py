@@ -1,4 +1,4 @@
-"""The Gaussian diffusion of masks: Eq. 1-11 of Rahman et al. 2023, with the learned variance of Nichol and Dhariwal 2021.
+"""The Gaussian diffusion of masks: Eq. 1-11 of Rahman et al. 2023; learned variance of Nichol and Dhariwal 2021.
 
 Symbols: x_0 mask in [-1, 1]; x_t noisy mask; eps standard normal; gamma_t the product of alpha_1..alpha_t;
 t in 1..T. Every transition is written for two times s < t, of which s = t - 1 is the paper's own:
@@ -58,15 +58,17 @@ class Diffusion(nn.Module):
 
     gamma: Tensor
     one_minus_gamma: Tensor
+    log_gamma: Tensor
 
     def __init__(self, settings: DiffusionSettings) -> None:
         super().__init__()
         self.settings = settings
         self.timesteps = settings.schedule.timesteps
         gamma = gammas(settings.schedule)
-        # 1 - gamma is kept beside gamma: at small t it would lose its digits in single precision.
+        # Single precision would lose the digits of 1 - gamma at small t, and those of 1 - alpha at either end.
         self.register_buffer("gamma", gamma.float(), persistent=False)
         self.register_buffer("one_minus_gamma", (1 - gamma).float(), persistent=False)
+        self.register_buffer("log_gamma", gamma.log().float(), persistent=False)
 
     def q_sample(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_t given x_0 (Eq. 4)."""
@@ -141,9 +143,8 @@ class Diffusion(nn.Module):
         return self._at(self.gamma, t) / self._at(self.gamma, s)
 
     def _one_minus_alpha(self, t: Tensor, s: Tensor) -> Tensor:
-        """1 - gamma_t / gamma_s without cancellation: ((1 - gamma_t) - (1 - gamma_s)) / gamma_s."""
-        difference = self._at(self.one_minus_gamma, t) - self._at(self.one_minus_gamma, s)
-        return difference / self._at(self.gamma, s)
+        """1 - gamma_t / gamma_s without cancellation: neither where both are near 1 nor where both are near 0."""
+        return -torch.expm1(self._at(self.log_gamma, t) - self._at(self.log_gamma, s))
 
     @staticmethod
     def _at(values: Tensor, t: Tensor) -> Tensor:
