@@ -26,11 +26,11 @@ from plurimask.metrics import (
     ci_harmonic,
     ci_score,
     combined_sensitivity,
-    dice_max,
-    diversity_agreement,
-    ged,
-    rater_diversity,
-    sample_diversity,
+    count_overlap,
+    energy_distance,
+    mean_distance,
+    mean_of_best,
+    range_agreement,
 )
 from plurimask.records import Case, MaskSet
 
@@ -137,7 +137,7 @@ def evaluate(panels: Iterable[MaskSet], cases: Mapping[str, Case]) -> Scores:
         case = cases[panel.name]
         _check_grid(panel, case)
         raters = torch.tensor(case.raters)[None]
-        values = _values(torch.tensor(panel.masks)[None], raters)
+        values = {key: v.item() for key, v in _values(torch.tensor(panel.masks)[None], raters).items()}
         rows[panel.name] = CaseScores(panel.name, case.patient, len(case.raters), count, values)
         methods.add(panel.method or "unnamed")
         for label, reference in _references(raters, count).items():
@@ -172,33 +172,41 @@ def render_table(scores: Scores) -> Table:
     return table
 
 
-def _values(samples: Tensor, raters: Tensor) -> dict[str, float]:
-    parts = (
-        combined_sensitivity(samples, raters),
-        dice_max(samples, raters),
-        diversity_agreement(samples, raters),
-    )
-    values = {
-        "ged_v": ged(samples, raters, estimator="v"),
-        "ged_u": ged(samples, raters, estimator="u"),
-        "d_ss": sample_diversity(samples),
-        "d_yy": rater_diversity(raters),
-        "sensitivity": parts[0],
-        "dice_max": parts[1],
-        "agreement": parts[2],
-        "ci": ci_score(*parts),
-        "ci_harmonic": ci_harmonic(*parts),
+def _values(samples: Tensor, raters: Tensor) -> dict[str, Tensor]:
+    """Every value of COLUMNS, (B,) each, from one count of all pairs; all raters did read."""
+    read, count = raters.new_ones(raters.shape[:2]), samples.shape[1]
+    pairs = count_overlap(masks := torch.cat([samples, raters], 1), masks)
+    d_ss, d_sy, d_yy = _blocks(1 - pairs.iou, count)
+    variance_ss, _, variance_yy = _blocks(pairs.variance, count)
+    sensitivity = combined_sensitivity(samples, raters)
+    best_dice = mean_of_best(_blocks(pairs.dice, count)[1], read)
+    agreement = range_agreement(variance_ss, variance_yy, read)
+    return {
+        "ged_v": energy_distance(d_sy, d_ss, d_yy, read, "v"),
+        "ged_u": energy_distance(d_sy, d_ss, d_yy, read, "u"),
+        "d_ss": mean_distance(d_ss, read.new_ones(samples.shape[:2])),
+        "d_yy": mean_distance(d_yy, read),
+        "sensitivity": sensitivity,
+        "dice_max": best_dice,
+        "agreement": agreement,
+        "ci": ci_score(sensitivity, best_dice, agreement),
+        "ci_harmonic": ci_harmonic(sensitivity, best_dice, agreement),
     }
-    return {key: value.item() for key, value in values.items()}
+
+
+def _blocks(pairs: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, S+R, S+R) -> samples with samples, samples with raters, raters with raters."""
+    return pairs[:, :count, :count], pairs[:, :count, count:], pairs[:, count:, count:]
 
 
 def _references(raters: Tensor, count: int) -> dict[str, dict[str, float]]:
     """Values of the degenerate predictors and of a calibrated panel for one case."""
     # Two or more copies of one mask score the same at any number of copies, so two stand for N.
-    copies = min(count, 2)
-    values = {label: _values(predict(raters, None, copies), raters) for label, predict in DEGENERATE.items()}
+    predicted = torch.cat([predict(raters, None, min(count, 2)) for predict in DEGENERATE.values()])
+    values = _values(predicted, raters.expand(len(predicted), *raters.shape[1:]))
+    rows = {label: {key: v[i].item() for key, v in values.items()} for i, label in enumerate(DEGENERATE)}
     level = calibrated_level(raters, None, count).item()
-    return values | {"calibrated": {"ged_v": level, "ged_u": 0 * level}}
+    return rows | {"calibrated": {"ged_v": level, "ged_u": 0 * level}}
 
 
 def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:

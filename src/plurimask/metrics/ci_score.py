@@ -7,11 +7,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from plurimask.metrics.overlap import (
+    check_pair,
     chosen,
+    count_overlap,
     pairwise_dice,
-    pairwise_disagreement,
     pairwise_distance,
     rater_slots,
 )
@@ -31,6 +33,7 @@ def combined_sensitivity(samples: Tensor, raters: Tensor, valid: Tensor | None =
     Returns:
         (B,) float64 in [0, 1].
     """
+    check_pair(samples, raters)
     read = rater_slots(raters, valid)
     predicted = samples.any(1).flatten(1)  # Eq. 18
     drawn = (raters.flatten(2) & read[:, :, None]).any(1)  # Eq. 18
@@ -41,8 +44,12 @@ def combined_sensitivity(samples: Tensor, raters: Tensor, valid: Tensor | None =
 
 def dice_max(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
     """D_max, the mean over raters of the best sample's Dice: (B,) float64 in [0, 1]. Arguments as `ged`."""
-    read = rater_slots(raters, valid)
-    best = pairwise_dice(samples, raters).amax(1)  # Eq. 21
+    return mean_of_best(pairwise_dice(samples, raters), rater_slots(raters, valid))
+
+
+def mean_of_best(dice: Tensor, read: Tensor) -> Tensor:
+    """D_max from the Dice of each pair (B, S, R) and the slots that were read (B, R): (B,); no rater: NaN."""
+    best = dice.amax(1)  # Eq. 21
     return (best * read).sum(1) / read.sum(1)  # Eq. 22
 
 
@@ -61,9 +68,14 @@ def diversity_agreement(
     Returns:
         (B,) float64, in [0.75, 1] for "pixel" and [0, 1] for "iou". A single sample or rater has variance 0.
     """
-    read = rater_slots(raters, valid)
-    low_y, high_y = _variance_range(raters, read, variance)
-    low_s, high_s = _variance_range(samples, rater_slots(samples, None), variance)
+    between = chosen("variance", variance, {"pixel": _pixel_variance, "iou": pairwise_distance})
+    return range_agreement(between(samples, samples), between(raters, raters), rater_slots(raters, valid))
+
+
+def range_agreement(within_samples: Tensor, within_raters: Tensor, read: Tensor) -> Tensor:
+    """D_a from the variance of each pair (B, S, S), (B, R, R) and the slots that were read (B, R): (B,)."""
+    low_s, high_s = _range(within_samples, read.new_ones(within_samples.shape[:2]))
+    low_y, high_y = _range(within_raters, read)
     return _where_read(read, 1 - ((high_y - high_s).abs() + (low_y - low_s).abs()) / 2)  # Eq. 23
 
 
@@ -79,19 +91,18 @@ def ci_harmonic(sensitivity: Tensor, best_dice: Tensor, agreement: Tensor) -> Te
     return _zero_over_zero(3 * sensitivity * best_dice * agreement, pairs)
 
 
-def _variance_range(masks: Tensor, present: Tensor, variance: Variance) -> tuple[Tensor, Tensor]:
-    """Smallest and largest variance of distinct pairs, (B,) each; 0 where there is no pair."""
-    between = chosen("variance", variance, {"pixel": _pixel_variance, "iou": pairwise_distance})(masks, masks)
-    pairs = (present[:, :, None] & present[:, None, :]).triu(diagonal=1)
-    low = between.masked_fill(~pairs, torch.inf).flatten(1)
-    high = between.masked_fill(~pairs, 0).flatten(1)
-    smallest = torch.nn.functional.pad(low, (0, 1), value=torch.inf).amin(1)
-    largest = torch.nn.functional.pad(high, (0, 1)).amax(1)
-    return smallest.masked_fill(smallest.isinf(), 0), largest
+def _range(variance: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value (B, n, n) over distinct pairs that are present (B, n), (B,) each; 0 without a pair."""
+    pairs = (present[:, :, None] & present[:, None, :]).triu(diagonal=1).flatten(1)
+    low = torch.where(pairs, variance.flatten(1), torch.inf)
+    high = torch.where(pairs, variance.flatten(1), 0.0)
+    # One more entry each, so that n = 0 has a smallest and a largest value too.
+    smallest, largest = pad(low, (0, 1), value=torch.inf).amin(1), pad(high, (0, 1)).amax(1)
+    return smallest.masked_fill(~pairs.any(1), 0.0), largest
 
 
 def _pixel_variance(a: Tensor, b: Tensor) -> Tensor:
-    return pairwise_disagreement(a, b) / 4
+    return count_overlap(a, b).variance
 
 
 def _where_read(read: Tensor, values: Tensor) -> Tensor:

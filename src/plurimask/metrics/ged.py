@@ -35,29 +35,50 @@ def ged(
         distance: 1 - IoU or 1 - Dice; two empty masks have distance 0.
 
     Returns:
-        (B,) float64. "v" lies in [0, 2]; "u" may fall below 0. NaN where it is undefined: no rater, or for "u"
-        fewer than two samples or raters.
+        (B,) float64, at most 2; "u" may fall below 0. NaN where it is undefined: no rater, or for "u" fewer than two
+        samples or raters.
 
     Raises:
         InputError: masks that are not bool, or of two sizes.
         SettingsError: an unknown estimator or distance.
     """
+    return energy_distance(
+        pairwise_distance(samples, raters, distance),
+        pairwise_distance(samples, samples, distance),
+        pairwise_distance(raters, raters, distance),
+        rater_slots(raters, valid),
+        estimator,
+    )
+
+
+def energy_distance(
+    between: Tensor, within_samples: Tensor, within_raters: Tensor, read: Tensor, estimator: Estimator
+) -> Tensor:
+    """Eq. 24 from pairwise distances (B, S, R), (B, S, S), (B, R, R) and the slots that were read (B, R): (B,)."""
     self_pairs = chosen("estimator", estimator, {"v": True, "u": False})
-    drawn, read = rater_slots(samples, None), rater_slots(raters, valid)
-    between = _mean(pairwise_distance(samples, raters, distance), _pairs(drawn, read))
-    within_samples = _mean_within(samples, drawn, distance, self_pairs)
-    within_raters = _mean_within(raters, read, distance, self_pairs)
-    return 2 * between - within_samples - within_raters  # Eq. 24
+    drawn = read.new_ones(between.shape[:2])
+    crossed = _mean(between, drawn[:, :, None] & read[:, None, :])
+    return (
+        2 * crossed - mean_distance(within_samples, drawn, self_pairs) - mean_distance(within_raters, read, self_pairs)
+    )
+
+
+def mean_distance(within: Tensor, present: Tensor, self_pairs: bool = False) -> Tensor:
+    """Mean of distances (B, n, n) over the pairs of masks that are present (B, n): (B,); NaN where there is no pair."""
+    pairs = present[:, :, None] & present[:, None, :]
+    if not self_pairs:
+        pairs = pairs & ~torch.eye(within.shape[1], dtype=torch.bool, device=within.device)
+    return _mean(within, pairs)
 
 
 def sample_diversity(samples: Tensor, distance: Distance = "iou") -> Tensor:
     """d_SS, the mean distance of distinct pairs of samples (B, S, H, W[, D]): (B,) float64; one sample: NaN."""
-    return _mean_within(samples, rater_slots(samples, None), distance, self_pairs=False)
+    return mean_distance(pairwise_distance(samples, samples, distance), rater_slots(samples, None))
 
 
 def rater_diversity(raters: Tensor, valid: Tensor | None = None, distance: Distance = "iou") -> Tensor:
     """d_YY, the mean distance of distinct pairs of raters (B, R, H, W[, D]): (B,) float64; under two raters: NaN."""
-    return _mean_within(raters, rater_slots(raters, valid), distance, self_pairs=False)
+    return mean_distance(pairwise_distance(raters, raters, distance), rater_slots(raters, valid))
 
 
 def calibrated_level(raters: Tensor, valid: Tensor | None, count: int, distance: Distance = "iou") -> Tensor:
@@ -67,17 +88,6 @@ def calibrated_level(raters: Tensor, valid: Tensor | None, count: int, distance:
     """
     readers = rater_slots(raters, valid).sum(1)
     return rater_diversity(raters, valid, distance) * (1 / count + 1 / readers)
-
-
-def _mean_within(masks: Tensor, present: Tensor, distance: Distance, self_pairs: bool) -> Tensor:
-    pairs = _pairs(present, present)
-    if not self_pairs:
-        pairs = pairs & ~torch.eye(masks.shape[1], dtype=torch.bool, device=masks.device)
-    return _mean(pairwise_distance(masks, masks, distance), pairs)
-
-
-def _pairs(a: Tensor, b: Tensor) -> Tensor:
-    return a[:, :, None] & b[:, None, :]
 
 
 def _mean(distances: Tensor, pairs: Tensor) -> Tensor:
