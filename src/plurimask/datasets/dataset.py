@@ -1,4 +1,4 @@
-"""What every dataset offers, whatever its files: cases by position, their names and patients, and a hash of its data."""
+"""What every dataset offers, whatever its files: cases by position, their names and patients, a hash of its data."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,16 +7,23 @@ from plurimask.records import Case
 
 
 class Dataset(Protocol):
-    """A sequence of cases that is read lazily, one case at a time.
+    """A sequence of cases that is read lazily, one case at a time."""
 
-    names: unique, in a fixed order. patients: one a case, None where unknown. digest: sha256 (hex) of all its data,
-    the same wherever the folder lies. kind: the layout's name, for the log.
-    """
+    @property
+    def kind(self) -> str:
+        """The layout's name, for the log."""
 
-    kind: str
-    names: Sequence[str]
-    patients: Sequence[str | None]
-    digest: str
+    @property
+    def names(self) -> Sequence[str]:
+        """Unique, in a fixed order."""
+
+    @property
+    def patients(self) -> Sequence[str | None]:
+        """One a case, None where unknown."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of all its data, the same wherever the folder lies."""
 
     def __len__(self) -> int: ...
 

@@ -1,0 +1,261 @@
+"""Case folders: one folder a case, `image*` and `label0`, `label1`, ... inside; also a single case or a lone image.
+
+    ROOT/CASE/image.png                 or image0.png, image1.png, ...: channels, in this order
+    ROOT/CASE/label0.png, label1.png    one file a reader; all zero: read, drew nothing; no file: did not read
+    ROOT/patients.csv                   optional, header `case,patient`
+
+Files are PNG, JPEG, NPY or NIfTI, mixed as they come. Whatever is hidden or has another name is ignored; links are
+followed.
+"""
+
+import csv
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from plurimask.errors import DatasetError, InputError
+from plurimask.files.read import read_image, read_label, split_name
+from plurimask.files.stored import unreadable
+from plurimask.geometry import Grid
+from plurimask.records import Case
+
+_LAYOUT = "image.png (or .jpg, .npy, .nii, .nii.gz), label0.png, label1.png, ..."
+_NAME = re.compile(r"(image|label)([0-9]*)")
+_HEADER = ["case", "patient"]
+
+
+class CaseFolder:
+    """The cases of a folder, sorted by name, as a `Dataset`; the module's docstring has the layout.
+
+    Building it lists the folders and reads patients.csv; images and labels are read one case at a time.
+
+    Args:
+        root: the folder that holds one folder a case.
+
+    Raises:
+        DatasetError: no case in `root`, or a patients.csv that does not fit the cases.
+        InputError: a case whose files are missing, doubled, or not numbered from 0 without a gap.
+    """
+
+    kind = "case-folder"
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._cases = tuple(_list_case(folder) for folder in _case_folders(root))
+        self.names = tuple(case.name for case in self._cases)
+        patients = _read_patients(root / "patients.csv", frozenset(self.names))
+        self.patients = tuple(patients.get(name) for name in self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Case:
+        return _read(self._cases[index], self.patients[index])
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) over the relative name and the content of every file in use."""
+        whole = hashlib.sha256()
+        for path in self._files():
+            whole.update(path.relative_to(self.root).as_posix().encode("utf-8", "surrogateescape") + b"\0")
+            whole.update(_content_digest(path))
+        return whole.hexdigest()
+
+    def _files(self) -> Iterator[Path]:
+        for case in self._cases:
+            yield from case.images + case.labels
+        if any(self.patients):
+            yield self.root / "patients.csv"
+
+
+def read_case(folder: Path, patient: str | None = None) -> Case:
+    """The case in one folder; its name is the folder's.
+
+    Raises:
+        InputError: files that are missing, doubled, not numbered from 0 without a gap, unreadable, or on other grids.
+    """
+    return _read(_list_case(folder), patient)
+
+
+def read_image_case(path: Path) -> Case:
+    """A lone image file as a case that nobody read; its name is the file's, without suffix.
+
+    Raises:
+        InputError: a file that cannot be read as an image, or whose name cannot name a case.
+    """
+    name = _case_name(path, split_name(path)[0])
+    image, grid = read_image(path)
+    return Case(name, image, np.zeros((0, *grid.shape), dtype=np.bool_), grid)
+
+
+def holds_case(folder: Path) -> bool:
+    """Whether the folder is a case itself, with an image right inside it, and not a dataset of cases."""
+    names = (split_name(path) for path in _visible(folder))
+    return any(suffix and stem.startswith("image") and _NAME.fullmatch(stem) for stem, suffix in names)
+
+
+@dataclass(frozen=True)
+class _CaseFiles:
+    name: str
+    images: tuple[Path, ...]
+    labels: tuple[Path, ...]
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise unreadable(folder, "folder", error) from error
+
+
+def _case_folders(root: Path) -> list[Path]:
+    if holds_case(root):
+        raise DatasetError(
+            root, expected="one folder a case", got="the files of a single case", hint="pass the folder above it"
+        )
+    folders = [path for path in _visible(root) if path.is_dir()]
+    if not folders:
+        raise DatasetError(
+            root, expected="one folder a case", got="no folder", hint=f"put into each case's folder {_LAYOUT}"
+        )
+    return folders
+
+
+def _case_name(subject: Path, name: str) -> str:
+    """Names become folders of mask sets and stand in reports, so they must be plain."""
+    if not name.isprintable() or name.startswith((".", " ")) or not name.strip() or set(name) & set('/\\:*?"<>|'):
+        raise InputError(
+            ascii(str(subject)),
+            expected="a case name that any file system can hold",
+            got=ascii(name),
+            hint="rename it, best to letters, digits, - and _",
+        )
+    return name
+
+
+def _list_case(folder: Path) -> _CaseFiles:
+    stems = _by_stem(folder)
+    images = _numbered(folder, stems, "image")
+    if "image" in stems:
+        images = (stems["image"], *images)
+        if len(images) > 1:
+            raise InputError(folder, expected="image, or image0, image1, ...", got="both", hint="keep one of the two")
+    if not images:
+        found = ", ".join(path.name for path in _visible(folder)[:5]) or "an empty folder"
+        raise InputError(folder, expected=_LAYOUT, got=found, hint="add the image")
+    return _CaseFiles(_case_name(folder, folder.absolute().name), images, _numbered(folder, stems, "label"))
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The files of a case by "image", "image0", "label0", ...; a file beside one of them, as image.json, is ignored."""
+    stems: dict[str, Path] = {}
+    others: dict[str, Path] = {}
+    for path in _visible(folder):
+        stem, suffix = split_name(path)
+        match = _NAME.fullmatch(stem)
+        if match is None:
+            continue
+        key = match[1] + (str(int(match[2])) if match[2] else "")
+        if suffix and key in stems:
+            raise InputError(
+                folder, expected=f"one file for {key}", got=f"{stems[key].name} and {path.name}", hint="remove one"
+            )
+        (stems if suffix else others)[key] = path
+    for key, path in (others | stems).items():
+        if key == "label" or key not in stems:
+            raise InputError(folder, expected=_LAYOUT, got=path.name, hint="rename or convert it")
+    return stems
+
+
+def _numbered(folder: Path, stems: dict[str, Path], kind: str) -> tuple[Path, ...]:
+    numbers = sorted(int(stem.removeprefix(kind)) for stem in stems if stem.startswith(kind) and stem != kind)
+    for wanted, number in enumerate(numbers):
+        if number != wanted:
+            raise InputError(
+                folder,
+                expected=f"{kind} files numbered from 0 without a gap",
+                got=f"{kind}{number} but no {kind}{wanted}",
+                hint=f"add {kind}{wanted}, or renumber the files",
+            )
+    return tuple(stems[f"{kind}{number}"] for number in numbers)
+
+
+def _read(files: _CaseFiles, patient: str | None) -> Case:
+    images = {path: read_image(path) for path in files.images}
+    labels = {path: read_label(path) for path in files.labels}
+    grid = _common_grid({path: grid for path, (_, grid) in (images | labels).items()})
+    channels = np.concatenate([channel for channel, _ in images.values()])
+    raters = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
+    return Case(files.name, channels, raters, grid, patient)
+
+
+def _common_grid(grids: dict[Path, Grid]) -> Grid:
+    """The grid of the first file that knows its affine, or of the first file; all must agree with it."""
+    first, grid = next((pair for pair in grids.items() if pair[1].affine is not None), next(iter(grids.items())))
+    for path, other in grids.items():
+        if other.shape != grid.shape:
+            raise InputError(
+                path,
+                expected=f"size {_size(grid)}, as {first.name} has",
+                got=_size(other),
+                hint="bring all files of a case to one grid",
+            )
+        if not other.same_as(grid):
+            raise InputError(
+                path,
+                expected=f"the affine of {first.name}",
+                got="another one",
+                hint="bring all files of a case to one grid, or correct the header",
+            )
+    return grid
+
+
+def _size(grid: Grid) -> str:
+    return "x".join(map(str, grid.shape))
+
+
+def _content_digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise unreadable(path, "file", error) from error
+
+
+def _read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
+    """Patients by case; errors name the line and the case, never a patient."""
+    patients: dict[str, str] = {}
+    for line, row in enumerate(_rows(path), start=2):
+        if not any(row):
+            continue
+        if len(row) != 2 or not all(row):
+            raise _bad_line(path, line, "a case and its patient", "a cell that is empty, missing or too many")
+        case, patient = row
+        if case not in names:
+            raise _bad_line(path, line, "the name of a case folder", f"'{case}'")
+        if case in patients:
+            raise _bad_line(path, line, "one line a case", f"'{case}' again")
+        patients[case] = patient
+    return patients
+
+
+def _rows(path: Path) -> list[list[str]]:
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise unreadable(path, "CSV file", error) from error
+    if not rows or rows[0] != _HEADER:
+        raise _bad_line(path, 1, f"the header {','.join(_HEADER)}", "another line" if rows else "an empty file")
+    return rows[1:]
+
+
+def _bad_line(path: Path, line: int, expected: str, got: str) -> DatasetError:
+    return DatasetError(f"{path}, line {line}", expected=expected, got=got, hint="correct the line, or remove it")

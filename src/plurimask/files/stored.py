@@ -1,0 +1,53 @@
+"""What a file holds before it is taken as an image or a label, and the error for a file that cannot be read."""
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plurimask.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The values of one file.
+
+    Args:
+        values: (C, H, W[, D]) in the type of the file; a scale factor in its header is applied.
+        affine: (4, 4), index (row, column, slice, 1) to RAS+ mm, or None where the file does not say.
+        lossy: the file went through a compression that changes values (JPEG).
+    """
+
+    values: np.ndarray
+    affine: np.ndarray | None = None
+    lossy: bool = False
+
+
+def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
+    """An array (H, W) or (H, W, D) as (1, H, W[, D]); trailing axes of length one beyond the second are dropped.
+
+    Raises:
+        InputError: fewer than two axes, or more than three.
+    """
+    while values.ndim > 2 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim not in (2, 3):
+        raise InputError(
+            path,
+            expected="one channel of size (H, W) or (H, W, D)",
+            got=f"size {values.shape}",
+            hint="write one file a channel: image0, image1, ...",
+        )
+    return values[None]
+
+
+def unreadable(path: Path, kind: str, error: Exception) -> InputError:
+    """The error for a file that is missing, damaged, or of another format than its name says."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return InputError(
+        path,
+        expected=f"a readable {kind}",
+        got=f"'{textwrap.shorten(reason, 160)}'",
+        hint="check the file, or write it again from its source",
+    )
