@@ -1,0 +1,345 @@
+"""The Gaussian diffusion against Bayes on a grid, numerical integration and the recursions it is derived from."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from plurimask.diffusion.process import Diffusion, DiffusionSettings, Prediction
+from plurimask.diffusion.schedule import ScheduleSettings, gammas
+
+ALPHA = np.concatenate([[np.nan], 1 - np.linspace(1e-4, 0.02, 1000)])
+GAMMA = np.concatenate([[1.0], np.cumprod(ALPHA[1:])])
+ALL_TIMES = torch.arange(1, 1001)
+SOME_TIMES = pytest.mark.parametrize("t", [1, 2, 30, 500, 999, 1000])
+SOME_MOVES = pytest.mark.parametrize(("t", "s"), [(2, 1), (40, 39), (1000, 999), (500, 250), (1000, 1), (900, 20)])
+PREDICTS = pytest.mark.parametrize("predicts", ["eps", "x_0", "v"])
+
+
+def diffusion(schedule="linear", timesteps=1000, **settings):
+    return Diffusion(DiffusionSettings(schedule=ScheduleSettings(name=schedule, timesteps=timesteps), **settings))
+
+
+def time(*t):
+    return torch.tensor(t)
+
+
+def pixel(*values):
+    """One image a value, of one pixel."""
+    return torch.tensor(values, dtype=torch.float32)[:, None, None, None]
+
+
+def random_pair(count=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x_0 = torch.randint(0, 2, (count, 1, 4, 4), generator=generator).float() * 2 - 1
+    return x_0, torch.randn(x_0.shape, generator=generator)
+
+
+@SOME_TIMES
+def test_q_sample_has_the_moments_of_the_single_steps(t):
+    """Eq. 1 applied t times from x_0 = 0.8, mean and variance carried along, gives Eq. 2."""
+    mean, variance = 0.8, 0.0
+    for alpha in ALPHA[1 : t + 1]:
+        mean, variance = math.sqrt(alpha) * mean, alpha * variance + 1 - alpha
+    process = diffusion()
+    assert process.q_sample(pixel(0.8), time(t), pixel(0.0)).item() == pytest.approx(mean, rel=1e-5)
+    assert process.q_sample(pixel(0.0), time(t), pixel(1.0)).item() == pytest.approx(math.sqrt(variance), rel=1e-5)
+
+
+def test_q_sample_of_normal_noise_has_the_mean_and_variance_of_equation_2():
+    eps = torch.randn((1, 1, 400, 500), generator=torch.Generator().manual_seed(3))
+    x_t = diffusion().q_sample(torch.full_like(eps, -1.0), time(300), eps)
+    assert x_t.mean().item() == pytest.approx(-math.sqrt(GAMMA[300]), abs=5 * math.sqrt((1 - GAMMA[300]) / 200_000))
+    assert x_t.var().item() == pytest.approx(1 - GAMMA[300], rel=0.015)
+
+
+def test_q_sample_takes_a_time_for_each_image():
+    x_t = diffusion().q_sample(pixel(1.0, 1.0), time(1, 1000), pixel(0.0, 0.0))
+    assert x_t.flatten().tolist() == pytest.approx([math.sqrt(GAMMA[1]), math.sqrt(GAMMA[1000])], rel=1e-5)
+
+
+def bayes(t, s, x_0, x_t):
+    """Mean and variance of x_s from q(x_s | x_0) q(x_t | x_s) on a grid, normalised by its sum."""
+    x_s = np.linspace(-6, 6, 1_200_001)
+    forward = GAMMA[t] / GAMMA[s]
+    log_density = norm.logpdf(x_s, math.sqrt(GAMMA[s]) * x_0, math.sqrt(1 - GAMMA[s]))
+    log_density += norm.logpdf(x_t, math.sqrt(forward) * x_s, math.sqrt(1 - forward))
+    weight = np.exp(log_density - log_density.max())
+    weight /= weight.sum()
+    mean = (weight * x_s).sum()
+    return mean, (weight * (x_s - mean) ** 2).sum()
+
+
+@SOME_MOVES
+@pytest.mark.parametrize(("x_0", "x_t"), [(1.0, 0.9), (-1.0, 1.3)])
+def test_posterior_is_bayes_on_a_grid(t, s, x_0, x_t):
+    mean, variance = bayes(t, s, x_0, x_t)
+    process = diffusion()
+    assert process.posterior_mean(pixel(x_0), pixel(x_t), time(t), time(s)).item() == pytest.approx(mean, abs=1e-5)
+    assert process.posterior_variance(time(t), time(s)).item() == pytest.approx(variance, rel=2e-4)
+
+
+@SOME_MOVES
+def test_posterior_of_a_long_move_is_its_single_steps_composed(t, s):
+    """Each step is Gaussian with a mean linear in x_t, so that means and variances compose exactly."""
+    process, x_0 = diffusion(), pixel(1.0)
+    mean, variance = pixel(-0.4), 0.0
+    for now in range(t, s, -1):
+        slope = process.posterior_mean(pixel(0.0), pixel(1.0), time(now), time(now - 1)).item()
+        mean = process.posterior_mean(x_0, mean, time(now), time(now - 1))
+        variance = slope**2 * variance + process.posterior_variance(time(now), time(now - 1)).item()
+    direct = process.posterior_mean(x_0, pixel(-0.4), time(t), time(s))
+    assert mean.item() == pytest.approx(direct.item(), abs=1e-4)
+    assert variance == pytest.approx(process.posterior_variance(time(t), time(s)).item(), rel=3e-4)
+
+
+@pytest.mark.parametrize("s", [1, 100, 700])
+def test_posterior_over_x_t_gives_back_the_marginal_of_x_s(s):
+    """E and Var of x_s over q(x_t | x_0) q(x_s | x_t, x_0) are those of q(x_s | x_0) at every t > s."""
+    process, t = diffusion(), torch.arange(s + 1, 1001)
+    one, nought, early = torch.ones(len(t), 1, 1, 1), torch.zeros(len(t), 1, 1, 1), torch.full_like(t, s)
+    slope = process.posterior_mean(nought, one, t, early)
+    mean = process.posterior_mean(one, process.q_sample(one, t, nought), t, early)
+    variance = slope**2 * process.one_minus_gamma[t][:, None, None, None] + process.posterior_variance(t, early)
+    torch.testing.assert_close(mean, torch.full_like(mean, math.sqrt(GAMMA[s])), rtol=1e-4, atol=0)
+    torch.testing.assert_close(variance, torch.full_like(variance, 1 - GAMMA[s]), rtol=1e-4, atol=0)
+
+
+def test_posterior_lands_on_x_0():
+    process, x_0, x_t = diffusion(), torch.ones(1000, 1, 1, 1), torch.full((1000, 1, 1, 1), -2.0)
+    nought = torch.zeros_like(ALL_TIMES)
+    torch.testing.assert_close(process.posterior_mean(x_0, x_t, ALL_TIMES, nought), x_0)
+    assert (process.posterior_variance(ALL_TIMES, nought) == 0).all()
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("jump", [1, 7, 100])
+def test_single_precision_keeps_the_posterior_variance_at_every_time(schedule, jump):
+    gamma = gammas(ScheduleSettings(name=schedule))
+    t = torch.arange(jump + 1, 1001)
+    exact = (1 - gamma[t - jump]) * (1 - gamma[t] / gamma[t - jump]) / (1 - gamma[t])
+    variance = diffusion(schedule).posterior_variance(t, t - jump).flatten().double()
+    torch.testing.assert_close(variance, exact, rtol=1e-4, atol=0)
+
+
+@PREDICTS
+@SOME_TIMES
+def test_prediction_of_the_target_recovers_x_0_and_eps(predicts, t):
+    process, (x_0, eps) = diffusion(predicts=predicts), random_pair()
+    times = torch.full((8,), t)
+    x_t = process.q_sample(x_0, times, eps)
+    said = process.predict(process.target(x_0, eps, times), x_t, times)
+    torch.testing.assert_close(said.x_0, x_0, rtol=0, atol=1e-4)
+    torch.testing.assert_close(said.eps, eps, rtol=0, atol=1e-4)
+
+
+@PREDICTS
+def test_round_trip_holds_for_another_number_of_steps(predicts):
+    process, (x_0, eps) = diffusion("cosine", timesteps=50, predicts=predicts), random_pair()
+    times = torch.tensor([1, 2, 5, 10, 20, 30, 40, 49])
+    x_t = process.q_sample(x_0, times, eps)
+    said = process.predict(process.target(x_0, eps, times), x_t, times)
+    torch.testing.assert_close(said.x_0, x_0, rtol=0, atol=1e-4)
+
+
+@SOME_TIMES
+def test_v_is_the_speed_of_x_t_along_its_angle(t):
+    """Salimans and Ho 2022: x = cos(phi) x_0 + sin(phi) eps, v = dx / dphi, here by central differences."""
+    x_0, eps, h = -1.0, 0.7, 1e-6
+    phi = math.atan2(math.sqrt(1 - GAMMA[t]), math.sqrt(GAMMA[t]))
+    ahead, behind = (math.cos(phi + d) * x_0 + math.sin(phi + d) * eps for d in (h, -h))
+    v = diffusion(predicts="v").target(pixel(x_0), pixel(eps), time(t))
+    assert v.item() == pytest.approx((ahead - behind) / (2 * h), abs=1e-6)
+
+
+@PREDICTS
+@SOME_TIMES
+def test_x_0_is_clamped_and_eps_agrees_with_it(predicts, t):
+    process, times = diffusion(predicts=predicts), torch.full((8,), t)
+    output, x_t = torch.randn((2, 8, 1, 4, 4), generator=torch.Generator().manual_seed(5)) * 3
+    said = process.predict(output, x_t, times)
+    assert said.x_0.abs().max() <= 1
+    torch.testing.assert_close(process.q_sample(said.x_0, times, said.eps), x_t, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("t", [2, 30, 500, 999])
+def test_posterior_mean_at_the_predicted_x_0_is_equation_11(t):
+    """1 / sqrt(alpha) (x_t - (1 - alpha) / sqrt(1 - gamma) f) where f's x_0 lies inside [-1, 1]."""
+    process, x_0, eps = diffusion(), pixel(0.3), pixel(-1.1)
+    x_t = process.q_sample(x_0, time(t), eps)
+    said = process.predict(eps, x_t, time(t))
+    mean = process.posterior_mean(said.x_0, x_t, time(t), time(t - 1)).item()
+    printed = (x_t.item() - (1 - ALPHA[t]) / math.sqrt(1 - GAMMA[t]) * -1.1) / math.sqrt(ALPHA[t])
+    assert mean == pytest.approx(printed, abs=1e-4)
+
+
+def test_one_output_channel_has_no_interpolation():
+    said = diffusion(variance="fixed-small").predict(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), time(3, 4))
+    assert said.interpolation is None
+
+
+def test_the_second_output_channel_is_the_interpolation():
+    output = torch.arange(64.0).reshape(2, 2, 4, 4)
+    said = diffusion().predict(output, torch.zeros(2, 1, 4, 4), time(3, 4))
+    assert torch.equal(said.interpolation, output[:, 1:])
+
+
+def moves_everywhere():
+    """Every t with s = t - 1, then with the s of a ten-step sampler and of a single step."""
+    t = ALL_TIMES
+    return torch.cat([t, t, t]), torch.cat([t - 1, (t - 100).clamp(min=0), torch.zeros_like(t)])
+
+
+def log_variance(variance, logit=None):
+    t, s = moves_everywhere()
+    interpolation = None if logit is None else torch.full((len(t), 1, 1, 1), float(logit))
+    return diffusion(variance=variance).reverse_log_variance(interpolation, t, s)
+
+
+@pytest.mark.parametrize("logit", [-1e30, -50, -3, 0, 0.2, 7, 1e30])
+def test_learned_variance_lies_between_its_bounds_for_any_output(logit):
+    learned = log_variance("learned-range", logit)
+    assert (learned >= log_variance("fixed-small") - 1e-5).all()
+    assert (learned <= log_variance("fixed-large") + 1e-5).all()
+
+
+@pytest.mark.parametrize(("logit", "bound"), [(-1e4, "fixed-small"), (1e4, "fixed-large")])
+def test_learned_variance_reaches_its_bounds(logit, bound):
+    torch.testing.assert_close(log_variance("learned-range", logit), log_variance(bound))
+
+
+def test_learned_variance_is_the_geometric_mean_of_its_bounds_at_logit_0():
+    middle = (log_variance("fixed-small") + log_variance("fixed-large")) / 2
+    torch.testing.assert_close(log_variance("learned-range", 0.0), middle)
+
+
+def test_fixed_large_is_one_minus_alpha():
+    exact = torch.from_numpy(np.log(1 - ALPHA[1:])).float()
+    torch.testing.assert_close(log_variance("fixed-large").flatten()[:1000], exact, rtol=0, atol=1e-4)
+
+
+def test_fixed_small_is_the_posterior_variance():
+    exact = (1 - GAMMA[1:-1]) * (1 - ALPHA[2:]) / (1 - GAMMA[2:])
+    small = log_variance("fixed-small").flatten()[1:1000]
+    torch.testing.assert_close(small, torch.from_numpy(np.log(exact)).float(), rtol=0, atol=1e-4)
+
+
+def test_fixed_small_takes_the_second_step_for_the_first():
+    """As improved DDPM does, since the posterior variance of the first step is 0."""
+    small = log_variance("fixed-small").flatten()
+    assert small[0] == small[1]
+
+
+def interpolated_variance(t, share):
+    """Nichol and Dhariwal 2021, Eq. 15, in double precision."""
+    inner = max(t, 2)
+    small = (1 - GAMMA[inner - 1]) * (1 - ALPHA[inner]) / (1 - GAMMA[inner])
+    return (1 - ALPHA[t]) ** share * small ** (1 - share)
+
+
+def posterior(t, x_0, x_t):
+    mean = math.sqrt(GAMMA[t - 1]) * (1 - ALPHA[t]) * x_0 + math.sqrt(ALPHA[t]) * (1 - GAMMA[t - 1]) * x_t
+    return mean / (1 - GAMMA[t]), math.sqrt((1 - GAMMA[t - 1]) * (1 - ALPHA[t]) / (1 - GAMMA[t]))
+
+
+def vlb_of_pixel(t, x_0, x_t, said_x_0, share):
+    logit = math.log(share / (1 - share))
+    said = Prediction(pixel(said_x_0), pixel(0.0), pixel(logit))
+    return diffusion().vlb_bits(pixel(x_0), pixel(x_t), time(t), said).item()
+
+
+@pytest.mark.parametrize("t", [2, 10, 500, 1000])
+@pytest.mark.parametrize(("said_x_0", "share"), [(1.0, 0.5), (0.7, 0.1), (-0.4, 0.9)])
+def test_vlb_term_is_the_kl_by_numerical_integration(t, said_x_0, share):
+    q_mean, q_sd = posterior(t, 1.0, 0.6)
+    p_mean, p_sd = posterior(t, said_x_0, 0.6)[0], math.sqrt(interpolated_variance(t, share))
+
+    def integrand(x):
+        return norm.pdf(x, q_mean, q_sd) * (norm.logpdf(x, q_mean, q_sd) - norm.logpdf(x, p_mean, p_sd))
+
+    kl, _ = quad(integrand, q_mean - 12 * q_sd, q_mean + 12 * q_sd, epsabs=1e-13)
+    assert vlb_of_pixel(t, 1.0, 0.6, said_x_0, share) == pytest.approx(kl / math.log(2), rel=2e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("x_0", [-1.0, 1.0])
+@pytest.mark.parametrize("said_x_0", [-0.05, -0.004, 0.0, 0.01])
+def test_first_vlb_term_is_the_probability_of_the_pixels_side(x_0, said_x_0):
+    sd = math.sqrt(interpolated_variance(1, 0.3))
+    background = norm.cdf(0, said_x_0, sd)
+    probability = background if x_0 < 0 else norm.sf(0, said_x_0, sd)
+    bits = vlb_of_pixel(1, x_0, 0.2, said_x_0, 0.3)
+    assert bits == pytest.approx(-math.log2(probability), rel=1e-4, abs=1e-7)
+
+
+def test_first_vlb_term_gives_both_levels_together_probability_1():
+    bits = [vlb_of_pixel(1, x_0, 0.2, 0.006, 0.5) for x_0 in (-1.0, 1.0)]
+    assert sum(2**-b for b in bits) == pytest.approx(1)
+
+
+def all_terms(said_x_0):
+    """Every vlb term of mask +1 under a predictor that always says `said_x_0`, with the posterior's variance, (T,)."""
+    x_0 = torch.ones(1000, 1, 1, 1)
+    process = diffusion(variance="fixed-small")
+    x_t = process.q_sample(x_0, ALL_TIMES, torch.zeros_like(x_0))
+    said = Prediction(torch.full_like(x_0, said_x_0), torch.zeros_like(x_0), None)
+    return process.vlb_bits(x_0, x_t, ALL_TIMES, said).double()
+
+
+def test_perfect_predictor_pays_nothing():
+    assert all_terms(1.0).abs().max() == 0
+
+
+def test_vlb_sums_to_the_drop_in_signal_to_noise():
+    """Kingma et al. 2021, Eq. 13: L_{t-1} = (SNR(s) - SNR(t)) / 2 |x_0 - x_hat|^2 nats, which telescopes over t > 1."""
+    snr = GAMMA[[1, 1000]] / (1 - GAMMA[[1, 1000]])
+    expected = 0.5 * (snr[0] - snr[1]) * (1 - 0.4) ** 2 / math.log(2)
+    assert all_terms(0.4)[1:].sum().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_vlb_is_a_mean_over_pixels_for_each_image():
+    process, (x_0, eps) = diffusion(), random_pair()
+    t = torch.arange(1, 801, 100)
+    x_t = process.q_sample(x_0, t, eps)
+    said = process.predict(torch.cat([eps * 0.5, eps], dim=1), x_t, t)
+    whole = process.vlb_bits(x_0, x_t, t, said)
+
+    def alone(row, column):
+        part = slice(row, row + 1), slice(column, column + 1)
+        crop = Prediction(said.x_0[:, :, *part], said.eps[:, :, *part], said.interpolation[:, :, *part])
+        return process.vlb_bits(x_0[:, :, *part], x_t[:, :, *part], t, crop)
+
+    pixels = torch.stack([alone(row, column) for row in range(4) for column in range(4)])
+    assert whole.shape == (8,)
+    torch.testing.assert_close(whole, pixels.mean(0))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_vlb_has_a_finite_gradient_at_every_time(size):
+    process, x_0 = diffusion(), torch.ones(1000, 1, 1, 1)
+    output = (size * torch.randn((1000, 2, 1, 1), generator=torch.Generator().manual_seed(1))).requires_grad_()
+    x_t = process.q_sample(x_0, ALL_TIMES, -torch.ones_like(x_0))
+    process.vlb_bits(x_0, x_t, ALL_TIMES, process.predict(output, x_t, ALL_TIMES)).sum().backward()
+    assert output.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("variance", "channels"), [("learned-range", 2), ("fixed-small", 1), ("fixed-large", 1)])
+def test_output_channels(variance, channels):
+    assert DiffusionSettings(variance=variance).output_channels == channels
+
+
+def test_the_schedule_is_no_part_of_a_checkpoint():
+    assert not diffusion().state_dict()
+
+
+def test_an_unknown_parametrisation_is_refused():
+    with pytest.raises(ValidationError, match="'eps', 'x_0' or 'v'"):
+        DiffusionSettings(predicts="score")
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        DiffusionSettings(predict="eps")
