@@ -12,7 +12,7 @@ The model, in the order in which `simulate_ct` builds it:
 - Chest wall and mediastinum: the outside of an ellipse, pushed off wherever the outlines reach; muscle, fat, ribs.
 - Scanner: Gaussian blur, then noise with a high-pass spectrum, stronger for thin slices.
 
-Lengths are in mm until they meet the pixel grid. Nothing here was fitted to a patient's image.
+Lengths are in mm until they meet the pixel grid. The numbers are plausible values, not fits to patients' images.
 """
 
 import math
@@ -81,11 +81,11 @@ class _Scene:
 
     def noise(self, transfer: np.ndarray) -> np.ndarray:
         """(128, 128) float32: Gaussian noise with this amplitude spectrum, mean 0, standard deviation 1."""
-        parts = self.rng.standard_normal((2, *_FREQUENCY.shape), dtype=np.float32)
-        spectrum = (parts[0] + 1j * parts[1]) * transfer
+        parts = self.rng.standard_normal((*_FREQUENCY.shape, 2), dtype=np.float32)
+        spectrum = parts.view(np.complex64)[..., 0] * transfer
         spectrum[0, 0] = 0
         noise = fft.irfft2(spectrum, s=(SIZE, SIZE))
-        return noise / noise.std()
+        return noise * (SIZE / np.linalg.norm(noise))
 
     def lung(self) -> np.ndarray:
         """Parenchyma and vessels, HU."""
