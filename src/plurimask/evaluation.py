@@ -1,6 +1,6 @@
 """Mask sets against the readers of their cases: scores a case, means, and the reference rows to read them by.
 
-Takes masks, not methods, so that anyone's masks can be scored. One case is in memory at a time.
+Takes masks, not methods, so that anyone's masks can be scored. Panels and cases are read one by one and let go.
 """
 
 import csv
@@ -206,7 +206,7 @@ def _references(raters: Tensor, count: int) -> dict[str, dict[str, float]]:
     values = _values(predicted, raters.expand(len(predicted), *raters.shape[1:]))
     rows = {label: {key: v[i].item() for key, v in values.items()} for i, label in enumerate(DEGENERATE)}
     level = calibrated_level(raters, None, count).item()
-    return rows | {"calibrated": {"ged_v": level, "ged_u": 0 * level}}
+    return rows | {"calibrated": {"ged_v": level, "ged_u": 0 * level}}  # NaN stays NaN
 
 
 def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,11 +22,14 @@ from plurimask.records import MaskSet
 MASKS, DESCRIPTION = "masks.npz", "set.json"
 
 
+_Row = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
 class _GridFile(BaseModel):
     model_config = ConfigDict(strict=True)
 
     shape: list[int]
-    affine: list[list[float]] | None = None
+    affine: Annotated[list[_Row], Field(min_length=4, max_length=4)] | None = None
 
 
 class _SetFile(BaseModel):
@@ -73,11 +76,10 @@ def read_mask_set(folder: Path) -> MaskSet:
     masks = _read_masks(folder)
     description = _read_description(folder)
     _check_description(folder, description, masks)
-    affine = description.grid.affine if description.grid else None
     return MaskSet(
         name=folder.name,
         masks=masks,
-        grid=Grid(masks.shape[1:], None if affine is None else np.array(affine)),
+        grid=_grid(folder, description, masks),
         method=description.method,
         seeds=None if description.seeds is None else tuple(description.seeds),
         checkpoint=description.checkpoint,
@@ -113,7 +115,7 @@ def _read_masks(folder: Path) -> np.ndarray:
         raise InputError(folder, expected=MASKS, got="no such file", hint="draw masks first") from None
     except KeyError:
         raise InputError(folder, expected="an array `masks`", got="none of that name", hint="rename it") from None
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, MemoryError) as error:
         raise InputError(
             folder, expected=f"a whole {MASKS} without pickled objects", got=str(error), hint="write it again"
         ) from error
@@ -146,6 +148,17 @@ def _read_description(folder: Path) -> _SetFile:
         where = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(
             path, expected="a description as plurimask writes it", got=f"{where}: {first['msg']}", hint="correct it"
+        ) from None
+
+
+def _grid(folder: Path, description: _SetFile, masks: np.ndarray) -> Grid:
+    if description.grid is None or description.grid.affine is None:
+        return Grid(masks.shape[1:])
+    try:
+        return Grid(masks.shape[1:], np.array(description.grid.affine))
+    except InputError as error:
+        raise InputError(
+            folder / DESCRIPTION, expected="a usable affine", got=f"one refused ({error})", hint="correct or remove it"
         ) from None
 
 

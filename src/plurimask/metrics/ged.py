@@ -35,8 +35,8 @@ def ged(
         distance: 1 - IoU or 1 - Dice; two empty masks have distance 0.
 
     Returns:
-        (B,) float64, at most 2; "u" may fall below 0. NaN where it is undefined: no rater, or for "u" fewer than two
-        samples or raters.
+        (B,) float64; "v" lies in [0, 2], "u" may fall below 0. NaN where it is undefined: no rater, or
+        for "u" fewer than two samples or raters.
 
     Raises:
         InputError: masks that are not bool, or of two sizes.

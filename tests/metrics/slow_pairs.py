@@ -1,0 +1,51 @@
+"""Overlap by sets of voxels, one pair at a time, and small panels to try it on."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import Tensor
+
+
+def voxels(mask: Tensor) -> set[tuple[int, ...]]:
+    return {tuple(index) for index in mask.nonzero().tolist()}
+
+
+def slow_iou(a: Tensor, b: Tensor) -> float:
+    a, b = voxels(a), voxels(b)
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def slow_dice(a: Tensor, b: Tensor) -> float:
+    a, b = voxels(a), voxels(b)
+    return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
+
+
+def read_by_case(raters: Tensor, valid: Tensor) -> list[Tensor]:
+    """The masks of the raters who did read, case by case."""
+    return [masks[read] for masks, read in zip(raters, valid, strict=True)]
+
+
+def by_case(metric: Callable[[Tensor, Tensor], float], samples: Tensor, raters: Tensor, valid: Tensor) -> Tensor:
+    """A metric of one case's samples and raters, applied to each case."""
+    pairs = zip(samples, read_by_case(raters, valid), strict=True)
+    return torch.tensor([metric(drawn, read) for drawn, read in pairs], dtype=torch.float64)
+
+
+@st.composite
+def panels(draw: st.DrawFn, least_samples: int = 1, least_raters: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """samples (B, S, H, W[, D]), raters (B, R, H, W[, D]) with rubbish in unread slots, valid (B, R); often empty."""
+    cases = draw(st.integers(1, 2))
+    size = draw(st.lists(st.integers(1, 3), min_size=2, max_size=3))
+    samples = draw(arrays(bool, (cases, draw(st.integers(least_samples, 4)), *size)))
+    raters = draw(arrays(bool, (cases, draw(st.integers(least_raters, 4)), *size)))
+    valid = draw(arrays(bool, raters.shape[:2]))
+    valid[:, :least_raters] = True
+    return torch.from_numpy(samples), torch.from_numpy(raters), torch.from_numpy(np.ascontiguousarray(valid))
+
+
+def row(*masks: str) -> Tensor:
+    """One case of masks written as strings of 0 and 1: (1, n, 1, length) bool."""
+    return torch.tensor([[[[character == "1" for character in mask]] for mask in masks]])

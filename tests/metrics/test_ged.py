@@ -1,0 +1,153 @@
+"""GED against a slow one, its identity and invariances, hand-made values, and what a calibrated panel scores."""
+
+import math
+from itertools import product
+from statistics import fmean
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from slow_pairs import by_case, panels, row, slow_dice, slow_iou
+
+from plurimask.errors import InputError, SettingsError
+from plurimask.metrics.ged import calibrated_level, ged, rater_diversity, sample_diversity
+
+SLOW = {"iou": slow_iou, "dice": slow_dice}
+BOTH = st.sampled_from(["v", "u"])
+DISTANCES = st.sampled_from(["iou", "dice"])
+
+
+def slow_within(masks, distance, self_pairs):
+    pairs = product(range(len(masks)), repeat=2)
+    distances = [1 - SLOW[distance](masks[i], masks[j]) for i, j in pairs if self_pairs or i != j]
+    return fmean(distances) if distances else math.nan
+
+
+def slow_ged(samples, raters, estimator, distance):
+    between = [1 - SLOW[distance](a, b) for a, b in product(samples, raters)]
+    within = [slow_within(masks, distance, estimator == "v") for masks in (samples, raters)]
+    return 2 * fmean(between) - sum(within)
+
+
+def permuted(masks, seed):
+    order = torch.randperm(masks.shape[1], generator=torch.manual_seed(seed))
+    return masks[:, order]
+
+
+@given(panels(), BOTH, DISTANCES)
+def test_ged_equals_the_slow_one_over_the_raters_who_read(panel, estimator, distance):
+    samples, raters, valid = panel
+    expected = by_case(lambda s, r: slow_ged(s, r, estimator, distance), samples, raters, valid)
+    torch.testing.assert_close(ged(samples, raters, valid, estimator, distance), expected, equal_nan=True)
+
+
+@given(panels(), DISTANCES)
+def test_diversities_equal_the_slow_ones(panel, distance):
+    samples, raters, valid = panel
+    within_samples = by_case(lambda s, _: slow_within(s, distance, False), *panel)
+    within_raters = by_case(lambda _, r: slow_within(r, distance, False), *panel)
+    torch.testing.assert_close(sample_diversity(samples, distance), within_samples, equal_nan=True)
+    torch.testing.assert_close(rater_diversity(raters, valid, distance), within_raters, equal_nan=True)
+
+
+@given(panels(least_samples=2, least_raters=2), DISTANCES)
+def test_v_ged_is_u_ged_and_each_diversity_over_its_number_of_masks(panel, distance):
+    samples, raters, valid = panel
+    parts = sample_diversity(samples, distance) / samples.shape[1] + rater_diversity(
+        raters, valid, distance
+    ) / valid.sum(1)
+    expected = ged(samples, raters, valid, "u", distance) + parts
+    torch.testing.assert_close(ged(samples, raters, valid, "v", distance), expected, rtol=0, atol=1e-12)
+
+
+@given(panels(), DISTANCES)
+def test_v_ged_lies_between_0_and_2(panel, distance):
+    values = ged(*panel, "v", distance)
+    assert (values >= -1e-12).all()
+    assert (values <= 2).all()
+
+
+@given(panels(), BOTH, st.integers(0, 99))
+def test_the_order_of_samples_and_raters_does_not_matter(panel, estimator, seed):
+    samples, raters, valid = panel
+    shuffled = ged(permuted(samples, seed), permuted(raters, seed), permuted(valid, seed), estimator)
+    torch.testing.assert_close(shuffled, ged(samples, raters, valid, estimator), equal_nan=True)
+
+
+@given(panels(), BOTH)
+def test_ged_is_symmetric_in_samples_and_raters(panel, estimator):
+    samples, raters, _ = panel
+    there, back = ged(samples, raters, None, estimator), ged(raters, samples, None, estimator)
+    torch.testing.assert_close(there, back, equal_nan=True)
+
+
+@given(panels())
+def test_v_ged_is_the_same_when_every_sample_comes_twice(panel):
+    samples, raters, valid = panel
+    torch.testing.assert_close(ged(samples.repeat_interleave(2, 1), raters, valid), ged(*panel))
+
+
+@given(panels())
+def test_v_ged_of_the_raters_themselves_is_0(panel):
+    _, raters, _ = panel
+    torch.testing.assert_close(ged(raters, raters), torch.zeros(len(raters), dtype=torch.float64))
+
+
+def test_ged_by_hand():
+    # d(S, Y): 1/2, 1, 1, 0; d(S, S') = d(Y, Y') = 1 for the distinct pair.
+    samples, raters = row("1100", "0000"), row("1000", "0000")
+    assert ged(samples, raters, estimator="v").item() == pytest.approx(2 * 2.5 / 4 - 0.5 - 0.5)
+    assert ged(samples, raters, estimator="u").item() == pytest.approx(2 * 2.5 / 4 - 1 - 1)
+
+
+def test_dice_is_the_distance_where_asked_for():
+    assert ged(row("110"), row("100"), distance="dice").item() == pytest.approx(2 / 3)
+
+
+def test_empty_samples_for_empty_raters_score_0():
+    empty = row("000", "000")
+    assert ged(empty, empty, estimator="v").item() == ged(empty, empty, estimator="u").item() == 0
+
+
+@pytest.mark.parametrize(("samples", "raters"), [(row("01"), row("01", "11")), (row("01", "11"), row("01"))])
+def test_u_ged_of_one_sample_or_one_rater_is_undefined_and_v_ged_is_not(samples, raters):
+    assert ged(samples, raters, estimator="u").isnan().item()
+    assert ged(samples, raters, estimator="v").isfinite().item()
+
+
+def test_without_a_rater_every_value_but_d_ss_is_undefined():
+    samples, raters = row("01", "11"), row("01")[:, :0]
+    values = [ged(samples, raters), ged(samples, raters, estimator="u"), calibrated_level(raters, None, 4)]
+    assert all(value.isnan().item() for value in values)
+    assert sample_diversity(samples).item() == 0.5
+
+
+def test_the_calibrated_level_by_hand():
+    # Pairs of the three raters who read: 1/2, 1, 1, so d_YY = 5/6; the fourth did not read.
+    raters, valid = row("110", "100", "001", "111"), torch.tensor([[True, True, True, False]])
+    assert calibrated_level(raters, valid, 10).item() == pytest.approx(5 / 6 / 10 + 5 / 6 / 3)
+
+
+@pytest.mark.parametrize("count", [2, 4, 16])
+def test_samples_from_the_raters_distribution_score_0_by_u_and_the_calibrated_level_by_v(count):
+    generator = torch.manual_seed(count)
+    choices = torch.rand(6, 5, 5, generator=generator) > torch.linspace(0.2, 1, 6)[:, None, None]
+    weights = torch.tensor([0.3, 0.25, 0.2, 0.1, 0.1, 0.05])
+    picked = weights.expand(3000, -1).multinomial(count + 4, replacement=True, generator=generator)
+    samples, raters = choices[picked].split([count, 4], dim=1)
+    unbiased = ged(samples, raters, estimator="u")
+    excess = ged(samples, raters, estimator="v") - calibrated_level(raters, None, count)
+    for values in (unbiased, excess):
+        assert abs(values.mean()) < 3 * values.std() / math.sqrt(len(values))
+    assert unbiased.min() < 0
+
+
+def test_an_unknown_estimator_is_refused():
+    with pytest.raises(SettingsError, match="estimator: expected v or u, got 'V'"):
+        ged(row("01"), row("01"), estimator="V")
+
+
+def test_masks_of_two_sizes_are_refused():
+    with pytest.raises(InputError, match="the same size on both sides"):
+        ged(row("01"), row("011"))
