@@ -94,7 +94,7 @@ def test_another_format_is_refused_with_the_list_of_formats(tmp_path, name):
 @pytest.mark.parametrize("content", [b"", b"no image at all", bytes(4096)], ids=["empty", "text", "zeros"])
 def test_a_file_of_something_else_is_refused_by_name(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"{name}: expected a readable .* file, got '.+'; check the file"):
+    with pytest.raises(InputError, match=f"{name}: expected a readable .* file, got '.+'; check the path"):
         read_image(tmp_path / name)
 
 

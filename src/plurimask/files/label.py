@@ -33,7 +33,7 @@ def binarise(subject: str | Path, values: np.ndarray, *, lossy: bool = False) ->
         return _cut_floats(subject, values)
     if values.dtype.kind not in "iu":
         raise _refusal(subject, f"values of type {values.dtype}")
-    if not lossy and np.isin(values, (0, 1)).all():
+    if not lossy and ((values == 0) | (values == 1)).all():
         return values.astype(np.bool_)
     return _cut_integers(subject, values, lossy)
 

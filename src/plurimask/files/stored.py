@@ -49,5 +49,5 @@ def unreadable(path: Path, kind: str, error: Exception) -> InputError:
         path,
         expected=f"a readable {kind}",
         got=f"'{textwrap.shorten(reason, 160)}'",
-        hint="check the file, or write it again from its source",
+        hint="check the path, or write the file again from its source",
     )
