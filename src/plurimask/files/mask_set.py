@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,6 +24,12 @@ MASKS, DESCRIPTION = "masks.npz", "set.json"
 
 
 _Row = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+# What reading the archive raises on damaged or encrypted content, and what numpy raises on an array in it that is
+# pickled, too large for memory, or has a header that its parser of Python text stumbles over.
+_ARCHIVE_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+_ARRAY_DAMAGE = (ValueError, TypeError, IndexError, OverflowError, SyntaxError, TokenError, MemoryError)
 
 
 class _GridFile(BaseModel):
@@ -109,13 +116,14 @@ def _check_name(folder: Path, name: str) -> None:
 
 def _read_masks(folder: Path) -> np.ndarray:
     try:
-        with np.load(folder / MASKS, allow_pickle=False) as arrays:
-            masks = arrays["masks"]
+        # np.load would also take a bare array or a pickle under this name, and hand back bytes for an unknown header.
+        with zipfile.ZipFile(folder / MASKS) as archive, archive.open("masks.npy") as file:
+            masks = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(folder, expected=MASKS, got="no such file", hint="draw masks first") from None
     except KeyError:
         raise InputError(folder, expected="an array `masks`", got="none of that name", hint="rename it") from None
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, MemoryError) as error:
+    except (*_ARCHIVE_DAMAGE, *_ARRAY_DAMAGE) as error:
         raise InputError(
             folder, expected=f"a whole {MASKS} without pickled objects", got=str(error), hint="write it again"
         ) from error
@@ -127,11 +135,11 @@ def _as_masks(folder: Path, masks: np.ndarray) -> np.ndarray:
         raise InputError(
             folder, expected="masks of shape (S, H, W[, D])", got=str(masks.shape), hint="stack one mask a sample"
         )
-    if masks.dtype.kind not in "bui" or masks.min() < 0 or masks.max() > 1:
+    if masks.dtype.kind not in "bui" or not np.isin(masks, (0, 1)).all():
         raise InputError(
             folder,
             expected="masks of type bool or of integers 0 and 1",
-            got=f"{masks.dtype} from {masks.min()} to {masks.max()}",
+            got=f"{masks.dtype}" + (f" from {masks.min()} to {masks.max()}" if masks.dtype.kind in "ui" else ""),
             hint="threshold them before they are written",
         )
     return masks.astype(np.bool_, copy=False)
@@ -165,7 +173,7 @@ def _grid(folder: Path, description: _SetFile, masks: np.ndarray) -> Grid:
 def _check_description(folder: Path, description: _SetFile, masks: np.ndarray) -> None:
     stated: dict[str, tuple[object, object]] = {
         "name": (description.name, folder.name),
-        "number of seeds": (description.seeds and len(description.seeds), len(masks)),
+        "number of seeds": (None if description.seeds is None else len(description.seeds), len(masks)),
         "shape": (description.grid and tuple(description.grid.shape), masks.shape[1:]),
     }
     for what, (said, found) in stated.items():
