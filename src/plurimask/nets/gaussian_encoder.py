@@ -36,7 +36,11 @@ class GaussianEncoder(nn.Module):
             if stage > 0:
                 layers.append(nn.AvgPool2d(2))
             for _ in range(settings.convolutions):
-                layers += [nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU()]
+                convolution = nn.Conv2d(in_channels, width, 3, padding=1)
+                # PyTorch's own start shrinks the signal at each layer: after twelve the latent would not see its input.
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+                nn.init.zeros_(convolution.bias)
+                layers += [convolution, nn.ReLU()]
                 in_channels = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(in_channels, 2 * settings.latent)
@@ -65,4 +69,5 @@ class MaskDecoder(nn.Module):
         self.stages = nn.Sequential(*stages, nn.Conv2d(32, 1, 1))
 
     def forward(self, z: Tensor) -> Tensor:
+        """z (B, latent) -> logits (B, 1, 32, 32)."""
         return self.stages(self.start(z).unflatten(1, (32, 4, 4)).relu())
