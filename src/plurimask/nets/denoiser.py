@@ -60,6 +60,8 @@ class Denoiser(nn.Module):
             num_res_blocks=settings.residual_blocks,
             attention_levels=settings.attention,
             num_head_channels=settings.head_channels,
+            # The time embedding is one constant a channel: a norm group of a single channel would cancel it.
+            norm_num_groups=min(32, min(settings.channels) // 2),
         )
         self.to(memory_format=torch.channels_last)
 
