@@ -66,4 +66,4 @@ class Grid:
             return False
         if self.affine is None or other.affine is None:
             return True
-        return bool(np.allclose(self.affine, other.affine, atol=tolerance_mm))
+        return bool(np.allclose(self.affine, other.affine, rtol=0, atol=tolerance_mm))
