@@ -60,6 +60,7 @@ class Noise:
         self._shape, self._device = shape, device
 
     def __call__(self) -> Tensor:
+        """The next noise of every sample, (n, *shape)."""
         return torch.stack([torch.randn(self._shape, generator=g) for g in self._generators]).to(self._device)
 
 
@@ -68,7 +69,9 @@ class Step(Protocol):
 
     def __call__(
         self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """x_s, (n, *shape); t and s are (n,) and hold one time each."""
+        ...
 
 
 class DDPMStep:
@@ -80,6 +83,7 @@ class DDPMStep:
     def __call__(
         self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
     ) -> Tensor:
+        """x_s, drawn."""
         mean = self.diffusion.posterior_mean(said.x_0, x_t, t, s)
         if s[0] == 0:
             return mean
@@ -96,6 +100,7 @@ class DDIMStep:
     def __call__(
         self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
     ) -> Tensor:
+        """x_s, drawn where eta is above 0."""
         variance = self.eta**2 * self.diffusion.posterior_variance(t, s)
         towards = (self.diffusion.one_minus_gamma[s][:, None, None, None] - variance).clamp(min=0).sqrt()
         x_s = self.diffusion.gamma[s][:, None, None, None].sqrt() * said.x_0 + towards * said.eps
@@ -116,6 +121,7 @@ class DPMSolverStep:
     def __call__(
         self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
     ) -> Tensor:
+        """x_s; no noise is drawn."""
         if s[0] == 0:
             return said.x_0
         h = self._log_snr(s) - self._log_snr(t)

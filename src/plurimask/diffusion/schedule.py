@@ -20,7 +20,8 @@ class ScheduleSettings(BaseModel):
 def gammas(settings: ScheduleSettings) -> Tensor:
     """gamma_t for t = 0..T, (T + 1,) float64; gamma_0 = 1, so the index is the time (Eq. 2).
 
-    `linear` runs 1 - alpha_t from 1e-4 to 0.02 at T = 1000 and keeps its end points at any other T (Ho et al. 2020);
+    `linear` runs 1 - alpha_t from 1e-4 to 0.02 at T = 1000 (Ho et al. 2020), both times 1000 / T at any other T, which
+    keeps gamma_T;
     `cosine` is that of Nichol and Dhariwal 2021, Eq. 17, with 1 - alpha_t at most 0.999.
     """
     steps = settings.timesteps
