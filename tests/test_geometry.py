@@ -1,0 +1,106 @@
+"""The grid: order of axes, spacing, and what it refuses."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from plurimask.errors import InputError
+from plurimask.geometry import Grid
+
+
+def oblique():
+    """Steps of 0.7, 0.7 and 2.5 mm, turned by 30 degrees about the third axis."""
+    turn = np.eye(3)
+    turn[:2, :2] = [[np.cos(np.pi / 6), -np.sin(np.pi / 6)], [np.sin(np.pi / 6), np.cos(np.pi / 6)]]
+    affine = np.eye(4)
+    affine[:3, :3] = turn * [0.7, 0.7, 2.5]
+    affine[:3, 3] = [-10, 20, 30]
+    return affine
+
+
+def test_spacing_of_an_oblique_volume():
+    assert Grid((4, 5, 6), oblique()).spacing_mm == pytest.approx((0.7, 0.7, 2.5))
+
+
+def test_spacing_of_a_plane_has_one_value_an_axis():
+    assert Grid((4, 5), oblique()).spacing_mm == pytest.approx((0.7, 0.7))
+
+
+def test_spacing_follows_the_order_of_the_axes():
+    assert Grid((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0])).spacing_mm == (1, 2, 3)
+
+
+def test_spacing_without_affine_is_unknown():
+    assert Grid((4, 5)).spacing_mm is None
+
+
+def test_spacing_is_that_of_nibabel():
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), oblique())
+    assert Grid(image.shape, image.affine).spacing_mm == pytest.approx(image.header.get_zooms())
+
+
+def test_next_row_of_a_plane_lies_further_back():
+    """RAS+: the second coordinate falls towards the back, and a step along rows moves in it alone."""
+    affine = Grid.plane((4, 5), 0.6).affine
+    np.testing.assert_allclose(affine @ [1, 0, 0, 1], [0, -0.6, 0, 1])
+
+
+def test_next_column_of_a_plane_lies_to_the_left():
+    """RAS+: the first coordinate falls towards the patient's left, as an axial slice is shown."""
+    affine = Grid.plane((4, 5), 0.6).affine
+    np.testing.assert_allclose(affine @ [0, 1, 0, 1], [-0.6, 0, 0, 1])
+
+
+def test_plane_has_its_spacing():
+    assert Grid.plane((4, 5), 0.6).spacing_mm == pytest.approx((0.6, 0.6))
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (4, 5, 6, 7), (0, 5), (4, -1)])
+def test_shape_that_is_no_image_is_refused(shape):
+    with pytest.raises(InputError, match="expected two or three positive sizes, got"):
+        Grid(shape)
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [np.eye(3), np.full((4, 4), np.nan), np.diag([1.0, 0.0, 1.0, 1.0]), np.diag([np.inf, 1.0, 1.0, 1.0])],
+    ids=["3x3", "nan", "flat", "infinite"],
+)
+def test_affine_that_maps_nothing_is_refused(affine):
+    with pytest.raises(InputError, match="expected a finite, invertible 4x4 affine"):
+        Grid((4, 5), affine)
+
+
+def test_affine_is_a_copy_that_cannot_be_written():
+    given = np.eye(4)
+    grid = Grid((4, 5), given)
+    given[0, 0] = 9
+    assert grid.affine[0, 0] == 1
+    with pytest.raises(ValueError, match="read-only"):
+        grid.affine[0, 0] = 9
+
+
+def test_affine_becomes_double_precision():
+    assert Grid((4, 5), np.eye(4, dtype=np.float32)).affine.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (Grid((4, 5)), Grid((4, 5)), True),
+        (Grid((4, 5)), Grid((5, 4)), False),
+        (Grid((4, 5)), Grid((4, 5), np.eye(4)), True),
+        (Grid((4, 5), np.eye(4)), Grid((4, 5), np.eye(4) + 5e-4), True),
+        (Grid((4, 5), np.eye(4)), Grid((4, 5), np.diag([1.01, 1.0, 1.0, 1.0])), False),
+        (Grid((4, 5), 500 * np.eye(4)), Grid((4, 5), np.diag([500.004, 500.0, 500.0, 500.0])), False),
+    ],
+    ids=["equal", "transposed", "one unknown", "within tolerance", "beyond tolerance", "beyond, large values"],
+)
+def test_same_as(first, second, same):
+    assert first.same_as(second) is same
+
+
+def test_same_as_with_a_wider_tolerance():
+    moved = np.eye(4)
+    moved[0, 3] = 0.4
+    assert Grid((4, 5), np.eye(4)).same_as(Grid((4, 5), moved), tolerance_mm=0.5)
