@@ -1,0 +1,101 @@
+"""Store -> Batches. Batch number k of a run is a function of (seed, k) alone, so a resumed run sees the same ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plurimask.datasets.store import Store
+from plurimask.records import Batch
+
+
+def scale_intensity(image: Tensor) -> Tensor:
+    """Each channel of each image min-max scaled on its own to [-1, 1]; a constant channel becomes -1.
+
+    (..., H, W) float32 in any unit. THE intensity rule: training and sampling both apply it.
+    """
+    low = image.amin(dim=(-2, -1), keepdim=True)
+    span = image.amax(dim=(-2, -1), keepdim=True) - low
+    return (image - low) / torch.where(span > 0, span, 1) * 2 - 1
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """Square crops for the first batches of a run, before whole images: many more of them fit into an hour.
+
+    Args:
+        size: pixels a side.
+        until: batches that are cropped; 0 for none.
+    """
+
+    size: int
+    until: int
+
+
+class Batches:
+    """Training batches: cases drawn without replacement epoch by epoch, flipped and turned by right angles.
+
+    Args:
+        store: the decoded dataset.
+        indices: positions of the cases to draw from.
+        batch_size: images a batch, over all processes; at most the number of cases.
+        seed: with the batch's number, decides on everything.
+        crop: where given, the first batches are crops around the centre, off it by up to a quarter of their size.
+    """
+
+    def __init__(
+        self, store: Store, indices: Sequence[int], batch_size: int, seed: int, crop: CropSettings = CropSettings(0, 0)
+    ) -> None:
+        self.store, self.seed, self.crop = store, seed, crop
+        self.indices = np.asarray(indices)
+        self.batch_size = min(batch_size, len(self.indices))
+
+    def __getitem__(self, number: int) -> Batch:
+        """Batch number `number`, 0 or more."""
+        image, raters, valid = self.store.read(self._cases(number))
+        turned = [_turn(i, r, code) for i, r, code in zip(image, raters, self._turns(number, image.shape), strict=True)]
+        images = scale_intensity(torch.stack([image for image, _ in turned]))
+        window = self._window(number, image.shape)
+        return Batch(images[window], torch.stack([raters for _, raters in turned])[window], torch.from_numpy(valid))
+
+    def share(self, number: int, rank: int, processes: int) -> Batch:
+        """The part of a batch that process `rank` of `processes` works on."""
+        whole = self[number]
+        mine = slice(rank, None, processes)
+        return Batch(whole.image[mine], whole.raters[mine], whole.valid[mine])
+
+    def _cases(self, number: int) -> np.ndarray:
+        epoch, position = divmod(number, len(self.indices) // self.batch_size)
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(self.indices)
+        return order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def _window(self, number: int, shape: tuple[int, ...]) -> tuple[EllipsisType | slice, ...]:
+        """One window for the whole batch; all of it once crops are over."""
+        if number >= self.crop.until:
+            return (...,)
+        size, rng = self.crop.size, np.random.default_rng([self.seed, 2, number])
+        slack = [(side - size) // 2 for side in shape[-2:]]
+        starts = [middle + int(rng.integers(-reach, reach + 1)) for middle in slack for reach in [min(middle, size // 4)]]
+        return (..., *(slice(start, start + size) for start in starts))
+
+    def _turns(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
+        codes = 8 if shape[-1] == shape[-2] else 4
+        return np.random.default_rng([self.seed, 1, number]).integers(codes, size=len(self._cases(number)))
+
+
+def _turn(image: np.ndarray, raters: np.ndarray, code: int) -> tuple[Tensor, Tensor]:
+    """One of the eight symmetries of the square; codes below 4 leave height and width as they are."""
+
+    def turn(array: np.ndarray) -> Tensor:
+        if code & 1:
+            array = array[..., ::-1, :]
+        if code & 2:
+            array = array[..., ::-1]
+        if code & 4:
+            array = array.swapaxes(-1, -2)
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    return turn(image), turn(raters)

@@ -1,0 +1,110 @@
+"""A dataset decoded once into memory-mapped arrays, so that training never waits for files.
+
+A store is a folder under the cache, named by the dataset's digest: `images.bin` (n, C, H, W) float32, `raters.bin`
+(all raters of all cases, H, W / 8) bits, `first_rater.npy` (n + 1) where each case's raters start, `image_shape.npy`.
+It is written beside its place and renamed when whole.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from plurimask.datasets.dataset import Dataset
+from plurimask.errors import DatasetError
+from plurimask.records import Case
+
+_LAYOUT = "1"
+
+Progress = Callable[[Sequence[int], str], Iterable[int]]
+
+
+class Store:
+    """Random access to a dataset's cases as arrays; all cases have one size.
+
+    Args:
+        folder: a folder that `open_store` has written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.image_shape: tuple[int, int, int] = tuple(np.load(folder / "image_shape.npy").tolist())
+        self._first = np.load(folder / "first_rater.npy", allow_pickle=False)
+        channels, rows, columns = self.image_shape
+        bytes_a_row = -(-columns // 8)
+        self._images = np.memmap(folder / "images.bin", np.float32, "r").reshape(-1, channels, rows, columns)
+        self._raters = np.memmap(folder / "raters.bin", np.uint8, "r").reshape(-1, rows, bytes_a_row)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images (B, C, H, W) float32, raters (B, R, H, W) bool and which slots were read (B, R) bool.
+
+        R is the most that one of these cases has.
+        """
+        chosen = np.asarray(indices)
+        counts = self._first[chosen + 1] - self._first[chosen]
+        valid = np.arange(counts.max()) < counts[:, None]
+        packed = np.zeros((*valid.shape, *self._raters.shape[1:]), dtype=np.uint8)
+        for position, index in enumerate(chosen):
+            packed[position, : counts[position]] = self._raters[self._first[index] : self._first[index + 1]]
+        return self._images[chosen], np.unpackbits(packed, axis=-1, count=self.image_shape[-1]).view(bool), valid
+
+
+def open_store(dataset: Dataset, progress: Progress = lambda indices, _: indices) -> Store:
+    """The dataset's store, written first where the cache has none.
+
+    The cache is `$PLURIMASK_CACHE`, or `~/.cache/plurimask`. `progress` wraps the loop over cases.
+
+    Raises:
+        DatasetError: cases of different sizes, volumes, or a case that nobody read.
+    """
+    folder = cache_folder() / f"store-{_LAYOUT}-{dataset.digest}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".store-"))
+        try:
+            _write(dataset, temporary, progress)
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return Store(folder)
+
+
+def cache_folder() -> Path:
+    """Where decoded data lies: `$PLURIMASK_CACHE`, or `plurimask` under `$XDG_CACHE_HOME` or `~/.cache`."""
+    own = os.environ.get("PLURIMASK_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plurimask"
+
+
+def _write(dataset: Dataset, folder: Path, progress: Progress) -> None:
+    first = dataset[0]
+    if first.image.ndim != 3:
+        raise DatasetError(
+            first.name, expected="plane images", got=f"a volume {first.image.shape}", hint="cut volumes into slices"
+        )
+    counts = []
+    with (folder / "images.bin").open("wb") as images, (folder / "raters.bin").open("wb") as raters:
+        for index in progress(range(len(dataset)), "decode"):
+            case = dataset[index]
+            _check(case, first)
+            images.write(np.ascontiguousarray(case.image).tobytes())
+            raters.write(np.packbits(case.raters, axis=-1).tobytes())
+            counts.append(len(case.raters))
+    np.save(folder / "first_rater.npy", np.cumsum([0, *counts]))
+    np.save(folder / "image_shape.npy", np.array(first.image.shape))
+
+
+def _check(case: Case, first: Case) -> None:
+    if case.image.shape != first.image.shape:
+        raise DatasetError(
+            case.name,
+            expected=f"an image of {first.image.shape} (channels, rows, columns) like {first.name}",
+            got=str(case.image.shape),
+            hint="bring all cases to one size and one set of channels",
+        )
+    if not len(case.raters):
+        raise DatasetError(case.name, expected="at least one rater mask", got="none", hint="leave the case out to train")

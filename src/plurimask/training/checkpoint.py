@@ -1,0 +1,86 @@
+"""Weights on disk: safetensors whose header carries the recipe, so that a file alone says how to build its method."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from plurimask.errors import CheckpointError, SettingsError
+from plurimask.files.atomic import atomic_path
+from plurimask.files.digest import digest_file
+from plurimask.methods.cimd import Cimd
+from plurimask.methods.method import Method
+from plurimask.training.recipe import Recipe, parse_recipe
+
+FORMAT = "plurimask-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained method and what it came from.
+
+    Args:
+        method: in evaluation mode, single precision.
+        recipe: of its run.
+        step: optimiser steps taken.
+        data: digest of the training dataset.
+        digest: sha256 of the file.
+    """
+
+    method: Method
+    recipe: Recipe
+    step: int
+    data: str
+    digest: str
+
+
+def build_method(recipe: Recipe) -> Method:
+    """The method of a recipe, freshly initialised from torch's global generator."""
+    return Cimd(recipe.method)
+
+
+def save_weights(
+    path: Path, method: nn.Module, recipe: Recipe, step: int, data: str, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a method's weights and recipe, whole or not at all; `dtype` may be half precision to ship them."""
+    header = {"format": FORMAT, "recipe": recipe.model_dump_json(), "step": str(step), "data": data}
+    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in method.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def load_weights(path: Path) -> Checkpoint:
+    """Read what `save_weights` wrote. Nothing is unpickled.
+
+    Raises:
+        CheckpointError: no such file, another format, or weights that do not fit their recipe.
+    """
+    if not path.is_file():
+        raise CheckpointError(path, expected="a checkpoint", got="no such file", hint="check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise CheckpointError(
+            path, expected="a safetensors file", got=str(error), hint="give best.safetensors of a run folder"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            path, expected=f"format {FORMAT}", got=header.get("format", "another program's weights"), hint=_TRAIN
+        )
+    try:
+        recipe = parse_recipe(json.loads(header["recipe"]), str(path))
+        with torch.random.fork_rng(devices=[]):
+            method = build_method(recipe)
+        method.load_state_dict(tensors)
+    except (KeyError, ValueError, SettingsError, RuntimeError) as error:
+        raise CheckpointError(path, expected="weights that fit their recipe", got=str(error), hint=_TRAIN) from error
+    return Checkpoint(method.eval(), recipe, int(header["step"]), header["data"], digest_file(path))
+
+
+_TRAIN = "train with this version, or install the version that wrote it"

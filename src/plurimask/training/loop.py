@@ -1,0 +1,193 @@
+"""Training, read downwards: open, build, resume, step, validate, keep."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from plurimask.datasets.batches import Batches, CropSettings
+from plurimask.datasets.dataset import Dataset
+from plurimask.datasets.splits import check_disjoint, split_indices
+from plurimask.datasets.store import Progress, open_store
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import DatasetError, PlurimaskError
+from plurimask.evaluation import evaluate
+from plurimask.methods.draw import draw_masks, sample_seeds
+from plurimask.methods.method import Method
+from plurimask.records import Case, MaskSet
+from plurimask.training.checkpoint import build_method, save_weights
+from plurimask.training.log import RunLog
+from plurimask.training.recipe import Recipe, TrainingSettings
+from plurimask.training.run_folder import RunFolder, RunState
+
+
+class DivergedError(PlurimaskError):
+    """A loss that is no longer finite."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a run trains and validates on."""
+
+    batches: Batches
+    validation: dict[str, Case]
+    digest: str
+
+
+def train(
+    recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False, progress: Progress = lambda items, _: items
+) -> None:
+    """Train a recipe's method on the train side of a dataset, into the run folder `out`.
+
+    Everything random is a function of the recipe's seed, the step and the process, so a run that was broken off and
+    resumed takes the same steps as an unbroken one. `progress` wraps the decoding of the dataset.
+
+    Raises:
+        DatasetError: cases without a patient, of another size than the recipe's, or too few.
+        CheckpointError: a run folder in use without `resume`, or nothing to resume there.
+        DivergedError: a loss that is not finite.
+    """
+    folder = RunFolder(out)
+    data, split = _open(recipe, dataset, progress)
+    if resume:
+        folder.check_same(recipe, data.digest)
+    else:
+        folder.start(recipe, split)
+    settings = recipe.training
+    fabric = Fabric(
+        devices=settings.devices,
+        precision=settings.precision,
+        strategy="ddp_spawn" if settings.devices > 1 else "auto",
+    )
+    fabric.launch(_run, recipe, data, folder, resume)
+
+
+def _open(recipe: Recipe, dataset: Dataset, progress: Progress) -> tuple[_Data, dict[str, object]]:
+    chosen = {side: split_indices(dataset, side) for side in ("train", "val")}
+    patients = {side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in chosen.items()}
+    check_disjoint(patients)
+    store = open_store(dataset, progress)
+    expected = (recipe.method.image_channels, recipe.image_size, recipe.image_size)
+    if store.image_shape != expected:
+        raise DatasetError(
+            dataset.kind,
+            expected=f"images of {expected} (channels, rows, columns), as the recipe says",
+            got=str(store.image_shape),
+            hint="choose the recipe for this data, or --set image_size and method.image_channels",
+        )
+    settings = recipe.training
+    crop = CropSettings(settings.crop, settings.crop_steps)
+    batches = Batches(store, chosen["train"], settings.batch_size, settings.seed, crop)
+    picked = np.random.default_rng(0).permutation(chosen["val"])[: settings.validation_cases]
+    validation = {dataset.names[i]: dataset[int(i)] for i in picked}
+    split = {"rule": "blake2b of the patient, 80/10/10", "data": dataset.digest, "patients": patients}
+    return _Data(batches, validation, dataset.digest), split
+
+
+def _run(fabric: Fabric, recipe: Recipe, data: _Data, folder: RunFolder, resume: bool) -> None:
+    settings = recipe.training
+    torch.manual_seed(settings.seed)
+    method = build_method(recipe)
+    optimizer = torch.optim.AdamW(
+        [p for p in method.parameters() if p.requires_grad], settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    state = RunState(0, math.inf, method, average, optimizer)
+    if resume and folder.state.exists():
+        state.load(folder.state)
+    average.to(fabric.device)
+    parallel, optimizer = fabric.setup(method, optimizer)
+    parallel.mark_forward_method("loss")
+
+    if fabric.is_global_zero:
+        log = RunLog(folder.root, folder.metrics, state.step, settings.steps, data.batches.batch_size)
+        with log:
+            _steps(fabric, recipe, data, folder, state, parallel, log)
+    else:
+        _steps(fabric, recipe, data, folder, state, parallel, None)
+
+
+def _steps(
+    fabric: Fabric,
+    recipe: Recipe,
+    data: _Data,
+    folder: RunFolder,
+    state: RunState,
+    parallel: nn.Module,
+    log: RunLog | None,
+) -> None:
+    settings = recipe.training
+    while state.step < settings.steps:
+        torch.manual_seed(_step_seed(settings.seed, state.step, fabric.global_rank))
+        batch = data.batches.share(state.step, fabric.global_rank, fabric.world_size).to(fabric.device)
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(settings, state.step)
+        loss = parallel.loss(batch)
+        fabric.backward(loss.total)
+        norm = fabric.clip_gradients(parallel, state.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+        terms = {"loss": loss.total.detach(), **loss.terms, "gradient": norm.detach()}
+        terms = {name: float(value) for name, value in fabric.all_reduce(terms).items()}
+        if not math.isfinite(terms["loss"]) or not math.isfinite(terms["gradient"]):
+            raise DivergedError(
+                f"step {state.step + 1}", expected="a finite loss", got=str(terms), hint="lower training.learning_rate"
+            )
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        state.average.update_parameters(state.method)
+        state.step += 1
+        if log is not None:
+            log.train(state.step, terms)
+            _keep(recipe, data, folder, state, log)
+        fabric.barrier()
+
+
+def _keep(recipe: Recipe, data: _Data, folder: RunFolder, state: RunState, log: RunLog) -> None:
+    """Validate and write checkpoints when it is time, and at the end."""
+    settings = recipe.training
+    last = state.step == settings.steps
+    averaged = state.average.module
+    if last or state.step % settings.validate_every == 0:
+        scores = validate(averaged, data.validation, recipe.sampler, settings.validation_samples)
+        log.validation(state.step, scores)
+        if scores["ged_v"] < state.best:
+            state.best = scores["ged_v"]
+            save_weights(folder.best, averaged, recipe, state.step, data.digest)
+    if last or state.step % settings.checkpoint_every == 0:
+        log.flush()
+        save_weights(folder.last, averaged, recipe, state.step, data.digest)
+        state.save(folder.state)
+
+
+def validate(method: Method, cases: dict[str, Case], sampler: SamplerSettings, count: int) -> dict[str, float]:
+    """Mean scores of `count` masks a case, with the share of empty masks among samples and among readers."""
+    training = method.training
+    method.eval()
+    panels = [
+        MaskSet(case.name, draw_masks(method, case.image, sample_seeds(case.image, 0, count), sampler), case.grid)
+        for case in cases.values()
+    ]
+    method.train(training)
+    empty = [not mask.any() for panel in panels for mask in panel.masks]
+    empty_raters = [not mask.any() for case in cases.values() for mask in case.raters]
+    means = evaluate(panels, cases).mean
+    kept = {key: means[key] for key in ("ged_v", "ged_u", "d_ss", "d_yy", "dice_max", "ci")}
+    return kept | {"empty": float(np.mean(empty)), "empty_raters": float(np.mean(empty_raters))}
+
+
+def learning_rate(settings: TrainingSettings, step: int) -> float:
+    """Rate of step number `step` (from 0): warm-up, then constant or cosine."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    if settings.decay == "constant":
+        return settings.learning_rate
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)

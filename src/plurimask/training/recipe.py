@@ -1,0 +1,160 @@
+"""Recipes: everything that defines a run, typed, validated, read from TOML and saved with the run."""
+
+import difflib
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import SettingsError
+from plurimask.methods.cimd import CimdSettings
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class TrainingSettings(BaseModel):
+    """The loop's own settings.
+
+    Args:
+        steps: optimiser steps in all.
+        batch_size: images a step, over all processes.
+        learning_rate, weight_decay: of AdamW; with no decay it is Adam.
+        warmup: steps over which the rate rises from 0.
+        decay: `constant`, or `cosine` down to 0 at the last step.
+        crop, crop_steps: the first `crop_steps` steps see square crops of `crop` pixels near the centre, not whole images.
+        clip: largest norm of the gradient.
+        ema: decay of the exponential moving average of the weights, which is what samples are drawn from.
+        devices: processes, one a device.
+        precision: Fabric's precision, for instance `bf16-mixed` where the device has it.
+        validate_every, validation_cases, validation_samples: how often masks are drawn and scored, and how many.
+        checkpoint_every: steps between checkpoints to resume from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: Positive = 100_000
+    batch_size: Positive = 8
+    learning_rate: Rate = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["constant", "cosine"] = "constant"
+    crop: Positive = 64
+    crop_steps: Annotated[int, Field(ge=0)] = 0
+    clip: Rate = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    seed: Annotated[int, Field(ge=0)] = 0
+    devices: Positive = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    validate_every: Positive = 5000
+    validation_cases: Positive = 24
+    validation_samples: Annotated[int, Field(ge=2)] = 8
+    checkpoint_every: Positive = 1000
+
+
+class Recipe(BaseModel):
+    """A run: the method, how it is trained, how it is sampled from by default, and the image size it is meant for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: Positive
+    method: CimdSettings = CimdSettings()
+    training: TrainingSettings = TrainingSettings()
+    sampler: SamplerSettings = SamplerSettings()
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "Recipe":
+        multiple = self.method.denoiser.multiple
+        sizes = {"image_size": self.image_size} | ({"training.crop": self.training.crop} if self.training.crop_steps else {})
+        for name, size in sizes.items():
+            if size % multiple or size > self.image_size:
+                raise ValueError(f"{name} to be a multiple of {multiple} (patch and levels) up to image_size, not {size}")
+        return self
+
+
+def recipe_names() -> list[str]:
+    """Recipes that ship with the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(source: str, changes: tuple[str, ...] = ()) -> Recipe:
+    """A recipe by name or by path, with `key=value` changes (dotted keys, TOML values; bare words are strings).
+
+    Raises:
+        SettingsError: an unknown recipe or key (the nearest right one is named), a value out of range, or broken TOML.
+    """
+    tree = _read(source)
+    for change in changes:
+        _change(tree, change)
+    return parse_recipe(tree, source)
+
+
+def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
+    """A recipe from plain values. Raises SettingsError naming the first key that is wrong."""
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error, source) from None
+
+
+def _read(source: str) -> dict[str, Any]:
+    path = Path(source)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise SettingsError(source, expected="a recipe file", got="no such file", hint=_known_recipes())
+        text = path.read_text(encoding="utf-8")
+    elif source in recipe_names():
+        text = (_shipped() / f"{source}.toml").read_text(encoding="utf-8")
+    else:
+        raise SettingsError("recipe", expected="a shipped recipe or a .toml file", got=source, hint=_known_recipes())
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(source, expected="TOML", got=str(error), hint="mend that line") from None
+
+
+def _shipped() -> Any:
+    return files("plurimask") / "recipes"
+
+
+def _known_recipes() -> str:
+    return f"shipped: {', '.join(recipe_names())}"
+
+
+def _change(tree: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    *parents, last = key.strip().split(".")
+    if not equals or not all([*parents, last]):
+        raise SettingsError("--set", expected="key=value", got=change, hint="for instance training.steps=200")
+    for parent in parents:
+        inner = tree.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise SettingsError("--set", expected=f"{parent} to be a table", got=change, hint="shorten the key")
+        tree = inner
+    try:
+        tree[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        tree[last] = value.strip()
+
+
+def _explain(error: ValidationError, source: str) -> SettingsError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        expected = first["msg"].removeprefix("Value error, ")
+        return SettingsError(f"{source}: {where}", expected=expected, got=repr(first["input"]), hint="correct the value")
+    *table, wrong = [str(part) for part in first["loc"]]
+    known = list(_fields(table))
+    nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    hint = f"did you mean {'.'.join([*table, nearest[0]])}?" if nearest else "see docs/recipes.md"
+    return SettingsError(f"{source}: {where}", expected=f"one of {', '.join(known)}", got=wrong, hint=hint)
+
+
+def _fields(table: list[str]) -> dict[str, Any]:
+    model: Any = Recipe
+    for part in table:
+        model = model.model_fields[part].annotation
+    return dict(model.model_fields)

@@ -1,0 +1,113 @@
+"""What lies in a run folder, and the one state that survives a restart."""
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from plurimask.errors import CheckpointError
+from plurimask.files.atomic import atomic_path, write_text
+from plurimask.methods.method import Method
+from plurimask.training.recipe import Recipe, parse_recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run.
+
+    recipe.json and split.json say what was asked for; last.pt is what to resume from; best.safetensors and
+    last.safetensors hold averaged weights to sample from; metrics.jsonl has one line a step.
+    """
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.json"
+
+    @property
+    def split(self) -> Path:
+        return self.root / "split.json"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.root / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.root / "last.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    def start(self, recipe: Recipe, split: dict[str, Any]) -> None:
+        """Begin a new run. Raises CheckpointError where one lies there already."""
+        if self.recipe.exists():
+            raise CheckpointError(
+                self.root, expected="an empty run folder", got="a run", hint="add --resume, or choose another --out"
+            )
+        write_text(self.split, json.dumps(split, indent=2) + "\n")
+        write_text(self.recipe, recipe.model_dump_json(indent=2) + "\n")
+
+    def check_same(self, recipe: Recipe, data: str) -> None:
+        """Refuse to resume a run under another recipe or on other data; only the number of steps may change."""
+        if not self.recipe.exists() or not self.split.exists():
+            raise CheckpointError(self.root, expected="a run to resume", got="none", hint="leave --resume out")
+        saved = parse_recipe(json.loads(self.recipe.read_text(encoding="utf-8")), str(self.recipe))
+        longer = saved.model_copy(update={"training": saved.training.model_copy(update={"steps": recipe.training.steps})})
+        if longer != recipe:
+            raise CheckpointError(
+                self.root, expected="the recipe of the run", got="another", hint="resume with the same recipe and --set"
+            )
+        trained_on = json.loads(self.split.read_text(encoding="utf-8"))["data"]
+        if trained_on != data:
+            raise CheckpointError(
+                self.root, expected=f"data {trained_on[:12]}", got=data[:12], hint="resume on the data of the run"
+            )
+        write_text(self.recipe, recipe.model_dump_json(indent=2) + "\n")
+
+
+@dataclass
+class RunState:
+    """Everything that survives a restart. All randomness is a function of the seed and the step."""
+
+    step: int
+    best: float
+    method: Method
+    average: AveragedModel
+    optimizer: Optimizer
+
+    def save(self, path: Path) -> None:
+        """Write the state, whole or not at all."""
+        content = {
+            "step": self.step,
+            "best": self.best,
+            "method": self.method.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+
+    def load(self, path: Path) -> None:
+        """Take up a saved state; loading runs no code. Raises CheckpointError where there is none that fits."""
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            self.method.load_state_dict(content["method"])
+            self.average.load_state_dict(content["average"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.step, self.best = content["step"], content["best"]
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                path, expected="the state of this run", got=str(error).split("\n")[0], hint="start a new run"
+            ) from error
