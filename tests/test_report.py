@@ -4,8 +4,11 @@ import base64
 import hashlib
 import io
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from plurimask.records import Case, MaskSet
 from plurimask.report import STRIP_LENGTH, write_report
 
 GRID = Grid.plane((24, 24), 0.5)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -270,6 +274,23 @@ def test_case_without_readers_or_marks_is_shown(render: Callable[..., Page]) -> 
     text = render([bare], [MaskSet("bare", np.zeros((2, 8, 8), bool), grid)], scores=scores).text
     assert "nobody read this case" in text
     assert "Nothing drawn: 2 of 2 samples" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to run the page's script")
+@pytest.mark.parametrize(
+    ("clicks", "expected"),
+    [(1, ["\N{MINUS SIGN}0.5", "0.2", "\N{EN DASH}"]), (2, ["0.2", "\N{MINUS SIGN}0.5", "\N{EN DASH}"])],
+)
+def test_headings_sort_by_number_with_undefined_last(tmp_path: Path, clicks: int, expected: list[str]) -> None:
+    script = files("plurimask").joinpath("templates/report.js").read_text(encoding="utf-8")
+    body = "".join(f"<tr><td>{value}</td></tr>" for value in ("0.2", "\N{EN DASH}", "\N{MINUS SIGN}0.5"))
+    table = f"<table class=sortable><thead><tr><th>GED</th></tr></thead><tbody>{body}</tbody></table>"
+    click = "document.querySelector('th button').click();" * clicks
+    page = tmp_path / "page.html"
+    page.write_text(f"<meta charset=utf-8>{table}<script>{script}{click}</script>", encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    shown = subprocess.run([str(CHROMIUM), *options, page.as_uri()], capture_output=True, timeout=60, check=True)
+    assert re.findall(r"<td>(.*?)</td>", shown.stdout.decode()) == expected
 
 
 def test_a_panel_of_another_case_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

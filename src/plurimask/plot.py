@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,8 +36,8 @@ SAMPLE_COLOUR = "#ffc400"
 # The four edges of a voxel, clockwise from the top: the (row, column) of the neighbour behind it, the corner where it
 # starts, and the step to the next corner.
 _BEHIND = ((-1, 0), (0, 1), (1, 0), (0, -1))
-_CORNER = ((0, 0), (0, 1), (1, 1), (1, 0))
-_STEP = ((0, 1), (1, 0), (0, -1), (-1, 0))
+_CORNER = np.array(((0, 0), (0, 1), (1, 1), (1, 0)))
+_STEP = np.array(((0, 1), (1, 0), (0, -1), (-1, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +90,18 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     touch at a corner only are apart. Filled by the even-odd rule, the polygons give the mask back exactly.
     """
     edges = _edges(mask)
-    left = set(edges)
-    # The first edge left in raster order is a top edge that starts at a corner: were it the middle of a straight run,
-    # the edge before it would be left too, and come first.
-    return [_walk(edge, left) for edge in edges if edge in left]
+    following = _following(edges, mask.shape)
+    side = edges[:, 2]
+    corner = np.empty(len(edges), dtype=bool)
+    corner[following] = side[following] != side
+    loops = _loops(following.tolist(), corner.tolist())
+    points = edges[:, 1::-1]
+    return [points[loop] for loop in loops]
 
 
 def svg_path(mask: np.ndarray) -> str:
     """The outlines of a mask (H, W) as the `d` of an SVG path, in whole voxels; empty for an empty mask."""
-    return "".join(_relative(polygon) for polygon in outlines(mask))
+    return "".join(_relative(polygon.tolist()) for polygon in outlines(mask))
 
 
 def close_up(marked: np.ndarray, aspect: float) -> tuple[slice, slice]:
@@ -202,36 +206,48 @@ def training_figure(metrics: Path) -> Figure:
     return figure
 
 
-def _edges(mask: np.ndarray) -> list[tuple[int, int, int]]:
-    """Edges between a voxel of the mask and one outside it: row and column of the start, side; top edges come first."""
+def _edges(mask: np.ndarray) -> np.ndarray:
+    """Edges between a voxel of the mask and one outside it, (n, 3) int: row and column of the start, and the side."""
     padded = np.pad(mask, 1)
-    return [
-        (row + _CORNER[side][0], column + _CORNER[side][1], side)
-        for side, behind in enumerate(_BEHIND)
-        for row, column in np.argwhere(mask & ~np.roll(padded, (-behind[0], -behind[1]), (0, 1))[1:-1, 1:-1]).tolist()
-    ]
+    found = []
+    for side, (down, right) in enumerate(_BEHIND):
+        behind = np.roll(padded, (-down, -right), (0, 1))[1:-1, 1:-1]
+        voxels = np.argwhere(mask & ~behind)
+        found.append(np.column_stack((voxels + _CORNER[side], np.full(len(voxels), side))))
+    return np.concatenate(found)
 
 
-def _walk(edge: tuple[int, int, int], left: set[tuple[int, int, int]]) -> np.ndarray:
-    """Follow one outline from `edge`, taking its edges out of `left`; corners (n, 2) int as (x, y)."""
-    corners = []
-    heading = None
-    while edge in left:
-        left.remove(edge)
-        row, column, side = edge
-        if side != heading:
-            corners.append((column, row))
-        heading = side
-        row, column = row + _STEP[side][0], column + _STEP[side][1]
-        # Turning right before going straight stays with the same voxel where two voxels touch at a corner.
-        ahead = ((row, column, (side + turn) % 4) for turn in (1, 0, 3))
-        edge = next((candidate for candidate in ahead if candidate in left), edge)
-    return np.array(corners)
+def _following(edges: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(n,) the index of the edge that each edge leads to."""
+    row, column, side = edges.T
+    index = np.full((shape[0] + 1, shape[1] + 1, 4), -1)
+    index[row, column, side] = np.arange(len(edges))
+    row, column = row + _STEP[side, 0], column + _STEP[side, 1]
+    right, ahead, left = (index[row, column, (side + turn) % 4] for turn in (1, 0, 3))
+    # Turning right before going straight stays with the same voxel where two voxels touch at a corner.
+    return np.where(right >= 0, right, np.where(ahead >= 0, ahead, left))
 
 
-def _relative(polygon: np.ndarray) -> str:
-    (x, y), *steps = np.diff(polygon, axis=0, prepend=0).tolist()
-    return f"M{x} {y}" + "".join(f"h{dx}" if dx else f"v{dy}" for dx, dy in steps) + "z"
+def _loops(following: list[int], corner: list[bool]) -> list[list[int]]:
+    """The closed loops of edges, each the indices of those edges that start at a corner."""
+    loops = []
+    walked = [False] * len(following)
+    for edge in range(len(following)):
+        loop = []
+        while not walked[edge]:
+            walked[edge] = True
+            if corner[edge]:
+                loop.append(edge)
+            edge = following[edge]
+        if loop:
+            loops.append(loop)
+    return loops
+
+
+def _relative(polygon: list[list[int]]) -> str:
+    x, y = polygon[0]
+    steps = (f"h{x1 - x0}" if y0 == y1 else f"v{y1 - y0}" for (x0, y0), (x1, y1) in pairwise(polygon))
+    return f"M{x} {y}{''.join(steps)}z"
 
 
 def _span(marked: np.ndarray, length: float, size: int) -> slice:

@@ -289,7 +289,7 @@ def _symbol(name: str) -> Markup:
 
 
 def _size(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _frequency_hex(samples: int) -> list[str]:
