@@ -1,6 +1,7 @@
 """Case folders: what becomes a case, what is refused, and the error for it."""
 
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +16,7 @@ MASK = IMAGE > 120
 
 
 def fill(folder, **files):
-    """Write arrays by stem: bool as 0/255, `image="nii.gz"`-style suffixes through the double underscore."""
+    """Write arrays by name, `image__nii` as image.nii and `image` as image.png; bool as 0/255."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in files.items():
         stem, _, suffix = name.partition("__")
@@ -117,9 +118,14 @@ def test_volumes(tmp_path):
     assert np.array_equal(case.raters[0], volume > 0)
 
 
+def test_upper_case_names_count(tmp_path):
+    case = read_case(fill(tmp_path / "a", Image=IMAGE, LABEL0__PNG=MASK))
+    assert np.array_equal(case.raters, [MASK])
+
+
 def test_a_single_case_takes_its_folders_name_and_the_given_patient(root, monkeypatch):
     monkeypatch.chdir(root / "b")
-    case = read_case(root.__class__("."), patient="p1")
+    case = read_case(Path("."), patient="p1")
     assert (case.name, case.patient) == ("b", "p1")
 
 
@@ -272,5 +278,5 @@ def test_the_digest_sees_a_change_of(root, change):
 def test_the_digest_names_a_file_that_is_gone(root):
     cases = CaseFolder(root)
     (root / "a" / "image.png").unlink()
-    with pytest.raises(InputError, match=r"a/image\.png: expected a readable file, got 'No such file"):
+    with pytest.raises(InputError, match=r"a/image\.png: expected a readable file, got No such file"):
         _ = cases.digest

@@ -9,7 +9,6 @@ followed.
 """
 
 import csv
-import hashlib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -19,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from plurimask.errors import DatasetError, InputError
+from plurimask.files.digest import digest_files
 from plurimask.files.read import read_image, read_label, split_name
 from plurimask.files.stored import unreadable
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
 _LAYOUT = "image.png (or .jpg, .npy, .nii, .nii.gz), label0.png, label1.png, ..."
-_NAME = re.compile(r"(image|label)([0-9]*)")
+_NAME = re.compile(r"(image|label)([0-9]*)", re.IGNORECASE)
 _HEADER = ["case", "patient"]
 
 
@@ -60,11 +60,7 @@ class CaseFolder:
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) over the relative name and the content of every file in use."""
-        whole = hashlib.sha256()
-        for path in self._files():
-            whole.update(path.relative_to(self.root).as_posix().encode("utf-8", "surrogateescape") + b"\0")
-            whole.update(_content_digest(path))
-        return whole.hexdigest()
+        return digest_files(self.root, self._files())
 
     def _files(self) -> Iterator[Path]:
         for case in self._cases:
@@ -96,7 +92,7 @@ def read_image_case(path: Path) -> Case:
 def holds_case(folder: Path) -> bool:
     """Whether the folder is a case itself, with an image right inside it, and not a dataset of cases."""
     names = (split_name(path) for path in _visible(folder))
-    return any(suffix and stem.startswith("image") and _NAME.fullmatch(stem) for stem, suffix in names)
+    return any(suffix and stem.lower().startswith("image") and _NAME.fullmatch(stem) for stem, suffix in names)
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         match = _NAME.fullmatch(stem)
         if match is None:
             continue
-        key = match[1] + (str(int(match[2])) if match[2] else "")
+        key = match[1].lower() + (str(int(match[2])) if match[2] else "")
         if suffix and key in stems:
             raise InputError(
                 folder, expected=f"one file for {key}", got=f"{stems[key].name} and {path.name}", hint="remove one"
@@ -217,14 +213,6 @@ def _common_grid(grids: dict[Path, Grid]) -> Grid:
 
 def _size(grid: Grid) -> str:
     return "x".join(map(str, grid.shape))
-
-
-def _content_digest(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise unreadable(path, "file", error) from error
 
 
 def _read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
