@@ -163,7 +163,7 @@ def render_table(scores: Scores) -> Table:
     left_out = f", {len(scores.missing)} without masks" if scores.missing else ""
     title = f"N = {scores.samples} samples · {len(scores.rows)} cases · {scores.patients} patients{left_out}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("")
+    table.add_column("", min_width=12)
     for name in COLUMNS.values():
         table.add_column(name, justify="right", min_width=6)
     for row in scores.table:
