@@ -1,0 +1,1 @@
+"""Tensors -> tensors; they know nothing of masks or readers."""

@@ -63,7 +63,7 @@ class Denoiser(nn.Module):
             # The time embedding is one constant a channel: a norm group of a single channel would cancel it.
             norm_num_groups=min(32, min(settings.channels) // 2),
         )
-        self.to(memory_format=torch.channels_last)
+        self.net.to(memory_format=torch.channels_last)
 
     def forward(self, x_t: Tensor, image: Tensor, t: Tensor) -> Tensor:
         """x_t (B, 1, H, W), image (B, C, H, W), t (B,) int64 -> (B, output_channels, H, W)."""

@@ -39,13 +39,12 @@ class GaussianEncoder(nn.Module):
                 convolution = nn.Conv2d(in_channels, width, 3, padding=1)
                 # PyTorch's own start shrinks the signal at each layer: after twelve the latent would not see its input.
                 nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-                nn.init.zeros_(convolution.bias)
                 layers += [convolution, nn.ReLU()]
                 in_channels = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(in_channels, 2 * settings.latent)
 
-    def forward(self, image: Tensor, mask: Tensor) -> Independent:
+    def forward(self, image: Tensor, mask: Tensor) -> "Independent[Normal]":
         """image (B, C, H, W), mask (B, 1, H, W) -> axis-aligned Gaussian over (B, latent) (Eq. 12-13).
 
         The scale lies between exp(-10) and exp(10).
