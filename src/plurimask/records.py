@@ -119,6 +119,7 @@ class Batch:
         return self.image[case], self.raters[case, slot][:, None]
 
     def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
         return Batch(self.image.to(device), self.raters.to(device), self.valid.to(device))
 
 

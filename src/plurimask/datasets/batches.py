@@ -77,9 +77,10 @@ class Batches:
         if number >= self.crop.until:
             return (...,)
         size, rng = self.crop.size, np.random.default_rng([self.seed, 2, number])
-        slack = [(side - size) // 2 for side in shape[-2:]]
-        starts = [middle + int(rng.integers(-reach, reach + 1)) for middle in slack for reach in [min(middle, size // 4)]]
-        return (..., *(slice(start, start + size) for start in starts))
+        middles = np.array([(side - size) // 2 for side in shape[-2:]])
+        reach = np.minimum(middles, size // 4)
+        starts = middles + rng.integers(-reach, reach + 1)
+        return (..., *(slice(start, start + size) for start in starts.tolist()))
 
     def _turns(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
         codes = 8 if shape[-1] == shape[-2] else 4

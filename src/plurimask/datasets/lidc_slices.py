@@ -60,7 +60,8 @@ class LidcSlices:
         top = int(row["tile"]) * SIZE
         image = self._strip(row["patient_id"])[:, top : top + SIZE]
         masks = np.unpackbits(self._masks[int(row["row"])], axis=-1).astype(bool)
-        grid = Grid.plane((SIZE, SIZE), float(row["pixel_spacing_mm"])) if row["pixel_spacing_mm"] else Grid((SIZE, SIZE))
+        spacing = row["pixel_spacing_mm"]
+        grid = Grid.plane((SIZE, SIZE), float(spacing)) if spacing else Grid((SIZE, SIZE))
         return Case(self.names[index], image.copy(), masks, grid, row["patient_id"])
 
     def _read_strip(self, patient: str) -> np.ndarray:
@@ -78,9 +79,8 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(file))
     missing = COLUMNS - set(rows[0] if rows else ())
     if missing:
-        raise DatasetError(
-            path, expected="an index of slices", got=f"no column {', '.join(sorted(missing))}", hint="take the file again"
-        )
+        absent = ", ".join(sorted(missing))
+        raise DatasetError(path, expected="an index of slices", got=f"no column {absent}", hint="take the file again")
     return rows
 
 
@@ -94,6 +94,9 @@ def _read_masks(path: Path) -> np.ndarray:
         ) from error
     if packed.dtype != np.uint8 or packed.shape[1:] != (4, SIZE, SIZE // 8):
         raise DatasetError(
-            path, expected=f"uint8 (rows, 4, {SIZE}, {SIZE // 8})", got=f"{packed.dtype} {packed.shape}", hint="take it again"
+            path,
+            expected=f"uint8 (rows, 4, {SIZE}, {SIZE // 8})",
+            got=f"{packed.dtype} {packed.shape}",
+            hint="take the file again",
         )
     return packed

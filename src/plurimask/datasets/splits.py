@@ -3,6 +3,7 @@
 A patient's side depends on nothing else, so it never changes when cases are added or left out.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Literal, get_args
@@ -66,3 +67,16 @@ def _side(name: str, patient: str | None) -> Split:
             hint="list every case in patients.csv (case,patient), or use --split all",
         )
     return split_of(patient)
+
+
+def spread(dataset: Dataset, indices: Sequence[int], limit: int) -> list[int]:
+    """At most `limit` of these cases, every patient before any patient's second case, otherwise in hash order.
+
+    The choice depends on names and patients alone. Returned in the dataset's order.
+    """
+    seen: Counter[str | None] = Counter()
+    ranked = []
+    for index in sorted(indices, key=lambda index: blake2b(dataset.names[index].encode(), digest_size=8).digest()):
+        ranked.append((seen[dataset.patients[index]], len(ranked), index))
+        seen[dataset.patients[index]] += 1
+    return sorted(index for _, _, index in sorted(ranked)[:limit])

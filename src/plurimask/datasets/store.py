@@ -8,7 +8,7 @@ It is written beside its place and renamed when whole.
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,6 @@ from plurimask.errors import DatasetError
 from plurimask.records import Case
 
 _LAYOUT = "1"
-
-Progress = Callable[[Sequence[int], str], Iterable[int]]
 
 
 class Store:
@@ -54,10 +52,11 @@ class Store:
         return self._images[chosen], np.unpackbits(packed, axis=-1, count=self.image_shape[-1]).view(bool), valid
 
 
-def open_store(dataset: Dataset, progress: Progress = lambda indices, _: indices) -> Store:
+def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done: None) -> Store:
     """The dataset's store, written first where the cache has none.
 
-    The cache is `$PLURIMASK_CACHE`, or `~/.cache/plurimask`. `progress` wraps the loop over cases.
+    The cache is `$PLURIMASK_CACHE`, or `~/.cache/plurimask`. `progress` is called with the number of
+    cases decoded so far.
 
     Raises:
         DatasetError: cases of different sizes, volumes, or a case that nobody read.
@@ -80,7 +79,7 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plurimask"
 
 
-def _write(dataset: Dataset, folder: Path, progress: Progress) -> None:
+def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) -> None:
     first = dataset[0]
     if first.image.ndim != 3:
         raise DatasetError(
@@ -88,12 +87,13 @@ def _write(dataset: Dataset, folder: Path, progress: Progress) -> None:
         )
     counts = []
     with (folder / "images.bin").open("wb") as images, (folder / "raters.bin").open("wb") as raters:
-        for index in progress(range(len(dataset)), "decode"):
+        for index in range(len(dataset)):
             case = dataset[index]
             _check(case, first)
             images.write(np.ascontiguousarray(case.image).tobytes())
             raters.write(np.packbits(case.raters, axis=-1).tobytes())
             counts.append(len(case.raters))
+            progress(index + 1)
     np.save(folder / "first_rater.npy", np.cumsum([0, *counts]))
     np.save(folder / "image_shape.npy", np.array(first.image.shape))
 
@@ -107,4 +107,4 @@ def _check(case: Case, first: Case) -> None:
             hint="bring all cases to one size and one set of channels",
         )
     if not len(case.raters):
-        raise DatasetError(case.name, expected="at least one rater mask", got="none", hint="leave the case out to train")
+        raise DatasetError(case.name, expected="at least one rater mask", got="none", hint="leave it out to train")

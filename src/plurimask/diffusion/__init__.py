@@ -1,0 +1,1 @@
+"""The formalism: schedule, process, samplers."""

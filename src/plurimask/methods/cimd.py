@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.distributions import Independent, kl_divergence
+from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, mse_loss
 
 from plurimask.diffusion.process import Diffusion, DiffusionSettings, Prediction
@@ -67,7 +67,6 @@ class Cimd(Method):
         super().__init__()
         self.settings = settings
         self.image_channels = settings.image_channels
-        self.image_multiple = settings.denoiser.multiple
         self.diffusion = Diffusion(settings.diffusion)
         self.denoiser = Denoiser(settings.image_channels, settings.diffusion.output_channels, settings.denoiser)
         if settings.ambiguity.mode != "off":
@@ -100,9 +99,7 @@ class Cimd(Method):
 
     def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings) -> Tensor:
         """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool, x_0 > 0 (Eq. 16)."""
-        x_0 = sample(
-            lambda x_t, t: self.denoiser(x_t, image, t), self.diffusion, sampler, seeds, (1, *image.shape[2:])
-        )
+        x_0 = sample(lambda x_t, t: self.denoiser(x_t, image, t), self.diffusion, sampler, seeds, (1, *image.shape[2:]))
         return x_0[:, 0] > 0
 
 
@@ -138,5 +135,5 @@ class AmbiguityLoss(nn.Module):
         return total, terms
 
 
-def _spread(gaussian: Independent) -> Tensor:
+def _spread(gaussian: "Independent[Normal]") -> Tensor:
     return gaussian.mean.std(dim=0, correction=0).mean()

@@ -13,11 +13,9 @@ class Method(nn.Module, ABC):
 
     Attributes:
         image_channels: channels of the image it takes.
-        image_multiple: height and width of an image must be multiples of this many pixels.
     """
 
     image_channels: int
-    image_multiple: int
 
     @abstractmethod
     def loss(self, batch: Batch) -> LossTerms:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from plurimask.datasets.batches import Batches, CropSettings
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.splits import check_disjoint, split_indices
-from plurimask.datasets.store import Progress, open_store
+from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation import evaluate
@@ -39,13 +39,11 @@ class _Data:
     digest: str
 
 
-def train(
-    recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False, progress: Progress = lambda items, _: items
-) -> None:
+def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) -> None:
     """Train a recipe's method on the train side of a dataset, into the run folder `out`.
 
     Everything random is a function of the recipe's seed, the step and the process, so a run that was broken off and
-    resumed takes the same steps as an unbroken one. `progress` wraps the decoding of the dataset.
+    resumed takes the same steps as an unbroken one.
 
     Raises:
         DatasetError: cases without a patient, of another size than the recipe's, or too few.
@@ -53,7 +51,7 @@ def train(
         DivergedError: a loss that is not finite.
     """
     folder = RunFolder(out)
-    data, split = _open(recipe, dataset, progress)
+    data, split = _open(recipe, dataset)
     if resume:
         folder.check_same(recipe, data.digest)
     else:
@@ -67,11 +65,11 @@ def train(
     fabric.launch(_run, recipe, data, folder, resume)
 
 
-def _open(recipe: Recipe, dataset: Dataset, progress: Progress) -> tuple[_Data, dict[str, object]]:
+def _open(recipe: Recipe, dataset: Dataset) -> tuple[_Data, dict[str, object]]:
     chosen = {side: split_indices(dataset, side) for side in ("train", "val")}
     patients = {side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in chosen.items()}
     check_disjoint(patients)
-    store = open_store(dataset, progress)
+    store = open_store(dataset)
     expected = (recipe.method.image_channels, recipe.image_size, recipe.image_size)
     if store.image_shape != expected:
         raise DatasetError(

@@ -25,7 +25,7 @@ class TrainingSettings(BaseModel):
         learning_rate, weight_decay: of AdamW; with no decay it is Adam.
         warmup: steps over which the rate rises from 0.
         decay: `constant`, or `cosine` down to 0 at the last step.
-        crop, crop_steps: the first `crop_steps` steps see square crops of `crop` pixels near the centre, not whole images.
+        crop, crop_steps: the first `crop_steps` steps see square crops of `crop` pixels near the centre.
         clip: largest norm of the gradient.
         ema: decay of the exponential moving average of the weights, which is what samples are drawn from.
         devices: processes, one a device.
@@ -68,10 +68,12 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _sizes_fit(self) -> "Recipe":
         multiple = self.method.denoiser.multiple
-        sizes = {"image_size": self.image_size} | ({"training.crop": self.training.crop} if self.training.crop_steps else {})
+        sizes = {"image_size": self.image_size}
+        if self.training.crop_steps:
+            sizes["training.crop"] = self.training.crop
         for name, size in sizes.items():
             if size % multiple or size > self.image_size:
-                raise ValueError(f"{name} to be a multiple of {multiple} (patch and levels) up to image_size, not {size}")
+                raise ValueError(f"{name} a multiple of {multiple} (patch and levels) up to image_size, not {size}")
         return self
 
 
@@ -145,7 +147,8 @@ def _explain(error: ValidationError, source: str) -> SettingsError:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         expected = first["msg"].removeprefix("Value error, ")
-        return SettingsError(f"{source}: {where}", expected=expected, got=repr(first["input"]), hint="correct the value")
+        got = "several values" if isinstance(first["input"], dict) else repr(first["input"])
+        return SettingsError(f"{source}: {where}" if where else source, expected=expected, got=got, hint="correct it")
     *table, wrong = [str(part) for part in first["loc"]]
     known = list(_fields(table))
     nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)

@@ -28,26 +28,32 @@ class RunFolder:
 
     @property
     def recipe(self) -> Path:
+        """The recipe as it was run."""
         return self.root / "recipe.json"
 
     @property
     def split(self) -> Path:
+        """Patients a side, and the data's digest."""
         return self.root / "split.json"
 
     @property
     def state(self) -> Path:
+        """What to resume from."""
         return self.root / "last.pt"
 
     @property
     def best(self) -> Path:
+        """Averaged weights at the best validation."""
         return self.root / "best.safetensors"
 
     @property
     def last(self) -> Path:
+        """Averaged weights at the last checkpoint."""
         return self.root / "last.safetensors"
 
     @property
     def metrics(self) -> Path:
+        """One line a step."""
         return self.root / "metrics.jsonl"
 
     def start(self, recipe: Recipe, split: dict[str, Any]) -> None:
@@ -64,8 +70,8 @@ class RunFolder:
         if not self.recipe.exists() or not self.split.exists():
             raise CheckpointError(self.root, expected="a run to resume", got="none", hint="leave --resume out")
         saved = parse_recipe(json.loads(self.recipe.read_text(encoding="utf-8")), str(self.recipe))
-        longer = saved.model_copy(update={"training": saved.training.model_copy(update={"steps": recipe.training.steps})})
-        if longer != recipe:
+        training = saved.training.model_copy(update={"steps": recipe.training.steps})
+        if saved.model_copy(update={"training": training}) != recipe:
             raise CheckpointError(
                 self.root, expected="the recipe of the run", got="another", hint="resume with the same recipe and --set"
             )

@@ -1,0 +1,84 @@
+"""plurimask: the panel of experts, as software.
+
+    import plurimask as pm
+    panel = pm.load("lidc").sample(image, count=16, seed=0)
+
+Names are imported when they are first used, so that `import plurimask` and `plurimask --help` cost little.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plurimask.datasets.demo_cases import demo_cases
+    from plurimask.datasets.open import cases_at, choose_cases, open_dataset
+    from plurimask.datasets.phantom import phantom_cases, prepare_phantom
+    from plurimask.datasets.store import open_store
+    from plurimask.demo import run_demo
+    from plurimask.diffusion.samplers import SamplerSettings
+    from plurimask.evaluation import Scores, evaluate, render_table, write_scores
+    from plurimask.files.mask_set import read_mask_set, read_mask_sets, write_mask_set
+    from plurimask.geometry import Grid
+    from plurimask.records import Batch, Case, MaskSet
+    from plurimask.report import write_report
+    from plurimask.sampling import Model, load
+    from plurimask.training.loop import train
+    from plurimask.training.recipe import Recipe, load_recipe, recipe_names
+
+_HOMES = {
+    "datasets.demo_cases": ("demo_cases",),
+    "datasets.open": ("cases_at", "choose_cases", "open_dataset"),
+    "datasets.phantom": ("phantom_cases", "prepare_phantom"),
+    "datasets.store": ("open_store",),
+    "demo": ("run_demo",),
+    "diffusion.samplers": ("SamplerSettings",),
+    "evaluation": ("Scores", "evaluate", "render_table", "write_scores"),
+    "files.mask_set": ("read_mask_set", "read_mask_sets", "write_mask_set"),
+    "geometry": ("Grid",),
+    "records": ("Batch", "Case", "MaskSet"),
+    "report": ("write_report",),
+    "sampling": ("Model", "load"),
+    "training.loop": ("train",),
+    "training.recipe": ("Recipe", "load_recipe", "recipe_names"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Batch",
+    "Case",
+    "Grid",
+    "MaskSet",
+    "Model",
+    "Recipe",
+    "SamplerSettings",
+    "Scores",
+    "cases_at",
+    "choose_cases",
+    "demo_cases",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "open_dataset",
+    "open_store",
+    "phantom_cases",
+    "prepare_phantom",
+    "read_mask_set",
+    "read_mask_sets",
+    "recipe_names",
+    "render_table",
+    "run_demo",
+    "train",
+    "write_mask_set",
+    "write_report",
+    "write_scores",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'plurimask' has no attribute '{name}'")
+    return getattr(import_module(f"plurimask.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,162 @@
+"""The command line: build, call, print. No logic lives here."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import plurimask as pm
+from plurimask.errors import PlurimaskError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
+app.add_typer(prepare, name="prepare")
+console = Console()
+errors = Console(stderr=True)
+
+
+class Split(StrEnum):
+    """Sides of the split by patient."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+class Sampler(StrEnum):
+    """Ways from noise to mask."""
+
+    ddpm = "ddpm"
+    ddim = "ddim"
+    dpm = "dpm++"
+
+
+Out = Annotated[Path, typer.Option(help="Folder to write to.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many cases, spread over the patients.")]
+
+
+@app.callback()
+def describe() -> None:
+    """Draw, score and look at panels of plausible expert outlines for ambiguous medical images.
+
+    Start with [bold]plurimask demo[/bold].
+    """
+
+
+@app.command()
+def demo(out: Out = Path("demo")) -> None:
+    """Draw 16 masks for each of 12 shipped cases, score them, and write one page to look at."""
+    with _progress("drawing panels", 12) as tick:
+        scores = pm.run_demo(out, progress=tick)
+    console.print(pm.render_table(scores))
+    console.print(f"\nOpen {out / 'report.html'} in a browser.", soft_wrap=True)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (cimd-small, cimd-lidc, ...) or a .toml file.")],
+    data: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    set: Annotated[list[str] | None, typer.Option(help="Change a setting: training.steps=200. Repeatable.")] = None,
+) -> None:
+    """Train a recipe's method on the train side of a dataset."""
+    settings = pm.load_recipe(recipe, tuple(set or ()))
+    dataset = pm.open_dataset(data)
+    with _progress("decoding once", len(dataset)) as tick:
+        pm.open_store(dataset, tick)
+    pm.train(settings, dataset, out, resume=resume)
+    console.print(f"Trained. Draw from it: plurimask sample {out} INPUT --out masks", soft_wrap=True)
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="A built-in name (lidc, phantom), a .safetensors file or a run folder.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Image files, folders of one case, or datasets.")],
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, help="Masks a case.")] = 16,
+    seed: Annotated[int, typer.Option(help="Same seed, same masks.")] = 0,
+    sampler: Annotated[Sampler | None, typer.Option(help="Other than the model's own.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations a mask.")] = None,
+    split: Annotated[Split, typer.Option(help="Which side of a dataset.")] = Split.all,
+    limit: Limit = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Draw plausible masks: OUT/CASE/masks.npz and OUT/CASE/set.json for every case."""
+    drawer = pm.load(model, device)
+    own = drawer.recipe.sampler
+    changed = own if sampler is None else pm.SamplerSettings(name=sampler.value)
+    settings = changed if steps is None else pm.SamplerSettings(**(changed.model_dump() | {"steps": steps}))
+    sources = [pm.cases_at(path, split.value, limit) for path in inputs]
+    with _progress("drawing panels", sum(length for length, _ in sources)) as tick:
+        done = 0
+        for case in (case for _, cases in sources for case in cases):
+            pm.write_mask_set(out / case.name, drawer.sample(case, count, seed, settings))
+            done += 1
+            tick(done)
+    console.print(f"{done} panels of {count} masks in {out}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    masks: Annotated[Path, typer.Argument(help="Folder of mask sets, CASE/masks.npz each, by any program.")],
+    data: Annotated[Path, typer.Option(help="The dataset with the readers' masks.")],
+    out: Out,
+    split: Annotated[Split, typer.Option(help="Which side of the dataset to score.")] = Split.test,
+    limit: Limit = None,
+) -> None:
+    """Score mask sets against the readers: OUT/scores.csv, OUT/summary.json and a table."""
+    dataset = pm.open_dataset(data)
+    cases = pm.choose_cases(dataset, split.value, limit)
+    with _progress("scoring", len(cases)) as tick:
+        panels = (panel for done, panel in enumerate(pm.read_mask_sets(masks), 1) if not tick(done))
+        scores = pm.evaluate(panels, cases)
+    pm.write_scores(scores, out, dataset.digest)
+    console.print(pm.render_table(scores))
+    console.print(f"\nA row a case in {out / 'scores.csv'}", soft_wrap=True)
+
+
+@prepare.command()
+def phantom(
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, help="How many cases.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same cases.")] = 0,
+) -> None:
+    """Real outlines of LIDC-IDRI's readers on simulated CT: a dataset with no download."""
+    with _progress("making phantoms", count) as tick:
+        pm.prepare_phantom(out, count, seed, tick)
+    console.print(f"{count} cases in {out}", soft_wrap=True)
+
+
+@contextmanager
+def _progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def main() -> None:
+    """Run a command; whatever is wrong with the input is said in one line, with exit code 2."""
+    try:
+        app()
+    except PlurimaskError as error:
+        _fail(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}; free space or check permissions, then run again")
+    except KeyboardInterrupt:
+        errors.print("stopped; whatever was being written has been taken away")
+        sys.exit(130)
+
+
+def _fail(line: str) -> None:
+    errors.print(f"plurimask: {line}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(2)

@@ -1,0 +1,137 @@
+"""Checkpoint + image -> MaskSet on the image's own grid."""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import CheckpointError, InputError, SettingsError
+from plurimask.geometry import Grid
+from plurimask.methods.draw import draw_masks, sample_seeds
+from plurimask.records import Case, MaskSet
+from plurimask.training.checkpoint import Checkpoint, load_weights
+from plurimask.training.run_folder import RunFolder
+
+ALIASES = {"lidc": "lidc-cimd"}
+
+
+class Model:
+    """A trained method, ready to draw.
+
+    Args:
+        name: for the record.
+        checkpoint: weights and recipe.
+        device: where to compute.
+    """
+
+    def __init__(self, name: str, checkpoint: Checkpoint, device: torch.device) -> None:
+        self.name, self.checkpoint, self.recipe = name, checkpoint, checkpoint.recipe
+        self.method = checkpoint.method.to(device)
+
+    def sample(
+        self, image: np.ndarray | Case, count: int = 16, seed: int = 0, sampler: SamplerSettings | None = None
+    ) -> MaskSet:
+        """Draw a panel.
+
+        Args:
+            image: a Case, or (H, W) or (C, H, W) numbers in any unit; the model scales them as in training.
+            count: masks to draw, S.
+            seed: the same image, seed and model give the same masks, at any count and whatever is drawn beside it.
+            sampler: other than the recipe's own.
+
+        Raises:
+            InputError: an image of another size or channel count than the model's, or not finite.
+            SettingsError: fewer than one mask, or more steps than the process has.
+        """
+        if count < 1:
+            raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
+        case = image if isinstance(image, Case) else _as_case(image)
+        self._check(case)
+        sampler = sampler or self.recipe.sampler
+        try:
+            times = sampler.times(self.recipe.method.diffusion.schedule.timesteps)
+        except ValueError as error:
+            raise SettingsError("sampler", expected="steps in reach", got=str(error), hint="give fewer") from None
+        seeds = sample_seeds(case.image, seed, count)
+        masks = draw_masks(self.method, case.image, seeds, sampler)
+        settings = sampler.model_dump() | {"steps": len(times) - 1, "model": self.name, "seed": seed}
+        return MaskSet(case.name, masks, case.grid, self.recipe.method.name, seeds, self.checkpoint.digest, settings)
+
+    def _check(self, case: Case) -> None:
+        size = self.recipe.image_size
+        if case.image.shape[1:] != (size, size):
+            raise InputError(
+                case.name,
+                expected=f"an image of {size}x{size} pixels, as {self.name} was trained on",
+                got="x".join(map(str, case.image.shape[1:])),
+                hint=f"cut {size}x{size} pixels around the lesion, without rescaling",
+            )
+        if case.image.shape[0] != self.method.image_channels:
+            raise InputError(
+                case.name,
+                expected=f"{self.method.image_channels} image channel(s), as {self.name} was trained on",
+                got=str(case.image.shape[0]),
+                hint="give the channels of the training data in their order, grey images as one channel",
+            )
+
+
+def load(model: str | Path, device: str = "auto") -> Model:
+    """A model by built-in name, by checkpoint (.safetensors) or by run folder (its best weights).
+
+    `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`. Nothing is unpickled.
+
+    Raises:
+        CheckpointError: no such model, or weights that cannot be read.
+        SettingsError: a device that is not there.
+    """
+    place = _device(device)
+    path = Path(model)
+    if str(model) in built_in_names() or str(model) in ALIASES:
+        name = ALIASES.get(str(model), str(model))
+        with as_file(_weights() / f"{name}.safetensors") as shipped:
+            return Model(name, load_weights(shipped), place)
+    if path.is_dir():
+        folder = RunFolder(path)
+        return Model(path.name, load_weights(folder.best if folder.best.exists() else folder.last), place)
+    if path.is_file():
+        return Model(path.stem, load_weights(path), place)
+    raise CheckpointError(
+        model, expected="a built-in name, a .safetensors file or a run folder", got="neither", hint=_known_models()
+    )
+
+
+def built_in_names() -> list[str]:
+    """Weights that ship with the package."""
+    return sorted(entry.name.removesuffix(".safetensors") for entry in _weights().iterdir() if _is_weights(entry.name))
+
+
+def _weights() -> Path:
+    return files("plurimask") / "weights"  # type: ignore[return-value]
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith(".safetensors")
+
+
+def _known_models() -> str:
+    return f"built in: {', '.join([*ALIASES, *built_in_names()])}"
+
+
+def _as_case(image: np.ndarray) -> Case:
+    stacked = image[None] if image.ndim == 2 else image
+    shape = stacked.shape[1:]
+    return Case("image", stacked.astype(np.float32), np.zeros((0, *shape), dtype=bool), Grid(shape))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError("device", expected="a device of this machine", got=name, hint="use auto or cpu") from error
+    return device
