@@ -387,8 +387,14 @@ def test_more_steps_than_the_process_has_are_refused():
 
 @pytest.mark.parametrize("steps", [2, None])
 def test_not_one_scale_a_step_is_refused(steps):
-    with pytest.raises(ValidationError, match=f"noise_scale has 3 values for {steps} steps: give one a step"):
+    with pytest.raises(ValidationError, match=f"one noise_scale a step, not 3 for steps = {steps}"):
         SamplerSettings(steps=steps, noise_scale=(1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("settings", [{"name": "dpm++"}, {"name": "ddim"}])
+def test_noise_scale_is_refused_where_no_noise_is_added(settings):
+    with pytest.raises(ValidationError, match="a sampler that adds noise"):
+        SamplerSettings(**settings, noise_scale=0.5)
 
 
 @pytest.mark.parametrize(

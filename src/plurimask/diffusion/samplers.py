@@ -34,9 +34,12 @@ class SamplerSettings(BaseModel):
     noise_scale: Scale | tuple[Scale, ...] = 1.0
 
     @model_validator(mode="after")
-    def _one_scale_a_step(self) -> "SamplerSettings":
+    def _scale_fits(self) -> "SamplerSettings":
         if isinstance(self.noise_scale, tuple) and len(self.noise_scale) != self.steps:
-            raise ValueError(f"noise_scale has {len(self.noise_scale)} values for {self.steps} steps: give one a step")
+            raise ValueError(f"one noise_scale a step, not {len(self.noise_scale)} for steps = {self.steps}")
+        adds_noise = self.name == "ddpm" or (self.name == "ddim" and self.eta > 0)
+        if self.noise_scale != 1.0 and not adds_noise:
+            raise ValueError("a sampler that adds noise (ddpm, or ddim with eta above 0) for noise_scale to act on")
         return self
 
     def times(self, timesteps: int) -> list[int]:

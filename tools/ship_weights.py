@@ -1,0 +1,69 @@
+"""Make built-in weights and their card from a run: half precision, figures from `plurimask evaluate`.
+
+    python tools/ship_weights.py weights RUN/best.safetensors NAME
+    python tools/ship_weights.py card RUN NAME --data-name "..." --scores N4/summary.json --scores N16/summary.json
+
+The weights come first; the figures are then measured on what is shipped, and go into the card beside it.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from plurimask.plot import training_figure
+from plurimask.sampling import load
+from plurimask.training.checkpoint import load_weights, save_weights
+from plurimask.training.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "src/plurimask/weights"
+app = typer.Typer()
+
+
+@app.command()
+def weights(checkpoint: Path, name: str) -> None:
+    """Write the averaged weights of a checkpoint as half-precision built-in weights."""
+    trained = load_weights(checkpoint)
+    save_weights(
+        WEIGHTS / f"{name}.safetensors", trained.method, trained.recipe, trained.step, trained.data, torch.float16
+    )
+
+
+@app.command()
+def card(
+    run: Path,
+    name: str,
+    recipe: Annotated[str, typer.Option(help="The recipe's name, for the commands that reproduce.")],
+    data: Annotated[str, typer.Option(help="One of the data sections of the card's template.")],
+    scores: Annotated[list[Path], typer.Option(help="summary.json of `plurimask evaluate`, one for each N.")],
+) -> None:
+    """Write the model card and the figure of the training curves."""
+    folder = RunFolder(run)
+    model = load(name)
+    steps = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
+    training_figure(folder.metrics).savefig(ROOT / f"docs/figures/{name}-training.png", dpi=120)
+    environment = Environment(
+        loader=FileSystemLoader(ROOT / "tools"), undefined=StrictUndefined, trim_blocks=True, autoescape=False
+    )
+    text = environment.get_template("model_card.md.j2").render(
+        name=name,
+        recipe_name=recipe,
+        data=data,
+        checkpoint=model.checkpoint,
+        settings=model.recipe,
+        split=json.loads(folder.split.read_text(encoding="utf-8")),
+        last=[line for line in steps if line["split"] == "train"][-1],
+        validations=[line for line in steps if line["split"] == "val"],
+        summaries=[json.loads(path.read_text(encoding="utf-8")) for path in scores],
+        megabytes=(WEIGHTS / f"{name}.safetensors").stat().st_size / 1e6,
+        parameters=sum(parameter.numel() for parameter in model.method.parameters()),
+    )
+    (WEIGHTS / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app()
