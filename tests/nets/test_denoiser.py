@@ -75,7 +75,7 @@ def test_output_has_the_size_of_the_input(patch, multiples, output_channels):
 
 @pytest.mark.parametrize(("channels", "patch", "multiple"), [((32,), 1, 1), ((32,) * 3, 2, 8), ((32,) * 5, 1, 16)])
 def test_multiple_is_the_patch_times_the_halvings(channels, patch, multiple):
-    settings = DenoiserSettings(channels=channels, attention=(False,) * len(channels), patch=patch)
+    settings = DenoiserSettings(channels=channels, attention=(False,) * len(channels), head_channels=32, patch=patch)
     assert settings.multiple == multiple
 
 
@@ -133,6 +133,7 @@ def test_every_parameter_learns():
         ({"channels": (32, 64)}, "attention has 5 levels for 2 of channels"),
         ({"channels": (32, 48), "attention": (False, False)}, "multiples of 32"),
         ({"channels": (32, 96), "attention": (False, True), "head_channels": 64}, "multiples of head_channels"),
+        ({"channels": (32,), "attention": (False,), "head_channels": 64}, "multiples of head_channels"),
         ({"channels": (0, 32), "attention": (False, False)}, "greater than or equal to 1"),
         ({"residual_blocks": 0}, "greater than or equal to 1"),
         ({"patch": 0}, "greater than or equal to 1"),

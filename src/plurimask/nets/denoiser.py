@@ -17,7 +17,7 @@ class DenoiserSettings(BaseModel):
     Args:
         channels: filters at each level, from fine to coarse; multiples of 32.
         residual_blocks: residual blocks a level.
-        attention: whether each level attends over its pixels.
+        attention: whether each level attends over its pixels; the middle block, at the last level's width, always does.
         head_channels: channels of one attention head.
         patch: pixels a side that a space-to-depth stem folds into channels before the first level (1: none).
     """
@@ -36,8 +36,9 @@ class DenoiserSettings(BaseModel):
             raise ValueError(f"attention has {len(self.attention)} levels for {len(self.channels)} of channels")
         if any(width % 32 for width in self.channels):
             raise ValueError(f"channels must be multiples of 32 (group norm), got {self.channels}")
-        if any(on and width % self.head_channels for width, on in zip(self.channels, self.attention, strict=True)):
-            raise ValueError(f"channels {self.channels} of levels that attend must be multiples of head_channels")
+        attending = [width for width, on in zip(self.channels, self.attention, strict=True) if on]
+        if any(width % self.head_channels for width in (*attending, self.channels[-1])):
+            raise ValueError(f"channels {self.channels} that attend, the last too, must be multiples of head_channels")
         return self
 
     @property

@@ -1,0 +1,272 @@
+"""CIMD: its loss against a computation of its own, who learns from what, and that it can learn a mask at all."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny import SIZE, image, recipe, stir
+from torch.distributions import Normal, kl_divergence
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.methods.cimd import AmbiguitySettings, Cimd
+from plurimask.records import Batch
+
+TIMESTEPS = 6
+DDIM = SamplerSettings(name="ddim", steps=3)
+
+
+def method(predicts="x_0", raters="one", vlb_weight=0.001, variance="learned-range", **ambiguity):
+    """A small CIMD with all weights away from their start; few time steps, so that t = 1 comes up in a batch."""
+    torch.manual_seed(0)
+    settings = recipe().method
+    made = Cimd(
+        settings.model_copy(
+            update={
+                "raters": raters,
+                "vlb_weight": vlb_weight,
+                "diffusion": settings.diffusion.model_validate(
+                    {"predicts": predicts, "variance": variance, "schedule": {"timesteps": TIMESTEPS}}
+                ),
+                "ambiguity": AmbiguitySettings(encoder=settings.ambiguity.encoder, **ambiguity),
+            }
+        )
+    )
+    stir(made, 0.05)
+    return made
+
+
+def batch(count=8):
+    """Images with two to three readers each, the last slot of every other image unread."""
+    generator = torch.Generator().manual_seed(3)
+    raters = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
+    valid = torch.ones((count, 3), dtype=torch.bool)
+    valid[::2, 2] = False
+    images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
+    return Batch(scale_intensity(images), raters & valid[..., None, None], valid)
+
+
+def draws(made, cases, seed):
+    """What `loss` draws under this seed: images, masks x_0, times t and noise, in its order."""
+    torch.manual_seed(seed)
+    shown, rater = cases.all_raters() if made.settings.raters == "all" else cases.one_rater()
+    x_0 = torch.where(rater, 1.0, -1.0)
+    t = torch.randint(1, TIMESTEPS + 1, (len(x_0),))
+    return shown, x_0, t, torch.randn_like(x_0)
+
+
+def expected(made, cases, seed):
+    """Every term of Eq. 15 in double precision, from the equations and the networks alone."""
+    shown, x_0, t, eps = draws(made, cases, seed)
+    alphas = 1 - np.linspace(1e-4, 0.02, TIMESTEPS).clip(max=1) * 1000 / TIMESTEPS
+    alphas = torch.from_numpy(alphas.clip(min=0.001))
+    gammas = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(alphas, 0)])
+    gamma, gamma_s, alpha = (v[:, None, None, None] for v in (gammas[t], gammas[t - 1], alphas[t - 1]))
+    x_t = gamma.sqrt() * x_0 + (1 - gamma).sqrt() * eps  # Eq. 4
+    with torch.no_grad():
+        output = made.denoiser(x_t.float(), shown, t).double()
+    said = output[:, :1]
+    target, x_hat = {
+        "eps": (eps, (x_t - (1 - gamma).sqrt() * said) / gamma.sqrt()),
+        "x_0": (x_0, said),
+        "v": (gamma.sqrt() * eps - (1 - gamma).sqrt() * x_0, gamma.sqrt() * x_t - (1 - gamma).sqrt() * said),
+    }[made.settings.diffusion.predicts]
+    x_hat = x_hat.clamp(-1, 1)
+
+    def mean(start):  # Eq. 3
+        return (gamma_s.sqrt() * (1 - alpha) * start + alpha.sqrt() * (1 - gamma_s) * x_t) / (1 - gamma)
+
+    def posterior_variance(time):
+        return ((1 - gammas[time - 1]) * (1 - alphas[time - 1]) / (1 - gammas[time]))[:, None, None, None]
+
+    small = posterior_variance(t.clamp(min=2))
+    share = output[:, 1:].sigmoid()
+    scale = (0.5 * (share * (1 - alpha).log() + (1 - share) * small.log())).exp()
+    kl = kl_divergence(Normal(mean(x_0.double()), small.sqrt()), Normal(mean(x_hat), scale))  # Eq. 7
+    below_zero = Normal(mean(x_hat), scale).cdf(torch.zeros(()).double())
+    decoder = -torch.where(x_0 > 0, 1 - below_zero, below_zero).log()  # Eq. 6
+    vlb = torch.where(t[:, None, None, None] == 1, decoder, kl).mean() / math.log(2)
+
+    terms = {"simple": ((target - said) ** 2).mean(), "vlb": vlb}  # Eq. 9
+    total = terms["simple"] + made.settings.vlb_weight * TIMESTEPS * vlb  # Eq. 10
+    if made.settings.ambiguity.mode != "off":
+        seen = x_hat if made.settings.ambiguity.acn_input == "x_0" else said
+        with torch.no_grad():
+            q = made.ambiguity.amn(shown, x_0).base_dist
+            p = made.ambiguity.acn(shown, seen.float()).base_dist
+        ratio = (q.scale / p.scale).double() ** 2
+        distance = ((q.mean - p.mean) / p.scale).double() ** 2
+        terms["amb"] = 0.5 * (ratio + distance - 1 - ratio.log()).sum(1).mean()  # Eq. 14
+        total = total + made.settings.ambiguity.beta * terms["amb"]
+    return terms | {"total": total}
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x_0", "v"])
+@pytest.mark.parametrize("raters", ["one", "all"])
+@pytest.mark.parametrize("ambiguity", [{"beta": 0.3}, {"beta": 0.3, "acn_input": "eps"}, {"mode": "off"}])
+def test_every_term_of_the_loss_is_that_of_the_equations(predicts, raters, ambiguity):
+    made, cases = method(predicts, raters, vlb_weight=0.1, **ambiguity), batch()
+    torch.manual_seed(1)
+    loss = made.loss(cases)
+    wanted = expected(made, cases, seed=1)
+    got = {**{name: loss.terms[name].item() for name in wanted if name != "total"}, "total": loss.total.item()}
+    assert got == pytest.approx({name: value.item() for name, value in wanted.items()}, rel=1e-4)
+
+
+def test_the_draws_of_these_tests_hold_the_first_time_and_later_ones():
+    _, _, t, _ = draws(method(), batch(), seed=1)
+    assert 1 in t
+    assert t.max() > 1
+
+
+def test_all_raters_are_seen_in_one_step():
+    cases = batch()
+    shown, x_0, t, _ = draws(method(raters="all"), cases, seed=1)
+    assert len(shown) == len(x_0) == cases.valid.sum()
+    assert len(t.unique()) > 1  # each with its own t
+
+
+def gradients(made, seed=1):
+    """Size of the gradient that each part of the method gets from the loss; None where nothing is to learn."""
+    torch.manual_seed(seed)
+    made.loss(batch()).total.backward()
+    parts = {"denoiser": made.denoiser}
+    if hasattr(made, "ambiguity"):
+        parts |= dict(made.ambiguity.named_children())
+    return {name: _size(part) for name, part in parts.items()}
+
+
+def _size(part):
+    grads = [weight.grad for weight in part.parameters()]
+    return None if all(grad is None for grad in grads) else sum(grad.abs().sum().item() for grad in grads)
+
+
+@pytest.mark.parametrize(
+    ("mode", "learns"),
+    [
+        ("trained", {"denoiser", "amn", "acn"}),
+        ("frozen", {"denoiser"}),
+        ("acn_only", {"denoiser", "acn"}),
+        ("anchored", {"denoiser", "amn", "acn", "decoder"}),
+        ("off", {"denoiser"}),
+    ],
+)
+def test_mode_says_who_learns(mode, learns):
+    got = gradients(method(mode=mode))
+    assert {name for name, size in got.items() if size} == learns
+
+
+@pytest.mark.parametrize("mode", ["frozen", "acn_only"])
+def test_what_does_not_learn_is_not_for_the_optimiser(mode):
+    made = method(mode=mode)
+    still = {name for name, weight in made.named_parameters() if not weight.requires_grad}
+    assert still
+    assert all(name.startswith("ambiguity.amn" if mode == "acn_only" else "ambiguity.") for name in still)
+
+
+def test_off_has_neither_amn_nor_acn():
+    assert not [name for name in method(mode="off").state_dict() if not name.startswith("denoiser.")]
+
+
+def test_off_logs_no_ambiguity():
+    assert set(method(mode="off").loss(batch()).terms) == {"simple", "vlb"}
+
+
+def output_gradient(made):
+    """d L_total / d f_theta's output, (n, 2, H, W)."""
+    kept = []
+
+    def keep(module, inputs, output):
+        output.retain_grad()
+        kept.append(output)
+
+    with made.denoiser.register_forward_hook(keep):
+        torch.manual_seed(1)
+        made.loss(batch()).total.backward()
+    return kept[0].grad
+
+
+@pytest.mark.parametrize("mode", ["trained", "frozen", "acn_only", "anchored"])
+@pytest.mark.parametrize("acn_input", ["x_0", "eps"])
+def test_the_denoiser_learns_from_l_amb_through_acn(mode, acn_input):
+    grads = [output_gradient(method(mode=mode, acn_input=acn_input, beta=beta)) for beta in (0.0, 10.0)]
+    assert (grads[0] - grads[1]).abs().max() > 1e-6
+
+
+def test_beta_weighs_l_amb():
+    losses = []
+    for beta in (0.0, 2.0):
+        torch.manual_seed(1)
+        losses.append(method(beta=beta).loss(batch()))
+    wanted = losses[0].total + 2.0 * losses[1].terms["amb"]
+    torch.testing.assert_close(losses[1].total, wanted)
+
+
+def test_anchor_teaches_amn_where_beta_is_zero():
+    assert gradients(method(mode="anchored", beta=0.0))["amn"] > 0
+    assert gradients(method(mode="trained", beta=0.0))["amn"] == 0
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x_0", "v"])
+def test_l_vlb_teaches_the_variance_and_not_the_mean(predicts):
+    without, with_it = (output_gradient(method(predicts, vlb_weight=weight, mode="off")) for weight in (0.0, 1.0))
+    torch.testing.assert_close(with_it[:, :1], without[:, :1], rtol=0, atol=0)
+    assert not without[:, 1:].any()
+    assert with_it[:, 1:].any()
+
+
+@pytest.mark.parametrize("variance", ["fixed-small", "fixed-large"])
+def test_a_fixed_variance_has_no_l_vlb(variance):
+    assert "vlb" not in method(variance=variance).loss(batch()).terms
+
+
+def test_terms_carry_no_gradient():
+    assert not any(term.requires_grad for term in method(mode="anchored").loss(batch()).terms.values())
+
+
+def test_spread_tells_a_collapsed_encoder():
+    made = method()
+    healthy = made.loss(batch()).terms["amn_spread"]
+    torch.nn.init.zeros_(made.ambiguity.amn.head.weight)
+    assert made.loss(batch()).terms["amn_spread"] < 1e-6 < healthy
+
+
+def panel(made, seeds, sampler=DDIM):
+    with torch.inference_mode():
+        shown = scale_intensity(torch.from_numpy(image()))[None].expand(len(seeds), -1, -1, -1)
+        return made.eval().sample(shown, torch.tensor(seeds), sampler)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
+def test_a_seed_gives_its_mask_in_any_company(sampler):
+    made, settings = method(), SamplerSettings(name=sampler, steps=3)
+    together = panel(made, [5, 6, 7, 8], settings)
+    alone = torch.cat([panel(made, [seed], settings) for seed in (5, 6, 7, 8)])
+    assert (together != alone).float().mean() < 0.002  # equal up to float rounding at the threshold
+
+
+def test_another_seed_gives_another_mask():
+    first, second = panel(method(), [5, 6])
+    assert (first != second).float().mean() > 0.05
+
+
+def test_sample_is_one_bool_mask_a_seed():
+    masks = panel(method(), [1, 2, 3])
+    assert masks.shape == (3, SIZE, SIZE)
+    assert masks.dtype == torch.bool
+
+
+def test_one_case_with_one_reader_is_learned():
+    torch.manual_seed(0)
+    made = Cimd(recipe().method)
+    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
+    drawn[..., 3:9, 5:13] = True
+    shown = scale_intensity(torch.from_numpy(image()))[None]
+    cases = Batch(shown.repeat(8, 1, 1, 1), drawn.repeat(8, 1, 1, 1), torch.ones((8, 1), dtype=torch.bool))
+    optimizer = torch.optim.Adam(made.parameters(), 3e-3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        made.loss(cases).total.backward()
+        optimizer.step()
+    assert (panel(made, [1, 2, 3, 4]) == drawn[0]).all()
