@@ -6,9 +6,12 @@ Slices without any mask are dropped. An empty slot is a reader who drew nothing.
 """
 
 import csv
+import math
 import zipfile
-from functools import lru_cache
+import zlib
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +29,7 @@ class LidcSlices:
     """Dataset of slices; case names are `<patient>-n<nodule>-s<slice>`.
 
     Raises:
-        DatasetError: a file of the layout that is missing, or that disagrees with the index.
+        DatasetError: a file of the layout that is missing or damaged, or that disagrees with the index.
     """
 
     kind = "lidc-slices"
@@ -34,69 +37,126 @@ class LidcSlices:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._masks = _read_masks(root / "masks.npz")
-        self._rows = [row for row in _read_index(root / "index.csv") if int(row["non_empty_masks"]) > 0]
-        if self._rows and int(self._rows[-1]["row"]) >= len(self._masks):
-            raise DatasetError(
-                root / "index.csv",
-                expected=f"rows below {len(self._masks)}, the length of masks.npz",
-                got=self._rows[-1]["row"],
-                hint="take index.csv and masks.npz from one release",
-            )
-        self.names = tuple(f"{row['patient_id']}-n{row['nodule']}-s{row['slice']}" for row in self._rows)
-        self.patients = tuple(row["patient_id"] for row in self._rows)
+        slices = _read_index(root / "index.csv")
+        _check_same_release(root, slices, self._masks)
+        self._slices = [one for one in slices if one.drawn > 0]
+        self.names = tuple(one.name for one in self._slices)
+        self.patients = tuple(one.patient for one in self._slices)
         self._strip = lru_cache(maxsize=4)(self._read_strip)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 over index, masks and strips."""
         strips = [self.root / "images" / f"{patient}.png" for patient in sorted(set(self.patients))]
         return digest_files(self.root, [self.root / "index.csv", self.root / "masks.npz", *strips])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._slices)
 
     def __getitem__(self, index: int) -> Case:
-        row = self._rows[index]
-        top = int(row["tile"]) * SIZE
-        image = self._strip(row["patient_id"])[:, top : top + SIZE]
-        masks = np.unpackbits(self._masks[int(row["row"])], axis=-1).astype(bool)
-        spacing = row["pixel_spacing_mm"]
-        grid = Grid.plane((SIZE, SIZE), float(spacing)) if spacing else Grid((SIZE, SIZE))
-        return Case(self.names[index], image.copy(), masks, grid, row["patient_id"])
+        one = self._slices[index]
+        strip = self._strip(one.patient)
+        tiles = strip.shape[1] // SIZE
+        if one.tile >= tiles:
+            raise DatasetError(
+                one.name, expected=f"a tile below {tiles}, the strip's length", got=str(one.tile), hint=_ONE_RELEASE
+            )
+        image = strip[:, one.tile * SIZE : (one.tile + 1) * SIZE]
+        masks = np.unpackbits(self._masks[one.row], axis=-1).astype(bool)
+        grid = Grid((SIZE, SIZE)) if one.spacing_mm is None else Grid.plane((SIZE, SIZE), one.spacing_mm)
+        return Case(one.name, image.copy(), masks, grid, one.patient)
 
     def _read_strip(self, patient: str) -> np.ndarray:
         path = self.root / "images" / f"{patient}.png"
         strip, _ = read_image(path)
         if strip.shape[0] != 1 or strip.shape[2] != SIZE or strip.shape[1] % SIZE:
-            raise DatasetError(
-                path, expected=f"a grey strip of {SIZE}x{SIZE} tiles", got=str(strip.shape), hint="take the file again"
-            )
+            raise DatasetError(path, expected=f"a grey strip of {SIZE}x{SIZE} tiles", got=str(strip.shape), hint=_AGAIN)
         return strip
 
 
-def _read_index(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    missing = COLUMNS - set(rows[0] if rows else ())
+class _Slice(NamedTuple):
+    """A row of the index; `drawn` is the number of slots that are not empty."""
+
+    row: int
+    patient: str
+    name: str
+    tile: int
+    drawn: int
+    spacing_mm: float | None
+
+
+def _read_index(path: Path) -> list[_Slice]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(path, expected="an index of slices", got=_reason(error), hint=_AGAIN) from error
+    missing = COLUMNS - set(reader.fieldnames or ())
     if missing:
         absent = ", ".join(sorted(missing))
-        raise DatasetError(path, expected="an index of slices", got=f"no column {absent}", hint="take the file again")
-    return rows
+        raise DatasetError(path, expected="an index of slices", got=f"no column {absent}", hint=_AGAIN)
+    return [_parse(path, line, row) for line, row in enumerate(rows, start=2)]
+
+
+def _parse(path: Path, line: int, row: dict[str, str]) -> _Slice:
+    try:
+        position, nodule, plane, tile, drawn = (
+            _whole(row[column]) for column in ("row", "nodule", "slice", "tile", "non_empty_masks")
+        )
+        spacing = float(row["pixel_spacing_mm"]) if row["pixel_spacing_mm"] else None
+        patient = row["patient_id"]
+        # It names a file here, and through the case's name a folder of masks.
+        if not patient or Path(patient).name != patient:
+            raise ValueError(f"patient '{patient}'")
+        if spacing is not None and not 0 < spacing < math.inf:
+            raise ValueError(f"spacing {spacing}")
+    except (ValueError, TypeError) as error:
+        raise DatasetError(
+            f"{path}, line {line}", expected="a slice of one patient", got=str(error), hint=_AGAIN
+        ) from error
+    return _Slice(position, patient, f"{patient}-n{nodule}-s{plane}", tile, drawn, spacing)
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(f"the negative number {value}")
+    return value
+
+
+def _check_same_release(root: Path, slices: list[_Slice], masks: np.ndarray) -> None:
+    """The index has each row of the masks once, counts the same slots as drawn, and names no slice twice."""
+    if [one.row for one in slices] != list(range(len(masks))):
+        expected, got = f"rows 0 to {len(masks) - 1} in order, as in masks.npz", f"{len(slices)} others"
+    elif [one.drawn for one in slices] != masks.any(axis=(2, 3)).sum(axis=1).tolist():
+        expected, got = "non_empty_masks as in masks.npz", "other numbers"
+    elif len({one.name for one in slices}) < len(slices):
+        expected, got = "every slice of a nodule once", "one of them twice"
+    elif not any(one.drawn for one in slices):
+        expected, got = "at least one slice with a mask", "none"
+    else:
+        return
+    raise DatasetError(root / "index.csv", expected=expected, got=got, hint=_ONE_RELEASE)
 
 
 def _read_masks(path: Path) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            packed = archive["masks_packed"]
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise DatasetError(
-            path, expected="an archive with masks_packed", got=f"{error}", hint="take the file again"
-        ) from error
+        # np.load would hand back bytes for a member with an unknown header.
+        with zipfile.ZipFile(path) as archive, archive.open("masks_packed.npy") as file:
+            packed = np.lib.format.read_array(file, allow_pickle=False)
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError) as error:
+        raise DatasetError(path, expected="an archive with masks_packed", got=_reason(error), hint=_AGAIN) from error
     if packed.dtype != np.uint8 or packed.shape[1:] != (4, SIZE, SIZE // 8):
         raise DatasetError(
-            path,
-            expected=f"uint8 (rows, 4, {SIZE}, {SIZE // 8})",
-            got=f"{packed.dtype} {packed.shape}",
-            hint="take the file again",
+            path, expected=f"uint8 (rows, 4, {SIZE}, {SIZE // 8})", got=f"{packed.dtype} {packed.shape}", hint=_AGAIN
         )
     return packed
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+_AGAIN = "take the file again"
+_ONE_RELEASE = "take all files from one release"
