@@ -75,7 +75,7 @@ def spread(dataset: Dataset, indices: Sequence[int], limit: int) -> list[int]:
     The choice depends on names and patients alone. Returned in the dataset's order.
     """
     seen: Counter[str | None] = Counter()
-    ranked = []
+    ranked: list[tuple[int, int, int]] = []
     for index in sorted(indices, key=lambda index: blake2b(dataset.names[index].encode(), digest_size=8).digest()):
         ranked.append((seen[dataset.patients[index]], len(ranked), index))
         seen[dataset.patients[index]] += 1

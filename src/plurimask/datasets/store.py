@@ -28,7 +28,8 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.image_shape: tuple[int, int, int] = tuple(np.load(folder / "image_shape.npy").tolist())
+        self._folder = folder
+        self.image_shape: tuple[int, int, int] = tuple(np.load(folder / "image_shape.npy", allow_pickle=False).tolist())
         self._first = np.load(folder / "first_rater.npy", allow_pickle=False)
         channels, rows, columns = self.image_shape
         bytes_a_row = -(-columns // 8)
@@ -38,7 +39,11 @@ class Store:
     def __len__(self) -> int:
         return len(self._images)
 
-    def read(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
+        # Another process maps the same files; a pickled memmap would be a copy of all the data.
+        return Store, (self._folder,)
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images (B, C, H, W) float32, raters (B, R, H, W) bool and which slots were read (B, R) bool.
 
         R is the most that one of these cases has.
@@ -67,7 +72,7 @@ def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".store-"))
         try:
             _write(dataset, temporary, progress)
-            temporary.replace(folder)
+            _move(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return Store(folder)
@@ -77,6 +82,15 @@ def cache_folder() -> Path:
     """Where decoded data lies: `$PLURIMASK_CACHE`, or `plurimask` under `$XDG_CACHE_HOME` or `~/.cache`."""
     own = os.environ.get("PLURIMASK_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plurimask"
+
+
+def _move(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.replace(folder)
+    except OSError:
+        # Another process may have written the same store meanwhile; then its is as good.
+        if not folder.is_dir():
+            raise
 
 
 def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) -> None:

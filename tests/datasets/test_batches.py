@@ -1,0 +1,203 @@
+"""Batches: a function of seed and number, every case once an epoch, one symmetry and window for image and masks."""
+
+import numpy as np
+import pytest
+import torch
+
+from plurimask.datasets.batches import Batches, CropSettings, scale_intensity
+from plurimask.datasets.store import open_store
+from plurimask.geometry import Grid
+from plurimask.records import Case
+
+CASES = 12
+
+
+class Ramps:
+    """Case i shows a slanted plane scaled by i + 1; its two raters drew all above the mean, and one corner quarter.
+
+    No two of the eight symmetries of a square make the plane look alike.
+    """
+
+    kind, digest = "ramps", "e" * 64
+
+    def __init__(self, shape=(16, 16)):
+        self.names, self.patients = [f"case-{i}" for i in range(CASES)], [None] * CASES
+        rows, columns = np.indices(shape)
+        self.plane = (rows * 0.3 + columns + 0.01 * rows * columns).astype(np.float32)
+
+    def __len__(self):
+        return CASES
+
+    def __getitem__(self, index):
+        image = self.plane[None] * np.float32(index + 1) + np.float32(1000 * index)
+        corner = np.zeros_like(self.plane, dtype=bool)
+        corner[: self.plane.shape[0] // 2, : self.plane.shape[1] // 4] = True
+        raters = np.stack([self.plane > self.plane.mean(), corner][: 1 + index % 2])
+        return Case(self.names[index], image, raters, Grid(self.plane.shape))
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path))
+    return open_store(Ramps())
+
+
+def same(one, two):
+    return all(torch.equal(getattr(one, name), getattr(two, name)) for name in ("image", "raters", "valid"))
+
+
+def symmetries(image):
+    return [np.rot90(flipped, turns, axes=(-2, -1)) for flipped in (image, image[..., ::-1, :]) for turns in range(4)]
+
+
+def code(plane, image):
+    """Which of the eight symmetries this image shows, or None."""
+    scaled = scale_intensity(torch.from_numpy(plane[None])).numpy()
+    found = [k for k, turned in enumerate(symmetries(scaled)) if np.allclose(turned, image, atol=1e-5)]
+    return found[0] if len(found) == 1 else None
+
+
+def test_the_same_number_is_the_same_batch_in_any_order(store):
+    one, two = Batches(store, range(CASES), 4, seed=7), Batches(store, range(CASES), 4, seed=7)
+    forwards = [one[number] for number in range(7)]
+    backwards = [two[number] for number in reversed(range(7))][::-1]
+    assert all(same(a, b) for a, b in zip(forwards, backwards, strict=True))
+
+
+def test_another_seed_is_another_batch(store):
+    assert not same(Batches(store, range(CASES), 4, seed=0)[0], Batches(store, range(CASES), 4, seed=1)[0])
+
+
+def test_another_number_is_another_batch(store):
+    batches = Batches(store, range(CASES), CASES, seed=0)
+    assert not same(batches[0], batches[1])
+
+
+def test_every_case_comes_once_an_epoch(store):
+    batches = Batches(store, range(CASES), 4, seed=0)
+    for epoch in range(3):
+        drawn = np.concatenate([batches._cases(3 * epoch + k) for k in range(3)])
+        assert sorted(drawn) == list(range(CASES))
+
+
+def test_epochs_differ_in_order(store):
+    batches = Batches(store, range(CASES), CASES, seed=0)
+    assert batches._cases(0).tolist() != batches._cases(1).tolist()
+
+
+def test_no_case_comes_twice_in_an_epoch_that_the_batch_does_not_divide(store):
+    batches = Batches(store, range(CASES), 5, seed=0)
+    assert len(set(np.concatenate([batches._cases(0), batches._cases(1)]))) == 10
+
+
+def test_only_the_given_positions_are_drawn(store):
+    batches = Batches(store, [1, 3, 8], 2, seed=0)
+    assert {int(i) for number in range(9) for i in batches._cases(number)} == {1, 3, 8}
+
+
+def test_a_batch_is_no_larger_than_the_number_of_cases(store):
+    assert len(Batches(store, [1, 3, 8], 50, seed=0)[0].image) == 3
+
+
+def test_image_and_raters_are_turned_alike_by_all_eight_symmetries(store):
+    data, seen = Ramps(), set()
+    batches = Batches(store, range(CASES), CASES, seed=0)
+    for number in range(4):
+        batch, indices = batches[number], batches._cases(number)
+        for position, index in enumerate(indices):
+            symmetry = code(data.plane, batch.image[position].numpy())
+            read = batch.valid[position].numpy()
+            expected = symmetries(data[index].raters)[symmetry]
+            np.testing.assert_array_equal(batch.raters[position].numpy()[read], expected)
+            seen.add(symmetry)
+    assert seen == set(range(8))
+
+
+def test_images_that_are_not_square_keep_their_shape(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path))
+    batches = Batches(open_store(Ramps((8, 12))), range(CASES), CASES, seed=0)
+    assert {tuple(batches[number].image.shape) for number in range(4)} == {(CASES, 1, 8, 12)}
+
+
+def test_a_batch_has_the_types_of_the_record(store):
+    batch = Batches(store, range(CASES), 4, seed=0)[0]
+    assert (batch.image.dtype, batch.raters.dtype, batch.valid.dtype) == (torch.float32, torch.bool, torch.bool)
+
+
+def test_a_crop_is_a_window_of_the_whole_batch_for_image_and_raters(store):
+    whole = Batches(store, range(CASES), 4, seed=0)
+    cropped = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 20))
+    windows = set()
+    for number in range(20):
+        big, small = whole[number], cropped[number]
+        places = [
+            (top, left)
+            for top in range(9)
+            for left in range(9)
+            if torch.equal(big.image[..., top : top + 8, left : left + 8], small.image)
+        ]
+        assert len(places) == 1
+        top, left = places[0]
+        assert torch.equal(big.raters[..., top : top + 8, left : left + 8], small.raters)
+        windows.add((top, left))
+    assert len(windows) > 5
+
+
+def test_a_crop_is_off_the_centre_by_at_most_a_quarter_of_its_size(store):
+    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 400))
+    starts = {side.start for number in range(400) for side in batches._window(number, (1, 16, 16))[1:]}
+    assert starts == {2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("size", [1, 15, 16])
+def test_a_crop_of_any_size_lies_inside(store, size):
+    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(size, 50))
+    assert {tuple(batches[number].image.shape[-2:]) for number in range(50)} == {(size, size)}
+
+
+def test_crops_end_where_the_settings_say(store):
+    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 3))
+    assert [batches[number].image.shape[-1] for number in range(5)] == [8, 8, 8, 16, 16]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_shares_are_the_batch_without_overlap(store, processes):
+    batches = Batches(store, range(CASES), 6, seed=0)
+    shares = [batches.share(5, rank, processes) for rank in range(processes)]
+    whole = {case.numpy().tobytes() for case in batches[5].image}
+    assert [len(share.image) for share in shares] == [6 // processes] * processes
+    assert {case.numpy().tobytes() for share in shares for case in share.image} == whole
+
+
+def test_a_share_keeps_image_and_raters_together(store):
+    batches = Batches(store, range(CASES), 6, seed=0)
+    whole, share = batches[2], batches.share(2, 1, 2)
+    place = [next(i for i in range(6) if torch.equal(whole.image[i], image)) for image in share.image]
+    assert torch.equal(whole.raters[place], share.raters)
+    assert torch.equal(whole.valid[place], share.valid)
+
+
+def test_intensity_spans_minus_one_to_one():
+    scaled = scale_intensity(torch.randn(3, 2, 9, 9) * 300 - 700)
+    assert torch.equal(scaled.amin(dim=(-2, -1)), torch.full((3, 2), -1.0))
+    assert torch.equal(scaled.amax(dim=(-2, -1)), torch.full((3, 2), 1.0))
+
+
+def test_intensity_does_not_depend_on_unit_or_offset():
+    image = torch.rand(2, 2, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(scale_intensity(image), scale_intensity(image * 41 - 1024))
+
+
+def test_each_channel_of_each_image_is_scaled_on_its_own():
+    image = torch.rand(2, 2, 9, 9)
+    alone = torch.stack([torch.stack([scale_intensity(channel) for channel in one]) for one in image])
+    assert torch.equal(scale_intensity(image), alone)
+
+
+def test_order_of_intensities_is_kept():
+    image = torch.tensor([[0.0, 1.0], [3.0, 4.0]])
+    assert scale_intensity(image).tolist() == [[-1.0, -0.5], [0.5, 1.0]]
+
+
+def test_a_constant_image_becomes_minus_one():
+    assert torch.equal(scale_intensity(torch.full((1, 4, 4), 37.0)), torch.full((1, 4, 4), -1.0))

@@ -1,0 +1,69 @@
+"""What lies at a path: dataset, case or image; and a choice of its cases."""
+
+import numpy as np
+import pytest
+from tiny import image, write_cases
+
+from plurimask.datasets.open import cases_at, choose_cases, open_dataset
+from plurimask.datasets.splits import split_of
+from plurimask.errors import DatasetError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_cases(tmp_path_factory.mktemp("cases"), count=20)
+
+
+def test_a_folder_of_cases_is_a_case_folder(folder):
+    assert open_dataset(folder).kind == "case-folder"
+
+
+def test_no_folder_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="expected a dataset folder, got no folder"):
+        open_dataset(tmp_path / "absent")
+
+
+def test_a_folder_with_index_and_masks_is_a_release_of_slices(tmp_path):
+    (tmp_path / "index.csv").write_text("nothing of use")
+    (tmp_path / "masks.npz").write_bytes(b"nothing of use")
+    with pytest.raises(DatasetError, match=r"masks\.npz: expected an archive"):
+        open_dataset(tmp_path)
+
+
+def test_one_side_of_a_dataset(folder):
+    chosen = choose_cases(open_dataset(folder), "val", None)
+    assert {split_of(case.patient) for case in chosen.values()} == {"val"}
+
+
+def test_a_limit_takes_that_many(folder):
+    assert len(choose_cases(open_dataset(folder), "all", 7)) == 7
+
+
+def test_a_limit_above_the_number_takes_all(folder):
+    assert len(choose_cases(open_dataset(folder), "all", 70)) == 20
+
+
+def test_a_dataset_path_gives_all_its_cases(folder):
+    count, cases = cases_at(folder)
+    assert count == 20
+    assert [case.name for case in cases] == [f"case-{i:02d}" for i in range(20)]
+
+
+def test_a_case_path_gives_that_case_with_its_readers(folder):
+    count, cases = cases_at(folder / "case-03")
+    (case,) = cases
+    assert (count, case.name, case.raters.shape) == (1, "case-03", (2, 16, 16))
+
+
+def test_an_image_path_gives_an_image_that_nobody_read(tmp_path):
+    np.save(tmp_path / "scan.npy", image()[0])
+    count, cases = cases_at(tmp_path / "scan.npy")
+    (case,) = cases
+    assert (count, case.name, len(case.raters)) == (1, "scan", 0)
+    np.testing.assert_array_equal(case.image, image())
+
+
+def test_split_and_limit_choose_from_a_dataset(folder):
+    count, cases = cases_at(folder, "train", 3)
+    assert count == 3
+    assert {split_of(case.patient) for case in cases} == {"train"}

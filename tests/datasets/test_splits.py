@@ -1,0 +1,119 @@
+"""Splits: shares, stability, known answers, refusals; and the spread of a choice over patients."""
+
+import pytest
+
+from plurimask.datasets.splits import check_disjoint, split_indices, split_of, spread
+from plurimask.errors import DatasetError
+
+
+class Listed:
+    """Names and patients, which is all that splits look at."""
+
+    kind = "listed"
+
+    def __init__(self, names, patients):
+        self.names, self.patients = names, patients
+
+    def __len__(self):
+        return len(self.names)
+
+
+def listed(count, patients):
+    return Listed([f"case-{i}" for i in range(count)], [f"patient-{i % patients}" for i in range(count)])
+
+
+def test_shares_are_80_10_10_within_three_standard_errors():
+    sides = [split_of(f"LIDC-IDRI-{i:04d}") for i in range(20_000)]
+    assert sides.count("train") / 20_000 == pytest.approx(0.8, abs=3 * (0.8 * 0.2 / 20_000) ** 0.5)
+    assert sides.count("val") / 20_000 == pytest.approx(0.1, abs=3 * (0.1 * 0.9 / 20_000) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("patient", "side"),
+    # First 16 hex digits of `printf ID | b2sum -l 64`: below cccc..., below e666..., or above.
+    [("LIDC-IDRI-0001", "train"), ("LIDC-IDRI-0002", "train"), ("i", "val"), ("s", "val"), ("LIDC-IDRI-0014", "test")],
+)
+def test_known_sides(patient, side):
+    assert split_of(patient) == side
+
+
+def test_sides_stay_when_cases_are_added_in_front():
+    few, many = listed(30, 15), listed(300, 15)
+    shifted = Listed(["new", *many.names], ["patient-new", *many.patients])
+    for side in ("train", "val", "test"):
+        chosen = {shifted.names[i] for i in split_indices(shifted, side)}
+        assert {few.names[i] for i in split_indices(few, side)} == chosen & set(few.names)
+
+
+def test_every_case_is_on_one_side_and_no_patient_on_two():
+    data = listed(1000, 100)
+    sides = {side: split_indices(data, side) for side in ("train", "val", "test")}
+    assert sorted(i for indices in sides.values() for i in indices) == list(range(1000))
+    check_disjoint({side: [data.patients[i] for i in indices] for side, indices in sides.items()})
+
+
+def test_a_shared_patient_is_refused_without_naming_it():
+    with pytest.raises(DatasetError, match="no patient on both train and test, got 1 shared") as caught:
+        check_disjoint({"train": ["a", "secret"], "val": ["b"], "test": ["secret"]})
+    assert "secret" not in str(caught.value)
+
+
+def test_a_case_without_patient_is_refused():
+    with pytest.raises(DatasetError, match="y: expected a patient, since splits are by patient, got none; list"):
+        split_indices(Listed(["x", "y"], ["p", None]), "train")
+
+
+def test_all_asks_for_no_patients():
+    assert split_indices(Listed(["x", "y"], [None, None]), "all") == [0, 1]
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(DatasetError, match="expected train, val, test or all, got tset"):
+        split_indices(listed(3, 3), "tset")
+
+
+def test_an_empty_side_is_refused():
+    train_only = next(f"p{i}" for i in range(99) if split_of(f"p{i}") == "train")
+    with pytest.raises(DatasetError, match="at least one patient on the test side, got none among 1 patients"):
+        split_indices(Listed(["x"], [train_only]), "test")
+
+
+def test_spread_takes_every_patient_before_any_second_case():
+    data = listed(100, 10)
+    assert len({data.patients[i] for i in spread(data, range(100), 10)}) == 10
+    counts = [data.patients[i] for i in spread(data, range(100), 25)]
+    assert {counts.count(patient) for patient in set(counts)} == {2, 3}
+
+
+def test_spread_takes_only_from_the_given_positions_in_order():
+    chosen = spread(listed(100, 10), range(50, 100), 7)
+    assert len(chosen) == 7
+    assert chosen == sorted(chosen)
+    assert chosen[0] >= 50
+
+
+def test_spread_of_more_than_there_is_takes_all():
+    assert spread(listed(9, 4), range(9), 20) == list(range(9))
+
+
+def test_spread_depends_on_names_and_patients_and_not_on_their_order():
+    data = listed(60, 12)
+    turned = Listed(data.names[::-1], data.patients[::-1])
+    chosen = {data.names[i] for i in spread(data, range(60), 17)}
+    assert chosen == {turned.names[i] for i in spread(turned, range(60), 17)}
+
+
+def test_spread_is_not_the_first_case_of_each_patient():
+    data = listed(100, 10)
+    assert set(spread(data, range(100), 10)) != set(range(10))
+
+
+def test_a_longer_spread_holds_the_shorter_one():
+    data = listed(60, 12)
+    assert set(spread(data, range(60), 9)) < set(spread(data, range(60), 30))
+
+
+def test_cases_appended_for_new_patients_leave_the_old_patients_choice():
+    data = listed(60, 12)
+    more = Listed([*data.names, "n1", "n2"], [*data.patients, "new-1", "new-2"])
+    assert spread(data, range(60), 12) == [i for i in spread(more, range(62), 14) if i < 60]

@@ -1,0 +1,163 @@
+"""The store: what comes out is what went in, once, whole or not at all."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from plurimask.datasets.store import cache_folder, open_store
+from plurimask.errors import DatasetError
+from plurimask.geometry import Grid
+from plurimask.records import Case
+
+
+class Made:
+    """Cases in memory; counts how often one is read."""
+
+    kind = "made"
+
+    def __init__(self, cases, digest="d" * 64):
+        self.cases, self.digest, self.reads = cases, digest, 0
+        self.names, self.patients = [case.name for case in cases], [case.patient for case in cases]
+
+    def __len__(self):
+        return len(self.cases)
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return self.cases[index]
+
+
+def case(number, raters, shape=(1, 6, 8)):
+    rng = np.random.default_rng(number)
+    image = rng.normal(size=shape).astype(np.float32)
+    return Case(f"case-{number}", image, rng.random((raters, *shape[1:])) < 0.5, Grid(shape[1:]))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 20])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_and_raters_come_back_exactly(width, channels):
+    cases = [case(number, raters, (channels, 5, width)) for number, raters in enumerate([4, 1, 3, 2])]
+    image, raters, valid = open_store(Made(cases)).read([2, 0, 1])
+    for position, index in enumerate([2, 0, 1]):
+        np.testing.assert_array_equal(image[position], cases[index].image)
+        np.testing.assert_array_equal(raters[position][valid[position]], cases[index].raters)
+
+
+def test_valid_counts_each_cases_raters():
+    store = open_store(Made([case(number, raters) for number, raters in enumerate([4, 1, 3, 2])]))
+    assert store.read([0, 1, 2, 3])[2].sum(axis=1).tolist() == [4, 1, 3, 2]
+
+
+def test_slots_beyond_a_cases_own_raters_are_empty():
+    store = open_store(Made([case(0, 1), case(1, 3)]))
+    _, raters, valid = store.read([0, 1])
+    assert raters.shape == (2, 3, 6, 8)
+    assert not raters[~valid].any()
+
+
+def test_there_are_as_many_slots_as_the_chosen_cases_need():
+    store = open_store(Made([case(0, 1), case(1, 9), case(2, 2)]))
+    assert store.read([0, 2])[1].shape[1] == 2
+
+
+def test_length_and_image_shape_are_the_datasets():
+    store = open_store(Made([case(0, 1, (2, 4, 5)), case(1, 1, (2, 4, 5))]))
+    assert (len(store), store.image_shape) == (2, (2, 4, 5))
+
+
+def test_the_second_opening_decodes_nothing():
+    data = Made([case(0, 1), case(1, 2)])
+    open_store(data)
+    data.reads = 0
+    open_store(data)
+    assert data.reads == 0
+
+
+def test_progress_counts_the_cases():
+    seen = []
+    open_store(Made([case(number, 1) for number in range(3)]), seen.append)
+    assert seen == [1, 2, 3]
+
+
+def test_two_datasets_have_stores_side_by_side(cache):
+    one, two = Made([case(0, 1)], "a" * 64), Made([case(1, 1)], "b" * 64)
+    stores = open_store(one), open_store(two)
+    assert len(list(cache.iterdir())) == 2
+    for store, data in zip(stores, (one, two), strict=True):
+        np.testing.assert_array_equal(store.read([0])[0][0], data.cases[0].image)
+
+
+def test_two_writers_of_one_store_both_succeed(cache):
+    inner = Made([case(0, 2)])
+
+    class Slow(Made):
+        def __getitem__(self, index):
+            open_store(inner)  # while this one is being written, another process finishes the same store
+            return super().__getitem__(index)
+
+    store = open_store(Slow(inner.cases))
+    np.testing.assert_array_equal(store.read([0])[0][0], inner.cases[0].image)
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_an_error_while_writing_leaves_nothing(cache):
+    with pytest.raises(DatasetError, match="case-1"):
+        open_store(Made([case(0, 1), case(1, 0)]))
+    assert list(cache.iterdir()) == []
+
+
+def test_a_killed_writer_leaves_nothing_that_looks_complete(cache):
+    program = (
+        "import os, signal, sys; sys.path[:0] = sys.argv[1:]\n"
+        "from test_store import Made, case, open_store\n"
+        "kill = lambda done: done == 2 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "open_store(Made([case(number, 1) for number in range(4)]), kill)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, os.path.dirname(__file__), *sys.path], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not any(path.name.startswith("store-") for path in cache.iterdir())
+    data = Made([case(number, 1) for number in range(4)])
+    assert len(open_store(data)) == data.reads - 1 == 4  # the first case is read once more, for its shape
+
+
+def test_another_process_gets_the_same_store_without_its_data():
+    data = Made([case(number, 2, (1, 64, 64)) for number in range(4)])
+    sent = pickle.dumps(open_store(data))
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent).read([3])[0][0], data.cases[3].image)
+
+
+def test_cases_of_different_sizes_are_refused():
+    with pytest.raises(DatasetError, match=r"case-1: expected an image of \(1, 6, 8\) .* like case-0, got \(1, 8, 6\)"):
+        open_store(Made([case(0, 1), case(1, 1, (1, 8, 6))]))
+
+
+def test_volumes_are_refused():
+    with pytest.raises(DatasetError, match=r"expected plane images, got a volume \(1, 4, 4, 4\)"):
+        open_store(Made([case(0, 1, (1, 4, 4, 4))]))
+
+
+def test_a_case_that_nobody_read_is_refused():
+    with pytest.raises(DatasetError, match="case-0: expected at least one rater mask, got none; leave it out"):
+        open_store(Made([case(0, 0)]))
+
+
+def test_the_cache_is_where_the_variable_says(cache):
+    assert cache_folder() == cache
+
+
+def test_without_the_variable_the_cache_is_the_desktops(monkeypatch, tmp_path):
+    monkeypatch.delenv("PLURIMASK_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "plurimask"
