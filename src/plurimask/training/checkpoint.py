@@ -1,16 +1,17 @@
 """Weights on disk: safetensors whose header carries the recipe, so that a file alone says how to build its method."""
 
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from plurimask.errors import CheckpointError, SettingsError
-from plurimask.files.atomic import atomic_path
+from plurimask.files.atomic import write_bytes
 from plurimask.files.digest import digest_file
 from plurimask.methods.cimd import Cimd
 from plurimask.methods.method import Method
@@ -49,8 +50,8 @@ def save_weights(
     """Write a method's weights and recipe, whole or not at all; `dtype` may be half precision to ship them."""
     header = {"format": FORMAT, "recipe": recipe.model_dump_json(), "step": str(step), "data": data}
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in method.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    # Not by safetensors' own writer: on a full disk it raises its own error and not the system's.
+    write_bytes(path, save(tensors, metadata=header))
 
 
 def load_weights(path: Path) -> Checkpoint:
@@ -78,9 +79,11 @@ def load_weights(path: Path) -> Checkpoint:
         with torch.random.fork_rng(devices=[]):
             method = build_method(recipe)
         method.load_state_dict(tensors)
+        step, data = int(header["step"]), header["data"]
     except (KeyError, ValueError, SettingsError, RuntimeError) as error:
-        raise CheckpointError(path, expected="weights that fit their recipe", got=str(error), hint=_TRAIN) from error
-    return Checkpoint(method.eval(), recipe, int(header["step"]), header["data"], digest_file(path))
+        reason = textwrap.shorten(str(error), 300)
+        raise CheckpointError(path, expected="weights that fit their recipe", got=reason, hint=_TRAIN) from error
+    return Checkpoint(method.eval(), recipe, step, data, digest_file(path))
 
 
 _TRAIN = "train with this version, or install the version that wrote it"

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from plurimask.files.atomic import write_text
+
 
 class RunLog:
     """Writes one JSON line a step: {"step", "split": "train" | "val", name: value, ...}; NaN is written as null.
@@ -65,8 +67,9 @@ class RunLog:
     def _write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"step": step, "split": split, **finite}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(f"{split}/{name}", value, step)
+        for name, value in finite.items():
+            if value is not None:
+                self._board.add_scalar(f"{split}/{name}", value, step)
 
     def flush(self) -> None:
         """Bring all lines to disk; called with every checkpoint."""
@@ -77,4 +80,4 @@ def _cut(metrics: Path, last_step: int) -> None:
     lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
     whole = [line for line in lines if line.endswith("}")]
     kept = [line for line in whole if json.loads(line)["step"] <= last_step]
-    metrics.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    write_text(metrics, "".join(f"{line}\n" for line in kept))

@@ -1,25 +1,29 @@
 """Training, read downwards: open, build, resume, step, validate, keep."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from plurimask.datasets.batches import Batches, CropSettings
 from plurimask.datasets.dataset import Dataset
-from plurimask.datasets.splits import check_disjoint, split_indices
+from plurimask.datasets.splits import Split, check_disjoint, split_indices
 from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation import evaluate
 from plurimask.methods.draw import draw_masks, sample_seeds
 from plurimask.methods.method import Method
-from plurimask.records import Case, MaskSet
+from plurimask.records import Batch, Case, MaskSet
 from plurimask.training.checkpoint import build_method, save_weights
 from plurimask.training.log import RunLog
 from plurimask.training.recipe import Recipe, TrainingSettings
@@ -37,6 +41,14 @@ class _Data:
     batches: Batches
     validation: dict[str, Case]
     digest: str
+
+
+@dataclass(frozen=True)
+class _Diverged:
+    """The step whose loss or gradient is not finite."""
+
+    step: int
+    terms: dict[str, float]
 
 
 def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) -> None:
@@ -62,12 +74,23 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
         precision=settings.precision,
         strategy="ddp_spawn" if settings.devices > 1 else "auto",
     )
-    fabric.launch(_run, recipe, data, folder, resume)
+    # Handed back and raised here: an error does not pass from one process to another.
+    diverged = fabric.launch(partial(_run, recipe=recipe, data=data, folder=folder, resume=resume))
+    if diverged is not None:
+        raise DivergedError(
+            f"step {diverged.step}",
+            expected="a finite loss",
+            got=" ".join(f"{name} {value:.4g}" for name, value in diverged.terms.items()),
+            hint="lower training.learning_rate",
+        )
 
 
 def _open(recipe: Recipe, dataset: Dataset) -> tuple[_Data, dict[str, object]]:
-    chosen = {side: split_indices(dataset, side) for side in ("train", "val")}
-    patients = {side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in chosen.items()}
+    sides: tuple[Split, ...] = ("train", "val")
+    chosen = {side: split_indices(dataset, side) for side in sides}
+    patients: dict[Split, Sequence[str]] = {
+        side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in chosen.items()
+    }
     check_disjoint(patients)
     store = open_store(dataset)
     expected = (recipe.method.image_channels, recipe.image_size, recipe.image_size)
@@ -83,31 +106,44 @@ def _open(recipe: Recipe, dataset: Dataset) -> tuple[_Data, dict[str, object]]:
     batches = Batches(store, chosen["train"], settings.batch_size, settings.seed, crop)
     picked = np.random.default_rng(0).permutation(chosen["val"])[: settings.validation_cases]
     validation = {dataset.names[i]: dataset[int(i)] for i in picked}
-    split = {"rule": "blake2b of the patient, 80/10/10", "data": dataset.digest, "patients": patients}
+    split: dict[str, object] = {
+        "rule": "blake2b of the patient, 80/10/10",
+        "data": dataset.digest,
+        "patients": patients,
+    }
     return _Data(batches, validation, dataset.digest), split
 
 
-def _run(fabric: Fabric, recipe: Recipe, data: _Data, folder: RunFolder, resume: bool) -> None:
+def _run(fabric: Fabric, recipe: Recipe, data: _Data, folder: RunFolder, resume: bool) -> _Diverged | None:
     settings = recipe.training
     torch.manual_seed(settings.seed)
-    method = build_method(recipe)
+    # On its device before the state is loaded: the optimiser's moments follow the parameters.
+    method = build_method(recipe).to(fabric.device)
     optimizer = torch.optim.AdamW(
         [p for p in method.parameters() if p.requires_grad], settings.learning_rate, weight_decay=settings.weight_decay
     )
-    average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))  # type: ignore[no-untyped-call]
     state = RunState(0, math.inf, method, average, optimizer)
     if resume and folder.state.exists():
         state.load(folder.state)
-    average.to(fabric.device)
-    parallel, optimizer = fabric.setup(method, optimizer)
-    parallel.mark_forward_method("loss")
-
+    parallel, _ = fabric.setup(_Loss(method), optimizer)
     if fabric.is_global_zero:
         log = RunLog(folder.root, folder.metrics, state.step, settings.steps, data.batches.batch_size)
         with log:
-            _steps(fabric, recipe, data, folder, state, parallel, log)
-    else:
-        _steps(fabric, recipe, data, folder, state, parallel, None)
+            return _steps(fabric, recipe, data, folder, state, parallel, log)
+    return _steps(fabric, recipe, data, folder, state, parallel, None)
+
+
+class _Loss(nn.Module):
+    """A method's loss as `forward`, tensors in and out: all that Fabric's precision and DDP look at."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, image: Tensor, raters: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.method.loss(Batch(image, raters, valid))
+        return loss.total, dict(loss.terms)
 
 
 def _steps(
@@ -118,22 +154,19 @@ def _steps(
     state: RunState,
     parallel: nn.Module,
     log: RunLog | None,
-) -> None:
+) -> _Diverged | None:
     settings = recipe.training
     while state.step < settings.steps:
         torch.manual_seed(_step_seed(settings.seed, state.step, fabric.global_rank))
         batch = data.batches.share(state.step, fabric.global_rank, fabric.world_size).to(fabric.device)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(settings, state.step)
-        loss = parallel.loss(batch)
-        fabric.backward(loss.total)
-        norm = fabric.clip_gradients(parallel, state.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
-        terms = {"loss": loss.total.detach(), **loss.terms, "gradient": norm.detach()}
-        terms = {name: float(value) for name, value in fabric.all_reduce(terms).items()}
+        total, parts = parallel(batch.image, batch.raters, batch.valid)
+        fabric.backward(total)
+        norm = clip_grad_norm_(parallel.parameters(), settings.clip)
+        terms = _mean_over_processes(fabric, {"loss": total.detach(), **parts, "gradient": norm})
         if not math.isfinite(terms["loss"]) or not math.isfinite(terms["gradient"]):
-            raise DivergedError(
-                f"step {state.step + 1}", expected="a finite loss", got=str(terms), hint="lower training.learning_rate"
-            )
+            return _Diverged(state.step + 1, terms)
         state.optimizer.step()
         state.optimizer.zero_grad()
         state.average.update_parameters(state.method)
@@ -142,13 +175,19 @@ def _steps(
             log.train(state.step, terms)
             _keep(recipe, data, folder, state, log)
         fabric.barrier()
+    return None
+
+
+def _mean_over_processes(fabric: Fabric, terms: dict[str, Tensor]) -> dict[str, float]:
+    mean = torch.as_tensor(fabric.all_reduce(torch.stack(list(terms.values()))))
+    return dict(zip(terms, mean.tolist(), strict=True))
 
 
 def _keep(recipe: Recipe, data: _Data, folder: RunFolder, state: RunState, log: RunLog) -> None:
     """Validate and write checkpoints when it is time, and at the end."""
     settings = recipe.training
     last = state.step == settings.steps
-    averaged = state.average.module
+    averaged = cast(Method, state.average.module)
     if last or state.step % settings.validate_every == 0:
         scores = validate(averaged, data.validation, recipe.sampler, settings.validation_samples)
         log.validation(state.step, scores)

@@ -13,7 +13,7 @@ from plurimask.errors import SettingsError
 from plurimask.methods.cimd import CimdSettings
 
 Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TrainingSettings(BaseModel):
@@ -28,8 +28,8 @@ class TrainingSettings(BaseModel):
         crop, crop_steps: the first `crop_steps` steps see square crops of `crop` pixels near the centre.
         clip: largest norm of the gradient.
         ema: decay of the exponential moving average of the weights, which is what samples are drawn from.
-        devices: processes, one a device.
-        precision: Fabric's precision, for instance `bf16-mixed` where the device has it.
+        devices: processes, one a device; each takes an equal share of the batch.
+        precision: Fabric's precision, `bf16-mixed` where the device has it.
         validate_every, validation_cases, validation_samples: how often masks are drawn and scored, and how many.
         checkpoint_every: steps between checkpoints to resume from.
     """
@@ -39,7 +39,7 @@ class TrainingSettings(BaseModel):
     steps: Positive = 100_000
     batch_size: Positive = 8
     learning_rate: Rate = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     warmup: Annotated[int, Field(ge=0)] = 0
     decay: Literal["constant", "cosine"] = "constant"
     crop: Positive = 64
@@ -48,7 +48,7 @@ class TrainingSettings(BaseModel):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     seed: Annotated[int, Field(ge=0)] = 0
     devices: Positive = 1
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     validate_every: Positive = 5000
     validation_cases: Positive = 24
     validation_samples: Annotated[int, Field(ge=2)] = 8
@@ -74,6 +74,9 @@ class Recipe(BaseModel):
         for name, size in sizes.items():
             if size % multiple or size > self.image_size:
                 raise ValueError(f"{name} a multiple of {multiple} (patch and levels) up to image_size, not {size}")
+        if self.training.batch_size % self.training.devices:
+            raise ValueError("training.batch_size a multiple of training.devices")
+        self.sampler.times(self.method.diffusion.schedule.timesteps)
         return self
 
 
@@ -107,14 +110,14 @@ def _read(source: str) -> dict[str, Any]:
     if path.suffix == ".toml":
         if not path.is_file():
             raise SettingsError(source, expected="a recipe file", got="no such file", hint=_known_recipes())
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     elif source in recipe_names():
-        text = (_shipped() / f"{source}.toml").read_text(encoding="utf-8")
+        content = (_shipped() / f"{source}.toml").read_bytes()
     else:
         raise SettingsError("recipe", expected="a shipped recipe or a .toml file", got=source, hint=_known_recipes())
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(source, expected="TOML", got=str(error), hint="mend that line") from None
 
 
@@ -143,7 +146,8 @@ def _change(tree: dict[str, Any], change: str) -> None:
 
 
 def _explain(error: ValidationError, source: str) -> SettingsError:
-    first = error.errors()[0]
+    # A misspelt key comes first: what it leaves unset is only its consequence.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         expected = first["msg"].removeprefix("Value error, ")

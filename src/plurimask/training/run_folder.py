@@ -1,5 +1,6 @@
 """What lies in a run folder, and the one state that survives a restart."""
 
+import io
 import json
 import pickle
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from plurimask.errors import CheckpointError
-from plurimask.files.atomic import atomic_path, write_text
+from plurimask.files.atomic import write_bytes, write_text
 from plurimask.methods.method import Method
 from plurimask.training.recipe import Recipe, parse_recipe
 
@@ -69,18 +70,25 @@ class RunFolder:
         """Refuse to resume a run under another recipe or on other data; only the number of steps may change."""
         if not self.recipe.exists() or not self.split.exists():
             raise CheckpointError(self.root, expected="a run to resume", got="none", hint="leave --resume out")
-        saved = parse_recipe(json.loads(self.recipe.read_text(encoding="utf-8")), str(self.recipe))
+        saved = parse_recipe(_read_json(self.recipe), str(self.recipe))
         training = saved.training.model_copy(update={"steps": recipe.training.steps})
         if saved.model_copy(update={"training": training}) != recipe:
             raise CheckpointError(
                 self.root, expected="the recipe of the run", got="another", hint="resume with the same recipe and --set"
             )
-        trained_on = json.loads(self.split.read_text(encoding="utf-8"))["data"]
+        trained_on = str(_read_json(self.split).get("data"))
         if trained_on != data:
             raise CheckpointError(
                 self.root, expected=f"data {trained_on[:12]}", got=data[:12], hint="resume on the data of the run"
             )
         write_text(self.recipe, recipe.model_dump_json(indent=2) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(path, expected="a table in JSON", got=str(error), hint="start a new run") from error
 
 
 @dataclass
@@ -102,8 +110,10 @@ class RunState:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+        # Not by torch's own writer: on a full disk it raises a RuntimeError and not the system's error.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_bytes(path, buffer.getbuffer())
 
     def load(self, path: Path) -> None:
         """Take up a saved state; loading runs no code. Raises CheckpointError where there is none that fits."""
@@ -113,7 +123,7 @@ class RunState:
             self.average.load_state_dict(content["average"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.step, self.best = content["step"], content["best"]
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointError(
                 path, expected="the state of this run", got=str(error).split("\n")[0], hint="start a new run"
             ) from error

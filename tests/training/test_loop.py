@@ -1,0 +1,340 @@
+"""Training: it learns, it goes on exactly where it stopped, it stops when it diverges, and two processes act as one."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import TREE, recipe, write_cases
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.utils import clip_grad_norm_
+
+from plurimask.datasets.batches import Batches
+from plurimask.datasets.open import open_dataset
+from plurimask.datasets.splits import split_indices, split_of
+from plurimask.datasets.store import open_store
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import CheckpointError, DatasetError
+from plurimask.methods.method import Method
+from plurimask.nets.denoiser import Denoiser
+from plurimask.training.checkpoint import build_method, load_weights
+from plurimask.training.loop import DivergedError, _step_seed, learning_rate, train, validate
+from plurimask.training.recipe import TrainingSettings
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("loop")
+
+
+@pytest.fixture(scope="module")
+def data(home):
+    return open_dataset(write_cases(home / "cases"))
+
+
+@pytest.fixture(autouse=True)
+def cache(home, monkeypatch):
+    monkeypatch.setenv("PLURIMASK_CACHE", str(home / "cache"))
+
+
+NOISY = {"diffusion": TREE["method"]["diffusion"] | {"predicts": "eps"}}
+"""A fresh network that predicts eps draws noise, so that validations of a few steps differ; of x_0, nothing."""
+
+
+def made(method=NOISY, **training):
+    own = {"learning_rate": 1e-3, "steps": 6, "validate_every": 3, "ema": 0.5}
+    return recipe(method=TREE["method"] | method, training=TREE["training"] | own | training)
+
+
+def lines(out, split="train"):
+    """The lines of one split, without the speed."""
+    read = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in read if line["split"] == split]
+
+
+def flat(tree):
+    if isinstance(tree, dict):
+        return [leaf for key in tree for leaf in flat(tree[key])]
+    return [leaf for part in tree for leaf in flat(part)] if isinstance(tree, list) else [tree]
+
+
+def assert_same_end(one, two):
+    """Same lines, same averaged weights, same weights and optimiser, to the last bit."""
+    assert lines(one) == lines(two)
+    assert lines(one, "val") == lines(two, "val")
+    for read in (lambda out: load_file(out / "last.safetensors"), lambda out: torch.load(out / "last.pt")):
+        pairs = zip(flat(read(one)), flat(read(two)), strict=True)
+        assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+class _Stop:
+    """Ends a step in its middle: at the n-th use of any denoiser while training."""
+
+    def __init__(self, count, act):
+        self.count, self.act = count, act
+
+    def __call__(self, module, inputs, output):
+        if isinstance(module, Denoiser) and module.training:
+            self.count -= 1
+            if self.count == 0:
+                self.act()
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def unbroken(home, data, request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLURIMASK_CACHE", str(home / "cache"))
+        train(made(), data, home / "unbroken")
+    return home / "unbroken"
+
+
+def test_every_step_is_logged(unbroken):
+    assert [line["step"] for line in lines(unbroken)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_validation_comes_when_it_should(unbroken):
+    assert [line["step"] for line in lines(unbroken, "val")] == [3, 6]
+
+
+def test_a_run_leaves_all_its_files(unbroken):
+    names = {path.name for path in unbroken.iterdir()}
+    assert names == {
+        *("recipe.json", "split.json", "metrics.jsonl", "tensorboard"),
+        *("last.pt", "last.safetensors", "best.safetensors"),
+    }
+
+
+def test_the_logged_loss_is_the_sum_of_its_terms(unbroken):
+    method = made().method
+    for line in lines(unbroken):
+        total = line["simple"] + method.vlb_weight * 20 * line["vlb"] + method.ambiguity.beta * line["amb"]
+        assert line["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_the_averaged_weights_load_and_say_where_they_come_from(unbroken, data):
+    loaded = load_weights(unbroken / "last.safetensors")
+    assert (loaded.recipe, loaded.step, loaded.data) == (made(), 6, data.digest)
+
+
+def test_the_averaged_weights_are_those_of_the_state(unbroken):
+    average = torch.load(unbroken / "last.pt", weights_only=True)["average"]
+    for name, weight in load_file(unbroken / "last.safetensors").items():
+        assert torch.equal(weight, average[f"module.{name}"])
+
+
+def test_the_best_weights_are_those_of_the_best_validation(unbroken):
+    scores = {line["step"]: line["ged_v"] for line in lines(unbroken, "val")}
+    assert load_weights(unbroken / "best.safetensors").step == min(scores, key=scores.get)
+
+
+def test_the_split_is_written_with_the_run_and_shares_no_patient(unbroken, data):
+    split = json.loads((unbroken / "split.json").read_text())
+    for side in ("train", "val"):
+        assert split["patients"][side] == sorted({p for p in data.patients if split_of(p) == side})
+    assert split["data"] == data.digest
+
+
+def test_the_same_recipe_gives_the_same_run(unbroken, data, tmp_path):
+    train(made(), data, tmp_path / "run")
+    assert_same_end(unbroken, tmp_path / "run")
+
+
+# Checkpoints are written at 2, 4 and 6: before the first, right after one, and between two with a validation.
+@pytest.mark.parametrize("step", [1, 3, 4, 6])
+def test_a_run_broken_off_in_a_step_goes_on_exactly(unbroken, data, tmp_path, step):
+    handle = register_module_forward_hook(_Stop(step, interrupt))
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
+            train(made(), data, tmp_path / "run")
+    finally:
+        handle.remove()
+    train(made(), data, tmp_path / "run", resume=True)
+    assert_same_end(unbroken, tmp_path / "run")
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[3:]
+from test_loop import _Stop, made, open_dataset, register_module_forward_hook, train
+register_module_forward_hook(_Stop(6, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+train(made(), open_dataset(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+def test_a_process_killed_in_a_step_goes_on_exactly(unbroken, data, tmp_path):
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", _KILLED, data.root, tmp_path / "run", here, here.parent, *sys.path]
+    killed = subprocess.run([str(word) for word in command], check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert load_weights(tmp_path / "run" / "last.safetensors").step == 4
+    train(made(), data, tmp_path / "run", resume=True)
+    assert_same_end(unbroken, tmp_path / "run")
+
+
+def test_a_run_that_is_lengthened_takes_the_steps_of_a_long_one(unbroken, data, tmp_path):
+    train(made(steps=3), data, tmp_path / "run")
+    train(made(), data, tmp_path / "run", resume=True)
+    assert_same_end(unbroken, tmp_path / "run")
+
+
+def test_a_finished_run_resumes_to_nothing_new(data, tmp_path):
+    train(made(steps=2), data, tmp_path / "run")
+    before = lines(tmp_path / "run")
+    train(made(steps=2), data, tmp_path / "run", resume=True)
+    assert lines(tmp_path / "run") == before
+
+
+def test_a_run_in_use_is_not_overwritten(unbroken, data):
+    with pytest.raises(CheckpointError, match="add --resume"):
+        train(made(), data, unbroken)
+
+
+def test_it_learns(data, tmp_path):
+    train(made({}, steps=40, batch_size=4, learning_rate=3e-3, validate_every=500), data, tmp_path / "run")
+    simple = [line["simple"] for line in lines(tmp_path / "run")]
+    assert simple[0] == pytest.approx(1, abs=0.02)  # a fresh network says x_0 = 0
+    assert np.mean(simple[-10:]) < 0.35
+
+
+def test_frozen_and_switched_off_networks_train(data, tmp_path):
+    for mode in ("frozen", "acn_only", "anchored", "off"):
+        changed = {"ambiguity": TREE["method"]["ambiguity"] | {"mode": mode}}
+        train(made(changed, steps=2), data, tmp_path / mode)
+        assert len(lines(tmp_path / mode)) == 2
+
+
+def test_an_absurd_rate_is_said_at_the_step_that_diverges(data, tmp_path):
+    with pytest.raises(DivergedError, match=r"step 2: expected a finite loss, got loss (nan|inf) .*; lower training"):
+        train(made(learning_rate=1e30, clip=1e30, validate_every=1000), data, tmp_path / "run")
+
+
+def test_mixed_precision_computes_in_half_precision(data, tmp_path):
+    seen = set()
+
+    def note(module, inputs, output):
+        if isinstance(module, nn.Conv2d):
+            seen.add(output.dtype)
+
+    handle = register_module_forward_hook(note)
+    try:
+        train(made(precision="bf16-mixed", steps=1), data, tmp_path / "run")
+    finally:
+        handle.remove()
+    assert torch.bfloat16 in seen
+
+
+def test_weights_stay_in_single_precision_under_mixed_precision(data, tmp_path):
+    train(made(precision="bf16-mixed", steps=1), data, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert {weight.dtype for weight in state["method"].values()} == {torch.float32}
+
+
+def test_images_of_another_size_are_refused_and_nothing_is_written(data, tmp_path):
+    with pytest.raises(DatasetError, match=r"expected images of \(1, 32, 32\) .*, got \(1, 16, 16\); choose"):
+        train(recipe(image_size=32), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_cases_without_patients_are_refused(tmp_path):
+    root = write_cases(tmp_path / "cases", count=3)
+    (root / "patients.csv").unlink()
+    with pytest.raises(DatasetError, match=r"case-00: expected a patient, .*patients\.csv"):
+        train(made(), open_dataset(root), tmp_path / "run")
+
+
+def two_processes_by_hand(settings, data, steps):
+    """Losses and weights of a step that averages the gradients of two halves of the batch, each with its own noise."""
+    torch.manual_seed(settings.training.seed)
+    method = build_method(settings)
+    optimizer = torch.optim.Adam(method.parameters(), settings.training.learning_rate)
+    batches = Batches(open_store(data), split_indices(data, "train"), settings.training.batch_size, 0)
+    losses = []
+    for step in range(steps):
+        totals = []
+        for rank in range(2):
+            torch.manual_seed(_step_seed(0, step, rank))
+            totals.append(method.loss(batches.share(step, rank, 2)).total)
+        loss = sum(totals) / 2
+        loss.backward()
+        clip_grad_norm_(method.parameters(), settings.training.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses, method.state_dict()
+
+
+def test_two_processes_average_their_gradients(data, tmp_path):
+    settings = made(devices=2, steps=4, validate_every=1000)
+    train(settings, data, tmp_path / "run")
+    losses, weights = two_processes_by_hand(settings, data, 4)
+    assert [line["loss"] for line in lines(tmp_path / "run")] == pytest.approx(losses, rel=1e-4)
+    trained = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["method"]
+    moved = 4 * settings.training.learning_rate
+    for name, weight in weights.items():
+        torch.testing.assert_close(trained[name], weight, rtol=0, atol=0.05 * moved, msg=name)
+
+
+class Bright(Method):
+    """Every sample is where the image is bright."""
+
+    image_channels = 1
+
+    def __init__(self):
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(0.0))
+
+    def loss(self, batch):
+        raise NotImplementedError
+
+    def sample(self, image, seeds, sampler):
+        return image[:, 0] > self.level
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_validation_restores_the_mode(data, training):
+    method = Bright().train(training)
+    validate(method, {data.names[0]: data[0]}, SamplerSettings(), 2)
+    assert method.training is training
+
+
+def test_validation_scores_the_masks_against_the_readers(data):
+    case = data[3]
+    scores = validate(Bright(), {case.name: case}, SamplerSettings(), 2)
+    low, high = case.image.min(), case.image.max()
+    drawn = (case.image[0] - low) / (high - low) * 2 - 1 > 0
+    distance = [1 - (drawn & mask).sum() / (drawn | mask).sum() for mask in case.raters]
+    readers = 1 - (case.raters[0] & case.raters[1]).sum() / (case.raters[0] | case.raters[1]).sum()
+    assert scores["ged_v"] == pytest.approx(2 * np.mean(distance) - readers / 2)
+    assert (scores["d_ss"], scores["empty"], scores["empty_raters"]) == (0, 0, 0)
+
+
+def test_validation_counts_empty_masks(data):
+    method = Bright()
+    method.level.data.fill_(2.0)
+    assert validate(method, {data.names[0]: data[0]}, SamplerSettings(), 2)["empty"] == 1
+
+
+def test_the_rate_rises_linearly_over_the_warm_up():
+    settings = TrainingSettings(learning_rate=0.8, warmup=4, steps=10)
+    assert [learning_rate(settings, step) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])
+
+
+def test_a_constant_rate_stays():
+    settings = TrainingSettings(learning_rate=0.8, steps=10)
+    assert {learning_rate(settings, step) for step in range(10)} == {0.8}
+
+
+def test_the_cosine_starts_at_the_rate_halves_in_the_middle_and_ends_at_0():
+    settings = TrainingSettings(learning_rate=0.8, warmup=10, steps=110, decay="cosine")
+    assert [learning_rate(settings, step) for step in (10, 60, 110)] == pytest.approx([0.8, 0.4, 0.0])

@@ -1,0 +1,187 @@
+"""Recipes: the shipped ones, the paper's settings, and how wrong keys and values are refused."""
+
+import json
+import math
+
+import pytest
+from tiny import TREE
+
+from plurimask.errors import SettingsError
+from plurimask.training.recipe import Recipe, load_recipe, parse_recipe, recipe_names
+
+PAPER = ("cimd-bone-us", "cimd-lidc", "cimd-ms-mri")
+
+
+@pytest.mark.parametrize("name", ["cimd-bone-us", "cimd-lidc", "cimd-ms-mri", "cimd-phantom", "cimd-small"])
+def test_shipped_recipes_load(name):
+    assert name in recipe_names()
+    assert load_recipe(name).method.name == "cimd"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "channels"), [("cimd-lidc", 128, 1), ("cimd-bone-us", 256, 1), ("cimd-ms-mri", 64, 4)]
+)
+def test_image_sizes_and_channels_are_the_papers(name, size, channels):
+    recipe = load_recipe(name)
+    assert (recipe.image_size, recipe.method.image_channels) == (size, channels)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_process_is_the_papers(name):
+    diffusion = load_recipe(name).method.diffusion
+    assert (diffusion.schedule.name, diffusion.schedule.timesteps) == ("linear", 1000)
+    assert (diffusion.predicts, diffusion.variance) == ("eps", "learned-range")
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_weights_of_the_loss_are_the_papers(name):
+    method = load_recipe(name).method
+    assert (method.vlb_weight, method.ambiguity.beta, method.ambiguity.mode) == (0.001, 0.001, "trained")
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_optimiser_is_adam_at_the_papers_rate(name):
+    training = load_recipe(name).training
+    assert (training.learning_rate, training.weight_decay, training.decay) == (1e-4, 0, "constant")
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_recipes_sample_with_every_step(name):
+    sampler = load_recipe(name).sampler
+    assert (sampler.name, len(sampler.times(1000))) == ("ddpm", 1001)
+
+
+@pytest.mark.parametrize("name", ["cimd-bone-us", "cimd-lidc", "cimd-ms-mri", "cimd-phantom", "cimd-small"])
+def test_json_gives_the_recipe_back(name):
+    recipe = load_recipe(name)
+    assert parse_recipe(json.loads(recipe.model_dump_json()), name) == recipe
+
+
+def test_a_recipe_file_is_read(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("image_size = 64\n[training]\nsteps = 7\n", encoding="utf-8")
+    recipe = load_recipe(str(path))
+    assert (recipe.image_size, recipe.training.steps) == (64, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ("training.steps=200", lambda r: r.training.steps == 200),
+        ("training.learning_rate=3e-4", lambda r: r.training.learning_rate == 3e-4),
+        ("training.decay=constant", lambda r: r.training.decay == "constant"),
+        ('training.decay="constant"', lambda r: r.training.decay == "constant"),
+        ("sampler.name=dpm++", lambda r: r.sampler.name == "dpm++"),
+        ("method.ambiguity.mode = off", lambda r: r.method.ambiguity.mode == "off"),
+        ("method.ambiguity.encoder.widths=[8, 16]", lambda r: r.method.ambiguity.encoder.widths == (8, 16)),
+        ("image_size=64", lambda r: r.image_size == 64),
+    ],
+)
+def test_a_change_has_its_type(change, read):
+    assert read(load_recipe("cimd-small", (change,)))
+
+
+def test_later_changes_win():
+    assert load_recipe("cimd-small", ("training.steps=1", "training.steps=2")).training.steps == 2
+
+
+def test_a_change_leaves_the_rest():
+    changed = load_recipe("cimd-small", ("training.steps=4800",))
+    assert changed == load_recipe("cimd-small")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("training.steps", "--set: expected key=value, got training.steps; for instance training.steps=200"),
+        ("=3", "expected key=value"),
+        ("training..steps=3", "expected key=value"),
+        ("image_size.x=3", "expected image_size to be a table"),
+        ("training.steps=many", "training.steps: expected Input should be a valid integer, .* got 'many'"),
+        ("training.steps=", "training.steps: expected Input should be a valid integer"),
+        ("training.steps=0", "training.steps: expected Input should be greater than or equal to 1, got 0"),
+        ("training.learning_rate=inf", "training.learning_rate: expected Input should be a finite number"),
+        ("training.ema=1", "training.ema: expected Input should be less than 1"),
+        ("training.precision=16-mixed", "training.precision: expected Input should be '32-true' or 'bf16-mixed'"),
+        ("training.devices=5", "training.batch_size a multiple of training.devices"),
+        ("training.crop=66", "training.crop a multiple of 16 .* not 66"),
+        ("training.crop=256", "training.crop a multiple of 16 .* up to image_size, not 256"),
+        ("image_size=100", "image_size a multiple of 16 .* not 100"),
+        ("method.denoiser.channels=[32]", "attention has 3 levels for 1 of channels"),
+    ],
+)
+def test_a_wrong_change_is_refused(change, said):
+    with pytest.raises(SettingsError, match=said):
+        load_recipe("cimd-small", (change,))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("training.learning_rat", "training.learning_rate"),
+        ("training.step", "training.steps"),
+        ("trainin.steps", "training"),
+        ("sampler.stesp", "sampler.steps"),
+        ("method.vlb_wieght", "method.vlb_weight"),
+        ("method.diffusion.schedule.timestep", "method.diffusion.schedule.timesteps"),
+        ("method.denoiser.chanels", "method.denoiser.channels"),
+        ("method.ambiguity.encoder.latnet", "method.ambiguity.encoder.latent"),
+    ],
+)
+def test_a_misspelt_key_names_the_nearest_right_one(wrong, right):
+    with pytest.raises(SettingsError, match=rf"did you mean {right}\?$"):
+        load_recipe("cimd-small", (f"{wrong}=1",))
+
+
+def test_a_misspelt_required_key_is_the_error_and_not_what_it_leaves_unset():
+    with pytest.raises(SettingsError, match=r"own: image_sise: .* did you mean image_size\?"):
+        parse_recipe({"image_sise": 128}, "own")
+
+
+def test_a_key_like_no_other_lists_the_right_ones():
+    with pytest.raises(SettingsError, match=r"training\.zzz: expected one of steps, batch_size, .*, got zzz; see docs"):
+        load_recipe("cimd-small", ("training.zzz=1",))
+
+
+def test_a_missing_image_size_is_refused():
+    with pytest.raises(SettingsError, match="own: image_size: expected Field required"):
+        parse_recipe({}, "own")
+
+
+def test_a_table_given_as_a_number_is_refused():
+    with pytest.raises(SettingsError, match="own: training: expected Input should be a valid dictionary"):
+        parse_recipe({"image_size": 128, "training": 3}, "own")
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones():
+    with pytest.raises(SettingsError, match=r"got cimd; shipped: cimd-bone-us, cimd-lidc, .*, cimd-small"):
+        load_recipe("cimd")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"absent\.toml: expected a recipe file, got no such file"):
+        load_recipe(str(tmp_path / "absent.toml"))
+
+
+def test_broken_toml_says_where(tmp_path):
+    (tmp_path / "own.toml").write_text("image_size = 128\n[training\n")
+    with pytest.raises(SettingsError, match=r"expected TOML, got .*line 2.*; mend that line"):
+        load_recipe(str(tmp_path / "own.toml"))
+
+
+def test_a_recipe_that_is_not_utf_8_is_refused(tmp_path):
+    (tmp_path / "own.toml").write_bytes("# Schädel\n".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"own\.toml: expected TOML, got 'utf-8' codec"):
+        load_recipe(str(tmp_path / "own.toml"))
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
+def test_a_rate_must_be_a_positive_finite_number(rate):
+    with pytest.raises(SettingsError, match=r"training\.learning_rate"):
+        parse_recipe(TREE | {"training": {"learning_rate": rate}}, "own")
+
+
+def test_a_recipe_does_not_change():
+    with pytest.raises(ValueError, match="frozen"):
+        load_recipe("cimd-small").image_size = 3
+    assert isinstance(load_recipe("cimd-small"), Recipe)
