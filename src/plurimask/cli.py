@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import plurimask as pm
-from plurimask.errors import PlurimaskError
+from plurimask.errors import InputError, PlurimaskError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
 app.add_typer(prepare, name="prepare")
-console = Console()
-errors = Console(stderr=True)
+# Names of files and methods are printed as they are, not read as markup.
+console = Console(markup=False, highlight=False)
+errors = Console(stderr=True, markup=False, highlight=False)
 
 
 class Split(StrEnum):
@@ -91,17 +92,17 @@ def sample(
 ) -> None:
     """Draw plausible masks: OUT/CASE/masks.npz and OUT/CASE/set.json for every case."""
     drawer = pm.load(model, device)
-    own = drawer.recipe.sampler
-    changed = own if sampler is None else pm.SamplerSettings(name=sampler.value)
-    settings = changed if steps is None else pm.SamplerSettings(**(changed.model_dump() | {"steps": steps}))
+    settings = drawer.sampler(sampler and sampler.value, steps)
     sources = [pm.cases_at(path, split.value, limit) for path in inputs]
     with _progress("drawing panels", sum(length for length, _ in sources)) as tick:
-        done = 0
+        drawn: set[str] = set()
         for case in (case for _, cases in sources for case in cases):
+            if case.name in drawn:
+                raise InputError(case.name, expected="one case of this name", got="a second one", hint="rename a file")
             pm.write_mask_set(out / case.name, drawer.sample(case, count, seed, settings))
-            done += 1
-            tick(done)
-    console.print(f"{done} panels of {count} masks in {out}", soft_wrap=True)
+            drawn.add(case.name)
+            tick(len(drawn))
+    console.print(f"{len(drawn)} panels of {count} masks in {out}", soft_wrap=True)
 
 
 @app.command()
@@ -138,7 +139,7 @@ def phantom(
 @contextmanager
 def _progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.update(task, completed=done)
 
@@ -152,11 +153,12 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}; free space or check permissions, then run again")
-    except KeyboardInterrupt:
-        errors.print("stopped; whatever was being written has been taken away")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # what Typer makes of Ctrl-C
+            errors.print("stopped; whatever was being written has been taken away")
+        raise
 
 
 def _fail(line: str) -> None:
-    errors.print(f"plurimask: {line}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+    errors.print(f"plurimask: {line}", style="bold red", soft_wrap=True)
     sys.exit(2)

@@ -2,6 +2,7 @@
 
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks, sample_seeds
 from plurimask.records import Case, MaskSet
 from plurimask.training.checkpoint import Checkpoint, load_weights
+from plurimask.training.recipe import parse_recipe
 from plurimask.training.run_folder import RunFolder
 
 ALIASES = {"lidc": "lidc-cimd"}
@@ -49,15 +51,24 @@ class Model:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
         case = image if isinstance(image, Case) else _as_case(image)
         self._check(case)
-        sampler = sampler or self.recipe.sampler
-        try:
-            times = sampler.times(self.recipe.method.diffusion.schedule.timesteps)
-        except ValueError as error:
-            raise SettingsError("sampler", expected="steps in reach", got=str(error), hint="give fewer") from None
+        sampler = self._accept((sampler or self.recipe.sampler).model_dump())
+        steps = len(sampler.times(self.recipe.method.diffusion.schedule.timesteps)) - 1
         seeds = sample_seeds(case.image, seed, count)
         masks = draw_masks(self.method, case.image, seeds, sampler)
-        settings = sampler.model_dump() | {"steps": len(times) - 1, "model": self.name, "seed": seed}
+        settings = sampler.model_dump() | {"steps": steps, "model": self.name, "seed": seed}
         return MaskSet(case.name, masks, case.grid, self.recipe.method.name, seeds, self.checkpoint.digest, settings)
+
+    def sampler(self, name: str | None = None, steps: int | None = None) -> SamplerSettings:
+        """The recipe's own sampler, or another one, or either at another number of steps.
+
+        Raises:
+            SettingsError: an unknown name, or steps that the sampler or the process does not take.
+        """
+        chosen = self.recipe.sampler.model_dump() if name is None else {"name": name}
+        return self._accept(chosen if steps is None else chosen | {"steps": steps})
+
+    def _accept(self, sampler: dict[str, Any]) -> SamplerSettings:
+        return parse_recipe(self.recipe.model_dump() | {"sampler": sampler}, self.name).sampler
 
     def _check(self, case: Case) -> None:
         size = self.recipe.image_size
@@ -120,9 +131,10 @@ def _known_models() -> str:
 
 
 def _as_case(image: np.ndarray) -> Case:
-    stacked = image[None] if image.ndim == 2 else image
+    values = np.asarray(image, dtype=np.float32)
+    stacked = values[None] if values.ndim == 2 else values
     shape = stacked.shape[1:]
-    return Case("image", stacked.astype(np.float32), np.zeros((0, *shape), dtype=bool), Grid(shape))
+    return Case("image", stacked, np.zeros((0, *shape), dtype=bool), Grid(shape))
 
 
 def _device(name: str) -> torch.device:
@@ -131,7 +143,7 @@ def _device(name: str) -> torch.device:
         return found or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise SettingsError("device", expected="a device of this machine", got=name, hint="use auto or cpu") from error
     return device

@@ -46,7 +46,7 @@ class SamplerSettings(BaseModel):
         """Times from T down to 0, evenly spaced; steps + 1 of them."""
         steps = self.steps or (timesteps if self.name == "ddpm" else 10)
         if steps > timesteps:
-            raise ValueError(f"{steps} steps are more than the process has ({timesteps})")
+            raise ValueError(f"at most {timesteps} sampler steps, as the process has, not {steps}")
         return [round(timesteps * (1 - k / steps)) for k in range(steps + 1)]
 
     def scales(self, steps: int) -> tuple[float, ...]:
