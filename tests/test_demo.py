@@ -1,0 +1,60 @@
+"""The demo: twelve cases drawn, scored and laid out in one page that stands alone."""
+
+import csv
+import re
+
+import pytest
+
+from plurimask.datasets.demo_cases import demo_cases
+from plurimask.demo import run_demo
+from plurimask.files.mask_set import read_mask_sets
+from plurimask.sampling import load
+
+NAMES = [case.name for case in demo_cases()]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Folder, scores and progress of a demo of two masks a case."""
+    out, ticks = tmp_path_factory.mktemp("demo") / "out", []
+    return out, run_demo(out, count=2, progress=ticks.append), ticks
+
+
+def test_page_scores_and_masks_are_written(demo):
+    out, _, _ = demo
+    assert {path.name for path in out.iterdir()} == {"masks", "scores.csv", "summary.json", "report.html"}
+
+
+def test_every_case_has_its_panel(demo):
+    out, _, _ = demo
+    assert [(panel.name, len(panel.masks)) for panel in read_mask_sets(out / "masks")] == [(n, 2) for n in NAMES]
+
+
+def test_every_case_is_scored(demo):
+    out, scores, _ = demo
+    assert [row.name for row in scores.rows] == NAMES
+    with (out / "scores.csv").open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == NAMES
+
+
+def test_panels_are_those_of_the_library(demo):
+    out, _, _ = demo
+    panel = next(read_mask_sets(out / "masks"))
+    assert panel.seeds == load("phantom").sample(demo_cases()[0], count=2).seeds
+
+
+def test_page_shows_every_case_and_stands_alone(demo):
+    page = (demo[0] / "report.html").read_text()
+    assert not [name for name in NAMES if name not in page]
+    assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+
+
+def test_page_says_what_is_simulated_and_whose_the_outlines_are(demo):
+    page = (demo[0] / "report.html").read_text()
+    assert "simulated CT" in page
+    assert "LIDC-IDRI" in page
+    assert "not for diagnosis" in page
+
+
+def test_progress_counts_the_cases(demo):
+    assert demo[2] == list(range(1, len(NAMES) + 1))
