@@ -285,6 +285,11 @@ def test_two_processes_average_their_gradients(data, tmp_path):
         torch.testing.assert_close(trained[name], weight, rtol=0, atol=0.05 * moved, msg=name)
 
 
+def test_two_processes_end_a_divergence_in_one_error(data, tmp_path):
+    with pytest.raises(DivergedError, match="step 2: expected a finite loss"):
+        train(made(learning_rate=1e30, clip=1e30, devices=2, validate_every=1000), data, tmp_path / "run")
+
+
 class Bright(Method):
     """Every sample is where the image is bright."""
 

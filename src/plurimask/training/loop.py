@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -43,8 +43,7 @@ class _Data:
     digest: str
 
 
-@dataclass(frozen=True)
-class _Diverged:
+class _Diverged(NamedTuple):
     """The step whose loss or gradient is not finite."""
 
     step: int
