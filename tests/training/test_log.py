@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import struct
 
 import pytest
@@ -114,3 +115,18 @@ def test_output_that_is_no_terminal_gets_sober_lines(tmp_path, capsys):
     ]
     assert all("\x1b" not in line for line in printed)
     assert printed[0].endswith(" images/s")
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_of_any_width_shows_step_speed_and_loss(tmp_path, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    terms = {name: 0.123456 for name in ("loss", "simple", "vlb", "amb", "amn_spread", "acn_spread", "gradient")}
+    with opened(tmp_path, steps=4800) as log:
+        log.train(1234, terms)
+    shown = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out).strip())[-1]
+    assert shown.startswith("step 1234/4800")
+    assert " images/s" in shown
+    assert width < 80 or "loss 0.1" in shown
+    assert len(shown.rstrip()) <= width

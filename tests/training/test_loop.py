@@ -214,6 +214,19 @@ def test_frozen_and_switched_off_networks_train(data, tmp_path):
         assert len(lines(tmp_path / mode)) == 2
 
 
+def test_the_gradient_is_clipped_and_logged_before(data, tmp_path):
+    train(made(steps=1, clip=0.125), data, tmp_path / "run")
+    moments = torch.load(tmp_path / "run" / "last.pt")["optimizer"]["state"].values()
+    first = torch.cat([moment["exp_avg"].flatten() for moment in moments])  # (1 - beta_1) times the gradient
+    assert first.norm().item() == pytest.approx(0.1 * 0.125, rel=1e-3)
+    assert lines(tmp_path / "run")[0]["gradient"] > 0.125
+
+
+def test_every_step_and_process_has_noise_of_its_own():
+    seeds = {_step_seed(seed, step, rank) for seed in range(3) for step in range(50) for rank in range(3)}
+    assert len(seeds) == 3 * 50 * 3
+
+
 def test_an_absurd_rate_is_said_at_the_step_that_diverges(data, tmp_path):
     with pytest.raises(DivergedError, match=r"step 2: expected a finite loss, got loss (nan|inf) .*; lower training"):
         train(made(learning_rate=1e30, clip=1e30, validate_every=1000), data, tmp_path / "run")

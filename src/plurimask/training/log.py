@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from tensorboardX import SummaryWriter
 
 from plurimask.files.atomic import write_text
@@ -29,13 +30,16 @@ class RunLog:
         self._bar = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.fields[terms]}"),
+            BarColumn(20),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
+            # The terms take what is left of the line: a narrow terminal cuts them and nothing else.
+            TextColumn("{task.fields[terms]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=self._console,
+            expand=True,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=steps, completed=first_step, terms="")
+        self._task = self._bar.add_task("", total=steps, completed=first_step, rate="", terms="")
 
     def __enter__(self) -> "RunLog":
         self._bar.start()
@@ -52,10 +56,10 @@ class RunLog:
         """Loss terms of one step."""
         rate = (step - self._first) * self._batch_size / (time.monotonic() - self._started)
         self._write(step, "train", {**terms, "images_per_second": round(rate, 2)})
-        text = f"{' '.join(f'{name} {value:.4g}' for name, value in terms.items())} · {rate:.1f} images/s"
-        self._bar.update(self._task, completed=step, terms=text)
+        text, speed = " ".join(f"{name} {value:.4g}" for name, value in terms.items()), f"{rate:.1f} images/s"
+        self._bar.update(self._task, completed=step, rate=speed, terms=text)
         if self._bar.disable and (step % 50 == 0 or step == self._first + 1):
-            self._console.print(f"step {step} {text}", soft_wrap=True, highlight=False)
+            self._console.print(f"step {step} {text} · {speed}", soft_wrap=True, highlight=False)
 
     def validation(self, step: int, values: Mapping[str, float]) -> None:
         """Scores of one validation."""
