@@ -222,6 +222,13 @@ def test_sample_refuses_a_dataset_without_patients_for_a_split(run, out, tmp_pat
     assert not out.exists()
 
 
+def test_sample_refuses_a_split_that_holds_no_patient(run, out, tmp_path, weights):
+    root = write_cases(tmp_path / "cases", count=2)
+    said = run("sample", weights, root, "--out", out, "--split", "val")
+    assert refused(said, "at least one patient on the val side", "none among 2 patients")
+    assert not out.exists()
+
+
 def test_sample_refuses_two_cases_of_one_name(run, out, tmp_path, weights):
     paths = [write_image(tmp_path / folder / "image.png", grey()) for folder in "ab"]
     assert refused(run("sample", weights, *paths, "--out", out), "image: expected one case of this name")
@@ -457,8 +464,8 @@ def test_prepared_phantoms_are_a_dataset(run, tmp_path):
     assert [dataset[i].raters.shape for i in range(3)] == [(4, 128, 128)] * 3
 
 
-def test_exit_code_of_the_script(script, tmp_path, weights):
-    assert refused(script("sample", weights, tmp_path / "none.png", "--out", tmp_path / "out"), "No such file")
+def test_exit_code_of_the_script(script, dataset):
+    assert refused(script("prepare", "phantom", "--out", dataset, "--count", "1"), "a new or empty folder")
 
 
 @pytest.fixture
