@@ -1,0 +1,48 @@
+"""Sixteen masks of one image: the shipped network at its own sampler against the paper-size network at 1,000 steps."""
+
+import torch
+from common import Row, print_table, seconds, shipped_model, threads
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.datasets.demo_cases import demo_cases
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.training.checkpoint import build_method
+from plurimask.training.recipe import load_recipe
+
+MASKS, STEPS, TIMED = 16, 1000, 2
+
+
+def table() -> list[Row]:
+    """Both times and their ratio."""
+    model, case = shipped_model(), demo_cases()[0]
+    own = model.sampler()
+    ours = seconds(lambda: model.sample(case, MASKS))
+    step, batch = min((_paper_step(case.image, size), size) for size in (1, 2))
+    paper = step * STEPS * MASKS
+    return [
+        (
+            f"{MASKS} masks, {model.name}",
+            f"{ours:.2f} s",
+            f"{own.name}, {own.steps} steps, batch {MASKS}, median of 3, {threads()}",
+        ),
+        (
+            f"{MASKS} masks, paper-size network",
+            f"{paper:,.0f} s",
+            f"extrapolated: {TIMED} of {STEPS} ddpm steps timed at batch 1 and 2, the better (batch {batch}) is "
+            f"{step:.2f} s a mask and step, {threads()}",
+        ),
+        ("ratio", f"{paper / ours:,.0f}", "target: at least 5,000"),
+    ]
+
+
+def _paper_step(image: object, batch: int) -> float:
+    """Seconds a mask and step."""
+    method = build_method(load_recipe("cimd-lidc")).eval()
+    shown = scale_intensity(torch.as_tensor(image))[None].expand(batch, -1, -1, -1)
+    sampler = SamplerSettings(name="ddpm", steps=TIMED)
+    with torch.inference_mode():
+        return seconds(lambda: method.sample(shown, torch.arange(batch), sampler), repeats=1) / TIMED / batch
+
+
+if __name__ == "__main__":
+    print_table("Drawing", table())

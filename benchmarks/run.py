@@ -1,0 +1,19 @@
+"""All benchmarks, one table each: python benchmarks/run.py (a few minutes on two cores)."""
+
+import platform
+
+import draw_speed
+import loader_speed
+import peak_memory
+import startup
+import torch
+import train_speed
+from common import print_table, threads
+
+if __name__ == "__main__":
+    print(f"{platform.processor() or platform.machine()}, {threads()}, torch {torch.__version__}")
+    print_table("Start", startup.table())
+    print_table("Loader", loader_speed.table())
+    print_table("Memory of drawing", peak_memory.table())
+    print_table("Training", train_speed.table())
+    print_table("Drawing", draw_speed.table())
