@@ -86,8 +86,9 @@ def test_later_changes_win():
 
 
 def test_a_change_leaves_the_rest():
-    changed = load_recipe("cimd-small", ("training.steps=4800",))
-    assert changed == load_recipe("cimd-small")
+    whole, changed = load_recipe("cimd-small"), load_recipe("cimd-small", ("training.steps=7",))
+    training = whole.training.model_copy(update={"steps": 7})
+    assert changed == whole.model_copy(update={"training": training})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_a_misspelt_required_key_is_the_error_and_not_what_it_leaves_unset():
 
 
 def test_a_key_like_no_other_lists_the_right_ones():
-    with pytest.raises(SettingsError, match=r"training\.zzz: expected one of steps, batch_size, .*, got zzz; see docs"):
+    with pytest.raises(SettingsError, match=r"training\.zzz: expected one of .*steps, batch_size, .*, got zzz; "):
         load_recipe("cimd-small", ("training.zzz=1",))
 
 
