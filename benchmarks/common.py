@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from plurimask.sampling import Model, load
-from plurimask.training.checkpoint import ALIASES, built_in_names
-from plurimask.training.checkpoint import Checkpoint, build_method
+from plurimask.training.checkpoint import ALIASES, Checkpoint, build_method, built_in_names
 from plurimask.training.recipe import load_recipe
 
 Row = tuple[str, str, str]

@@ -14,7 +14,8 @@ from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.methods.draw import sample_seeds
 from plurimask.records import Case
-from plurimask.sampling import ALIASES, built_in_names, load
+from plurimask.sampling import load
+from plurimask.training.checkpoint import ALIASES, built_in_names
 
 TOO_MANY = SamplerSettings(name="ddim", steps=21)
 
