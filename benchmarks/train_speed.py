@@ -36,7 +36,7 @@ def _batch_size(name: str) -> int:
 
 def _row(name: str, size: int) -> Row:
     rate = images_per_second(name, size)
-    figure = "does not fit" if rate is None else f"{rate:.2f} images/s"
+    figure = "does not fit" if rate is None else f"{rate:.3g} images/s"
     timed = "2 steps" if name in SMALL else "1 step"
     return f"{name} at {size}x{size}", figure, f"batch {_batch_size(name)}, {timed} timed after one, {threads()}"
 
