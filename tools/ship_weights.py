@@ -46,9 +46,7 @@ def card(
     model = load(name)
     steps = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
     training_figure(folder.metrics).savefig(ROOT / f"docs/figures/{name}-training.png", dpi=120)
-    environment = Environment(
-        loader=FileSystemLoader(ROOT / "tools"), undefined=StrictUndefined, trim_blocks=True, autoescape=False
-    )
+    environment = Environment(loader=FileSystemLoader(ROOT / "tools"), undefined=StrictUndefined, trim_blocks=True)
     text = environment.get_template("model_card.md.j2").render(
         name=name,
         recipe_name=recipe,

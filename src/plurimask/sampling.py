@@ -1,6 +1,5 @@
 """Checkpoint + image -> MaskSet on the image's own grid."""
 
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +7,12 @@ import numpy as np
 import torch
 
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.errors import CheckpointError, InputError, SettingsError
+from plurimask.errors import InputError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks, sample_seeds
 from plurimask.records import Case, MaskSet
-from plurimask.training.checkpoint import Checkpoint, load_weights
+from plurimask.training.checkpoint import Checkpoint, find_weights, load_weights
 from plurimask.training.recipe import parse_recipe
-from plurimask.training.run_folder import RunFolder
-
-ALIASES = {"lidc": "lidc-cimd"}
 
 
 class Model:
@@ -97,37 +93,8 @@ def load(model: str | Path, device: str = "auto") -> Model:
         CheckpointError: no such model, or weights that cannot be read.
         SettingsError: a device that is not there.
     """
-    place = _device(device)
-    path = Path(model)
-    if str(model) in built_in_names() or str(model) in ALIASES:
-        name = ALIASES.get(str(model), str(model))
-        with as_file(_weights() / f"{name}.safetensors") as shipped:
-            return Model(name, load_weights(shipped), place)
-    if path.is_dir():
-        folder = RunFolder(path)
-        return Model(path.name, load_weights(folder.best if folder.best.exists() else folder.last), place)
-    if path.is_file():
-        return Model(path.stem, load_weights(path), place)
-    raise CheckpointError(
-        model, expected="a built-in name, a .safetensors file or a run folder", got="neither", hint=_known_models()
-    )
-
-
-def built_in_names() -> list[str]:
-    """Weights that ship with the package."""
-    return sorted(entry.name.removesuffix(".safetensors") for entry in _weights().iterdir() if _is_weights(entry.name))
-
-
-def _weights() -> Path:
-    return files("plurimask") / "weights"  # type: ignore[return-value]
-
-
-def _is_weights(name: str) -> bool:
-    return name.endswith(".safetensors")
-
-
-def _known_models() -> str:
-    return f"built in: {', '.join([*ALIASES, *built_in_names()])}"
+    name, path = find_weights(str(model))
+    return Model(name, load_weights(path), _device(device))
 
 
 def _as_case(image: np.ndarray) -> Case:

@@ -362,3 +362,21 @@ def test_a_constant_rate_stays():
 def test_the_cosine_starts_at_the_rate_halves_in_the_middle_and_ends_at_0():
     settings = TrainingSettings(learning_rate=0.8, warmup=10, steps=110, decay="cosine")
     assert [learning_rate(settings, step) for step in (10, 60, 110)] == pytest.approx([0.8, 0.4, 0.0])
+
+
+def test_training_can_start_from_the_weights_of_another_run(unbroken, data, tmp_path):
+    train(made(start=str(unbroken / "last.safetensors"), steps=1, learning_rate=1e-9), data, tmp_path / "run")
+    there, here = (load_file(out / "last.safetensors") for out in (unbroken, tmp_path / "run"))
+    assert all(torch.allclose(there[name], here[name], atol=1e-7) for name in there)
+
+
+def test_a_start_of_another_shape_is_refused(unbroken, data, tmp_path):
+    wider = {"denoiser": TREE["method"]["denoiser"] | {"channels": [64]}}
+    with pytest.raises(CheckpointError, match=r"training.start: expected weights of the recipe's own network"):
+        train(made(wider, start=str(unbroken)), data, tmp_path / "run")
+
+
+def test_an_unknown_start_begins_no_run(data, tmp_path):
+    with pytest.raises(CheckpointError, match=r"expected a built-in name, a \.safetensors file"):
+        train(made(start="nobody"), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -16,8 +16,11 @@ from plurimask.files.digest import digest_file
 from plurimask.methods.cimd import Cimd
 from plurimask.methods.method import Method
 from plurimask.training.recipe import Recipe, parse_recipe
+from plurimask.training.run_folder import RunFolder
 
 FORMAT = "plurimask-1"
+BUILT_IN = Path(__file__).parents[1] / "weights"
+ALIASES = {"lidc": "lidc-cimd"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,45 @@ def load_weights(path: Path) -> Checkpoint:
         reason = textwrap.shorten(str(error), 300)
         raise CheckpointError(path, expected="weights that fit their recipe", got=reason, hint=_TRAIN) from error
     return Checkpoint(method.eval(), recipe, step, data, digest_file(path))
+
+
+def find_weights(model: str) -> tuple[str, Path]:
+    """Name and file of a model given by built-in name, by checkpoint (.safetensors) or by run folder (its best).
+
+    Raises:
+        CheckpointError: none of these; the message lists the built-in names.
+    """
+    name, path = ALIASES.get(model, model), Path(model)
+    if name in built_in_names():
+        return name, BUILT_IN / f"{name}.safetensors"
+    if path.is_dir():
+        folder = RunFolder(path)
+        return path.name, folder.best if folder.best.exists() else folder.last
+    if path.is_file():
+        return path.stem, path
+    known = ", ".join([*ALIASES, *built_in_names()])
+    raise CheckpointError(
+        model, expected="a built-in name, a .safetensors file or a run folder", got="neither", hint=f"built in: {known}"
+    )
+
+
+def built_in_names() -> list[str]:
+    """Weights that ship with the package."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.safetensors"))
+
+
+def start_from(method: Method, model: str) -> None:
+    """Take the weights of another model as the first ones. Raises CheckpointError where their shapes differ."""
+    name, path = find_weights(model)
+    try:
+        method.load_state_dict(load_weights(path).method.state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(
+            "training.start",
+            expected="weights of the recipe's own network",
+            got=f"{name}: {textwrap.shorten(str(error), 200)}",
+            hint="give method the settings of that model, or leave training.start out",
+        ) from error
 
 
 _TRAIN = "train with this version, or install the version that wrote it"

@@ -24,7 +24,7 @@ from plurimask.evaluation import evaluate
 from plurimask.methods.draw import draw_masks, sample_seeds
 from plurimask.methods.method import Method
 from plurimask.records import Batch, Case, MaskSet
-from plurimask.training.checkpoint import build_method, save_weights
+from plurimask.training.checkpoint import build_method, find_weights, save_weights, start_from
 from plurimask.training.log import RunLog
 from plurimask.training.recipe import Recipe, TrainingSettings
 from plurimask.training.run_folder import RunFolder, RunState
@@ -66,6 +66,8 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     if resume:
         folder.check_same(recipe, data.digest)
     else:
+        if recipe.training.start is not None:
+            find_weights(recipe.training.start)
         folder.start(recipe, split)
     settings = recipe.training
     fabric = Fabric(
@@ -118,6 +120,8 @@ def _run(fabric: Fabric, recipe: Recipe, data: _Data, folder: RunFolder, resume:
     torch.manual_seed(settings.seed)
     # On its device before the state is loaded: the optimiser's moments follow the parameters.
     method = build_method(recipe).to(fabric.device)
+    if settings.start is not None and not resume:
+        start_from(method, settings.start)
     optimizer = torch.optim.AdamW(
         [p for p in method.parameters() if p.requires_grad], settings.learning_rate, weight_decay=settings.weight_decay
     )

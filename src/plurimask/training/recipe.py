@@ -20,6 +20,7 @@ class TrainingSettings(BaseModel):
     """The loop's own settings.
 
     Args:
+        start: a model whose weights training starts from (built-in name, checkpoint or run folder); none by default.
         steps: optimiser steps in all.
         batch_size: images a step, over all processes.
         learning_rate, weight_decay: of AdamW; with no decay it is Adam.
@@ -36,6 +37,7 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    start: str | None = None
     steps: Positive = 100_000
     batch_size: Positive = 8
     learning_rate: Rate = 1e-4
