@@ -16,7 +16,7 @@ demo: $(READY)
 	$(BIN)/plurimask demo --out demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 lint: $(READY)
 	$(BIN)/ruff format --check
