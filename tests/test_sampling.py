@@ -133,7 +133,7 @@ def test_no_masks_is_refused(model, count):
 
 @pytest.mark.parametrize("draw", [lambda m: m.sampler(steps=21), lambda m: m.sample(image(), 1, 0, TOO_MANY)])
 def test_more_steps_than_the_process_has_are_refused(model, draw):
-    with pytest.raises(SettingsError, match="at most 20 sampler steps, as the process has, not 21"):
+    with pytest.raises(SettingsError, match="at most 20 sampler steps, as the process has, got 21"):
         draw(model)
 
 
@@ -161,7 +161,7 @@ def test_sampler_out_of_range_is_refused(model, changes, said):
 def test_steps_that_do_not_fit_the_scales_are_refused(tmp_path):
     scaled = {"name": "ddpm", "steps": 3, "noise_scale": (1.0, 0.5, 0.5)}
     model = load(write_weights(tmp_path / "mine.safetensors", sampler=scaled), "cpu")
-    with pytest.raises(SettingsError, match="one noise_scale a step, not 3 for steps = 5"):
+    with pytest.raises(SettingsError, match="one noise_scale a step, got 3 for steps = 5"):
         model.sampler(steps=5)
 
 

@@ -130,7 +130,7 @@ def test_every_parameter_learns():
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"channels": (32, 64)}, "attention has 5 levels for 2 of channels"),
+        ({"channels": (32, 64)}, "as many levels of attention as of channels, 2, not 5"),
         ({"channels": (32, 48), "attention": (False, False)}, "multiples of 32"),
         ({"channels": (32, 96), "attention": (False, True), "head_channels": 64}, "multiples of head_channels"),
         ({"channels": (32,), "attention": (False,), "head_channels": 64}, "multiples of head_channels"),

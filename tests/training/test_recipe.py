@@ -104,11 +104,11 @@ def test_a_change_leaves_the_rest():
         ("training.learning_rate=inf", "training.learning_rate: expected Input should be a finite number"),
         ("training.ema=1", "training.ema: expected Input should be less than 1"),
         ("training.precision=16-mixed", "training.precision: expected Input should be '32-true' or 'bf16-mixed'"),
-        ("training.devices=5", "training.batch_size a multiple of training.devices"),
-        ("training.crop=66", "training.crop a multiple of 16 .* not 66"),
-        ("training.crop=256", "training.crop a multiple of 16 .* up to image_size, not 256"),
-        ("image_size=100", "image_size a multiple of 16 .* not 100"),
-        ("method.denoiser.channels=[32]", "attention has 3 levels for 1 of channels"),
+        ("training.devices=5", "training.batch_size in multiples of training.devices, got 24"),
+        ("training.crop=66", "training.crop a multiple of 16 .* got 66"),
+        ("training.crop=256", "training.crop a multiple of 16 .* up to image_size, got 256"),
+        ("image_size=100", "image_size a multiple of 16 .* got 100"),
+        ("method.denoiser.channels=[32]", "as many levels of attention as of channels, 1, got 3"),
     ],
 )
 def test_a_wrong_change_is_refused(change, said):

@@ -39,7 +39,7 @@ class SamplerSettings(BaseModel):
             raise ValueError(f"one noise_scale a step, not {len(self.noise_scale)} for steps = {self.steps}")
         adds_noise = self.name == "ddpm" or (self.name == "ddim" and self.eta > 0)
         if self.noise_scale != 1.0 and not adds_noise:
-            raise ValueError("a sampler that adds noise (ddpm, or ddim with eta above 0) for noise_scale to act on")
+            raise ValueError("a sampler that adds noise (ddpm, or ddim with eta above 0) for noise_scale, not this one")
         return self
 
     def times(self, timesteps: int) -> list[int]:

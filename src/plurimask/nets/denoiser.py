@@ -33,12 +33,14 @@ class DenoiserSettings(BaseModel):
     @model_validator(mode="after")
     def _levels_agree(self) -> "DenoiserSettings":
         if len(self.channels) != len(self.attention):
-            raise ValueError(f"attention has {len(self.attention)} levels for {len(self.channels)} of channels")
+            raise ValueError(
+                f"as many levels of attention as of channels, {len(self.channels)}, not {len(self.attention)}"
+            )
         if any(width % 32 for width in self.channels):
-            raise ValueError(f"channels must be multiples of 32 (group norm), got {self.channels}")
+            raise ValueError(f"channels in multiples of 32 (group norm), not {self.channels}")
         attending = [width for width, on in zip(self.channels, self.attention, strict=True) if on]
         if any(width % self.head_channels for width in (*attending, self.channels[-1])):
-            raise ValueError(f"channels {self.channels} that attend, the last too, must be multiples of head_channels")
+            raise ValueError(f"multiples of head_channels where channels attend, the last too, not {self.channels}")
         return self
 
     @property

@@ -77,7 +77,7 @@ class Recipe(BaseModel):
             if size % multiple or size > self.image_size:
                 raise ValueError(f"{name} a multiple of {multiple} (patch and levels) up to image_size, not {size}")
         if self.training.batch_size % self.training.devices:
-            raise ValueError("training.batch_size a multiple of training.devices")
+            raise ValueError(f"training.batch_size in multiples of training.devices, not {self.training.batch_size}")
         self.sampler.times(self.method.diffusion.schedule.timesteps)
         return self
 
@@ -152,8 +152,9 @@ def _explain(error: ValidationError, source: str) -> SettingsError:
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        expected = first["msg"].removeprefix("Value error, ")
-        got = "several values" if isinstance(first["input"], dict) else repr(first["input"])
+        # Our own validators say "expected, not what came"; pydantic's say the first half, and the input is the second.
+        expected, _, got = first["msg"].removeprefix("Value error, ").rpartition(", not ")
+        expected, got = (expected, got) if expected else (got, repr(first["input"]))
         return SettingsError(f"{source}: {where}" if where else source, expected=expected, got=got, hint="correct it")
     *table, wrong = [str(part) for part in first["loc"]]
     known = list(_fields(table))
