@@ -1,0 +1,59 @@
+"""Every plurimask command that a page shows parses; every file that it links to is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from plurimask.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "src").glob("plurimask/weights/*.md")),
+]
+COMMANDS = [
+    (page.name, line.partition("#")[0].strip())
+    for page in PAGES
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("plurimask ")
+]
+LINKS = [
+    (page, link)
+    for page in PAGES
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    if "://" not in link
+]
+
+
+def parse(command, words):
+    """Take the words as the command line would, without running anything; a wrong one raises UsageError."""
+    if not hasattr(command, "resolve_command"):
+        command.make_context("plurimask", list(words))
+        return
+    name, *rest = words
+    assert name in command.commands, f"no command {name}"
+    parse(command.commands[name], rest)
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_command_of_a_page_parses(page, command):
+    parse(typer.main.get_command(app), shlex.split(command)[1:])
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: str(getattr(value, "name", value)))
+def test_link_of_a_page_leads_to_a_file(page, link):
+    assert (page.parent / link).exists()
+
+
+def test_pages_show_commands():
+    assert len(COMMANDS) > 8
+
+
+def test_a_wrong_option_would_be_noticed():
+    with pytest.raises(Exception, match="No such option"):
+        parse(typer.main.get_command(app), ["demo", "--nonsense"])

@@ -1,0 +1,42 @@
+"""Make the pictures of the README: readers beside samples.
+
+    python tools/make_figures.py demo
+    python tools/make_figures.py lidc --data lidc-slices-128
+
+`demo` shows shipped phantom cases; `lidc` shows six slices of held-out test patients (LIDC-IDRI, CC BY 3.0, see NOTICE).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import plurimask as pm
+from plurimask.plot import samples_figure
+
+FIGURES = Path(__file__).parents[1] / "docs/figures"
+SAMPLES = 8
+app = typer.Typer()
+
+
+@app.command()
+def demo() -> None:
+    """Every second shipped case, by the `phantom` weights."""
+    _draw("phantom", pm.demo_cases()[::2], FIGURES / "demo.png")
+
+
+@app.command()
+def lidc(data: Annotated[Path, typer.Option(help="A lidc-slices release.")]) -> None:
+    """Six test slices, each of another patient, by the `lidc` weights."""
+    cases = pm.choose_cases(pm.open_dataset(data), "test", 6)
+    _draw("lidc", list(cases.values()), FIGURES / "lidc.png")
+
+
+def _draw(name: str, cases: list[pm.Case], path: Path) -> None:
+    model = pm.load(name)
+    figure = samples_figure(cases, [model.sample(case, SAMPLES) for case in cases])
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    app()
