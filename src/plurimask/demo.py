@@ -12,7 +12,6 @@ from plurimask.sampling import load
 NOTES = (
     "The images are simulated CT. The outlines are real: they were drawn by the radiologists of LIDC-IDRI (Armato et "
     "al., Medical Physics 38 (2011) 915-931; The Cancer Imaging Archive, CC BY 3.0) and carried over from their scans.",
-    "For research only, not for diagnosis.",
 )
 
 
@@ -33,6 +32,6 @@ def run_demo(
     scores = evaluate(panels, {case.name: case for case in cases})
     write_scores(scores, out)
     write_report(
-        out / "report.html", "Twelve phantom nodules, sixteen samples each", cases, panels, scores, notes=NOTES
+        out / "report.html", f"Twelve phantom nodules, {count} samples each", cases, panels, scores, notes=NOTES
     )
     return scores
