@@ -186,6 +186,12 @@ def empty_case(folder):
     return folder / "set"
 
 
+def tiff(folder):
+    path = folder / "scan.tif"
+    path.write_bytes(b"II*\0")
+    return path
+
+
 BAD_INPUTS = {
     "gap in the labels": (gap, ["label2 but no label1", "renumber"]),
     "wrong size": (lambda d: write_image(d / "a.png", grey(24)), ["16x16 pixels", "got 24x24"]),
@@ -199,8 +205,8 @@ BAD_INPUTS = {
     "truncated file": (truncated, ["readable PNG"]),
     "unreadable file": (text_as_png, ["readable PNG"]),
     "NaN in the image": (with_nan, ["1 NaN"]),
-    "missing file": (lambda d: d / "none.png", ["none.png", "No such file"]),
-    "unknown format": (lambda d: d / "scan.tif", ["one of .png", "convert"]),
+    "missing file": (lambda d: d / "none.png", ["none.png", "nothing there"]),
+    "unknown format": (tiff, ["one of .png", "convert"]),
     "empty folder": (lambda d: d, ["one folder a case", "got no folder"]),
     "empty case": (empty_case, ["label0.png", "an empty folder"]),
 }

@@ -249,6 +249,12 @@ def test_training_figure_draws_every_logged_value_against_its_step(tmp_path: Pat
     assert score.lines[0].get_xydata().tolist() == [[4, 0.5]]
 
 
+def test_training_figure_leaves_undefined_values_out(tmp_path: Path) -> None:
+    lines = [{"step": k, "split": "val", "ged_u": None, "ged_v": 0.5 * k} for k in (1, 2)]
+    figure: Figure = plot.training_figure(write_metrics(tmp_path / "metrics.jsonl", lines))
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["ged_v"]
+
+
 def test_training_figure_smooths_by_the_running_median(tmp_path: Path) -> None:
     values = np.ones(80)
     values[40] = 100.0

@@ -15,7 +15,7 @@ from plurimask.geometry import Grid
 from plurimask.methods.draw import sample_seeds
 from plurimask.records import Case
 from plurimask.sampling import load
-from plurimask.training.checkpoint import ALIASES, built_in_names
+from plurimask.training.checkpoint import ALIASES, BUILT_IN, built_in_names
 
 TOO_MANY = SamplerSettings(name="ddim", steps=21)
 
@@ -235,17 +235,11 @@ def test_device_that_is_not_there_is_refused(weights, device):
         load(weights, device)
 
 
-needs_weights = pytest.mark.skipif(
-    "lidc-cimd" not in built_in_names(), reason="the built-in weights are not in this source tree"
-)
-
-
-@needs_weights
-def test_built_in_weights_are_there():
+def test_built_in_weights_are_there_and_small():
     assert {"phantom", *ALIASES.values()} <= set(built_in_names())
+    assert sum(path.stat().st_size for path in BUILT_IN.glob("*.safetensors")) < 25e6
 
 
-@needs_weights
 @pytest.mark.parametrize("name", ["phantom", "lidc-cimd", "lidc"])
 def test_built_in_weights_draw(name):
     model = load(name, "cpu")
@@ -253,9 +247,13 @@ def test_built_in_weights_draw(name):
     assert model.sample(image(size=model.recipe.image_size), 2).masks.shape == (2, 128, 128)
 
 
-@needs_weights
 def test_a_folder_does_not_hide_a_built_in_name(tmp_path, monkeypatch, weights):
     (tmp_path / "phantom").mkdir()
     shutil.copy(weights, tmp_path / "phantom/last.safetensors")
     monkeypatch.chdir(tmp_path)
     assert load("phantom", "cpu").recipe.image_size == 128
+
+
+def test_naming_the_own_sampler_keeps_its_settings(weights):
+    model = load(weights)
+    assert model.sampler(model.recipe.sampler.name) == model.recipe.sampler

@@ -3,7 +3,7 @@
     python tools/make_figures.py demo
     python tools/make_figures.py lidc --data lidc-slices-128
 
-`demo` shows shipped phantom cases; `lidc` shows six slices of held-out test patients (LIDC-IDRI, CC BY 3.0, see NOTICE).
+`demo` shows shipped phantom cases; `lidc` shows six slices of held-out test patients (LIDC-IDRI, see NOTICE).
 """
 
 from pathlib import Path

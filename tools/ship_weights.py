@@ -1,7 +1,7 @@
 """Make built-in weights and their card from a run: half precision, figures from `plurimask evaluate`.
 
     python tools/ship_weights.py weights RUN/best.safetensors NAME
-    python tools/ship_weights.py card RUN NAME --data-name "..." --scores N4/summary.json --scores N16/summary.json
+    python tools/ship_weights.py card RUN NAME --recipe RECIPE --data lidc --history "..." --scores scores/summary.json
 
 The weights come first; the figures are then measured on what is shipped, and go into the card beside it.
 """
@@ -39,6 +39,7 @@ def card(
     name: str,
     recipe: Annotated[str, typer.Option(help="The recipe's name, for the commands that reproduce.")],
     data: Annotated[str, typer.Option(help="One of the data sections of the card's template.")],
+    history: Annotated[str, typer.Option(help="How the run went: hours, interruptions, what was changed on resuming.")],
     scores: Annotated[list[Path], typer.Option(help="summary.json of `plurimask evaluate`, one for each N.")],
 ) -> None:
     """Write the model card and the figure of the training curves."""
@@ -51,6 +52,7 @@ def card(
         name=name,
         recipe_name=recipe,
         data=data,
+        history=history,
         checkpoint=model.checkpoint,
         settings=model.recipe,
         split=json.loads(folder.split.read_text(encoding="utf-8")),

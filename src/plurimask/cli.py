@@ -1,7 +1,7 @@
 """The command line: build, call, print. No logic lives here."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import plurimask as pm
-from plurimask.errors import InputError, PlurimaskError
+from plurimask.errors import PlurimaskError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
@@ -93,16 +93,12 @@ def sample(
     """Draw plausible masks: OUT/CASE/masks.npz and OUT/CASE/set.json for every case."""
     drawer = pm.load(model, device)
     settings = drawer.sampler(sampler and sampler.value, steps)
-    sources = [pm.cases_at(path, split.value, limit) for path in inputs]
-    with _progress("drawing panels", sum(length for length, _ in sources)) as tick:
-        drawn: set[str] = set()
-        for case in (case for _, cases in sources for case in cases):
-            if case.name in drawn:
-                raise InputError(case.name, expected="one case of this name", got="a second one", hint="rename a file")
-            pm.write_mask_set(out / case.name, drawer.sample(case, count, seed, settings))
-            drawn.add(case.name)
-            tick(len(drawn))
-    console.print(f"{len(drawn)} panels of {count} masks in {out}", soft_wrap=True)
+    cases = pm.cases_at(inputs, split.value, limit)
+    with _progress("drawing panels", len(cases)) as tick:
+        for done, (name, read) in enumerate(cases.items(), start=1):
+            pm.write_mask_set(out / name, drawer.sample(read(), count, seed, settings))
+            tick(done)
+    console.print(f"{len(cases)} panels of {count} masks in {out}", soft_wrap=True)
 
 
 @app.command()
@@ -117,8 +113,7 @@ def evaluate(
     dataset = pm.open_dataset(data)
     cases = pm.choose_cases(dataset, split.value, limit)
     with _progress("scoring", len(cases)) as tick:
-        panels = (panel for done, panel in enumerate(pm.read_mask_sets(masks), 1) if not tick(done))
-        scores = pm.evaluate(panels, cases)
+        scores = pm.evaluate(_ticking(pm.read_mask_sets(masks), tick), cases)
     pm.write_scores(scores, out, dataset.digest)
     console.print(pm.render_table(scores))
     console.print(f"\nA row a case in {out / 'scores.csv'}", soft_wrap=True)
@@ -134,6 +129,12 @@ def phantom(
     with _progress("making phantoms", count) as tick:
         pm.prepare_phantom(out, count, seed, tick)
     console.print(f"{count} cases in {out}", soft_wrap=True)
+
+
+def _ticking(items: "Iterable[pm.MaskSet]", tick: Callable[[int], None]) -> "Iterator[pm.MaskSet]":
+    for done, item in enumerate(items, start=1):
+        yield item
+        tick(done)
 
 
 @contextmanager
@@ -152,7 +153,7 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}; free space or check permissions, then run again")
+        _fail(f"{where}{error.strerror or error}; check the path, free space and permissions, then run again")
     except SystemExit as stop:
         if stop.code == 130:  # what Typer makes of Ctrl-C
             errors.print("stopped; whatever was being written has been taken away")

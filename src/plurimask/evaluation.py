@@ -220,7 +220,7 @@ def _check_panel(panel: MaskSet, rows: Mapping[str, CaseScores], cases: Mapping[
             panel.name,
             expected="masks of one of the cases to be scored",
             got="an unknown case",
-            hint="name mask sets as the dataset names its cases, and score the split that was drawn",
+            hint="score the --split that was drawn (sample draws all unless told), or rename the sets",
         )
     if panel.name in rows:
         raise InputError(panel.name, expected="one mask set a case", got="a second one", hint="remove one of them")

@@ -383,7 +383,7 @@ def _metric_lines(metrics: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
         try:
             entry = json.loads(line)
             step, split = int(entry.pop("step")), str(entry.pop("split"))
-            yield split, step, {name: float(value) for name, value in entry.items()}
+            yield split, step, {name: float(value) for name, value in entry.items() if value is not None}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 metrics,

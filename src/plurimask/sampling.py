@@ -36,7 +36,8 @@ class Model:
         Args:
             image: a Case, or (H, W) or (C, H, W) numbers in any unit; the model scales them as in training.
             count: masks to draw, S.
-            seed: the same image, seed and model give the same masks, at any count and whatever is drawn beside it.
+            seed: the same image, seed and model give the same noise, at any count and whatever is drawn beside it, and
+                so the same masks up to float rounding.
             sampler: other than the recipe's own.
 
         Raises:
@@ -60,7 +61,8 @@ class Model:
         Raises:
             SettingsError: an unknown name, or steps that the sampler or the process does not take.
         """
-        chosen = self.recipe.sampler.model_dump() if name is None else {"name": name}
+        own = self.recipe.sampler.model_dump()
+        chosen = own if name in (None, own["name"]) else {"name": name}
         return self._accept(chosen if steps is None else chosen | {"steps": steps})
 
     def _accept(self, sampler: dict[str, Any]) -> SamplerSettings:

@@ -6,7 +6,7 @@ from tiny import image, write_cases
 
 from plurimask.datasets.open import cases_at, choose_cases, open_dataset
 from plurimask.datasets.splits import split_of
-from plurimask.errors import DatasetError
+from plurimask.errors import DatasetError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +44,37 @@ def test_a_limit_above_the_number_takes_all(folder):
 
 
 def test_a_dataset_path_gives_all_its_cases(folder):
-    count, cases = cases_at(folder)
-    assert count == 20
-    assert [case.name for case in cases] == [f"case-{i:02d}" for i in range(20)]
+    cases = cases_at([folder])
+    assert [read().name for read in cases.values()] == list(cases) == [f"case-{i:02d}" for i in range(20)]
 
 
 def test_a_case_path_gives_that_case_with_its_readers(folder):
-    count, cases = cases_at(folder / "case-03")
-    (case,) = cases
-    assert (count, case.name, case.raters.shape) == (1, "case-03", (2, 16, 16))
+    ((name, read),) = cases_at([folder / "case-03"]).items()
+    assert (name, read().name, read().raters.shape) == ("case-03", "case-03", (2, 16, 16))
 
 
 def test_an_image_path_gives_an_image_that_nobody_read(tmp_path):
     np.save(tmp_path / "scan.npy", image()[0])
-    count, cases = cases_at(tmp_path / "scan.npy")
-    (case,) = cases
-    assert (count, case.name, len(case.raters)) == (1, "scan", 0)
-    np.testing.assert_array_equal(case.image, image())
+    ((name, read),) = cases_at([tmp_path / "scan.npy"]).items()
+    assert (name, read().name, len(read().raters)) == ("scan", "scan", 0)
+    np.testing.assert_array_equal(read().image, image())
 
 
 def test_split_and_limit_choose_from_a_dataset(folder):
-    count, cases = cases_at(folder, "train", 3)
-    assert count == 3
-    assert {split_of(case.patient) for case in cases} == {"train"}
+    cases = cases_at([folder], "train", 3)
+    assert len(cases) == 3
+    assert {split_of(read().patient) for read in cases.values()} == {"train"}
+
+
+def test_several_paths_are_joined(folder):
+    assert list(cases_at([folder / "case-07", folder / "case-03"])) == ["case-07", "case-03"]
+
+
+def test_two_cases_of_one_name_are_refused_before_anything_is_read(folder):
+    with pytest.raises(InputError, match="case-03: expected one case of this name, got a second one"):
+        cases_at([folder / "case-03", folder])
+
+
+def test_a_path_where_nothing_lies_is_refused(tmp_path):
+    with pytest.raises(InputError, match="expected an image, a case's folder or a dataset, got nothing there"):
+        cases_at([tmp_path / "nowhere"])

@@ -144,7 +144,7 @@ def test_the_best_weights_are_those_of_the_best_validation(data, tmp_path):
 
 def test_the_split_is_written_with_the_run_and_shares_no_patient(unbroken, data):
     split = json.loads((unbroken / "split.json").read_text())
-    for side in ("train", "val"):
+    for side in ("train", "val", "test"):
         assert split["patients"][side] == sorted({p for p in data.patients if split_of(p) == side})
     assert split["data"] == data.digest
 
@@ -368,6 +368,19 @@ def test_training_can_start_from_the_weights_of_another_run(unbroken, data, tmp_
     train(made(start=str(unbroken / "last.safetensors"), steps=1, learning_rate=1e-9), data, tmp_path / "run")
     there, here = (load_file(out / "last.safetensors") for out in (unbroken, tmp_path / "run"))
     assert all(torch.allclose(there[name], here[name], atol=1e-7) for name in there)
+
+
+def test_a_start_survives_a_stop_before_the_first_checkpoint(unbroken, data, tmp_path):
+    begun = made(start=str(unbroken / "last.safetensors"), steps=3)
+    train(begun, data, tmp_path / "whole")
+    handle = register_module_forward_hook(_Stop(1, interrupt))
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
+            train(begun, data, tmp_path / "broken")
+    finally:
+        handle.remove()
+    train(begun, data, tmp_path / "broken", resume=True)
+    assert_same_end(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_a_start_of_another_shape_is_refused(unbroken, data, tmp_path):

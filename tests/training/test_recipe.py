@@ -103,7 +103,7 @@ def test_a_change_leaves_the_rest():
         ("training.steps=0", "training.steps: expected Input should be greater than or equal to 1, got 0"),
         ("training.learning_rate=inf", "training.learning_rate: expected Input should be a finite number"),
         ("training.ema=1", "training.ema: expected Input should be less than 1"),
-        ("training.precision=16-mixed", "training.precision: expected Input should be '32-true' or 'bf16-mixed'"),
+        ("training.precision=16-mixed", "expected Input should be 'auto', '32-true' or 'bf16-mixed'"),
         ("training.devices=5", "training.batch_size in multiples of training.devices, got 24"),
         ("training.crop=66", "training.crop a multiple of 16 .* got 66"),
         ("training.crop=256", "training.crop a multiple of 16 .* up to image_size, got 256"),
@@ -145,7 +145,7 @@ def test_a_key_like_no_other_lists_the_right_ones():
 
 
 def test_a_missing_image_size_is_refused():
-    with pytest.raises(SettingsError, match="own: image_size: expected Field required"):
+    with pytest.raises(SettingsError, match="own: image_size: expected a value, got none; correct it"):
         parse_recipe({}, "own")
 
 

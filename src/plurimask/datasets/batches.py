@@ -84,7 +84,7 @@ class Batches:
 
     def _turns(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
         codes = 8 if shape[-1] == shape[-2] else 4
-        return np.random.default_rng([self.seed, 1, number]).integers(codes, size=len(self._cases(number)))
+        return np.random.default_rng([self.seed, 1, number]).integers(codes, size=self.batch_size)
 
 
 def _turn(image: np.ndarray, raters: np.ndarray, code: int) -> tuple[Tensor, Tensor]:

@@ -108,7 +108,7 @@ def _parse(path: Path, line: int, row: dict[str, str]) -> _Slice:
         patient = row["patient_id"]
         # It names a file here, and through the case's name a folder of masks.
         if not patient or Path(patient).name != patient:
-            raise ValueError(f"patient '{patient}'")
+            raise ValueError("a patient that cannot name a file")
         if spacing is not None and not 0 < spacing < math.inf:
             raise ValueError(f"spacing {spacing}")
     except (ValueError, TypeError) as error:

@@ -1,6 +1,7 @@
 """A path to what lies there: a dataset of whichever layout, one case, or a lone image."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from plurimask.datasets.by_name import CasesByName
@@ -8,7 +9,8 @@ from plurimask.datasets.case_folder import CaseFolder, holds_case, read_case, re
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.lidc_slices import LidcSlices
 from plurimask.datasets.splits import SplitOrAll, split_indices, spread
-from plurimask.errors import DatasetError
+from plurimask.errors import DatasetError, InputError
+from plurimask.files.read import split_name
 from plurimask.records import Case
 
 
@@ -33,14 +35,33 @@ def choose_cases(dataset: Dataset, split: SplitOrAll, limit: int | None) -> Case
     return CasesByName(dataset, indices if limit is None else spread(dataset, indices, limit))
 
 
-def cases_at(path: Path, split: SplitOrAll = "all", limit: int | None = None) -> tuple[int, Iterator[Case]]:
-    """How many cases a path holds, and the cases one by one: an image file, a case's folder, or a dataset.
+def cases_at(
+    paths: Sequence[Path], split: SplitOrAll = "all", limit: int | None = None
+) -> dict[str, Callable[[], Case]]:
+    """Every case at some paths by name, each to be read by a call: image files, folders of one case, datasets.
 
-    `split` and `limit` choose from a dataset as `choose_cases` does. Raises InputError and DatasetError as the readers.
+    `split` and `limit` choose from each dataset as `choose_cases` does.
+
+    Raises:
+        InputError: a path where nothing lies, or two cases of one name.
+        DatasetError: as `open_dataset`.
     """
+    readers: dict[str, Callable[[], Case]] = {}
+    for name, read in (entry for path in paths for entry in _readers(path, split, limit)):
+        if name in readers:
+            raise InputError(name, expected="one case of this name", got="a second one", hint="rename a file")
+        readers[name] = read
+    return readers
+
+
+def _readers(path: Path, split: SplitOrAll, limit: int | None) -> list[tuple[str, Callable[[], Case]]]:
+    if not path.exists():
+        raise InputError(
+            path, expected="an image, a case's folder or a dataset", got="nothing there", hint="check the path"
+        )
     if not path.is_dir():
-        return 1, iter([read_image_case(path)])
+        return [(split_name(path)[0], partial(read_image_case, path))]
     if holds_case(path):
-        return 1, iter([read_case(path)])
+        return [(path.resolve().name, partial(read_case, path))]
     chosen = choose_cases(open_dataset(path), split, limit)
-    return len(chosen), iter(chosen.values())
+    return [(name, partial(chosen.__getitem__, name)) for name in chosen]

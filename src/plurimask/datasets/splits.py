@@ -4,7 +4,7 @@ A patient's side depends on nothing else, so it never changes when cases are add
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Literal, get_args
 
@@ -43,7 +43,7 @@ def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
     return chosen
 
 
-def check_disjoint(sides: dict[Split, Sequence[str]]) -> None:
+def check_disjoint(sides: Mapping[Split, Sequence[str]]) -> None:
     """Refuse sides that share a patient. Raises DatasetError with the number shared."""
     names = list(sides)
     for position, one in enumerate(names):

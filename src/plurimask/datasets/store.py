@@ -60,7 +60,7 @@ class Store:
 def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done: None) -> Store:
     """The dataset's store, written first where the cache has none.
 
-    The cache is `$PLURIMASK_CACHE`, or `~/.cache/plurimask`. `progress` is called with the number of
+    The cache is that of `cache_folder`. `progress` is called with the number of
     cases decoded so far.
 
     Raises:

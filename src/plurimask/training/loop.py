@@ -1,22 +1,22 @@
 """Training, read downwards: open, build, resume, step, validate, keep."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from plurimask.datasets.batches import Batches, CropSettings
 from plurimask.datasets.dataset import Dataset
-from plurimask.datasets.splits import Split, check_disjoint, split_indices
+from plurimask.datasets.splits import Split, check_disjoint, split_indices, split_of
 from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
@@ -30,7 +30,11 @@ from plurimask.training.recipe import Recipe, TrainingSettings
 from plurimask.training.run_folder import RunFolder, RunState
 
 
-class DivergedError(PlurimaskError):
+class TrainingError(PlurimaskError):
+    """A process of several that failed."""
+
+
+class DivergedError(TrainingError):
     """A loss that is no longer finite."""
 
 
@@ -60,6 +64,7 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
         DatasetError: cases without a patient, of another size than the recipe's, or too few.
         CheckpointError: a run folder in use without `resume`, or nothing to resume there.
         DivergedError: a loss that is not finite.
+        TrainingError: one of several processes failed otherwise.
     """
     folder = RunFolder(out)
     data, split = _open(recipe, dataset)
@@ -72,11 +77,16 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     settings = recipe.training
     fabric = Fabric(
         devices=settings.devices,
-        precision=settings.precision,
+        precision=_precision(settings),
         strategy="ddp_spawn" if settings.devices > 1 else "auto",
     )
-    # Handed back and raised here: an error does not pass from one process to another.
-    diverged = fabric.launch(partial(_run, recipe=recipe, data=data, folder=folder, resume=resume))
+    try:
+        # A divergence is handed back and raised here: an error does not pass whole from one process to another.
+        diverged = fabric.launch(partial(_run, recipe=recipe, data=data, folder=folder, resume=resume))
+    except ProcessRaisedException as error:
+        raise TrainingError(
+            out, expected="every process to train", got=str(error).strip().splitlines()[-1], hint="mend that, --resume"
+        ) from error
     if diverged is not None:
         raise DivergedError(
             f"step {diverged.step}",
@@ -86,12 +96,18 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
         )
 
 
+def _precision(settings: TrainingSettings) -> Literal["32-true", "bf16-mixed"]:
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
 def _open(recipe: Recipe, dataset: Dataset) -> tuple[_Data, dict[str, object]]:
     sides: tuple[Split, ...] = ("train", "val")
     chosen = {side: split_indices(dataset, side) for side in sides}
-    patients: dict[Split, Sequence[str]] = {
-        side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in chosen.items()
-    }
+    patients: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
+    for patient in sorted({patient for patient in dataset.patients if patient is not None}):
+        patients[split_of(patient)].append(patient)
     check_disjoint(patients)
     store = open_store(dataset)
     expected = (recipe.method.image_channels, recipe.image_size, recipe.image_size)
@@ -120,14 +136,15 @@ def _run(fabric: Fabric, recipe: Recipe, data: _Data, folder: RunFolder, resume:
     torch.manual_seed(settings.seed)
     # On its device before the state is loaded: the optimiser's moments follow the parameters.
     method = build_method(recipe).to(fabric.device)
-    if settings.start is not None and not resume:
+    resumed = resume and folder.state.exists()
+    if settings.start is not None and not resumed:
         start_from(method, settings.start)
     optimizer = torch.optim.AdamW(
         [p for p in method.parameters() if p.requires_grad], settings.learning_rate, weight_decay=settings.weight_decay
     )
     average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))  # type: ignore[no-untyped-call]
     state = RunState(0, math.inf, method, average, optimizer)
-    if resume and folder.state.exists():
+    if resumed:
         state.load(folder.state)
     parallel, _ = fabric.setup(_Loss(method), optimizer)
     if fabric.is_global_zero:

@@ -30,7 +30,7 @@ class TrainingSettings(BaseModel):
         clip: largest norm of the gradient.
         ema: decay of the exponential moving average of the weights, which is what samples are drawn from.
         devices: processes, one a device; each takes an equal share of the batch.
-        precision: Fabric's precision, `bf16-mixed` where the device has it.
+        precision: Fabric's `32-true` or `bf16-mixed`; `auto`: the second where a GPU has it.
         validate_every, validation_cases, validation_samples: how often masks are drawn and scored, and how many.
         checkpoint_every: steps between checkpoints to resume from.
     """
@@ -50,7 +50,7 @@ class TrainingSettings(BaseModel):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     seed: Annotated[int, Field(ge=0)] = 0
     devices: Positive = 1
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
     validate_every: Positive = 5000
     validation_cases: Positive = 24
     validation_samples: Annotated[int, Field(ge=2)] = 8
@@ -154,7 +154,8 @@ def _explain(error: ValidationError, source: str) -> SettingsError:
     if first["type"] != "extra_forbidden":
         # Our own validators say "expected, not what came"; pydantic's say the first half, and the input is the second.
         expected, _, got = first["msg"].removeprefix("Value error, ").rpartition(", not ")
-        expected, got = (expected, got) if expected else (got, repr(first["input"]))
+        came = "none" if first["type"] == "missing" else repr(first["input"])
+        expected, got = (expected, got) if expected else (got.replace("Field required", "a value"), came)
         return SettingsError(f"{source}: {where}" if where else source, expected=expected, got=got, hint="correct it")
     *table, wrong = [str(part) for part in first["loc"]]
     known = list(_fields(table))
