@@ -7,6 +7,7 @@ import pytest
 from tiny import TREE
 
 from plurimask.errors import SettingsError
+from plurimask.nets.denoiser import Denoiser
 from plurimask.training.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 
 PAPER = ("cimd-bone-us", "cimd-lidc", "cimd-ms-mri")
@@ -186,3 +187,10 @@ def test_a_recipe_does_not_change():
     with pytest.raises(ValueError, match="frozen"):
         load_recipe("cimd-small").image_size = 3
     assert isinstance(load_recipe("cimd-small"), Recipe)
+
+
+def test_the_small_recipes_are_one_network_of_3_8_million_parameters():
+    small, phantom = (load_recipe(name).method for name in ("cimd-small", "cimd-phantom"))
+    assert small == phantom
+    denoiser = Denoiser(small.image_channels, small.diffusion.output_channels, small.denoiser)
+    assert sum(weight.numel() for weight in denoiser.parameters()) == pytest.approx(3.8e6, rel=0.01)
