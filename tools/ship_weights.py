@@ -1,6 +1,6 @@
 """Make built-in weights and their card from a run: half precision, figures from `plurimask evaluate`.
 
-    python tools/ship_weights.py weights RUN/best.safetensors NAME
+    python tools/ship_weights.py weights RUN/last.safetensors NAME
     python tools/ship_weights.py card RUN NAME --recipe RECIPE --data lidc --history "..." --scores scores/summary.json
 
 The weights come first; the figures are then measured on what is shipped, and go into the card beside it.
