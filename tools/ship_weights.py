@@ -1,6 +1,6 @@
 """Make built-in weights and their card from a run: half precision, figures from `plurimask evaluate`.
 
-    python tools/ship_weights.py weights RUN/last.safetensors NAME
+    python tools/ship_weights.py weights RUN/last.safetensors NAME ddim 10
     python tools/ship_weights.py card RUN NAME --recipe RECIPE --data lidc --history "..." --scores scores/summary.json
 
 The weights come first; the figures are then measured on what is shipped, and go into the card beside it.
@@ -14,6 +14,7 @@ import torch
 import typer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.plot import training_figure
 from plurimask.sampling import load
 from plurimask.training.checkpoint import load_weights, save_weights
@@ -25,12 +26,11 @@ app = typer.Typer()
 
 
 @app.command()
-def weights(checkpoint: Path, name: str) -> None:
-    """Write the averaged weights of a checkpoint as half-precision built-in weights."""
+def weights(checkpoint: Path, name: str, sampler: str, steps: int) -> None:
+    """Write the averaged weights of a checkpoint in half precision, with the sampler chosen on validation cases."""
     trained = load_weights(checkpoint)
-    save_weights(
-        WEIGHTS / f"{name}.safetensors", trained.method, trained.recipe, trained.step, trained.data, torch.float16
-    )
+    recipe = trained.recipe.model_copy(update={"sampler": SamplerSettings(name=sampler, steps=steps)})
+    save_weights(WEIGHTS / f"{name}.safetensors", trained.method, recipe, trained.step, trained.data, torch.float16)
 
 
 @app.command()
