@@ -1,7 +1,8 @@
 """Samplers: one shared loop from noise to mask, and a `step` each for DDPM, DDIM and DPM-Solver++(2M).
 
 A step goes from time t to an earlier time s. The last step lands on s = 0, where gamma_0 = 1, and adds no noise.
-Noise comes from one generator a sample, so that sample k is the same at any batch size and on any device.
+Noise comes from one generator a sample, so sample k has the same noise at any
+batch size and on any device.
 """
 
 from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from plurimask.datasets.batches import Batches, CropSettings
 from plurimask.datasets.dataset import Dataset
-from plurimask.datasets.splits import Split, check_disjoint, split_indices, split_of
+from plurimask.datasets.splits import Split, check_disjoint, split_indices
 from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
@@ -105,9 +105,12 @@ def _precision(settings: TrainingSettings) -> Literal["32-true", "bf16-mixed"]:
 def _open(recipe: Recipe, dataset: Dataset) -> tuple[_Data, dict[str, object]]:
     sides: tuple[Split, ...] = ("train", "val")
     chosen = {side: split_indices(dataset, side) for side in sides}
-    patients: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
-    for patient in sorted({patient for patient in dataset.patients if patient is not None}):
-        patients[split_of(patient)].append(patient)
+    # From the very cases that are used, so that the check would see a patient on two sides; test is all the rest.
+    used = {index for indices in chosen.values() for index in indices}
+    rest = [index for index in range(len(dataset)) if index not in used]
+    patients: dict[Split, list[str]] = {
+        side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in (chosen | {"test": rest}).items()
+    }
     check_disjoint(patients)
     store = open_store(dataset)
     expected = (recipe.method.image_channels, recipe.image_size, recipe.image_size)
