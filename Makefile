@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install demo test lint bench
+.PHONY: install demo test test-slow lint bench
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -16,6 +16,9 @@ demo: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses auto
 
 lint: $(READY)
 	$(BIN)/ruff format --check

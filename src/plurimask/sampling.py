@@ -42,31 +42,39 @@ class Model:
 
         Raises:
             InputError: an image of another size or channel count than the model's, or not finite.
-            SettingsError: fewer than one mask, or more steps than the process has.
+            SettingsError: fewer than one mask, more steps than the process has, or a sampler for a method without one.
         """
         if count < 1:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
         case = image if isinstance(image, Case) else _as_case(image)
         self._check(case)
-        sampler = self._accept((sampler or self.recipe.sampler).model_dump())
-        steps = len(sampler.times(self.recipe.method.diffusion.schedule.timesteps)) - 1
+        sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
         seeds = sample_seeds(case.image, seed, count)
         masks = draw_masks(self.method, case.image, seeds, sampler)
-        settings = sampler.model_dump() | {"steps": steps, "model": self.name, "seed": seed}
+        settings = self._described(sampler) | {"model": self.name, "seed": seed}
         return MaskSet(case.name, masks, case.grid, self.recipe.method.name, seeds, self.checkpoint.digest, settings)
 
-    def sampler(self, name: str | None = None, steps: int | None = None) -> SamplerSettings:
-        """The recipe's own sampler, or another one, or either at another number of steps.
+    def sampler(self, name: str | None = None, steps: int | None = None) -> SamplerSettings | None:
+        """The recipe's own sampler, or another one, or either at another number of steps; None where there is none.
 
         Raises:
-            SettingsError: an unknown name, or steps that the sampler or the process does not take.
+            SettingsError: an unknown name, steps that the sampler or the process does not take, or either for a method
+                that draws in one evaluation.
         """
-        own = self.recipe.sampler.model_dump()
-        chosen = own if name in (None, own["name"]) else {"name": name}
+        if name is None and steps is None:
+            return self.recipe.sampler
+        own = self.recipe.sampler.model_dump() if self.recipe.sampler else {}
+        chosen = own if name in (None, own.get("name")) else {"name": name}
         return self._accept(chosen if steps is None else chosen | {"steps": steps})
 
-    def _accept(self, sampler: dict[str, Any]) -> SamplerSettings:
+    def _accept(self, sampler: dict[str, Any]) -> SamplerSettings | None:
         return parse_recipe(self.recipe.model_dump() | {"sampler": sampler}, self.name).sampler
+
+    def _described(self, sampler: SamplerSettings | None) -> dict[str, Any]:
+        timesteps = self.recipe.method.timesteps
+        if sampler is None or timesteps is None:
+            return {}
+        return sampler.model_dump() | {"steps": len(sampler.times(timesteps)) - 1}
 
     def _check(self, case: Case) -> None:
         size = self.recipe.image_size

@@ -10,7 +10,8 @@ from torch.distributions import Normal, kl_divergence
 
 from plurimask.datasets.batches import scale_intensity
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.methods.cimd import AmbiguitySettings, Cimd
+from plurimask.methods.ambiguity import AmbiguitySettings
+from plurimask.methods.cimd import Cimd
 from plurimask.records import Batch
 
 TIMESTEPS = 6

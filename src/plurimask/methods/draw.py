@@ -20,7 +20,7 @@ def sample_seeds(image: np.ndarray, seed: int, count: int) -> tuple[int, ...]:
 
 
 def draw_masks(
-    method: Method, image: np.ndarray, seeds: tuple[int, ...], sampler: SamplerSettings, chunk: int = 16
+    method: Method, image: np.ndarray, seeds: tuple[int, ...], sampler: SamplerSettings | None, chunk: int = 16
 ) -> np.ndarray:
     """Masks (S, H, W) bool of one image (C, H, W), one a seed, on the method's own device.
 

@@ -1,11 +1,39 @@
 """What every method offers: two verbs, `loss` and `sample`. The trainer and the sampler know no more than this."""
 
 from abc import ABC, abstractmethod
+from typing import Annotated, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.records import Batch, LossTerms
+
+RaterChoice = Literal["one", "all", "mean", "majority"]
+
+
+class MethodSettings(BaseModel, ABC):
+    """Everything that defines a method; each method adds its own.
+
+    Args:
+        name: of the method, one fixed word a class.
+        image_channels: channels of the image it takes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    image_channels: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    @abstractmethod
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+
+    @property
+    def timesteps(self) -> int | None:
+        """T of the diffusion process; None: a mask is drawn in one evaluation, and there is no sampler."""
+        return None
 
 
 class Method(nn.Module, ABC):
@@ -22,5 +50,22 @@ class Method(nn.Module, ABC):
         """The training loss of a batch; all randomness from torch's global generator."""
 
     @abstractmethod
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings) -> Tensor:
-        """One mask a seed: image (n, C, H, W) scaled, seeds (n,) int64 -> (n, H, W) bool."""
+    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """One mask a seed: image (n, C, H, W) scaled, seeds (n,) int64 -> (n, H, W) bool.
+
+        `sampler` is None for a method without a diffusion process.
+        """
+
+
+def rater_masks(batch: Batch, choice: RaterChoice) -> tuple[Tensor, Tensor]:
+    """Masks to learn from: image (n, C, H, W), mask (n, 1, H, W) float32 in [0, 1].
+
+    `one` uniformly drawn rater an image and `all` raters of every image give hard masks; so does `majority`, the pixels
+    that more than half of an image's raters drew. `mean` is soft, the share of its raters that drew a pixel.
+    """
+    if choice in ("one", "all"):
+        image, rater = batch.one_rater() if choice == "one" else batch.all_raters()
+        return image, rater.float()
+    read = batch.valid[:, :, None, None]
+    share = (batch.raters & read).sum(1, keepdim=True) / read.sum(1, keepdim=True)
+    return batch.image, share if choice == "mean" else (share > 0.5).float()

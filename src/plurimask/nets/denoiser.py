@@ -49,24 +49,29 @@ class DenoiserSettings(BaseModel):
         return self.patch * 2 ** (len(self.channels) - 1)
 
 
+def make_unet(in_channels: int, out_channels: int, settings: DenoiserSettings) -> nn.Module:
+    """The U-Net of these settings: (B, in_channels, H, W), t (B,) int64 -> (B, out_channels, H, W)."""
+    net = DiffusionModelUNet(
+        spatial_dims=2,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        channels=settings.channels,
+        num_res_blocks=settings.residual_blocks,
+        attention_levels=settings.attention,
+        num_head_channels=settings.head_channels,
+        # The time embedding is one constant a channel: a norm group of a single channel would cancel it.
+        norm_num_groups=min(32, min(settings.channels) // 2),
+    )
+    return net.to(memory_format=torch.channels_last)
+
+
 class Denoiser(nn.Module):
     """f_theta(x_t, b, t)."""
 
     def __init__(self, image_channels: int, output_channels: int, settings: DenoiserSettings) -> None:
         super().__init__()
         self.patch = settings.patch
-        self.net = DiffusionModelUNet(
-            spatial_dims=2,
-            in_channels=(1 + image_channels) * settings.patch**2,
-            out_channels=output_channels * settings.patch**2,
-            channels=settings.channels,
-            num_res_blocks=settings.residual_blocks,
-            attention_levels=settings.attention,
-            num_head_channels=settings.head_channels,
-            # The time embedding is one constant a channel: a norm group of a single channel would cancel it.
-            norm_num_groups=min(32, min(settings.channels) // 2),
-        )
-        self.net.to(memory_format=torch.channels_last)
+        self.net = make_unet((1 + image_channels) * settings.patch**2, output_channels * settings.patch**2, settings)
 
     def forward(self, x_t: Tensor, image: Tensor, t: Tensor) -> Tensor:
         """x_t (B, 1, H, W), image (B, C, H, W), t (B,) int64 -> (B, output_channels, H, W)."""

@@ -13,8 +13,8 @@ from torch import nn
 from plurimask.errors import CheckpointError, SettingsError
 from plurimask.files.atomic import write_bytes
 from plurimask.files.digest import digest_file
-from plurimask.methods.cimd import Cimd
 from plurimask.methods.method import Method
+from plurimask.methods.registry import build
 from plurimask.training.recipe import Recipe, parse_recipe
 from plurimask.training.run_folder import RunFolder
 
@@ -44,7 +44,7 @@ class Checkpoint:
 
 def build_method(recipe: Recipe) -> Method:
     """The method of a recipe, freshly initialised from torch's global generator."""
-    return Cimd(recipe.method)
+    return build(recipe.method)
 
 
 def save_weights(

@@ -223,7 +223,7 @@ def _keep(recipe: Recipe, data: _Data, folder: RunFolder, state: RunState, log: 
         state.save(folder.state)
 
 
-def validate(method: Method, cases: dict[str, Case], sampler: SamplerSettings, count: int) -> dict[str, float]:
+def validate(method: Method, cases: dict[str, Case], sampler: SamplerSettings | None, count: int) -> dict[str, float]:
     """Mean scores of `count` masks a case, with the share of empty masks among samples and among readers."""
     training = method.training
     method.eval()

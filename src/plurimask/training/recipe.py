@@ -2,15 +2,17 @@
 
 import difflib
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import SettingsError
 from plurimask.methods.cimd import CimdSettings
+from plurimask.methods.registry import SETTINGS, AnySettings
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -58,18 +60,34 @@ class TrainingSettings(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A run: the method, how it is trained, how it is sampled from by default, and the image size it is meant for."""
+    """A run: the method, how it is trained, how it is sampled from by default, and the image size it is meant for.
+
+    A method without a diffusion process has no sampler.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_size: Positive
-    method: CimdSettings = CimdSettings()
+    method: AnySettings = CimdSettings()
     training: TrainingSettings = TrainingSettings()
-    sampler: SamplerSettings = SamplerSettings()
+    sampler: Annotated[SamplerSettings | None, Field(validate_default=True)] = None
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler_fits(cls, sampler: SamplerSettings | None, info: ValidationInfo) -> SamplerSettings | None:
+        method = info.data.get("method")
+        if method is None:  # refused already, with an error of its own
+            return sampler
+        if method.timesteps is not None:
+            sampler = sampler or SamplerSettings()
+            sampler.times(method.timesteps)
+        elif sampler is not None:
+            raise ValueError(f"no sampler, since {method.name} draws a mask in one evaluation, not one")
+        return sampler
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "Recipe":
-        multiple = self.method.denoiser.multiple
+        multiple = self.method.multiple
         sizes = {"image_size": self.image_size}
         if self.training.crop_steps:
             sizes["training.crop"] = self.training.crop
@@ -78,7 +96,6 @@ class Recipe(BaseModel):
                 raise ValueError(f"{name} a multiple of {multiple} (patch and levels) up to image_size, not {size}")
         if self.training.batch_size % self.training.devices:
             raise ValueError(f"training.batch_size in multiples of training.devices, not {self.training.batch_size}")
-        self.sampler.times(self.method.diffusion.schedule.timesteps)
         return self
 
 
@@ -150,22 +167,39 @@ def _change(tree: dict[str, Any], change: str) -> None:
 def _explain(error: ValidationError, source: str) -> SettingsError:
     # A misspelt key comes first: what it leaves unset is only its consequence.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        # Our own validators say "expected, not what came"; pydantic's say the first half, and the input is the second.
-        expected, _, got = first["msg"].removeprefix("Value error, ").rpartition(", not ")
-        came = "none" if first["type"] == "missing" else repr(first["input"])
-        expected, got = (expected, got) if expected else (got.replace("Field required", "a value"), came)
-        return SettingsError(f"{source}: {where}" if where else source, expected=expected, got=got, hint="correct it")
-    *table, wrong = [str(part) for part in first["loc"]]
-    known = list(_fields(table))
+    keys = _keys(first["loc"])
+    if first["type"] == "union_tag_invalid":
+        return _unknown(f"{source}: method.name", first["ctx"]["tag"], {name: name for name in SETTINGS})
+    if first["type"] == "extra_forbidden":
+        *table, wrong = keys
+        known = {key: ".".join([*table, key]) for key in _fields(first["loc"][:-1])}
+        return _unknown(f"{source}: {'.'.join(keys)}", wrong, known)
+    # Our own validators say "expected, not what came"; pydantic's say the first half, and the input is the second.
+    expected, _, got = first["msg"].removeprefix("Value error, ").rpartition(", not ")
+    came = "none" if first["type"] == "missing" else repr(first["input"])
+    expected, got = (expected, got) if expected else (got.replace("Field required", "a value"), came)
+    where = f"{source}: {'.'.join(keys)}" if keys else source
+    return SettingsError(where, expected=expected, got=got, hint="correct it")
+
+
+def _unknown(where: str, wrong: str, known: Mapping[str, str]) -> SettingsError:
+    """`known` maps each right word to what the hint calls it."""
     nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    hint = f"did you mean {'.'.join([*table, nearest[0]])}?" if nearest else "see docs/recipes.md"
-    return SettingsError(f"{source}: {where}", expected=f"one of {', '.join(known)}", got=wrong, hint=hint)
+    hint = f"did you mean {known[nearest[0]]}?" if nearest else "see docs/recipes.md"
+    return SettingsError(where, expected=f"one of {', '.join(known)}", got=wrong, hint=hint)
 
 
-def _fields(table: list[str]) -> dict[str, Any]:
+def _keys(place: tuple[int | str, ...]) -> list[str]:
+    """Keys as a recipe has them: pydantic puts the method's name between `method` and the key inside it."""
+    keys = [str(part) for part in place]
+    return keys[:1] + keys[2:] if keys[:1] == ["method"] else keys
+
+
+def _fields(table: tuple[int | str, ...]) -> list[str]:
     model: Any = Recipe
+    if table[:1] == ("method",):
+        model, table = SETTINGS[str(table[1])], table[2:]
     for part in table:
-        model = model.model_fields[part].annotation
-    return dict(model.model_fields)
+        annotation = model.model_fields[part].annotation
+        model = next(iter(get_args(annotation)), annotation)  # of `Model | None`, the first
+    return list(model.model_fields)

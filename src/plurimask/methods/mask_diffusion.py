@@ -1,0 +1,84 @@
+"""What diffusion models of masks given an image share, whatever their denoiser: the loss and the sampling.
+
+    L_total = L_simple + lambda L_vlb + beta L_amb                                          (Eq. 15)
+
+Masks are {-1, +1}; a mean of raters lies between. Equations are those of Rahman et al. 2023.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from plurimask.diffusion.process import Diffusion, DiffusionSettings, Prediction
+from plurimask.diffusion.samplers import SamplerSettings, sample
+from plurimask.methods.ambiguity import AmbiguityLoss, AmbiguitySettings
+from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
+from plurimask.records import Batch, LossTerms
+
+
+class MaskDiffusionSettings(MethodSettings):
+    """Settings without a denoiser's; the defaults are the paper's, or where it is silent the released network's.
+
+    Args:
+        raters: whose masks are learned. `one` uniformly drawn rater per image per draw, `all` raters of an image in one
+            step, their `mean` (a soft mask in [-1, 1]), or their `majority`.
+        vlb_weight: lambda of Eq. 10; the one sampled term of L_vlb is weighted lambda * T.
+    """
+
+    raters: RaterChoice = "one"
+    vlb_weight: Annotated[float, Field(ge=0)] = 0.001
+    diffusion: DiffusionSettings = DiffusionSettings()
+    ambiguity: AmbiguitySettings = AmbiguitySettings()
+
+    @property
+    def timesteps(self) -> int:
+        """T of the diffusion process."""
+        return self.diffusion.schedule.timesteps
+
+
+class MaskDiffusion(Method):
+    """A denoiser f_theta(x_t, b, t) with, unless they are off, AMN and ACN."""
+
+    def __init__(self, settings: MaskDiffusionSettings, denoiser: nn.Module) -> None:
+        """`denoiser` takes x_t (B, 1, H, W), image (B, C, H, W), t (B,) and gives (B, 1 or 2, H, W)."""
+        super().__init__()
+        self.settings = settings
+        self.image_channels = settings.image_channels
+        self.diffusion = Diffusion(settings.diffusion)
+        self.denoiser = denoiser
+        if settings.ambiguity.mode != "off":
+            self.ambiguity = AmbiguityLoss(settings.image_channels, settings.ambiguity)
+
+    def loss(self, batch: Batch) -> LossTerms:
+        """L_total of a batch, at one uniform t and one noise a mask (Eq. 15)."""
+        image, mask = rater_masks(batch, self.settings.raters)
+        x_0 = mask * 2 - 1
+        t = torch.randint(1, self.diffusion.timesteps + 1, (len(x_0),), device=x_0.device)
+        eps = torch.randn_like(x_0)
+        x_t = self.diffusion.q_sample(x_0, t, eps)
+        output = self.denoiser(x_t, image, t)
+        said = self.diffusion.predict(output, x_t, t)
+
+        simple = mse_loss(output[:, :1], self.diffusion.target(x_0, eps, t))  # Eq. 9
+        terms = {"simple": simple}
+        total = simple
+        if said.interpolation is not None:
+            # The mean is detached, so that L_vlb teaches the variance alone (Nichol and Dhariwal 2021, section 3.1).
+            detached = Prediction(said.x_0.detach(), said.eps.detach(), said.interpolation)
+            terms["vlb"] = self.diffusion.vlb_bits(x_0, x_t, t, detached).mean()
+            total = total + self.settings.vlb_weight * self.diffusion.timesteps * terms["vlb"]  # Eq. 10
+        if self.settings.ambiguity.mode != "off":
+            shown = said.x_0 if self.settings.ambiguity.acn_input == "x_0" else output[:, :1]
+            ambiguity, more = self.ambiguity(image, x_0, shown)
+            terms |= more
+            total = total + ambiguity
+        return LossTerms(total, {name: term.detach() for name, term in terms.items()})
+
+    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool, x_0 > 0 (Eq. 16)."""
+        assert sampler is not None, "a recipe with a diffusion process has a sampler"
+        x_0 = sample(lambda x_t, t: self.denoiser(x_t, image, t), self.diffusion, sampler, seeds, (1, *image.shape[2:]))
+        return x_0[:, 0] > 0
