@@ -1,7 +1,4 @@
-"""Pictures against truth: outlines hold exactly their voxels, and figures show what they say."""
-
-import json
-from pathlib import Path
+"""Panels against truth: pictures and outlines share one frame, and figures show what they say."""
 
 import numpy as np
 import pytest
@@ -9,27 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.path import Path as Curve
 
 from plurimask import plot
 from plurimask.errors import InputError
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 
-masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 SQUARE = np.zeros((8, 10), dtype=bool)
 SQUARE[2:5, 3:7] = True
-
-
-def fill(polygons: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Voxels whose centre lies inside an odd number of the polygons."""
-    rows, columns = np.indices(shape)
-    centres = np.stack((columns.ravel() + 0.5, rows.ravel() + 0.5), axis=1)
-    inside = np.zeros(len(centres), dtype=bool)
-    for polygon in polygons:
-        inside ^= Curve(np.vstack((polygon, polygon[:1])), closed=True).contains_points(centres)
-    return inside.reshape(shape)
 
 
 def make_pair(image: np.ndarray, readers: list[np.ndarray], samples: list[np.ndarray]) -> tuple[Case, MaskSet]:
@@ -42,51 +26,6 @@ def make_pair(image: np.ndarray, readers: list[np.ndarray], samples: list[np.nda
 def pair() -> tuple[Case, MaskSet]:
     image = np.arange(80, dtype=float).reshape(8, 10)
     return make_pair(image, [SQUARE, ~SQUARE & False], [SQUARE, SQUARE, np.roll(SQUARE, 1, axis=1), SQUARE & False])
-
-
-def test_outline_of_a_square_is_its_four_corners_on_voxel_edges() -> None:
-    (polygon,) = plot.outlines(SQUARE)
-    assert polygon.tolist() == [[3, 2], [7, 2], [7, 5], [3, 5]]
-
-
-@given(masks)
-def test_outlines_hold_exactly_the_voxels_of_their_mask(mask: np.ndarray) -> None:
-    assert np.array_equal(fill(plot.outlines(mask), mask.shape), mask)
-
-
-@given(masks)
-def test_outlines_are_as_long_as_the_border_of_their_mask(mask: np.ndarray) -> None:
-    padded = np.pad(mask, 1).astype(int)
-    border = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
-    assert sum(np.abs(np.diff(p, axis=0, append=p[:1])).sum() for p in plot.outlines(mask)) == border
-
-
-@given(masks)
-def test_outlines_turn_at_every_corner(mask: np.ndarray) -> None:
-    for polygon in plot.outlines(mask):
-        steps = np.diff(polygon, axis=0, append=polygon[:1])
-        assert (np.sum(steps * np.roll(steps, 1, axis=0), axis=1) == 0).all()
-
-
-def test_voxels_that_touch_at_a_corner_have_outlines_of_their_own() -> None:
-    assert len(plot.outlines(np.eye(2, dtype=bool))) == 2
-
-
-def test_a_hole_is_walked_the_other_way_round() -> None:
-    ring = np.pad(np.zeros((1, 1), dtype=bool), 1, constant_values=True)
-    areas = [np.sum(p[:, 0] * np.roll(p[:, 1], -1) - p[:, 1] * np.roll(p[:, 0], -1)) / 2 for p in plot.outlines(ring)]
-    assert areas == [9, -1]
-
-
-def test_an_empty_mask_has_no_outline_and_no_path() -> None:
-    empty = np.zeros((3, 4), dtype=bool)
-    assert (plot.outlines(empty), plot.svg_path(empty)) == ([], "")
-
-
-def test_svg_path_of_two_shapes() -> None:
-    mask = np.zeros((4, 6), dtype=bool)
-    mask[1, 1:3] = mask[3, 5] = True
-    assert plot.svg_path(mask) == "M1 1h2v1h-2zM5 3h1v1h-1z"
 
 
 def test_image_and_outline_share_one_frame(pair: tuple[Case, MaskSet]) -> None:
@@ -152,17 +91,6 @@ def test_sizes(affine: np.ndarray | None, shape: tuple[int, ...], expected: tupl
     assert (values.tolist(), unit) == ([expected[0]], expected[1])
 
 
-def test_reader_colours_differ_for_six_readers() -> None:
-    assert len({plot.reader_colour(index) for index in range(6)}) == 6
-
-
-def test_frequency_colours_grow_lighter_with_the_count_and_are_clear_at_zero() -> None:
-    colours = plot.frequency_colours(16)
-    luminance = colours[1:, :3] @ (0.2126, 0.7152, 0.0722)
-    assert colours[0, 3] == 0
-    assert (np.diff(luminance) > 0).all()
-
-
 def test_view_of_a_volume_is_the_slice_with_most_marks() -> None:
     volume = np.zeros((6, 6, 3), dtype=bool)
     volume[2:4, 2:4, 1] = volume[0, 0, 2] = True
@@ -211,14 +139,6 @@ def test_frequency_map_is_coloured_by_the_count_of_samples(pair: tuple[Case, Mas
     assert np.allclose(shown[3], plot.frequency_colours(4)[[0, 0, 0, 2, 3, 3, 3, 1, 0, 0]])
 
 
-def test_strip_holds_each_sample_alone(pair: tuple[Case, MaskSet]) -> None:
-    tiles = plot.panel_figure(*pair, strip=True).axes[-1].images
-    rows, columns = plot.View.of(*pair).window
-    assert [np.array_equal(t.get_array(), m[rows, columns]) for t, m in zip(tiles, pair[1].masks, strict=True)] == [
-        True
-    ] * 4
-
-
 def test_samples_figure_has_a_row_a_case_and_a_tile_a_mask(pair: tuple[Case, MaskSet]) -> None:
     figure = plot.samples_figure([pair[0]] * 3, [pair[1]] * 3)
     assert [len(axes.images) for axes in figure.axes] == [1 + 2 + 4] * 3
@@ -232,47 +152,3 @@ def test_samples_figure_takes_cases_that_nobody_read() -> None:
 def test_samples_figure_wants_a_panel_a_case(pair: tuple[Case, MaskSet]) -> None:
     with pytest.raises(InputError, match="expected one panel a case, got 1 cases, 0 panels"):
         plot.samples_figure([pair[0]], [])
-
-
-def write_metrics(path: Path, lines: list[dict[str, object]]) -> Path:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-def test_training_figure_draws_every_logged_value_against_its_step(tmp_path: Path) -> None:
-    lines = [{"step": step, "split": "train", "simple": 1 / (step + 1)} for step in range(5)]
-    lines.append({"step": 4, "split": "val", "ged_v": 0.5})
-    figure: Figure = plot.training_figure(write_metrics(tmp_path / "metrics.jsonl", lines))
-    loss, score = figure.axes
-    assert (loss.get_title(), score.get_title()) == ("simple", "ged_v")
-    assert loss.lines[0].get_xydata().tolist() == [[step, 1 / (step + 1)] for step in range(5)]
-    assert score.lines[0].get_xydata().tolist() == [[4, 0.5]]
-
-
-def test_training_figure_leaves_undefined_values_out(tmp_path: Path) -> None:
-    lines = [{"step": k, "split": "val", "ged_u": None, "ged_v": 0.5 * k} for k in (1, 2)]
-    figure: Figure = plot.training_figure(write_metrics(tmp_path / "metrics.jsonl", lines))
-    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["ged_v"]
-
-
-def test_training_figure_smooths_by_the_running_median(tmp_path: Path) -> None:
-    values = np.ones(80)
-    values[40] = 100.0
-    lines = [{"step": step, "split": "train", "loss": value} for step, value in enumerate(values.tolist())]
-    smooth = plot.training_figure(write_metrics(tmp_path / "metrics.jsonl", lines)).axes[0].lines[1]
-    assert np.asarray(smooth.get_ydata()).tolist() == [1.0] * 80
-
-
-@pytest.mark.parametrize(
-    "line", ['{"step": 1', '{"split": "train"}', "[1, 2]", '{"step": 1, "split": "val", "a": "b"}']
-)
-def test_training_figure_names_the_line_it_cannot_read(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 0, "split": "train", "loss": 1.0}\n' + line + "\n")
-    with pytest.raises(InputError, match=r"expected lines such as .* on line 2; remove that line"):
-        plot.training_figure(path)
-
-
-def test_training_figure_of_an_empty_log_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected at least one logged value, got none"):
-        plot.training_figure(write_metrics(tmp_path / "metrics.jsonl", []))

@@ -1,0 +1,36 @@
+"""The pictures: cases, readers and panels, the course of a training, and scores. Reports and notebooks share them.
+
+One frame for every image: x runs along columns and y down the rows, in voxels from the outer corner of voxel (0, 0).
+Voxel (r, c) covers [c, c + 1] x [r, r + 1], its centre lies at (c + 0.5, r + 0.5), and outlines run along voxel edges,
+so they hold exactly the voxels of their mask.
+"""
+
+from plurimask.plot.ged_ci import disagreeing, ged_ci_figure
+from plurimask.plot.outline import outlines, svg_path
+from plurimask.plot.panels import View, close_up, panel_figure, samples_figure, sizes
+from plurimask.plot.save import save_figure
+from plurimask.plot.scores import empty_figure, ged_by_count_figure, reliability_figure
+from plurimask.plot.style import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
+from plurimask.plot.training import training_figure
+
+__all__ = [
+    "READER_COLOURS",
+    "SAMPLE_COLOUR",
+    "View",
+    "close_up",
+    "disagreeing",
+    "empty_figure",
+    "frequency_colours",
+    "ged_by_count_figure",
+    "ged_ci_figure",
+    "outline_opacity",
+    "outlines",
+    "panel_figure",
+    "reader_colour",
+    "reliability_figure",
+    "samples_figure",
+    "save_figure",
+    "sizes",
+    "svg_path",
+    "training_figure",
+]

@@ -1,0 +1,242 @@
+"""What a case, its readers and a panel look like; all in the frame that `plurimask.plot` describes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from plurimask.errors import InputError
+from plurimask.geometry import Grid
+from plurimask.plot.outline import outline_curve
+from plurimask.plot.style import SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
+from plurimask.records import Case, MaskSet
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One plane of a case with its panel, as it is drawn.
+
+    Args:
+        image: (H, W) uint8 grey, the first channel between its 0.5th and 99.5th percentile.
+        raters: (R, H, W) bool.
+        samples: (S, H, W) bool.
+        aspect: height of a voxel over its width.
+        window: rows and columns of a close-up that holds every mark; the whole plane where nobody drew anything.
+        slice_index: which slice of a volume this is, or None for a plane image.
+    """
+
+    image: np.ndarray
+    raters: np.ndarray
+    samples: np.ndarray
+    aspect: float
+    window: tuple[slice, slice]
+    slice_index: int | None
+
+    @classmethod
+    def of(cls, case: Case, panel: MaskSet) -> Self:
+        """The plane of `case` to show: of a volume, the slice that readers and samples marked most.
+
+        Raises:
+            InputError: the panel is another case's, or lies on another grid.
+        """
+        _check_pair(case, panel)
+        spacing = case.grid.spacing_mm or (1.0, 1.0)
+        aspect = spacing[0] / spacing[1]
+        image, raters, samples, index = case.image[0], case.raters, panel.masks, None
+        if len(case.grid.shape) == 3:
+            index = int(np.argmax(raters.sum(axis=(0, 1, 2)) + samples.sum(axis=(0, 1, 2))))
+            image, raters, samples = image[..., index], raters[..., index], samples[..., index]
+        window = close_up(np.logical_or(raters.any(axis=0), samples.any(axis=0)), aspect)
+        return cls(_grey(image), raters, samples, aspect, window, index)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(H, W) int: how many samples hold each voxel."""
+        return np.asarray(self.samples.sum(axis=0))
+
+
+def close_up(marked: np.ndarray, aspect: float) -> tuple[slice, slice]:
+    """Rows and columns of a square (in mm) around all that is marked in a mask (H, W), at least a third of the plane.
+
+    `aspect` is the height of a voxel over its width. The whole plane where nothing is marked.
+    """
+    height, width = marked.shape
+    if not marked.any():
+        return slice(0, height), slice(0, width)
+    rows, columns = (np.flatnonzero(marked.any(axis=axis)) for axis in (1, 0))
+    side = 1.5 * max(np.ptp(rows) * aspect + aspect, np.ptp(columns) + 1.0)
+    side = max(side, max(height * aspect, width) / 3)
+    return _span(rows, side / aspect, height), _span(columns, side, width)
+
+
+def sizes(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
+    """Area or volume of each mask (S, H, W[, D]) and its unit: mm² or mm³, or a voxel count without spacing."""
+    counts = masks.sum(axis=tuple(range(1, masks.ndim)))
+    plane = len(grid.shape) == 2
+    if grid.spacing_mm is None:
+        return counts.astype(float), "pixels" if plane else "voxels"
+    return counts * math.prod(grid.spacing_mm), "mm²" if plane else "mm³"
+
+
+def panel_figure(case: Case, panel: MaskSet) -> Figure:
+    """Image, readers, samples and frequency of one case, side by side.
+
+    The image is shown whole, with a frame round the close-up that the other pictures show.
+
+    Raises:
+        InputError: the panel is another case's, or lies on another grid.
+    """
+    view = View.of(case, panel)
+    figure = Figure(figsize=(13, 3.7), layout="constrained")
+    image, readers, samples, frequency = figure.subplots(1, 4)
+    where = "" if view.slice_index is None else f", slice {view.slice_index}"
+    draw_image(image, view, f"{case.name}{where}", whole=True)
+    _draw_readers(readers, view, f"readers, {_nothing(case.raters)}")
+    _draw_samples(samples, view, f"samples, {_nothing(panel.masks)}")
+    _draw_frequency(frequency, view)
+    return figure
+
+
+def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
+    """A row a case: its image, its readers and its samples as white on black, in the manner of the paper's Fig. 3.
+
+    All tiles of a row show the same close-up. `panels[i]` belongs to `cases[i]`.
+
+    Raises:
+        InputError: a panel is another case's, or lies on another grid; not one panel a case.
+    """
+    if not cases or len(cases) != len(panels):
+        raise InputError(
+            "samples figure",
+            expected="one panel a case",
+            got=f"{len(cases)} cases, {len(panels)} panels",
+            hint="pair them",
+        )
+    views = [View.of(case, panel) for case, panel in zip(cases, panels, strict=True)]
+    readers = max(len(view.raters) for view in views)
+    columns = 1 + readers + max(len(view.samples) for view in views)
+    figure = Figure(figsize=(0.75 * columns, 0.75 * len(views) + 0.2))
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.2 / figure.get_figheight(), hspace=0)
+    for axes, view in zip(figure.subplots(len(views), squeeze=False)[:, 0], views, strict=True):
+        groups = [view.image[None, *view.window], view.raters[:, *view.window], view.samples[:, *view.window]]
+        _draw_tiles(axes, groups, view.aspect, (0, 1, 1 + readers), columns)
+    for x, label in ((0, "image"), (1, "readers"), (1 + readers, "samples")):
+        figure.axes[0].text(x + 0.04, -0.03, label, fontsize=9)
+    return figure
+
+
+def _span(marked: np.ndarray, length: float, size: int) -> slice:
+    count = min(size, math.ceil(length))
+    start = round((marked[0] + marked[-1] + 1 - count) / 2)
+    start = min(max(start, 0), size - count)
+    return slice(start, start + count)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(image, (0.5, 99.5))
+    if low == high:
+        low, high = image.min() - 0.5, image.max() + 0.5
+    return (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def _check_pair(case: Case, panel: MaskSet) -> None:
+    if panel.name != case.name or not panel.grid.same_as(case.grid):
+        raise InputError(
+            panel.name,
+            expected=f"the panel of case {case.name} on its grid {case.grid.shape}",
+            got=f"a panel of {panel.name} on {panel.grid.shape}",
+            hint="pair each case with its own mask set",
+        )
+
+
+def draw_image(axes: Axes, view: View, title: str, *, whole: bool = False) -> None:
+    """The image in the close-up of the view, or `whole` with a frame round the close-up."""
+    height, width = view.image.shape
+    axes.imshow(view.image, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), aspect=view.aspect)
+    axes.set_title(title, fontsize=10)
+    axes.set_axis_off()
+    rows, columns = view.window
+    if whole:
+        frame = (columns.start, rows.start), columns.stop - columns.start, rows.stop - rows.start
+        axes.add_patch(Rectangle(*frame, fill=False, edgecolor="white", linewidth=0.8))
+    else:
+        axes.set(xlim=(columns.start, columns.stop), ylim=(rows.stop, rows.start))
+
+
+def _draw_outlines(axes: Axes, masks: np.ndarray, **style: Any) -> None:
+    curves = [outline_curve(mask) for mask in masks if mask.any()]
+    axes.add_collection(PathCollection(curves, facecolors="none", **style), autolim=False)
+
+
+def outline_readers(axes: Axes, view: View, scale: float = 1.0) -> None:
+    """Each reader in a colour of their own; `scale` makes all lines thinner or wider."""
+    for index, mask in enumerate(view.raters):
+        # Outlines that share an edge lie on top of each other: the earlier the wider, so that each can be seen.
+        width = scale * (1.2 + 0.7 * (len(view.raters) - 1 - index))
+        _draw_outlines(axes, mask[None], edgecolors=reader_colour(index), linewidths=width)
+
+
+def outline_samples(axes: Axes, view: View) -> None:
+    """All samples in one colour, the more of them the fainter each."""
+    opacity = outline_opacity(len(view.samples))
+    _draw_outlines(axes, view.samples, edgecolors=SAMPLE_COLOUR, linewidths=1.0, alpha=opacity)
+
+
+def _draw_readers(axes: Axes, view: View, title: str) -> None:
+    draw_image(axes, view, title)
+    outline_readers(axes, view)
+    drawn = [index for index, mask in enumerate(view.raters) if mask.any()]
+    lines = [Line2D([], [], color=reader_colour(index), linewidth=2) for index in drawn]
+    if drawn:
+        labels = [f"reader {index + 1}" for index in drawn]
+        axes.legend(lines, labels, loc="upper left", fontsize=8, framealpha=0.75)
+
+
+def _draw_samples(axes: Axes, view: View, title: str) -> None:
+    draw_image(axes, view, title)
+    outline_samples(axes, view)
+
+
+def _nothing(masks: np.ndarray) -> str:
+    return f"{sum(not mask.any() for mask in masks)} of {len(masks)} drew nothing"
+
+
+def _draw_frequency(axes: Axes, view: View) -> None:
+    draw_image(axes, view, "frequency")
+    count = len(view.samples)
+    height, width = view.image.shape
+    colours = frequency_colours(count)
+    axes.imshow(colours[view.counts], extent=(0, width, height, 0), aspect=view.aspect, interpolation="nearest")
+    rows, columns = view.window
+    axes.set(xlim=(columns.start, columns.stop), ylim=(rows.stop, rows.start))
+    # One block of colour for each k of 1..N, its tick in the middle.
+    scale = ScalarMappable(BoundaryNorm(np.arange(count + 1) + 0.5, count), ListedColormap(colours[1:]))
+    ticks = np.unique(np.linspace(1, count, 5).round())
+    bar = axes.figure.colorbar(scale, ax=axes, ticks=ticks, shrink=0.8)
+    bar.ax.tick_params(length=0)
+    bar.ax.minorticks_off()
+    bar.set_label(f"k of {count} samples", fontsize=9)
+
+
+def _draw_tiles(axes: Axes, groups: Sequence[np.ndarray], aspect: float, starts: Sequence[int], columns: int) -> None:
+    """Stacks (n, h, w) as rows of tiles one unit wide, stack g from x = starts[g] on; masks white on black."""
+    height, width = groups[0].shape[1:]
+    size = np.array([width, height * aspect]) / max(width, height * aspect)
+    gap = 0.04
+    for start, stack in zip(starts, groups, strict=True):
+        top = 255 if stack.dtype == np.uint8 else 1
+        for index, tile in enumerate(stack):
+            x, y = start + index + gap, gap
+            extent = (x, x + (1 - 2 * gap) * size[0], y + (1 - 2 * gap) * size[1], y)
+            axes.imshow(tile, cmap="gray", vmin=0, vmax=top, extent=extent, interpolation="nearest")
+    axes.set(xlim=(0, columns), ylim=(1, 0), aspect="equal")
+    axes.set_axis_off()
