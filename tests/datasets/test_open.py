@@ -43,6 +43,35 @@ def test_a_limit_above_the_number_takes_all(folder):
     assert len(choose_cases(open_dataset(folder), "all", 70)) == 20
 
 
+def test_names_choose_exactly_these_cases_in_their_order(folder):
+    assert list(choose_cases(open_dataset(folder), "all", None, ["case-07", "case-03"])) == ["case-07", "case-03"]
+
+
+def test_a_limit_takes_the_first_names(folder):
+    assert list(choose_cases(open_dataset(folder), "all", 2, ["case-07", "case-03", "case-05"])) == [
+        "case-07",
+        "case-03",
+    ]
+
+
+def test_names_that_the_dataset_lacks_are_counted_and_refused(folder):
+    with pytest.raises(DatasetError, match="all 3 listed cases in the dataset, got 2 that are not, first case-99"):
+        choose_cases(open_dataset(folder), "all", 1, ["case-07", "case-99", "case-98"])
+
+
+def test_names_on_another_side_of_the_split_are_refused(folder):
+    dataset = open_dataset(folder)
+    train, val = (next(iter(choose_cases(dataset, side, None))) for side in ("train", "val"))
+    with pytest.raises(DatasetError, match=f"all 2 listed cases on the val side, got 1 that are not, first {train}"):
+        choose_cases(dataset, "val", None, [val, train])
+
+
+def test_names_on_the_side_asked_for_are_taken(folder):
+    dataset = open_dataset(folder)
+    names = list(choose_cases(dataset, "train", None))[::-1]
+    assert list(choose_cases(dataset, "train", None, names)) == names
+
+
 def test_a_dataset_path_gives_all_its_cases(folder):
     cases = cases_at([folder])
     assert [read().name for read in cases.values()] == list(cases) == [f"case-{i:02d}" for i in range(20)]
@@ -64,6 +93,10 @@ def test_split_and_limit_choose_from_a_dataset(folder):
     cases = cases_at([folder], "train", 3)
     assert len(cases) == 3
     assert {split_of(read().patient) for read in cases.values()} == {"train"}
+
+
+def test_names_choose_from_a_dataset(folder):
+    assert list(cases_at([folder], names=["case-07", "case-03"])) == ["case-07", "case-03"]
 
 
 def test_several_paths_are_joined(folder):

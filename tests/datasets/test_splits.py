@@ -1,8 +1,8 @@
-"""Splits: shares, stability, known answers, refusals; and the spread of a choice over patients."""
+"""Splits: shares, stability, known answers, refusals; the rank of cases, and a spread of them over patients."""
 
 import pytest
 
-from plurimask.datasets.splits import check_disjoint, split_indices, split_of, spread
+from plurimask.datasets.splits import check_disjoint, ranked, split_indices, split_of, spread
 from plurimask.errors import DatasetError
 
 
@@ -117,3 +117,21 @@ def test_cases_appended_for_new_patients_leave_the_old_patients_choice():
     data = listed(60, 12)
     more = Listed([*data.names, "n1", "n2"], [*data.patients, "new-1", "new-2"])
     assert spread(data, range(60), 12) == [i for i in spread(more, range(62), 14) if i < 60]
+
+
+def test_ranked_is_in_rounds_over_the_patients_by_the_hash_of_the_name():
+    data = Listed(["a", "b", "c", "d", "e"], ["p", "p", "p", "q", "q"])
+    # `printf NAME | b2sum -l 64` begins with 40 for a, 84 for b, 37 for c, b5 for d, 10 for e.
+    assert [data.names[i] for i in ranked(data, range(5))] == ["e", "c", "a", "d", "b"]
+
+
+def test_every_start_of_ranked_is_a_spread():
+    data = listed(60, 12)
+    order = ranked(data, range(60))
+    assert all(sorted(order[:limit]) == spread(data, range(60), limit) for limit in range(61))
+
+
+def test_ranked_is_an_order_of_the_given_positions():
+    order = ranked(listed(60, 12), range(20, 40))
+    assert sorted(order) == list(range(20, 40))
+    assert order != sorted(order)

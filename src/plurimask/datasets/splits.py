@@ -70,13 +70,18 @@ def _side(name: str, patient: str | None) -> Split:
 
 
 def spread(dataset: Dataset, indices: Sequence[int], limit: int) -> list[int]:
-    """At most `limit` of these cases, every patient before any patient's second case, otherwise in hash order.
+    """The first `limit` of these cases as `ranked` puts them, in the dataset's order."""
+    return sorted(ranked(dataset, indices)[:limit])
 
-    The choice depends on names and patients alone. Returned in the dataset's order.
+
+def ranked(dataset: Dataset, indices: Sequence[int]) -> list[int]:
+    """These cases with every patient's first before any patient's second, otherwise in hash order.
+
+    The order depends on names and patients alone.
     """
     seen: Counter[str | None] = Counter()
-    ranked: list[tuple[int, int, int]] = []
+    rounds: list[tuple[int, int, int]] = []
     for index in sorted(indices, key=lambda index: blake2b(dataset.names[index].encode(), digest_size=8).digest()):
-        ranked.append((seen[dataset.patients[index]], len(ranked), index))
+        rounds.append((seen[dataset.patients[index]], len(rounds), index))
         seen[dataset.patients[index]] += 1
-    return sorted(index for _, _, index in sorted(ranked)[:limit])
+    return [index for _, _, index in sorted(rounds)]

@@ -1,15 +1,12 @@
-"""Mask sets on disk, ours or anyone's: DIR/CASE/masks.npz (all that is required) and DIR/CASE/set.json.
+"""Mask sets on disk. We write DIR/CASE/masks.npz and DIR/CASE/set.json, and read what any program writes.
 
-masks.npz holds `masks`, bool or 0/1 integers, (S, H, W[, D]). set.json may hold name, method, seeds, checkpoint,
-grid {shape, affine} and settings, as `MaskSet` describes them; what is absent is unknown.
+`files.mask_files` finds the masks, `files.mask_arrays` reads them. set.json is optional and may hold name, method,
+seeds, checkpoint, grid {shape, affine} and settings, as `MaskSet` describes them; what is absent is unknown.
 """
 
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from tokenize import TokenError
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,19 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from plurimask.errors import InputError
 from plurimask.files.atomic import atomic_path
+from plurimask.files.mask_arrays import read_samples, read_stack, usable_grid
+from plurimask.files.mask_files import DESCRIPTION, STACK, MaskFiles, find_mask_files, list_mask_files
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 
-MASKS, DESCRIPTION = "masks.npz", "set.json"
-
-
 _Row = Annotated[list[float], Field(min_length=4, max_length=4)]
-
-
-# What reading the archive raises on damaged or encrypted content, and what numpy raises on an array in it that is
-# pickled, too large for memory, or has a header that its parser of Python text stumbles over.
-_ARCHIVE_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
-_ARRAY_DAMAGE = (ValueError, TypeError, IndexError, OverflowError, SyntaxError, TokenError, MemoryError)
 
 
 class _GridFile(BaseModel):
@@ -68,41 +58,47 @@ def write_mask_set(folder: Path, panel: MaskSet) -> None:
         settings=dict(panel.settings),
     )
     text = json.dumps(description.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
-    with atomic_path(folder / MASKS) as masks_path, atomic_path(folder / DESCRIPTION) as description_path:
+    with atomic_path(folder / f"{STACK}.npz") as masks_path, atomic_path(folder / DESCRIPTION) as description_path:
         np.savez_compressed(masks_path, masks=panel.masks)
         description_path.write_text(text, encoding="utf-8")
 
 
-def read_mask_set(folder: Path) -> MaskSet:
-    """The mask set in `folder`, whose name is the case's.
+def read_mask_set(place: Path) -> MaskSet:
+    """The mask set in a case's folder, or in its one file (CASE.npz, .npy, .nii, .nii.gz).
 
     Raises:
-        InputError: a file that is missing, damaged, pickled or of other content, or a description that disagrees
+        InputError: files that are missing, damaged, in two forms or of other content, or a description that disagrees
             with the masks or with the folder's name.
     """
-    masks = _read_masks(folder)
-    description = _read_description(folder)
-    _check_description(folder, description, masks)
-    return MaskSet(
-        name=folder.name,
-        masks=masks,
-        grid=_grid(folder, description, masks),
-        method=description.method,
-        seeds=None if description.seeds is None else tuple(description.seeds),
-        checkpoint=description.checkpoint,
-        settings=description.settings,
-    )
+    files = find_mask_files(place)
+    if files is None:
+        raise InputError(place, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
+    return _read(files)
 
 
 def read_mask_sets(root: Path) -> Iterator[MaskSet]:
     """The mask sets under `root`, sorted by name, each read when it is asked for.
 
-    Folders without masks.npz are passed over. Raises InputError as `read_mask_set`, and where there is no set at all.
+    Folders that hold no file, or set.json alone, are passed over. Raises InputError as `read_mask_set`, and at once
+    where there is no set at all, a case in two forms, or a folder of other files.
     """
-    folders = sorted(path.parent for path in root.glob(f"*/{MASKS}"))
-    if not folders:
-        raise InputError(root, expected=f"folders CASE/{MASKS}", got="none", hint="draw masks first, or mend the path")
-    return map(read_mask_set, folders)
+    return map(_read, list_mask_files(root))
+
+
+def _read(files: MaskFiles) -> MaskSet:
+    masks, grid = read_samples(files.samples) if files.stack is None else read_stack(files.stack)
+    path = files.place / DESCRIPTION
+    description = _read_description(path)
+    _check_description(path, description, files.name, masks)
+    return MaskSet(
+        name=files.name,
+        masks=masks,
+        grid=_grid(path, description, grid),
+        method=description.method,
+        seeds=None if description.seeds is None else tuple(description.seeds),
+        checkpoint=description.checkpoint,
+        settings=description.settings,
+    )
 
 
 def _check_name(folder: Path, name: str) -> None:
@@ -114,39 +110,7 @@ def _check_name(folder: Path, name: str) -> None:
         raise InputError(folder, expected=f"a folder named {name}", got=folder.name, hint="name it as the case")
 
 
-def _read_masks(folder: Path) -> np.ndarray:
-    try:
-        # np.load would also take a bare array or a pickle under this name, and hand back bytes for an unknown header.
-        with zipfile.ZipFile(folder / MASKS) as archive, archive.open("masks.npy") as file:
-            masks = np.lib.format.read_array(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(folder, expected=MASKS, got="no such file", hint="draw masks first") from None
-    except KeyError:
-        raise InputError(folder, expected="an array `masks`", got="none of that name", hint="rename it") from None
-    except (*_ARCHIVE_DAMAGE, *_ARRAY_DAMAGE) as error:
-        raise InputError(
-            folder, expected=f"a whole {MASKS} without pickled objects", got=str(error), hint="write it again"
-        ) from error
-    return _as_masks(folder, masks)
-
-
-def _as_masks(folder: Path, masks: np.ndarray) -> np.ndarray:
-    if masks.ndim not in (3, 4) or masks.size == 0:
-        raise InputError(
-            folder, expected="masks of shape (S, H, W[, D])", got=str(masks.shape), hint="stack one mask a sample"
-        )
-    if masks.dtype.kind not in "bui" or not np.isin(masks, (0, 1)).all():
-        raise InputError(
-            folder,
-            expected="masks of type bool or of integers 0 and 1",
-            got=f"{masks.dtype}" + (f" from {masks.min()} to {masks.max()}" if masks.dtype.kind in "ui" else ""),
-            hint="threshold them before they are written",
-        )
-    return masks.astype(np.bool_, copy=False)
-
-
-def _read_description(folder: Path) -> _SetFile:
-    path = folder / DESCRIPTION
+def _read_description(path: Path) -> _SetFile:
     if not path.exists():
         return _SetFile()
     try:
@@ -159,28 +123,23 @@ def _read_description(folder: Path) -> _SetFile:
         ) from None
 
 
-def _grid(folder: Path, description: _SetFile, masks: np.ndarray) -> Grid:
+def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:
     if description.grid is None or description.grid.affine is None:
-        return Grid(masks.shape[1:])
-    try:
-        return Grid(masks.shape[1:], np.array(description.grid.affine))
-    except InputError as error:
-        raise InputError(
-            folder / DESCRIPTION, expected="a usable affine", got=f"one refused ({error})", hint="correct or remove it"
-        ) from None
+        return stored
+    grid = usable_grid(path, stored.shape, np.array(description.grid.affine))
+    if not grid.same_as(stored):
+        raise InputError(path, expected="the affine of the masks", got="another one", hint="correct or remove it")
+    return grid
 
 
-def _check_description(folder: Path, description: _SetFile, masks: np.ndarray) -> None:
+def _check_description(path: Path, description: _SetFile, name: str, masks: np.ndarray) -> None:
     stated: dict[str, tuple[object, object]] = {
-        "name": (description.name, folder.name),
+        "name": (description.name, name),
         "number of seeds": (None if description.seeds is None else len(description.seeds), len(masks)),
         "shape": (description.grid and tuple(description.grid.shape), masks.shape[1:]),
     }
     for what, (said, found) in stated.items():
         if said is not None and said != found:
             raise InputError(
-                folder / DESCRIPTION,
-                expected=f"{what} {found}, as in the folder",
-                got=str(said),
-                hint="correct or remove it",
+                path, expected=f"{what} {found}, as in the folder", got=str(said), hint="correct or remove it"
             )

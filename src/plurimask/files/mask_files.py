@@ -1,0 +1,113 @@
+"""Which files hold the masks of which case; docs/masks.md shows the layouts.
+
+The masks of a case are one stack, DIR/CASE/masks.npz or DIR/CASE.npz (.npy, .nii, .nii.gz), or one file a sample in
+DIR/CASE. A folder may also hold set.json. Hidden files and folders below DIR/CASE are ignored.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from plurimask.errors import InputError
+from plurimask.files.read import split_name
+from plurimask.files.stored import unreadable
+
+STACK, DESCRIPTION = "masks", "set.json"
+_STACK_SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz")
+_LAYOUTS = "CASE/masks.npz (or .npy, .nii, .nii.gz), CASE.npz, or CASE/ with one file a sample"
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """The files of one case.
+
+    Args:
+        place: the folder named by the case, or the one file named by it.
+        name: the case's.
+        stack: the file that holds all samples, or None.
+        samples: where there is no stack, one file a sample, mask2 before mask10.
+    """
+
+    place: Path
+    name: str
+    stack: Path | None = None
+    samples: tuple[Path, ...] = ()
+
+
+def list_mask_files(root: Path) -> list[MaskFiles]:
+    """The cases under `root` that have masks, sorted by name.
+
+    Raises:
+        InputError: no masks at all, the files of a single case, a case in two forms, or a folder of other files.
+    """
+    found: dict[str, MaskFiles] = {}
+    for place in _visible(root):
+        files = find_mask_files(place)
+        if files is None:
+            continue
+        if files.stack == place and files.name.lower() == STACK:
+            raise InputError(root, expected=_LAYOUTS, got=f"{place.name} alone", hint="pass the folder above it")
+        if files.name in found:
+            raise _doubled(root, files.name, [found[files.name].place, place])
+        found[files.name] = files
+    if not found:
+        raise InputError(root, expected=_LAYOUTS, got="none", hint="draw masks first, or mend the path")
+    return [found[name] for name in sorted(found)]
+
+
+def find_mask_files(place: Path) -> MaskFiles | None:
+    """The masks in a case's folder, or in its one file; None for a folder that is still empty and for other files.
+
+    Raises:
+        InputError: two stacks, a stack beside samples, one sample twice, or other files alone or among samples.
+    """
+    if place.is_dir():
+        return _in_folder(place)
+    stem = _stack_stem(place)
+    return None if stem is None else MaskFiles(place, stem, stack=place)
+
+
+def _in_folder(folder: Path) -> MaskFiles | None:
+    files = [path for path in _visible(folder) if path.name != DESCRIPTION and not path.is_dir()]
+    stacks = [path for path in files if (_stack_stem(path) or "").lower() == STACK]
+    samples = sorted((path for path in files if path not in stacks and split_name(path)[1]), key=_natural)
+    others = [path for path in files if path not in stacks and path not in samples]
+    if len(stacks) + bool(samples) > 1:
+        raise _doubled(folder, "the case", stacks + samples)
+    if others and not stacks:
+        raise InputError(folder, expected=_LAYOUTS, got=others[0].name, hint="rename, convert or remove it")
+    _check_distinct(folder, samples)
+    name = folder.absolute().name
+    return MaskFiles(folder, name, next(iter(stacks), None), tuple(samples)) if files else None
+
+
+def _check_distinct(folder: Path, samples: list[Path]) -> None:
+    stems = Counter(split_name(path)[0] for path in samples)
+    for stem, times in stems.items():
+        if times > 1:
+            raise _doubled(folder, stem, [path for path in samples if split_name(path)[0] == stem])
+
+
+def _doubled(folder: Path, what: str, files: list[Path]) -> InputError:
+    return InputError(
+        folder, expected=f"masks of {what} in one form", got=f"{files[0].name} and {files[1].name}", hint="remove one"
+    )
+
+
+def _stack_stem(path: Path) -> str | None:
+    suffix = next((suffix for suffix in _STACK_SUFFIXES if path.name.lower().endswith(suffix)), None)
+    return None if suffix is None else path.name[: -len(suffix)]
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Runs of digits compare as numbers; they are at the odd positions, so that like is compared with like."""
+    parts = re.split("([0-9]+)", split_name(path)[0])
+    return [int(part) if position % 2 else part for position, part in enumerate(parts)], path.name
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise unreadable(folder, "folder", error) from error
