@@ -2,12 +2,16 @@
 
 import pytest
 import torch
-from slow_pairs import row
+from hypothesis import given
+from hypothesis import strategies as st
+from slow_pairs import panels, row
 
 from plurimask.metrics import DEGENERATE, ci_score, combined_sensitivity, dice_max, diversity_agreement, ged
+from plurimask.metrics.ged import panel_ceiling
 
 RATERS = row("1110", "1100", "0100", "0000", "1111")
 READ = torch.tensor([[True, True, True, True, False]])
+RESAMPLED = DEGENERATE["raters resampled"]
 
 
 def nodules():
@@ -19,7 +23,13 @@ def nodules():
 
 @pytest.mark.parametrize(
     ("label", "mask"),
-    [("all empty", "0000"), ("all full", "1111"), ("majority x N", "0100"), ("union x N", "1110")],
+    [
+        ("all empty", "0000"),
+        ("all full", "1111"),
+        ("majority x N", "0100"),
+        ("union x N", "1110"),
+        ("one rater x N", "1110"),
+    ],
 )
 def test_each_predictor_copies_its_mask_made_from_the_raters_who_read(label, mask):
     # Two of four raters drew the first voxel, which is no majority.
@@ -28,7 +38,13 @@ def test_each_predictor_copies_its_mask_made_from_the_raters_who_read(label, mas
 
 @pytest.mark.parametrize(
     ("label", "distance"),
-    [("all empty", 3 / 4), ("all full", 5 / 8), ("majority x N", 13 / 24), ("union x N", 1 / 2)],
+    [
+        ("all empty", 3 / 4),
+        ("all full", 5 / 8),
+        ("majority x N", 13 / 24),
+        ("union x N", 1 / 2),
+        ("one rater x N", 1 / 2),
+    ],
 )
 def test_v_ged_by_hand(label, distance):
     # Pairs of raters: 1/3, 2/3, 1, 1/2, 1, 1, so their mean distance with self pairs is 9/16.
@@ -63,3 +79,56 @@ def test_the_union_copied_n_times_scores_a_high_ci():
 @pytest.mark.parametrize("label", DEGENERATE)
 def test_a_case_that_nobody_read_has_predictors_all_the_same(label):
     assert DEGENERATE[label](RATERS[:, :0], None, 2).shape == (1, 2, 1, 4)
+
+
+def test_the_one_rater_is_the_first_who_read():
+    read = torch.tensor([[False, False, True, True, True]])
+    assert torch.equal(DEGENERATE["one rater x N"](RATERS, read, 2), row("0100", "0100"))
+
+
+def test_every_resampled_mask_is_a_raters_who_read_and_each_of_them_comes_equally_often():
+    drawn = RESAMPLED(RATERS, READ, 4000)[0]
+    shares = [(drawn == rater).flatten(1).all(1).double().mean().item() for rater in RATERS[0]]
+    # Four standard errors of a share of 4,000 draws.
+    assert shares == pytest.approx([1 / 4] * 4 + [0], abs=4 * (3 / 16 / 4000) ** 0.5)
+    assert shares[4] == 0
+
+
+@given(panels(), st.integers(1, 20), st.integers(1, 20))
+def test_fewer_resampled_masks_are_the_first_of_more(panel, count, more):
+    _, raters, valid = panel
+    assert torch.equal(RESAMPLED(raters, valid, count + more)[:, :count], RESAMPLED(raters, valid, count))
+
+
+@given(panels())
+def test_a_case_is_resampled_the_same_alone_at_the_end_of_a_batch_and_with_other_rubbish_in_unread_slots(panel):
+    _, raters, valid = panel
+    together = RESAMPLED(
+        torch.cat([raters, raters ^ ~valid.reshape(*valid.shape, *[1] * (raters.ndim - 2))]),
+        torch.cat([valid, valid]),
+        9,
+    )
+    alone = [RESAMPLED(raters[[case]], valid[[case]], 9)[0] for case in range(len(raters))]
+    assert torch.equal(together, torch.stack(alone + alone))
+
+
+def test_two_cases_are_resampled_in_two_ways():
+    case = torch.rand(2, 4, 8, 8, generator=torch.manual_seed(0)) > 0.5
+    picked = [
+        [int((masks == one).flatten(1).all(1).nonzero()) for one in drawn]
+        for masks, drawn in zip(case, RESAMPLED(case, None, 16), strict=True)
+    ]
+    assert picked[0] != picked[1]
+
+
+@pytest.mark.parametrize("label", ["one rater x N", "raters resampled"])
+def test_where_nobody_read_a_copy_of_a_rater_is_empty(label):
+    assert torch.equal(DEGENERATE[label](RATERS, torch.zeros_like(READ), 2), row("0000", "0000"))
+
+
+def test_the_mean_ged_of_raters_resampled_is_the_panel_ceiling():
+    """Mean over 600 cases, held to 3 standard errors."""
+    raters = torch.rand(600, 4, 6, 6, generator=torch.manual_seed(1)) > 0.6
+    for estimator in ("v", "u"):
+        excess = ged(RESAMPLED(raters, None, 8), raters, None, estimator) - panel_ceiling(raters, None, 8, estimator)
+        assert abs(excess.mean()) < 3 * excess.std() / 600**0.5

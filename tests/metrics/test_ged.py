@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slow_pairs import by_case, panels, row, slow_dice, slow_iou
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.metrics.ged import calibrated_level, ged, rater_diversity, sample_diversity
+from plurimask.metrics.ged import calibrated_level, ged, panel_ceiling, rater_diversity, sample_diversity
 
 SLOW = {"iou": slow_iou, "dice": slow_dice}
 BOTH = st.sampled_from(["v", "u"])
@@ -33,6 +33,11 @@ def slow_ged(samples, raters, estimator, distance):
 def permuted(masks, seed):
     order = torch.randperm(masks.shape[1], generator=torch.manual_seed(seed))
     return masks[:, order]
+
+
+def six_masks(generator):
+    """Masks that differ much: (6, 5, 5), a fifth of the voxels to all of them."""
+    return torch.rand(6, 5, 5, generator=generator) > torch.linspace(0.2, 1, 6)[:, None, None]
 
 
 @given(panels(), BOTH, DISTANCES)
@@ -88,6 +93,23 @@ def test_v_ged_is_the_same_when_every_sample_comes_twice(panel):
     torch.testing.assert_close(ged(samples.repeat_interleave(2, 1), raters, valid), ged(*panel))
 
 
+@given(panels(least_raters=2), DISTANCES)
+def test_v_ged_of_one_sample_is_twice_its_mean_distance_less_that_of_the_raters(panel, distance):
+    # With one sample there is no d_SS, and the identity above has no value; this is what remains of it.
+    samples, raters, valid = panel
+    between = by_case(lambda s, r: fmean(1 - SLOW[distance](s[0], rater) for rater in r), samples, raters, valid)
+    readers = valid.sum(1)
+    expected = 2 * between - rater_diversity(raters, valid, distance) * (readers - 1) / readers
+    torch.testing.assert_close(ged(samples[:, :1], raters, valid, "v", distance), expected, rtol=0, atol=1e-12)
+
+
+@given(panels(least_raters=2), DISTANCES)
+def test_u_ged_of_the_raters_themselves_is_minus_twice_d_yy_over_m_and_so_never_above_0(panel, distance):
+    _, raters, _ = panel
+    expected = -2 * rater_diversity(raters, None, distance) / raters.shape[1]
+    torch.testing.assert_close(ged(raters, raters, None, "u", distance), expected, rtol=0, atol=1e-12)
+
+
 @given(panels())
 def test_v_ged_of_the_raters_themselves_is_0(panel):
     _, raters, _ = panel
@@ -131,16 +153,53 @@ def test_the_calibrated_level_by_hand():
 
 @pytest.mark.parametrize("count", [2, 4, 16])
 def test_samples_from_the_raters_distribution_score_0_by_u_and_the_calibrated_level_by_v(count):
+    """Means over 3,000 panels, held to 3 standard errors; each is below 0.01."""
     generator = torch.manual_seed(count)
-    choices = torch.rand(6, 5, 5, generator=generator) > torch.linspace(0.2, 1, 6)[:, None, None]
     weights = torch.tensor([0.3, 0.25, 0.2, 0.1, 0.1, 0.05])
     picked = weights.expand(3000, -1).multinomial(count + 4, replacement=True, generator=generator)
-    samples, raters = choices[picked].split([count, 4], dim=1)
+    samples, raters = six_masks(generator)[picked].split([count, 4], dim=1)
     unbiased = ged(samples, raters, estimator="u")
     excess = ged(samples, raters, estimator="v") - calibrated_level(raters, None, count)
     for values in (unbiased, excess):
-        assert abs(values.mean()) < 3 * values.std() / math.sqrt(len(values))
+        error = values.std() / math.sqrt(len(values))
+        assert abs(values.mean()) < 3 * error
+        assert error < 0.01
     assert unbiased.min() < 0
+
+
+@pytest.mark.parametrize("distance", ["iou", "dice"])
+@pytest.mark.parametrize("estimator", ["v", "u"])
+@pytest.mark.parametrize("count", [2, 5])
+def test_the_panel_ceiling_is_the_mean_ged_of_draws_from_the_scored_raters(count, estimator, distance):
+    """Mean over 4,000 draws, held to 3 standard errors, below 0.01."""
+    generator = torch.manual_seed(count)
+    raters = six_masks(generator)[None, :4]
+    valid = torch.tensor([[True, True, False, True]])
+    picked = torch.tensor([0, 1, 3])[torch.randint(3, (4000, count), generator=generator)]
+    values = ged(raters[0, picked], raters.expand(4000, -1, -1, -1), valid.expand(4000, -1), estimator, distance)
+    error = values.std() / math.sqrt(len(values))
+    ceiling = panel_ceiling(raters, valid, count, estimator, distance).item()
+    assert abs(values.mean() - ceiling) < 3 * error
+    assert error < 0.01
+
+
+def test_the_panel_ceiling_by_hand():
+    # d_YY = 5/6 over three raters, so two draws, or a draw and a rater, lie 5/9 apart.
+    raters, valid = row("110", "100", "001", "111"), torch.tensor([[True, True, True, False]])
+    assert panel_ceiling(raters, valid, 5).item() == pytest.approx(5 / 9 / 5)
+    assert panel_ceiling(raters, valid, 5, "u").item() == pytest.approx(-5 / 6 / 3)
+
+
+def test_the_panel_ceiling_is_undefined_where_ged_is():
+    one, none, two = row("01"), row("01")[:, :0], row("01", "11")
+    assert panel_ceiling(one, None, 4).item() == 0
+    undefined = [(none, 4, "v"), (none, 4, "u"), (one, 4, "u"), (two, 1, "u")]
+    assert all(panel_ceiling(raters, None, count, by).isnan().item() for raters, count, by in undefined)
+
+
+def test_an_unknown_estimator_of_the_ceiling_is_refused():
+    with pytest.raises(SettingsError, match="estimator: expected v or u, got 'V'"):
+        panel_ceiling(row("01"), None, 4, "V")
 
 
 def test_an_unknown_estimator_is_refused():

@@ -1,15 +1,22 @@
 """Pairwise overlap against sets of voxels, the rule for empty masks, exact counts, refusals."""
 
-from typing import Any
+import tracemalloc
 
 import pytest
 import torch
 from hypothesis import given
+from monai.metrics import compute_dice, compute_iou
 from slow_pairs import panels, row, slow_dice, slow_iou, voxels
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.metrics.overlap import count_overlap, pairwise_dice, pairwise_distance, pairwise_iou
+from plurimask.metrics.overlap import (
+    any_mask,
+    count_overlap,
+    count_pairs,
+    pairwise_dice,
+    pairwise_distance,
+    pairwise_iou,
+)
 
 
 @given(panels())
@@ -49,21 +56,75 @@ def test_counts_are_exact_across_chunks():
     assert count_overlap(a[None], b[None]).shared.item() == len(voxels(a[0]) & voxels(b[0]))
 
 
-def test_memory_beyond_the_input_is_256_kb_a_mask():
-    largest = 0
+def test_memory_beyond_the_input_is_768_kb_a_mask_of_one_case():
+    masks = torch.ones(4, 3, 500, 500, dtype=torch.bool)
+    count_overlap(masks, masks)  # what the first call loads is not counted
+    tracemalloc.start()
+    count_overlap(masks, masks)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 3 * 256 * 1024 < peak < 3 * 768 * 1024
 
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            nonlocal largest
-            out = func(*args, **(kwargs or {}))
-            if isinstance(out, torch.Tensor) and out.is_floating_point():
-                largest = max(largest, out.nbytes)
-            return out
 
-    masks = torch.zeros(1, 3, 1000, 1000, dtype=torch.bool)
-    with Watch():
-        count_overlap(masks, masks)
-    assert largest == 3 * 256 * 1024
+@given(panels())
+def test_one_count_of_all_pairs_gives_each_block_of_pairs(panel):
+    samples, raters, valid = panel
+    pairs = count_pairs(samples, raters, valid)
+    for block, a, b in ((pairs.ss, samples, samples), (pairs.sy, samples, raters), (pairs.yy, raters, raters)):
+        expected = count_overlap(a, b)
+        assert torch.equal(block.shared, expected.shared)
+        assert torch.equal(block.added, expected.added)
+        assert block.voxels == expected.voxels
+    assert torch.equal(pairs.read, valid)
+
+
+def test_without_a_mask_of_slots_all_were_read():
+    assert count_pairs(row("01"), row("01", "11")).read.tolist() == [[True, True]]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 2**16 + 8), (1, 2**16 + 3)])
+def test_counts_are_those_of_all_voxels_at_sizes_with_and_without_whole_words(size):
+    a, b = (torch.rand(2, 3, *size, generator=torch.manual_seed(seed)) > 0.9 for seed in (0, 1))
+    x, y = (masks.flatten(2).double() for masks in (a, b))
+    counted = count_overlap(a, b)
+    assert torch.equal(counted.shared, x @ y.mT)
+    assert torch.equal(counted.added, x.sum(2)[:, :, None] + y.sum(2)[:, None])
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda masks: masks.mT,
+        lambda masks: masks[..., ::2],
+        lambda masks: masks[:, :, 1:],
+        lambda masks: masks[:, :1].expand(-1, 3, -1, -1),
+        lambda masks: masks.flip(0),
+    ],
+)
+def test_masks_that_are_views_count_as_their_copies_do(view):
+    masks = view(torch.rand(2, 3, 8, 16, generator=torch.manual_seed(2)) > 0.5)
+    copy = masks.clone(memory_format=torch.contiguous_format)
+    assert torch.equal(count_overlap(masks, masks).shared, count_overlap(copy, copy).shared)
+
+
+@given(panels())
+def test_the_pairs_of_a_volume_share_what_its_slices_share(panel):
+    samples, raters, _ = panel
+    volume = [torch.stack([masks, masks.roll(1, 2)], -1) for masks in (samples, raters)]
+    slices = [count_overlap(*(masks[..., plane] for masks in volume)).shared for plane in (0, 1)]
+    assert torch.equal(count_overlap(*volume).shared, slices[0] + slices[1])
+
+
+@given(panels())
+def test_any_mask_is_the_union(panel):
+    assert torch.equal(any_mask(panel[0]), panel[0].any(1))
+
+
+def test_monai_agrees_on_iou_and_dice_of_masks_that_are_not_both_empty():
+    a, b = (torch.rand(4, 1, 16, 16, generator=torch.manual_seed(seed)) > 0.7 for seed in (3, 4))
+    a[0] = False
+    torch.testing.assert_close(pairwise_iou(a, b)[:, :, 0], compute_iou(a, b).double(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(pairwise_dice(a, b)[:, :, 0], compute_dice(a, b).double(), rtol=1e-6, atol=0)
 
 
 def test_no_rater_gives_no_pairs():

@@ -1,8 +1,13 @@
-"""Predictors that know nothing of the image or nothing of ambiguity. A score means little unless it beats theirs."""
+"""Predictors that know nothing of the image or nothing of ambiguity. A score means little unless it beats theirs.
 
+The last two copy the raters, and so have seen the answer: one of them alone, and draws from all of them.
+"""
+
+import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,9 +38,43 @@ def union(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
     return _copies(_votes(raters, valid) > 0, count)
 
 
+def one_rater(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
+    """`count` copies of the first rater who read; empty masks where nobody did.
+
+    The first slot need not be the same person in two cases (in LIDC it is not), so this is no score of a reader.
+    """
+    read = rater_slots(raters, valid)
+    return _copies(_votes(raters, read & (read.cumsum(1) == 1)) > 0, count)
+
+
+def raters_resampled(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
+    """`count` draws with replacement from the raters who read; empty masks where nobody did.
+
+    A case's draws depend on the masks of its raters alone, not on the batch, and fewer draws are the first of more.
+    """
+    cases = zip(raters, rater_slots(raters, valid), strict=True)
+    return torch.stack([_resampled(masks[read], count) for masks, read in cases])
+
+
 DEGENERATE: Mapping[str, Predictor] = MappingProxyType(
-    {"all empty": all_empty, "all full": all_full, "majority x N": majority, "union x N": union}
+    {
+        "all empty": all_empty,
+        "all full": all_full,
+        "majority x N": majority,
+        "union x N": union,
+        "one rater x N": one_rater,
+        "raters resampled": raters_resampled,
+    }
 )
+
+
+def _resampled(masks: Tensor, count: int) -> Tensor:
+    """(R, H, W[, D]) -> (count, H, W[, D])."""
+    if len(masks) == 0:
+        return masks.new_zeros(count, *masks.shape[1:])
+    digest = hashlib.sha256(np.packbits(masks.numpy(force=True)).tobytes()).digest()
+    picked = np.random.default_rng(list(digest)).integers(len(masks), size=count)
+    return masks[torch.from_numpy(picked).to(masks.device)]
 
 
 def _votes(raters: Tensor, valid: Tensor | None) -> Tensor:

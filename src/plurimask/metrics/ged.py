@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plurimask.metrics.overlap import Distance, chosen, pairwise_distance, rater_slots
+from plurimask.metrics.overlap import Distance, chosen, count_pairs, pairwise_distance, rater_slots
 
 Estimator = Literal["v", "u"]
 
@@ -42,13 +42,9 @@ def ged(
         InputError: masks that are not bool, or of two sizes.
         SettingsError: an unknown estimator or distance.
     """
-    return energy_distance(
-        pairwise_distance(samples, raters, distance),
-        pairwise_distance(samples, samples, distance),
-        pairwise_distance(raters, raters, distance),
-        rater_slots(raters, valid),
-        estimator,
-    )
+    pairs = count_pairs(samples, raters, valid)
+    sy, ss, yy = (block.distance(distance) for block in (pairs.sy, pairs.ss, pairs.yy))
+    return energy_distance(sy, ss, yy, pairs.read, estimator)
 
 
 def energy_distance(
@@ -88,6 +84,34 @@ def calibrated_level(raters: Tensor, valid: Tensor | None, count: int, distance:
     """
     readers = rater_slots(raters, valid).sum(1)
     return rater_diversity(raters, valid, distance) * (1 / count + 1 / readers)
+
+
+def panel_ceiling(
+    raters: Tensor, valid: Tensor | None, count: int, estimator: Estimator = "v", distance: Distance = "iou"
+) -> Tensor:
+    """GED to expect of an oracle that draws `count` masks with replacement from the very raters it is scored against.
+
+    With a = d_YY (M - 1) / M, the mean distance of two such draws and of a draw and a rater: a / N by "v", and by "u"
+    a - d_YY = -d_YY / M, below what samples of the raters' own distribution score, since it has seen the masks.
+
+    Args:
+        raters: (B, R, H, W[, D]) bool.
+        valid: (B, R) bool, which slots were read; None: all.
+        count: N, the number of draws.
+        estimator: as of `ged`.
+        distance: as of `ged`.
+
+    Returns:
+        (B,) float64, NaN where `ged` has no value.
+
+    Raises:
+        SettingsError: an unknown estimator or distance.
+    """
+    within, read = pairwise_distance(raters, raters, distance), rater_slots(raters, valid)
+    drawn = mean_distance(within, read, self_pairs=True)
+    # One draw has no distinct pair.
+    unbiased = drawn - mean_distance(within, read) if count > 1 else torch.full_like(drawn, torch.nan)
+    return chosen("estimator", estimator, {"v": drawn / count, "u": unbiased})
 
 
 def _mean(distances: Tensor, pairs: Tensor) -> Tensor:
