@@ -1,0 +1,147 @@
+"""How others count GED and HM-IoU on several readers, by name, so that a published figure meets ours on equal terms.
+
+A convention is a set of choices in one formula. With c(A, B) the mean IoU of two masks over its classes, d = 1 - c,
+
+    ged    = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]     over all pairs ("v") or over distinct pairs ("u")
+    hm_iou = mean of c over the pairs of a sample and a rater that a matching of largest sum picks
+
+All squared, as published; none takes a square root. What a choice rests on, paper or code, is named in `source`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from plurimask.metrics.ged import Estimator, energy_distance
+from plurimask.metrics.matching import Matching, matched_mean
+from plurimask.metrics.overlap import Overlap, Pairs, chosen, count_pairs
+
+Classes = Literal["foreground", "both"]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One way to count.
+
+    Args:
+        name: its key in `CONVENTIONS`.
+        source: paper and public code that it follows.
+        differs: how its figures differ from ours on the same masks.
+        estimator: of GED; "v" counts self pairs, "u" distinct pairs only.
+        classes: whose IoU is averaged: "foreground" alone, or "both" foreground and background. A class that neither
+            mask holds may as well be left out of the mean: the other one then fills both masks and has IoU 1.
+        absent: IoU of a class that neither mask holds, as the foreground of two empty masks.
+        matching: of HM-IoU: masks "repeat"ed to a common number, or "rectangular", which leaves out the masks that the
+            longer side has too many; None: the source reports no HM-IoU.
+    """
+
+    name: str
+    source: str
+    differs: str
+    estimator: Estimator = "v"
+    classes: Classes = "foreground"
+    absent: float = 1.0
+    matching: Matching | None = None
+
+
+def convention_scores(name: str, samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+    """GED, and HM-IoU where the source reports it, as the convention of that name counts them.
+
+    Args:
+        name: a key of `CONVENTIONS`.
+        samples: (B, S, H, W[, D]) bool.
+        raters: (B, R, H, W[, D]) bool.
+        valid: (B, R) bool, which slots were read; None: all.
+
+    Returns:
+        "ged" and, where it is reported, "hm_iou": (B,) float64 each; NaN where it is undefined, as in `ged`, `hm_iou`.
+
+    Raises:
+        InputError: masks that are not bool, or of two sizes.
+        SettingsError: an unknown name.
+    """
+    return convention_values(chosen("convention", name, CONVENTIONS), count_pairs(samples, raters, valid))
+
+
+def convention_values(convention: Convention, pairs: Pairs) -> dict[str, Tensor]:
+    """`convention_scores` from the counts of all pairs, so that several conventions share one count."""
+    sy, ss, yy = (_agreement(convention, overlap) for overlap in (pairs.sy, pairs.ss, pairs.yy))
+    values = {"ged": energy_distance(1 - sy, 1 - ss, 1 - yy, pairs.read, convention.estimator)}
+    if convention.matching is not None:
+        values["hm_iou"] = matched_mean(sy, pairs.read, convention.matching)
+    return values
+
+
+def _agreement(convention: Convention, overlap: Overlap) -> Tensor:
+    """Mean IoU of each pair over the classes that count, (B, n, m)."""
+    counted = [overlap] if convention.classes == "foreground" else [overlap, _background(overlap)]
+    return torch.stack([one.iou.masked_fill(one.added == 0, convention.absent) for one in counted]).mean(0)
+
+
+def _background(overlap: Overlap) -> Overlap:
+    """The overlap of the complements of two masks."""
+    neither = overlap.voxels - overlap.added + overlap.shared
+    return replace(overlap, shared=neither, added=2 * overlap.voxels - overlap.added)
+
+
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
+    {
+        convention.name: convention
+        for convention in (
+            Convention(
+                "plurimask",
+                source="this package",
+                differs="Ours: all pairs, foreground only, two empty masks agree, HM-IoU leaves no sample out.",
+                matching="repeat",
+            ),
+            Convention(
+                "kohl",
+                source="Kohl et al., NeurIPS 2018, Appendix B; the LIDC evaluation was not published as code",
+                differs="The same GED; HM-IoU came with a later paper.",
+            ),
+            Convention(
+                "kohl-classes",
+                source="Kohl et al., NeurIPS 2018; SimonKohl/probabilistic_unet, evaluation/eval_cityscapes.py, given "
+                "the background as a class too",
+                differs="IoU is the mean over foreground and background, so that a missed lesion has distance of about "
+                "1/2 in place of 1; no HM-IoU.",
+                classes="both",
+            ),
+            Convention(
+                "phiseg",
+                source="Baumgartner et al., MICCAI 2019; baumgach/PHiSeg-code, utils.py",
+                differs="The same GED; no HM-IoU.",
+            ),
+            Convention(
+                "ccdm",
+                source="Zbinden et al., ICCV 2023; LarsDoorenbos/ccdm-stochastic-segmentation, "
+                "evaluation/evaluate_lidc_uncertainty.py",
+                differs="The same GED and the same HM-IoU.",
+                matching="repeat",
+            ),
+            Convention(
+                "flowssn",
+                source="Ribeiro et al., ICCV 2025; biomedia-mira/flow-ssn, flowssn/eval/metrics.py",
+                differs="The same GED; HM-IoU takes only the samples that suit the raters best, as many as there are "
+                "raters, so that it grows with the number of samples.",
+                matching="rectangular",
+            ),
+            Convention(
+                "d-persona",
+                source="Wu et al., CVPR 2024; ycwu1997/D-Persona, lib/metrics_set.py, as evaluate_dp.py calls it",
+                differs="Two empty masks have IoU 0, so that an empty mask has distance 1 even to itself; no HM-IoU.",
+                absent=0.0,
+            ),
+            Convention(
+                "d-persona-u",
+                source="Wu et al., CVPR 2024; ycwu1997/D-Persona, lib/metrics_set.py, another GED that no script calls",
+                differs="Distinct pairs only, as our U-GED; no HM-IoU.",
+                estimator="u",
+            ),
+        )
+    }
+)
