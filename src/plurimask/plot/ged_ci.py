@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from plurimask.errors import InputError
 from plurimask.metrics.ged import Estimator
 from plurimask.plot.panels import View, draw_image, outline_readers, outline_samples
-from plurimask.plot.style import BLUE, VERMILLION, plain_axes
+from plurimask.plot.style import BLUE, VERMILLION, counted, plain_axes
 from plurimask.records import Case, MaskSet
 
 _HALO = [withStroke(linewidth=2.5, foreground="white")]
@@ -93,8 +93,7 @@ def ged_ci_figure(
     left, *right = figure.subfigures(1, 2 if rows else 1, width_ratios=(5.4, 6.0) if rows else None, squeeze=False)[0]
     axes = left.add_subplot()
     _draw_points(axes, points)
-    left_out = len(names) - len(kept)
-    axes.set_title(_title(len(kept), left_out), fontsize=10, pad=22)
+    axes.set_title(counted(len(kept), len(names)), fontsize=10, pad=22)
     score = f"{estimator.upper()}-GED"
     axes.set_xlabel(f"{score} of N = {samples} samples (lower is better)", fontsize=9)
     axes.set_ylabel(f"CI of N = {samples} samples (higher is better)", fontsize=9)
@@ -133,10 +132,6 @@ def _check_lengths(ged: np.ndarray, ci: np.ndarray, names: Sequence[str]) -> Non
             got=f"{ged.shape}, {ci.shape} and {len(names)} names",
             hint="pass three of one length",
         )
-
-
-def _title(cases: int, left_out: int) -> str:
-    return f"{cases} cases" + (f", {left_out} more left out as undefined" if left_out else "")
 
 
 def _draw_points(axes: Axes, points: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from plurimask.errors import InputError
-from plurimask.plot.style import BLUE, VERMILLION, plain_axes
+from plurimask.plot.style import BLUE, VERMILLION, counted, plain_axes
 
 _GREY = "#555555"
 _DIAGONAL: dict[str, Any] = {"color": _GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
@@ -78,10 +78,7 @@ def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: int) -> Figu
     groups = np.unique(nothing)
     means = [share[nothing == group].mean() for group in groups]
     axes.plot(groups, means, color=VERMILLION, linewidth=1.4, marker="D", markersize=6, zorder=4, label="mean of cases")
-    left_out = len(predicted) - len(share)
-    axes.set_title(
-        f"{len(share)} cases" + (f", {left_out} more left out as undefined" if left_out else ""), fontsize=10
-    )
+    axes.set_title(counted(len(share), len(predicted)), fontsize=10)
     axes.set_xlabel("readers who drew nothing", fontsize=9)
     axes.set_ylabel("share of samples that are empty", fontsize=9)
     axes.set_xticks(groups, [f"{round(g * readers)} of {readers}\nn = {(nothing == g).sum()}" for g in groups])

@@ -32,3 +32,8 @@ def plain_axes(axes: Axes) -> None:
     """A faint grid, and no frame at the top and on the right."""
     axes.grid(alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def counted(cases: int, of: int) -> str:
+    """A chart's title: how many cases it shows, and how many of all were left out."""
+    return f"{cases} cases" + (f", {of - cases} more left out as undefined" if cases < of else "")
