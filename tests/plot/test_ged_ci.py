@@ -41,6 +41,10 @@ def test_disagreeing_gives_the_odd_one_to_the_cases_that_ged_ranks_better() -> N
     assert plot.disagreeing(GED, CI, 3).tolist() == [0, 3, 5]
 
 
+def test_disagreeing_takes_one_of_each_side_where_two_are_asked_for() -> None:
+    assert plot.disagreeing(GED, CI, 2).tolist() == [0, 5]
+
+
 def test_disagreeing_leaves_undefined_cases_out() -> None:
     assert plot.disagreeing(np.array([0.1, NAN, 0.9]), np.array([NAN, 0.9, 0.9])).tolist() == []
 
