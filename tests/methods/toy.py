@@ -1,0 +1,70 @@
+"""A task with a known answer: the image is noise, and of ten readers seven draw one box and three another.
+
+Whatever the image, a panel that is right holds the first box with probability 0.7 and the second with 0.3.
+"""
+
+import pytest
+import torch
+
+from plurimask.records import Batch
+
+SIZE = 16
+SHARES = {"first": 0.7, "second": 0.3, "neither": 0.0}
+MARGIN = 0.07
+
+
+def _boxes():
+    first, second = (torch.zeros((SIZE, SIZE), dtype=torch.bool) for _ in range(2))
+    first[2:9, 2:8] = True
+    second[8:14, 8:15] = True
+    return torch.stack([first, second])
+
+
+BOXES = _boxes()
+"""(2, SIZE, SIZE) bool."""
+
+
+def images(count, generator=None):
+    """(count, 1, SIZE, SIZE) standard normal noise, as scaled images are."""
+    return torch.randn((count, 1, SIZE, SIZE), generator=generator)
+
+
+def batch(count):
+    """`count` images, each read by ten."""
+    raters = BOXES[torch.tensor([0] * 7 + [1] * 3)].expand(count, -1, -1, -1)
+    return Batch(images(count), raters, torch.ones((count, 10), dtype=torch.bool))
+
+
+def fit(method, steps=400, learning_rate=2e-3, count=32):
+    """Train by Adam, `count` fresh images a step, the rate falling to 0 along a cosine; returns the method."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(method.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        method.loss(batch(count)).total.backward()
+        torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return method.eval()
+
+
+def mode_share(method, sampler=None, draws=1000):
+    """Share of draws, each from an image of its own, that agree with a box at an IoU above 0.5, or with neither."""
+    shown = images(draws, torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        masks = torch.cat(
+            [
+                method.sample(shown[start : start + 100], torch.arange(start, min(start + 100, draws)), sampler)
+                for start in range(0, draws, 100)
+            ]
+        )
+    inside = (masks[:, None] & BOXES).sum((2, 3))
+    either = (masks[:, None] | BOXES).sum((2, 3))
+    first, second = (inside / either > 0.5).float().mean(0).tolist()
+    return {"first": first, "second": second, "neither": 1 - first - second}
+
+
+def known():
+    """What `mode_share` must equal."""
+    return pytest.approx(SHARES, abs=MARGIN)
