@@ -99,6 +99,17 @@ def test_an_archive_of_another_name_is_refused(make):
         list_mask_files(make("a/samples.npz"))
 
 
+@pytest.mark.parametrize("image", ["image.png", "Image0.nii.gz"])
+def test_a_dataset_in_place_of_the_masks_is_refused(make, image):
+    with pytest.raises(InputError, match="/a: expected masks alone, got a case with image and label0; pass the masks"):
+        list_mask_files(make(f"a/{image}", "a/label0.png"))
+
+
+@pytest.mark.parametrize("names", [("image0.png", "image1.png"), ("label0.png", "label1.png")])
+def test_samples_may_be_named_like_images_or_labels(make, names):
+    assert [path.name for path in find_mask_files(make(*(f"a/{name}" for name in names)) / "a").samples] == list(names)
+
+
 def test_the_folder_of_a_single_case_is_refused(make):
     with pytest.raises(InputError, match=r"got masks\.npz alone; pass the folder above it"):
         list_mask_files(make("a/masks.npz") / "a")

@@ -39,7 +39,7 @@ def list_mask_files(root: Path) -> list[MaskFiles]:
     """The cases under `root` that have masks, sorted by name.
 
     Raises:
-        InputError: no masks at all, the files of a single case, a case in two forms, or a folder of other files.
+        InputError: no masks at all, the files of a single case, a case in two forms, or as `find_mask_files`.
     """
     found: dict[str, MaskFiles] = {}
     for place in _visible(root):
@@ -60,7 +60,8 @@ def find_mask_files(place: Path) -> MaskFiles | None:
     """The masks in a case's folder, or in its one file; None for a folder that is still empty and for other files.
 
     Raises:
-        InputError: two stacks, a stack beside samples, one sample twice, or other files alone or among samples.
+        InputError: two stacks, a stack beside samples, one sample twice, other files alone or among samples, or a case
+            of a dataset.
     """
     if place.is_dir():
         return _in_folder(place)
@@ -78,6 +79,7 @@ def _in_folder(folder: Path) -> MaskFiles | None:
     if others and not stacks:
         raise InputError(folder, expected=_LAYOUTS, got=others[0].name, hint="rename, convert or remove it")
     _check_distinct(folder, samples)
+    _refuse_case(folder, samples)
     name = folder.absolute().name
     return MaskFiles(folder, name, next(iter(stacks), None), tuple(samples)) if files else None
 
@@ -87,6 +89,15 @@ def _check_distinct(folder: Path, samples: list[Path]) -> None:
     for stem, times in stems.items():
         if times > 1:
             raise _doubled(folder, stem, [path for path in samples if split_name(path)[0] == stem])
+
+
+def _refuse_case(folder: Path, samples: list[Path]) -> None:
+    """The dataset in place of the masks would be scored, its images cut like labels."""
+    stems = [split_name(path)[0].lower() for path in samples]
+    if any(stem in ("image", "image0") for stem in stems) and "label0" in stems:
+        raise InputError(
+            folder, expected="masks alone", got="a case with image and label0", hint="pass the masks, not the dataset"
+        )
 
 
 def _doubled(folder: Path, what: str, files: list[Path]) -> InputError:
