@@ -6,9 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
-from torch.distributions import kl_divergence
+from torch.distributions import MultivariateNormal, kl_divergence
 
-from plurimask.nets.gaussian_encoder import EncoderSettings, GaussianEncoder, MaskDecoder
+from plurimask.nets.gaussian_encoder import EncoderSettings, GaussianEncoder, MaskDecoder, gaussian
 
 
 def encoder(image_channels=1, seed=0, **settings):
@@ -117,6 +117,118 @@ def test_every_parameter_learns_from_the_kl():
     assert all(weight.grad is not None and weight.grad.any() for weight in net.parameters())
 
 
+def full(seed=0, count=64, latent=6, spread=1.0):
+    """Full-covariance Gaussians of random numbers."""
+    size = EncoderSettings(latent=latent, covariance="full").outputs
+    return gaussian(spread * torch.randn((count, size), generator=torch.Generator().manual_seed(seed)), latent)
+
+
+@pytest.mark.parametrize("latent", [2, 6])
+def test_a_full_covariance_has_a_number_for_each_entry_of_l(latent):
+    net = encoder(latent=latent, covariance="full")
+    assert net.head.out_features == latent + latent * (latent + 1) // 2
+
+
+def test_covariance_is_l_l_transposed():
+    """Eq. 25, from the numbers themselves."""
+    numbers = torch.tensor([[1.0, 2.0, 3.0, 0.1, -0.2, 0.3, 0.5, -0.6, 0.7]])
+    unit = torch.tensor([[1.0, 0, 0], [0.5, 1, 0], [-0.6, 0.7, 1]])
+    lower = torch.diag(torch.tensor([0.1, -0.2, 0.3]).exp()) @ unit
+    made = gaussian(numbers, 3)
+    assert made.mean.tolist() == [[1.0, 2.0, 3.0]]
+    torch.testing.assert_close(made.covariance_matrix[0], lower @ lower.T)
+
+
+def test_a_draw_is_the_mean_and_l_times_noise():
+    """Eq. 26."""
+    made = full(count=3)
+    torch.manual_seed(5)
+    drawn = made.rsample()
+    torch.manual_seed(5)
+    eps = torch.randn(3, 6)
+    torch.testing.assert_close(drawn, made.mean + torch.einsum("bij,bj->bi", made.scale_tril, eps))
+
+
+def test_any_covariance_can_be_said():
+    """The numbers that give a strongly correlated one are found by its Cholesky factor."""
+    wanted = torch.tensor([[1.0, 0.99], [0.99, 1.0]])
+    lower = torch.linalg.cholesky(wanted)
+    scale = lower.diagonal()
+    numbers = torch.tensor([[0.0, 0.0, *scale.log().tolist(), (lower[1, 0] / scale[1]).item()]])
+    torch.testing.assert_close(gaussian(numbers, 2).covariance_matrix[0], wanted)
+
+
+def test_with_u_the_identity_full_is_diagonal():
+    numbers = torch.randn((4, 12), generator=torch.Generator().manual_seed(0))
+    plain, whole = gaussian(numbers, 6), gaussian(torch.cat([numbers, torch.zeros(4, 15)], 1), 6)
+    torch.testing.assert_close(plain.stddev, whole.stddev)
+    torch.testing.assert_close(kl_divergence(plain, gaussian(numbers.flip(0), 6)), _kl(whole, numbers))
+
+
+def _kl(whole, numbers):
+    return kl_divergence(whole, gaussian(torch.cat([numbers.flip(0), torch.zeros(4, 15)], 1), 6))
+
+
+def test_full_kl_is_the_closed_form():
+    """In double precision, from the covariances: trace, distance, log determinants."""
+    q, p = full(0), full(1)
+    s_q, s_p = q.covariance_matrix.double(), p.covariance_matrix.double()
+    apart = (p.mean - q.mean).double()
+    trace = torch.diagonal(torch.linalg.inv(s_p) @ s_q, dim1=1, dim2=2).sum(1)
+    distance = torch.einsum("bi,bij,bj->b", apart, torch.linalg.inv(s_p), apart)
+    expected = 0.5 * (trace + distance - 6 + torch.logdet(s_p) - torch.logdet(s_q))
+    torch.testing.assert_close(kl_divergence(q, p).double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_full_kl_in_single_precision_is_that_in_double():
+    q, p = full(0, spread=2.0), full(1, spread=2.0)
+    exact = [MultivariateNormal(g.mean.double(), scale_tril=g.scale_tril.double()) for g in (q, p)]
+    torch.testing.assert_close(kl_divergence(q, p).double(), kl_divergence(*exact), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+@pytest.mark.parametrize("size", [1.0, 1e2, 1e4])
+def test_kl_and_its_gradient_are_finite_at_extreme_numbers(covariance, size):
+    outputs = EncoderSettings(covariance=covariance).outputs
+    generator = torch.Generator().manual_seed(0)
+    numbers = (size * torch.randn((2, 256, outputs), generator=generator)).requires_grad_()
+    divergence = kl_divergence(gaussian(numbers[0], 6), gaussian(numbers[1], 6))
+    divergence.sum().backward()
+    assert divergence.isfinite().all()
+    assert (divergence > -1e-3).all()
+    assert numbers.grad.isfinite().all()
+
+
+def test_kl_is_finite_where_p_is_as_narrow_and_correlated_as_it_can_be():
+    worst = torch.cat([torch.zeros(6), torch.full((6,), -10.0), torch.full((15,), 10.0)])[None]
+    alternating = worst.clone()
+    alternating[:, 12:] = -10
+    wide = torch.cat([torch.full((6,), 1e4), torch.full((6,), 10.0), torch.full((15,), 10.0)])[None]
+    for narrow in (worst, alternating):
+        assert kl_divergence(gaussian(wide, 6), gaussian(narrow, 6)).isfinite().all()
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_mixed_precision_leaves_the_gaussian_in_single(covariance):
+    net = encoder(covariance=covariance)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = net(*inputs())
+    assert made.mean.dtype == made.stddev.dtype == torch.float32
+    # bfloat16 features, and a head in single precision: the means are not rounded to eight bits.
+    assert (made.mean != made.mean.bfloat16().float()).any()
+
+
+def test_every_parameter_learns_from_the_full_kl():
+    net = encoder(seed=1, covariance="full")
+    kl_divergence(net(*inputs()), encoder(seed=2, covariance="full")(*inputs())).sum().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in net.parameters())
+
+
+def test_numbers_that_are_not_finite_pass_to_the_loss():
+    """The trainer reports them with their step."""
+    assert not kl_divergence(gaussian(torch.full((1, 27), math.nan), 6), full(count=1)).isfinite().any()
+
+
 def test_decoder_makes_a_mask_of_its_size():
     assert MaskDecoder(6)(torch.zeros(3, 6)).shape == (3, 1, MaskDecoder.size, MaskDecoder.size)
 
@@ -132,6 +244,7 @@ def test_decoder_can_tell_latents_apart():
     [
         ({"widths": (32, 0)}, "greater than or equal to 1"),
         ({"convolutions": 0}, "greater than or equal to 1"),
+        ({"covariance": "banded"}, "'diagonal' or 'full'"),
         ({"latent": 0}, "greater than or equal to 1"),
         ({"filters": (32,)}, "Extra inputs"),
     ],

@@ -1,11 +1,20 @@
-"""The encoder that AMN and ACN share: image and mask to a Gaussian over a few latent numbers (Appendix B)."""
+"""The encoder that AMN and ACN share: image and mask to a Gaussian over a few latent numbers (Appendix B).
 
-from typing import Annotated
+Its covariance is diagonal, or full (Appendix E):
+
+    Sigma = L L^T, L lower triangular with a positive diagonal                                  (Eq. 25)
+    z = mu + L eps, eps ~ N(0, I)                                                               (Eq. 26)
+
+L = diag(s) U with U's diagonal 1, which every such L has: entries of U below the diagonal are bounded, so that a KL
+stays finite however far apart the scales s of two Gaussians are.
+"""
+
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -17,6 +26,7 @@ class EncoderSettings(BaseModel):
         widths: filters of each stage.
         convolutions: 3x3 convolutions a stage.
         latent: numbers in the latent.
+        covariance: `diagonal`, or `full` as in CIMD-FC.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,6 +34,13 @@ class EncoderSettings(BaseModel):
     widths: tuple[Positive, ...] = (32, 64, 128, 192)
     convolutions: Positive = 3
     latent: Positive = 6
+    covariance: Literal["diagonal", "full"] = "diagonal"
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that define one Gaussian: means, log scales, and what of U lies below its diagonal."""
+        below = self.latent * (self.latent - 1) // 2
+        return 2 * self.latent + (below if self.covariance == "full" else 0)
 
 
 class GaussianEncoder(nn.Module):
@@ -43,17 +60,33 @@ class GaussianEncoder(nn.Module):
                 in_channels = width
         # A quarter less time on a CPU than with the channels first.
         self.features = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.head = nn.Linear(in_channels, 2 * settings.latent)
+        self.latent = settings.latent
+        self.head = nn.Linear(in_channels, settings.outputs)
 
-    def forward(self, image: Tensor, mask: Tensor) -> "Independent[Normal]":
-        """image (B, C, H, W), mask (B, 1, H, W) -> axis-aligned Gaussian over (B, latent) (Eq. 12-13).
+    def forward(self, image: Tensor, mask: Tensor) -> Distribution:
+        """image (B, C, H, W), mask (B, 1, H, W) -> Gaussian over (B, latent), always float32 (Eq. 12-13).
 
-        The scale lies between exp(-10) and exp(10).
+        The scale lies between exp(-10) and exp(10), entries of U between -10 and 10.
         """
         stacked = torch.cat([image, mask], dim=1).contiguous(memory_format=torch.channels_last)
-        pooled = self.features(stacked).mean(dim=(2, 3))
-        mean, log_scale = self.head(pooled).chunk(2, dim=1)
-        return Independent(Normal(mean, log_scale.clamp(-10, 10).exp()), 1)
+        features = self.features(stacked)
+        # In half precision the KL would see the rounding of means and scales, and has no triangular solver.
+        with torch.autocast(image.device.type, enabled=False):
+            numbers = self.head(features.float().mean(dim=(2, 3)))
+            return gaussian(numbers, self.latent)
+
+
+def gaussian(numbers: Tensor, latent: int) -> Distribution:
+    """Means, log scales and, if there are more numbers, U below its diagonal row by row: (B, n) -> over (B, latent)."""
+    mean, log_scale, below = numbers.tensor_split((latent, 2 * latent), dim=1)
+    scale = log_scale.clamp(-10, 10).exp()
+    # Not validated: a number that is not finite is for the trainer to report, with its step.
+    if not below.shape[1]:
+        return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+    unit = torch.diag_embed(torch.ones_like(scale))
+    row, column = torch.tril_indices(latent, latent, -1, device=numbers.device)
+    unit[:, row, column] = below.clamp(-10, 10)
+    return MultivariateNormal(mean, scale_tril=scale[:, :, None] * unit, validate_args=False)  # Eq. 25
 
 
 class MaskDecoder(nn.Module):
