@@ -1,0 +1,195 @@
+"""The measures as torchmetrics classes, for training loops: update batch by batch, sync over processes, compute.
+
+Each is the mean over cases of a pure function of this package; its settings are those of the function, by name:
+
+    metric = GeneralizedEnergyDistance(estimator="u")
+    metric.update(samples, raters, valid)        samples (B, S, H, W[, D]) bool, raters (B, R, H, W[, D]) bool,
+    metric.compute()                             valid (B, R) bool or None -> () float64
+
+A case where the measure is undefined (NaN) is left out of the mean and counted in `undefined`.
+"""
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from plurimask.metrics.calibration import brier_score, expected_calibration_error, ncc
+from plurimask.metrics.ci_score import (
+    Variance,
+    ci_harmonic,
+    ci_score,
+    combined_sensitivity,
+    dice_max,
+    diversity_agreement,
+)
+from plurimask.metrics.ged import ged, rater_diversity, sample_diversity
+from plurimask.metrics.lesion import size_crps
+from plurimask.metrics.matching import hm_iou
+from plurimask.metrics.overlap import Distance, chosen
+from plurimask.metrics.soft_dice import soft_dice
+
+
+def collective_insight(
+    samples: Tensor,
+    raters: Tensor,
+    valid: Tensor | None = None,
+    mean: Literal["printed", "harmonic"] = "printed",
+    variance: Variance = "pixel",
+    strict: bool = False,
+) -> Tensor:
+    """CI of each case, (B,): `ci_score` or `ci_harmonic` of its three parts; other settings are those of the parts."""
+    score = chosen("mean", mean, {"printed": ci_score, "harmonic": ci_harmonic})
+    return score(
+        combined_sensitivity(samples, raters, valid, strict),
+        dice_max(samples, raters, valid),
+        diversity_agreement(samples, raters, valid, variance),
+    )
+
+
+class CaseMean(Metric):
+    """Mean over the cases where `measure` is defined. Subclasses name the measure.
+
+    Args:
+        settings: those of `measure` by name, and those of torchmetrics.Metric.
+
+    Raises:
+        ValueError: a setting that neither of the two knows.
+    """
+
+    measure: ClassVar[Callable[..., Tensor]]  # (samples, raters, valid, **settings) -> (B,) float64, NaN: undefined
+    is_differentiable = False
+    full_state_update = False
+
+    def __init__(self, **settings: Any) -> None:
+        own = {name: settings.pop(name) for name in signature(self.measure).parameters if name in settings}
+        super().__init__(**settings)
+        self.settings = own
+        # MetricCollection takes metrics whose states have the same names and, after the first batch, the same values
+        # for one and the same. Two measures may well agree on a batch, so their states differ by name.
+        self.state = "_".join(["tally", type(self).__name__, *(f"{name}_{value}" for name, value in own.items())])
+        self.add_state(self.state, torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> None:
+        """Add a batch of cases; arguments and errors as the measure's."""
+        values = type(self).measure(samples, raters, valid, **self.settings)
+        undefined = values.isnan()
+        tally = torch.stack([values[~undefined].sum(), (~undefined).sum().double(), undefined.sum().double()])
+        setattr(self, self.state, getattr(self, self.state) + tally)
+
+    def compute(self) -> Tensor:
+        """Mean over the cases where the measure is defined, () float64; none: NaN."""
+        return self.total / self.defined
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of the defined values, of this process's cases until the metric is synced: () float64."""
+        return getattr(self, self.state)[0]
+
+    @property
+    def defined(self) -> Tensor:
+        """Number of cases where the measure is defined, as `total`: () float64."""
+        return getattr(self, self.state)[1]
+
+    @property
+    def undefined(self) -> Tensor:
+        """Number of cases where the measure is undefined, as `total`: () float64."""
+        return getattr(self, self.state)[2]
+
+
+class GeneralizedEnergyDistance(CaseMean):
+    """Squared generalised energy distance, `ged`: estimator "v" or "u", distance "iou" or "dice"."""
+
+    measure = staticmethod(ged)
+    higher_is_better = False
+
+
+class HungarianMatchedIoU(CaseMean):
+    """IoU of samples and raters matched one to one, `hm_iou`: matching "repeat" or "rectangular"."""
+
+    measure = staticmethod(hm_iou)
+    higher_is_better = True
+
+
+class SoftDice(CaseMean):
+    """Dice of the two frequency maps over thresholds, `soft_dice`."""
+
+    measure = staticmethod(soft_dice)
+    higher_is_better = True
+
+
+class BestDice(CaseMean):
+    """D_max, the best sample's Dice averaged over raters, `dice_max`."""
+
+    measure = staticmethod(dice_max)
+    higher_is_better = True
+
+
+class CombinedSensitivity(CaseMean):
+    """S_c, the covered share of the raters' union, `combined_sensitivity`: strict."""
+
+    measure = staticmethod(combined_sensitivity)
+    higher_is_better = True
+
+
+class DiversityAgreement(CaseMean):
+    """D_a, `diversity_agreement`: variance "pixel" or "iou"."""
+
+    measure = staticmethod(diversity_agreement)
+    higher_is_better = True
+
+
+class CollectiveInsight(CaseMean):
+    """CI, `collective_insight`: mean "printed" or "harmonic", variance, strict."""
+
+    measure = staticmethod(collective_insight)
+    higher_is_better = True
+
+
+class SampleDiversity(CaseMean):
+    """d_SS, the mean distance of two samples, `sample_diversity`: distance "iou" or "dice"."""
+
+    @staticmethod
+    def measure(samples: Tensor, raters: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
+        """`sample_diversity`, whatever the raters drew."""
+        return sample_diversity(samples, distance)
+
+
+class RaterDiversity(CaseMean):
+    """d_YY, the mean distance of two raters, `rater_diversity`: distance "iou" or "dice"."""
+
+    @staticmethod
+    def measure(samples: Tensor, raters: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
+        """`rater_diversity`, whatever the samples are."""
+        return rater_diversity(raters, valid, distance)
+
+
+class NormalizedCrossCorrelation(CaseMean):
+    """S_NCC, correlation of the uncertainty maps, `ncc`."""
+
+    measure = staticmethod(ncc)
+    higher_is_better = True
+
+
+class BrierScore(CaseMean):
+    """Squared error of the frequency map, `brier_score`."""
+
+    measure = staticmethod(brier_score)
+    higher_is_better = False
+
+
+class ExpectedCalibrationError(CaseMean):
+    """Calibration error of each case's frequency map, `expected_calibration_error`: bins."""
+
+    measure = staticmethod(expected_calibration_error)
+    higher_is_better = False
+
+
+class SizeCRPS(CaseMean):
+    """CRPS of the samples' sizes, `size_crps`: voxel_size, one for all cases."""
+
+    measure = staticmethod(size_crps)
+    higher_is_better = False

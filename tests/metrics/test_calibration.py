@@ -1,0 +1,229 @@
+"""NCC by probabilities, calibration against torchmetrics and slow loops, by hand, and at the edges of bins."""
+
+from fractions import Fraction
+from math import log, nan
+from statistics import correlation, fmean
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from slow_pairs import by_case, panels, read_by_case, row
+from torchmetrics.functional.classification import binary_calibration_error
+
+from plurimask.errors import InputError, SettingsError
+from plurimask.metrics.calibration import (
+    brier_score,
+    empty_share,
+    expected_calibration_error,
+    ncc,
+    reliability_curve,
+)
+
+MEASURES = (ncc, brier_score, expected_calibration_error)
+SEEDS = st.integers(0, 99)
+
+
+def columns(masks):
+    """Voxel by voxel, the values of all masks."""
+    return masks.flatten(1).double().T.tolist()
+
+
+def rater_nccs(samples, raters, clip):
+    """NCC with each rater from cross-entropies of probabilities clipped to [clip, 1 - clip]; NaN where undefined."""
+
+    def uncertainty(labels):
+        return [
+            fmean(-label * log(max(s, clip)) - (1 - label) * log(max(1 - s, clip)) for s in drawn)
+            for label, drawn in zip(labels, columns(samples.double().clamp(clip, 1 - clip)), strict=True)
+        ]
+
+    def ncc_of(a, b):
+        return nan if min(max(a) - min(a), max(b) - min(b)) < 1e-9 else correlation(a, b)
+
+    of_samples = uncertainty([fmean(drawn) for drawn in columns(samples)])
+    return [ncc_of(of_samples, uncertainty(rater)) for rater in raters.flatten(1).double().tolist()]
+
+
+def labels(samples, raters):
+    """p and y of each pair of a voxel and a rater."""
+    pairs = [(fmean(s), y) for s, ys in zip(columns(samples), columns(raters), strict=True) for y in ys]
+    return torch.tensor(pairs, dtype=torch.float64).T.contiguous()
+
+
+def library_error(samples, raters, bins):
+    p, y = labels(samples, raters)
+    below_1 = torch.tensor(1.0, dtype=torch.float64).nextafter(torch.tensor(0.0, dtype=torch.float64))
+    return binary_calibration_error(p.minimum(below_1), y.long(), n_bins=bins, norm="l1").item()
+
+
+@given(panels(), st.sampled_from([1e-8, 1e-3]))
+def test_ncc_is_that_of_cross_entropies_of_clipped_probabilities(panel, clip):
+    expected = by_case(lambda s, r: fmean(rater_nccs(s, r, clip)), *panel)
+    torch.testing.assert_close(ncc(*panel), expected, equal_nan=True)
+
+
+@given(panels())
+def test_ncc_is_undefined_for_all_raters_of_a_case_or_for_none(panel):
+    samples, raters, valid = panel
+    for drawn, read in zip(samples, read_by_case(raters, valid), strict=True):
+        assert len({value != value for value in rater_nccs(drawn, read, 1e-6)}) == 1
+
+
+def test_ncc_by_hand():
+    # 2p(1-p) = 0, 0, 1/2, 1/2 and |y - p| = 0, 1, 1/2, 1/2: covariance 0. With y = 0110 it is 0, 0, 1/2, 1/2.
+    samples = row("0110", "0101")
+    assert ncc(samples, row("0010")).item() == pytest.approx(0, abs=1e-15)
+    assert ncc(samples, row("0110")).item() == pytest.approx(1)
+    assert ncc(samples, row("0010", "0110")).item() == pytest.approx(1 / 2)
+
+
+def test_ncc_of_samples_that_all_agree_is_undefined():
+    assert ncc(row("011", "011"), row("001")).isnan().item()
+
+
+def test_ncc_is_undefined_where_p_and_its_complement_share_one_uncertainty():
+    samples = row("01", "01", "10")
+    assert ncc(samples, row("01")).isnan().item()
+
+
+@given(panels())
+def test_brier_score_equals_the_slow_one(panel):
+    expected = by_case(lambda s, r: fmean((p - y) ** 2 for p, y in labels(s, r).T.tolist()), *panel)
+    torch.testing.assert_close(brier_score(*panel), expected)
+
+
+@given(panels())
+def test_calibration_error_equals_that_of_torchmetrics(panel):
+    samples, raters, valid = panel
+    pairs = zip(samples, read_by_case(raters, valid), strict=True)
+    by_library = [binary_calibration_error(*labels(s, r), n_bins=10, norm="l1").item() for s, r in pairs]
+    assert expected_calibration_error(*panel).tolist() == pytest.approx(by_library)
+
+
+@pytest.mark.parametrize(("count", "bins"), [(16, 10), (16, 16), (32, 8), (100, 10)])
+def test_calibration_error_equals_that_of_torchmetrics_with_p_1_in_the_last_bin(count, bins):
+    generator = torch.manual_seed(count)
+    chance = torch.rand(20, 20, generator=generator) ** 0.3
+    samples = torch.rand(1, count, 20, 20, generator=generator) < chance
+    raters = torch.rand(1, 3, 20, 20, generator=generator) < chance**2
+    assert samples.all(1).any()
+    value = expected_calibration_error(samples, raters, bins=bins).item()
+    assert value == pytest.approx(library_error(samples[0], raters[0], bins), abs=1e-12)
+
+
+@given(panels(), st.integers(1, 7))
+def test_the_curve_sums_over_voxels_and_raters_whose_p_is_in_the_bin(panel, bins):
+    samples, raters, valid = panel
+    curve = reliability_curve(*panel, bins)
+    for case, (drawn, read) in enumerate(zip(samples, read_by_case(raters, valid), strict=True)):
+        expected = torch.zeros(bins, 3, dtype=torch.float64)
+        for votes, ys in zip(columns(drawn), columns(read), strict=True):
+            share = Fraction(int(sum(votes)), len(votes))
+            expected[min(int(share * bins), bins - 1)] += torch.tensor([len(ys), float(share) * len(ys), sum(ys)])
+        found = torch.stack([curve.weight[case], curve.predicted[case], curve.drawn[case]], 1)
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_p_on_the_edge_of_two_bins_falls_into_the_upper_one():
+    # In float64 3 * 0.1 lies above 3 / 10, so edges computed by steps would put p = 3/10 one bin lower.
+    samples = row(*["1"] * 3, *["0"] * 7)
+    assert reliability_curve(samples, row("1")).weight[0].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_p_1_falls_into_the_last_bin():
+    assert reliability_curve(row("1"), row("1"), bins=4).weight[0].tolist() == [0, 0, 0, 1]
+
+
+def test_the_means_of_a_bin_by_hand():
+    # p = 0, 1/2, 1/2, 1 and two raters who drew the voxels 0, 1, 0, 2 times.
+    curve = reliability_curve(row("0011", "0101"), row("0101", "0001"), bins=3)
+    torch.testing.assert_close(curve.mean_predicted, torch.tensor([[0, 0.5, 1]], dtype=torch.float64))
+    torch.testing.assert_close(curve.mean_drawn, torch.tensor([[0, 0.25, 1]], dtype=torch.float64))
+    assert curve.error.item() == pytest.approx(4 / 8 * 0.25)
+
+
+def test_the_mean_of_an_empty_bin_is_undefined_and_costs_no_error():
+    curve = reliability_curve(row("01"), row("01"), bins=3)
+    assert curve.mean_predicted.isnan().tolist() == [[False, True, False]]
+    assert curve.error.item() == 0
+
+
+def test_curves_of_batches_add_up_to_that_of_all_cases():
+    samples, raters = (torch.rand(5, n, 4, 4, generator=torch.manual_seed(n)) > 0.5 for n in (6, 3))
+    whole = reliability_curve(samples, raters).pooled()
+    split = reliability_curve(samples[:2], raters[:2]) + reliability_curve(samples[2:], raters[2:])
+    for name in ("weight", "predicted", "drawn"):
+        torch.testing.assert_close(getattr(split, name), getattr(whole, name))
+
+
+def test_a_pooled_curve_is_that_of_one_image_with_all_voxels():
+    samples, raters = (torch.rand(3, n, 4, 4, generator=torch.manual_seed(n)) > 0.5 for n in (6, 3))
+    side_by_side = [torch.cat(list(masks), 2)[None] for masks in (samples, raters)]
+    torch.testing.assert_close(
+        reliability_curve(samples, raters).pooled().error, expected_calibration_error(*side_by_side)
+    )
+
+
+def test_curves_of_two_numbers_of_bins_do_not_add_up():
+    with pytest.raises(InputError, match="reliability: expected 1 bins, got 2"):
+        reliability_curve(row("1"), row("1"), bins=1) + reliability_curve(row("1"), row("1"), bins=2)
+
+
+@given(panels(), SEEDS)
+def test_no_measure_depends_on_the_order_of_samples_or_raters(panel, seed):
+    samples, raters, valid = panel
+    some = torch.randperm(samples.shape[1], generator=torch.manual_seed(seed))
+    other = torch.randperm(raters.shape[1], generator=torch.manual_seed(seed))
+    for measure in MEASURES:
+        shuffled = measure(samples[:, some], raters[:, other], valid[:, other])
+        torch.testing.assert_close(shuffled, measure(*panel), equal_nan=True)
+
+
+@given(panels())
+def test_no_measure_changes_when_every_sample_comes_twice(panel):
+    samples, raters, valid = panel
+    for measure in MEASURES:
+        torch.testing.assert_close(
+            measure(samples.repeat(1, 2, *[1] * (samples.ndim - 2)), raters, valid), measure(*panel), equal_nan=True
+        )
+
+
+@given(panels())
+def test_ncc_lies_between_minus_1_and_1_and_the_errors_between_0_and_1(panel):
+    assert (ncc(*panel).nan_to_num().abs() <= 1 + 1e-9).all()
+    for measure in (brier_score, expected_calibration_error):
+        assert ((measure(*panel) >= 0) & (measure(*panel) <= 1)).all()
+
+
+def test_samples_that_are_the_raters_have_no_calibration_error_and_the_raters_variance_as_brier_score():
+    raters = torch.rand(2, 4, 6, 6, generator=torch.manual_seed(0)) > 0.5
+    assert expected_calibration_error(raters, raters, bins=4).abs().max() < 1e-15
+    torch.testing.assert_close(brier_score(raters, raters), raters.double().var(1, correction=0).mean((1, 2)))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_no_measure_is_defined_where_nobody_read(measure):
+    assert measure(row("01", "00"), row("01")[:, :0]).isnan().item()
+    assert measure(row("01", "00"), row("01"), torch.tensor([[False]])).isnan().item()
+
+
+@given(panels())
+def test_empty_share_counts_the_empty_masks_among_those_read(panel):
+    expected = by_case(lambda _, r: fmean(not mask.any() for mask in r), *panel)
+    torch.testing.assert_close(empty_share(panel[1], panel[2]), expected)
+
+
+def test_empty_share_of_no_mask_is_undefined():
+    assert empty_share(row("00"), torch.tensor([[False]])).isnan().item()
+
+
+def test_no_bin_is_refused():
+    with pytest.raises(SettingsError, match="bins: expected 1 or more, got 0"):
+        reliability_curve(row("01"), row("01"), bins=0)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_masks_of_two_sizes_are_refused(measure):
+    with pytest.raises(InputError, match="the same size on both sides"):
+        measure(row("01"), row("011"))
