@@ -277,6 +277,14 @@ def test_first_vlb_term_is_the_probability_of_the_pixels_side(x_0, said_x_0):
     assert bits == pytest.approx(-math.log2(probability), rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.7, 1.0])
+def test_first_vlb_term_of_a_soft_pixel_is_expected_over_its_levels(share):
+    """A pixel that this share of the raters drew."""
+    low, high, soft = (vlb_of_pixel(1, x_0, 0.2, 0.006, 0.5) for x_0 in (-1.0, 1.0, 2 * share - 1))
+    assert low != pytest.approx(high, rel=0.1)
+    assert soft == pytest.approx(share * high + (1 - share) * low, rel=1e-5)
+
+
 def test_first_vlb_term_gives_both_levels_together_probability_1():
     bits = [vlb_of_pixel(1, x_0, 0.2, 0.006, 0.5) for x_0 in (-1.0, 1.0)]
     assert sum(2**-b for b in bits) == pytest.approx(1)

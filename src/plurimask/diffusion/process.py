@@ -126,13 +126,16 @@ class Diffusion(nn.Module):
     def vlb_bits(self, x_0: Tensor, x_t: Tensor, t: Tensor, prediction: Prediction) -> Tensor:
         """One term of L_vlb in bits per pixel, (B,): L_{t-1} of Eq. 7, or L_0 of Eq. 6 where t is 1.
 
-        L_0 takes a mask pixel as one of two levels: its bin is everything on its side of zero.
+        L_0 takes a mask pixel as one of two levels: its bin is everything on its side of zero. A soft pixel, of a mean of
+        raters, is +1 with probability (1 + x_0) / 2, and its L_0 is the expected one.
         """
         s = t - 1
         true_mean = self.posterior_mean(x_0, x_t, t, s)
         mean = self.posterior_mean(prediction.x_0, x_t, t, s)
         log_variance = self.reverse_log_variance(prediction.interpolation, t, s)
-        decoder = -torch.special.log_ndtr(torch.sign(x_0) * mean * torch.exp(-0.5 * log_variance))
+        towards = mean * torch.exp(-0.5 * log_variance)
+        foreground, background = torch.special.log_ndtr(towards), torch.special.log_ndtr(-towards)
+        decoder = -torch.lerp(background, foreground, (1 + x_0) / 2)  # Eq. 6
         true_log_variance = self.posterior_variance(torch.maximum(t, torch.full_like(t, 2)), s.clamp(min=1)).log()
         ratio = true_log_variance - log_variance
         kl = 0.5 * (ratio.exp() - 1 - ratio + (true_mean - mean) ** 2 * torch.exp(-log_variance))
