@@ -8,12 +8,18 @@ from pydantic import BeforeValidator, Field
 
 from plurimask.methods.cimd import Cimd, CimdSettings
 from plurimask.methods.method import Method, MethodSettings
+from plurimask.methods.prob_unet import ProbUnet, ProbUnetSettings
 from plurimask.methods.segdiff import Segdiff, SegdiffSettings
+from plurimask.methods.ssn import Ssn, SsnSettings
+from plurimask.methods.unet import Unet, UnetSettings
 
 METHODS: Mapping[type[MethodSettings], Callable[[Any], Method]] = MappingProxyType(
     {
         CimdSettings: Cimd,
         SegdiffSettings: Segdiff,
+        ProbUnetSettings: ProbUnet,
+        SsnSettings: Ssn,
+        UnetSettings: Unet,
     }
 )
 """What each class of settings builds."""
@@ -29,7 +35,7 @@ def _named(value: object) -> object:
 
 
 AnySettings = Annotated[
-    CimdSettings | SegdiffSettings,
+    CimdSettings | SegdiffSettings | ProbUnetSettings | SsnSettings | UnetSettings,
     Field(discriminator="name"),
     BeforeValidator(_named),
 ]

@@ -1,0 +1,84 @@
+"""Probabilistic U-Net (Kohl et al. 2018) and, by the form of its latent, its generalisation (Bhat et al. 2022).
+
+    S(b, z) = 1x1 convolutions of the U-Net's features of image b and of z, broadcast to every pixel    (1)
+    L       = E_Q[-log P(y | S(b, z))] + beta KL(Q(z | b, y) || P(z | b))                               (2)
+
+The cross-entropy is summed over pixels and averaged over masks; z is one draw from Q in training, from P in sampling.
+A mask is S > 0. As the masks here have one class, S is one logit and Q sees one channel, the mask less 0.5, where the
+released code has as many of both as classes.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from plurimask.diffusion.samplers import Noise, SamplerSettings
+from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, convolutions, distinct
+from plurimask.nets.latent import LatentEncoder, LatentSettings
+from plurimask.records import Batch, LossTerms
+
+
+class ProbUnetSettings(MethodSettings):
+    """Everything that defines the Probabilistic U-Net; the defaults are those of the released code.
+
+    Args:
+        raters: `one` uniformly drawn rater per image per draw, or `all` raters of an image in one step.
+        beta: weight of the KL term.
+        net: size of the U-Net, and of the encoders of P and Q, which are its way down.
+        combining: 1x1 convolutions, as wide as the U-Net's features, between these and the logit.
+        latent: form of P and Q.
+    """
+
+    name: Literal["prob-unet"] = "prob-unet"
+    raters: Literal["one", "all"] = "one"
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    net: ConvUnetSettings = ConvUnetSettings()
+    combining: Annotated[int, Field(ge=1)] = 3
+    latent: LatentSettings = LatentSettings()
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+        return self.net.multiple
+
+
+class ProbUnet(Method):
+    """The method: U-Net, prior P, posterior Q, and what combines features and latent."""
+
+    def __init__(self, settings: ProbUnetSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.image_channels = settings.image_channels
+        self.unet = ConvUnet(settings.image_channels, settings.net)
+        self.prior = LatentEncoder(settings.image_channels, settings.net, settings.latent)
+        self.posterior = LatentEncoder(settings.image_channels + 1, settings.net, settings.latent)
+        self.combine = nn.Sequential(
+            convolutions(self.unet.width + settings.latent.size, self.unet.width, settings.combining, kernel=1),
+            convolution(self.unet.width, 1, 1),
+        )
+
+    def loss(self, batch: Batch) -> LossTerms:
+        """L of a batch (2); the terms are in nats a mask."""
+        image, mask = rater_masks(batch, self.settings.raters)
+        q, p = self.posterior(image, mask - 0.5), self.prior(image)
+        logits = self._logits(self.unet(image), q.rsample(self.settings.latent.temperature))
+        cross_entropy = binary_cross_entropy_with_logits(logits, mask, reduction="sum") / len(mask)
+        kl = q.kl(p, self.settings.latent.kl_draws).mean()
+        total = cross_entropy + self.settings.beta * kl
+        return LossTerms(total, {"cross_entropy": cross_entropy.detach(), "kl": kl.detach()})
+
+    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool; `sampler` has no say."""
+        shown = distinct(image)
+        noise = Noise(seeds, (self.settings.latent.size + 1,), image.device)
+        return self._logits(self.unet(shown), self.prior(shown).draw(noise()))[:, 0] > 0
+
+    def _logits(self, features: Tensor, z: Tensor) -> Tensor:
+        """S (1): features (n or 1, width, H, W), z (n, latent) -> (n, 1, H, W)."""
+        height, width = features.shape[2:]
+        everywhere = z[:, :, None, None].expand(-1, -1, height, width)
+        return self.combine(torch.cat([features.expand(len(z), -1, -1, -1), everywhere], dim=1))

@@ -1,0 +1,112 @@
+"""Stochastic Segmentation Networks (Monteiro et al. 2020): a Gaussian over the logits of all pixels at once.
+
+    eta | b ~ N(mu(b), P(b) P(b)^T + D(b))             P of low rank, D diagonal                    (1)
+    L = -log 1/M sum_m exp(sum_i log p(y_i | eta_i^m)),   eta^m drawn from (1)                      (2)
+
+A mask is eta > 0. The published two-class softmax depends on the difference of its two logits alone, and under (1) that
+is again Gaussian, of the same rank plus a diagonal; so one logit a pixel says the same. As in the released code the
+draws of (2) come in pairs mirrored at mu, and D has a floor of 1e-5. The backbone there is DeepMedic, for brain
+volumes; here it is the U-Net of the Probabilistic U-Net, so that the two differ in nothing but their distribution.
+"""
+
+from math import log
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from plurimask.diffusion.samplers import Noise, SamplerSettings
+from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, distinct
+from plurimask.records import Batch, LossTerms
+
+
+class SsnSettings(MethodSettings):
+    """Everything that defines the network; rank and draws are the published ones.
+
+    Args:
+        raters: `one` uniformly drawn rater per image per draw, or `all` raters of an image in one step.
+        net: size of the U-Net.
+        rank: columns of P.
+        draws: M, an even number.
+    """
+
+    name: Literal["ssn"] = "ssn"
+    raters: Literal["one", "all"] = "one"
+    net: ConvUnetSettings = ConvUnetSettings()
+    rank: Annotated[int, Field(ge=1)] = 10
+    draws: Annotated[int, Field(ge=2)] = 20
+
+    @field_validator("draws")
+    @classmethod
+    def _in_pairs(cls, draws: int) -> int:
+        if draws % 2:
+            raise ValueError(f"an even number of draws, not {draws}")
+        return draws
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+        return self.net.multiple
+
+
+class LogitGaussian(NamedTuple):
+    """N(mean, factor factor^T + diag(variance)) over P pixels (1).
+
+    Args:
+        mean: (B, P).
+        factor: (B, rank, P).
+        variance: (B, P).
+    """
+
+    mean: Tensor
+    factor: Tensor
+    variance: Tensor
+
+    def place(self, noise: Tensor) -> Tensor:
+        """Standard normal noise (..., B, rank + P) -> deviations from the mean, (..., B, P)."""
+        rank = self.factor.shape[1]
+        shared = torch.einsum("...br,brp->...bp", noise[..., :rank], self.factor)
+        return shared + self.variance.sqrt() * noise[..., rank:]
+
+
+class Ssn(Method):
+    """The method: U-Net, and the heads of mean, factor and diagonal."""
+
+    def __init__(self, settings: SsnSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.image_channels = settings.image_channels
+        self.unet = ConvUnet(settings.image_channels, settings.net)
+        self.head = nn.Conv2d(self.unet.width, 2 + settings.rank, 1)
+
+    def loss(self, batch: Batch) -> LossTerms:
+        """L of a batch (2), and the mean variances of (1) by their source; in nats a mask."""
+        image, mask = rater_masks(batch, self.settings.raters)
+        gaussian = self.gaussian(image)
+        size = self.settings.rank + gaussian.mean.shape[1]
+        deviation = gaussian.place(torch.randn((self.settings.draws // 2, len(mask), size), device=image.device))
+        logits = gaussian.mean + torch.cat([deviation, -deviation])
+        total = negative_log_likelihood(logits, mask.flatten(1)).mean()
+        terms = {"shared": gaussian.factor.square().sum(1).mean(), "diagonal": gaussian.variance.mean()}
+        return LossTerms(total, {name: term.detach() for name, term in terms.items()})
+
+    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool; `sampler` has no say."""
+        gaussian = self.gaussian(distinct(image))
+        noise = Noise(seeds, (self.settings.rank + gaussian.mean.shape[1],), image.device)
+        logits = gaussian.mean + gaussian.place(noise())
+        return logits.reshape(-1, *image.shape[2:]) > 0
+
+    def gaussian(self, image: Tensor) -> LogitGaussian:
+        """Distribution (1) of the logits of images (B, C, H, W), pixels in rows, in single precision."""
+        outputs = self.head(self.unet(image)).flatten(2).float()
+        return LogitGaussian(outputs[:, 0], outputs[:, 2:], outputs[:, 1].exp() + 1e-5)
+
+
+def negative_log_likelihood(logits: Tensor, mask: Tensor) -> Tensor:
+    """L (2) in nats, (B,): logits (M, B, P), mask (B, P) in {0, 1}."""
+    log_prob = logsigmoid(torch.where(mask > 0, logits, -logits)).sum(-1)
+    return log(len(logits)) - log_prob.logsumexp(0)

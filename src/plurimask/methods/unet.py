@@ -1,0 +1,55 @@
+"""A deterministic U-Net with cross-entropy: the control that draws one and the same mask at every seed.
+
+Of several raters it learns the share of them that drew a pixel, and its mask is where that is above one half.
+"""
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
+from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, distinct
+from plurimask.records import Batch, LossTerms
+
+
+class UnetSettings(MethodSettings):
+    """Everything that defines the control; its net is that of the Probabilistic U-Net.
+
+    Args:
+        raters: `one` uniformly drawn rater per image per draw, `all` raters of an image in one step, their `mean`, or
+            their `majority`.
+        net: size of the U-Net.
+    """
+
+    name: Literal["unet"] = "unet"
+    raters: RaterChoice = "one"
+    net: ConvUnetSettings = ConvUnetSettings()
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+        return self.net.multiple
+
+
+class Unet(Method):
+    """The method: a U-Net and one logit a pixel."""
+
+    def __init__(self, settings: UnetSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.image_channels = settings.image_channels
+        self.unet = ConvUnet(settings.image_channels, settings.net)
+        self.head = convolution(self.unet.width, 1, 1)
+
+    def loss(self, batch: Batch) -> LossTerms:
+        """Cross-entropy in nats, summed over pixels and averaged over masks as in the Probabilistic U-Net."""
+        image, mask = rater_masks(batch, self.settings.raters)
+        total = binary_cross_entropy_with_logits(self.head(self.unet(image)), mask, reduction="sum") / len(mask)
+        return LossTerms(total, {"cross_entropy": total.detach()})
+
+    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool; neither seeds nor `sampler` have a say."""
+        mask = self.head(self.unet(distinct(image)))[:, 0] > 0
+        return mask.expand(len(image), -1, -1)

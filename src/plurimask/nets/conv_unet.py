@@ -1,0 +1,100 @@
+"""The plain convolutional U-Net of the Probabilistic U-Net (Kohl et al. 2018), in the form of its released code.
+
+Stages of 3x3 convolutions with ReLU; 2x2 average pooling on the way down; on the way up bilinear upsampling with
+aligned corners, and the features of the same size concatenated behind. Weights start as He et al. 2015 have it.
+"""
+
+from itertools import pairwise
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ConvUnetSettings(BaseModel):
+    """Size of the U-Net; the defaults are those of the released code.
+
+    Args:
+        widths: filters of each stage, from fine to coarse.
+        convolutions: 3x3 convolutions a stage.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128, 192, 192, 192, 192)
+    convolutions: Positive = 3
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+        return 2 ** (len(self.widths) - 1)
+
+
+class ConvStages(nn.Module):
+    """The way down: one feature map a stage. Also the trunk of the encoders of a latent."""
+
+    def __init__(self, in_channels: int, settings: ConvUnetSettings) -> None:
+        super().__init__()
+        widths = pairwise((in_channels, *settings.widths))
+        self.stages = nn.ModuleList(convolutions(before, after, settings.convolutions) for before, after in widths)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """image (B, C, H, W) -> [(B, widths[k], H / 2^k, W / 2^k)]."""
+        features: list[Tensor] = []
+        x = image.contiguous(memory_format=torch.channels_last)
+        for stage in self.stages:
+            features.append(stage(avg_pool2d(features[-1], 2) if features else x))
+        return features
+
+
+class ConvUnet(nn.Module):
+    """Image to features of its own size; a head of the caller's makes logits of them.
+
+    Attributes:
+        width: channels of the features.
+    """
+
+    def __init__(self, in_channels: int, settings: ConvUnetSettings) -> None:
+        super().__init__()
+        self.width = settings.widths[0]
+        self.down = ConvStages(in_channels, settings)
+        self.up = nn.ModuleList(
+            convolutions(coarse + fine, fine, settings.convolutions) for fine, coarse in pairwise(settings.widths)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image (B, C, H, W) -> (B, width, H, W), 0 or more."""
+        *skips, x = self.down(image)
+        for stage, skip in zip(reversed(self.up), reversed(skips), strict=True):
+            raised = interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=True)
+            x = stage(torch.cat([raised, skip], dim=1))
+        return x
+
+
+def convolutions(in_channels: int, width: int, count: int, kernel: int = 3) -> nn.Sequential:
+    """`count` convolutions to `width` channels, a ReLU after each."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, *[width] * (count - 1)):
+        layers += [convolution(channels, width, kernel), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
+    """One convolution that keeps the size; weights as in He et al. 2015, biases of about 0.001 (released code)."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    assert layer.bias is not None
+    nn.init.normal_(layer.bias, std=0.001)
+    return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def distinct(image: Tensor) -> Tensor:
+    """(1, C, H, W) where all rows of image (n, C, H, W) are the same, else the image.
+
+    Drawing a panel shows one image n times; what depends on the image alone is then computed once and broadcast.
+    """
+    return image[:1] if (image == image[:1]).all() else image

@@ -1,0 +1,74 @@
+"""The deterministic control: its loss, one mask whatever the seed, and that it must fail where readers disagree."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import SIZE, image
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.methods.unet import Unet, UnetSettings
+from plurimask.nets.conv_unet import ConvUnetSettings
+from plurimask.records import Batch
+
+NET = ConvUnetSettings(widths=(8, 12), convolutions=1)
+
+
+def method(raters="one", seed=0):
+    torch.manual_seed(seed)
+    return Unet(UnetSettings(net=NET, raters=raters))
+
+
+def batch(count=4):
+    """Images with three readers each."""
+    raters = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
+    images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
+    return Batch(scale_intensity(images), raters, torch.ones((count, 3), dtype=torch.bool))
+
+
+@pytest.mark.parametrize("raters", ["one", "all", "mean", "majority"])
+def test_loss_is_the_cross_entropy_summed_over_pixels(raters):
+    made, cases = method(raters), batch()
+    torch.manual_seed(1)
+    loss = made.loss(cases)
+    torch.manual_seed(1)
+    chosen = {"one": cases.one_rater()[1], "all": cases.all_raters()[1]}
+    share = cases.raters.double().mean(1, keepdim=True)
+    mask = chosen.get(raters, share if raters == "mean" else share > 0.5).double()
+    with torch.no_grad():
+        shown = cases.image.repeat_interleave(3, 0) if raters == "all" else cases.image
+        inside = torch.sigmoid(made.head(made.unet(shown)).double())
+    surprise = -(mask * inside.log() + (1 - mask) * (1 - inside).log()).sum((1, 2, 3)).mean()
+    assert loss.total.item() == pytest.approx(surprise.item(), rel=1e-5)
+    assert loss.terms["cross_entropy"].item() == loss.total.item()
+
+
+def test_every_seed_gives_the_same_mask():
+    shown = scale_intensity(torch.from_numpy(image()))[None].expand(5, -1, -1, -1)
+    with torch.inference_mode():
+        masks = method().eval().sample(shown, torch.arange(5), None)
+    assert masks.shape == (5, SIZE, SIZE)
+    assert (masks == masks[:1]).all()
+
+
+def test_different_images_have_masks_of_their_own():
+    made, shown = method(), batch().image
+    with torch.inference_mode():
+        together = made.sample(shown, torch.arange(4), None)
+        alone = torch.cat([made.sample(shown[k : k + 1], torch.tensor([0]), None) for k in range(4)])
+    assert (together[0] != together[1]).any()
+    assert (together != alone).float().mean() < 0.002
+
+
+def test_one_case_with_one_reader_is_learned():
+    made = method()
+    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
+    drawn[..., 3:9, 5:13] = True
+    shown = scale_intensity(torch.from_numpy(image()))[None]
+    cases = Batch(shown.repeat(8, 1, 1, 1), drawn.repeat(8, 1, 1, 1), torch.ones((8, 1), dtype=torch.bool))
+    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        made.loss(cases).total.backward()
+        optimizer.step()
+    with torch.inference_mode():
+        assert (made.sample(shown, torch.tensor([1]), None) == drawn[0]).float().mean() > 0.99
