@@ -7,16 +7,82 @@ import pytest
 from tiny import TREE
 
 from plurimask.errors import SettingsError
+from plurimask.methods.registry import SETTINGS
 from plurimask.nets.denoiser import Denoiser
 from plurimask.training.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 
 PAPER = ("cimd-bone-us", "cimd-lidc", "cimd-ms-mri")
 
 
-@pytest.mark.parametrize("name", ["cimd-bone-us", "cimd-lidc", "cimd-ms-mri", "cimd-phantom", "cimd-small"])
-def test_shipped_recipes_load(name):
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("cimd-bone-us", "cimd"),
+        ("cimd-fc", "cimd"),
+        ("cimd-lidc", "cimd"),
+        ("cimd-ms-mri", "cimd"),
+        ("cimd-phantom", "cimd"),
+        ("cimd-small", "cimd"),
+        ("ddpm-det", "cimd"),
+        ("ddpm-prob", "cimd"),
+        ("segdiff-cimd", "segdiff"),
+    ],
+)
+def test_shipped_recipes_load(name, method):
     assert name in recipe_names()
-    assert load_recipe(name).method.name == "cimd"
+    assert load_recipe(name).method.name == method
+
+
+def differences(first, second, keys=()):
+    """Dotted keys at which two tables of plain values differ."""
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        return set() if first == second else {".".join(keys)}
+    return {where for key in first | second for where in differences(first.get(key), second.get(key), (*keys, key))}
+
+
+@pytest.mark.parametrize(
+    ("name", "differs"),
+    [
+        ("cimd-fc", {"method.ambiguity.encoder.covariance"}),
+        ("ddpm-prob", {"method.ambiguity.mode"}),
+        ("ddpm-det", {"method.ambiguity.mode", "method.raters"}),
+        (
+            "segdiff-cimd",
+            {"method.name", *(f"method.denoiser.{key}" for key in ("features", "image_blocks", "growth"))},
+        ),
+    ],
+)
+def test_a_variant_differs_from_cimd_small_in_what_makes_it_one(name, differs):
+    assert differences(load_recipe(name).model_dump(), load_recipe("cimd-small").model_dump()) == differs
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_recipe_says_what_its_base_does_not(tmp_path):
+    own = load_recipe(
+        write(tmp_path / "own.toml", 'base = "cimd-small"\n[training]\nsteps = 7\n[sampler]\nsteps = 3\n')
+    )
+    base = load_recipe("cimd-small")
+    assert differences(own.model_dump(), base.model_dump()) == {"training.steps", "sampler.steps"}
+
+
+def test_a_base_may_have_a_base(tmp_path):
+    own = load_recipe(write(tmp_path / "own.toml", 'base = "ddpm-det"\nimage_size = 64\n'))
+    assert differences(own.model_dump(), load_recipe("ddpm-det").model_dump()) == {"image_size"}
+
+
+def test_the_saved_recipe_is_whole():
+    assert load_recipe("ddpm-det").model_dump().keys() == {"image_size", "method", "training", "sampler"}
+
+
+@pytest.mark.parametrize("base", ['"cimd-smal"', "3", '["cimd-small"]'])
+def test_an_unknown_base_lists_the_shipped_recipes(tmp_path, base):
+    path = write(tmp_path / "own.toml", f"base = {base}\n")
+    with pytest.raises(SettingsError, match=r"own\.toml: base: expected a shipped recipe, got .*; shipped: cimd-bone"):
+        load_recipe(path)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +194,57 @@ def test_a_wrong_change_is_refused(change, said):
         ("method.diffusion.schedule.timestep", "method.diffusion.schedule.timesteps"),
         ("method.denoiser.chanels", "method.denoiser.channels"),
         ("method.ambiguity.encoder.latnet", "method.ambiguity.encoder.latent"),
+        ("bas", "base"),
     ],
 )
 def test_a_misspelt_key_names_the_nearest_right_one(wrong, right):
     with pytest.raises(SettingsError, match=rf"did you mean {right}\?$"):
         load_recipe("cimd-small", (f"{wrong}=1",))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_misspelt_key_of_any_method_names_its_own_right_one(name):
+    with pytest.raises(SettingsError, match=r"own: method\.image_chanels: .* did you mean method\.image_channels\?$"):
+        parse_recipe({"image_size": 128, "method": {"name": name, "image_chanels": 1}}, "own")
+
+
+def test_a_method_does_not_take_the_keys_of_another():
+    with pytest.raises(SettingsError, match=r"own: method\.denoiser\.growth: expected one of channels, .*, got growth"):
+        parse_recipe({"image_size": 128, "method": {"name": "cimd", "denoiser": {"growth": 8}}}, "own")
+
+
+@pytest.mark.parametrize(("name", "hint"), [("segdif", r"did you mean segdiff\?"), ("zzz", "see docs/recipes.md")])
+def test_an_unknown_method_lists_the_known_ones(name, hint):
+    with pytest.raises(
+        SettingsError, match=rf"own: method\.name: expected one of cimd, segdiff.*, got {name}; {hint}$"
+    ):
+        parse_recipe({"image_size": 128, "method": {"name": name}}, "own")
+
+
+def test_a_method_given_as_a_number_is_refused():
+    with pytest.raises(SettingsError, match=r"own: method: expected Input should be a valid dictionary.*, got 3"):
+        parse_recipe({"image_size": 128, "method": 3}, "own")
+
+
+def test_a_method_without_a_name_is_cimd():
+    assert parse_recipe({"image_size": 128, "method": {"vlb_weight": 1.0}}, "own").method.name == "cimd"
+
+
+WITHOUT_SAMPLER = [name for name, settings in SETTINGS.items() if settings().timesteps is None]
+
+
+@pytest.mark.parametrize("name", WITHOUT_SAMPLER)
+def test_a_method_that_draws_in_one_evaluation_has_no_sampler(name):
+    recipe = parse_recipe({"image_size": 128, "method": {"name": name}}, "own")
+    assert recipe.sampler is None
+    assert parse_recipe(json.loads(recipe.model_dump_json()), "own") == recipe
+
+
+@pytest.mark.parametrize("name", WITHOUT_SAMPLER)
+def test_a_method_that_draws_in_one_evaluation_refuses_a_sampler(name):
+    said = f"own: sampler: expected no sampler, since {name} draws a mask in one evaluation, got one"
+    with pytest.raises(SettingsError, match=said):
+        parse_recipe({"image_size": 128, "method": {"name": name}, "sampler": {"steps": 3}}, "own")
 
 
 def test_a_misspelt_required_key_is_the_error_and_not_what_it_leaves_unset():
@@ -156,7 +268,7 @@ def test_a_table_given_as_a_number_is_refused():
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones():
-    with pytest.raises(SettingsError, match=r"got cimd; shipped: cimd-bone-us, cimd-lidc, .*, cimd-small"):
+    with pytest.raises(SettingsError, match=r"got cimd; shipped: cimd-bone-us, cimd-fc, .*, cimd-small"):
         load_recipe("cimd")
 
 

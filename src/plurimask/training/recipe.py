@@ -107,13 +107,15 @@ def recipe_names() -> list[str]:
 def load_recipe(source: str, changes: tuple[str, ...] = ()) -> Recipe:
     """A recipe by name or by path, with `key=value` changes (dotted keys, TOML values; bare words are strings).
 
+    `base` names a shipped recipe that gives whatever is not said.
+
     Raises:
         SettingsError: an unknown recipe or key (the nearest right one is named), a value out of range, or broken TOML.
     """
     tree = _read(source)
     for change in changes:
         _change(tree, change)
-    return parse_recipe(tree, source)
+    return parse_recipe(_on_base(tree, source), source)
 
 
 def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
@@ -138,6 +140,25 @@ def _read(source: str) -> dict[str, Any]:
         return tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(source, expected="TOML", got=str(error), hint="mend that line") from None
+
+
+def _on_base(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    if "base" not in tree:
+        return tree
+    base = tree.pop("base")
+    if base not in recipe_names():
+        raise SettingsError(f"{source}: base", expected="a shipped recipe", got=str(base), hint=_known_recipes())
+    return _filled(tree, _on_base(_read(base), base))
+
+
+def _filled(tree: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """The tree, and of the base what it does not say, table by table."""
+    both = {
+        key: _filled(tree[key], base[key])
+        for key in tree.keys() & base.keys()
+        if isinstance(tree[key], dict) and isinstance(base[key], dict)
+    }
+    return base | tree | both
 
 
 def _shipped() -> Any:
@@ -202,4 +223,4 @@ def _fields(table: tuple[int | str, ...]) -> list[str]:
     for part in table:
         annotation = model.model_fields[part].annotation
         model = next(iter(get_args(annotation)), annotation)  # of `Model | None`, the first
-    return list(model.model_fields)
+    return [*model.model_fields, *(["base"] if model is Recipe else [])]
