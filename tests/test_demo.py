@@ -7,7 +7,7 @@ import pytest
 
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.demo import run_demo
-from plurimask.files.mask_set import read_mask_sets
+from plurimask.files.mask_set import MaskSets
 from plurimask.sampling import load
 
 NAMES = [case.name for case in demo_cases()]
@@ -27,7 +27,8 @@ def test_page_scores_and_masks_are_written(demo):
 
 def test_every_case_has_its_panel(demo):
     out, _, _ = demo
-    assert [(panel.name, len(panel.masks)) for panel in read_mask_sets(out / "masks")] == [(n, 2) for n in NAMES]
+    panels = MaskSets.under(out / "masks")
+    assert {name: len(panel.masks) for name, panel in panels.items()} == dict.fromkeys(NAMES, 2)
 
 
 def test_every_case_is_scored(demo):
@@ -39,7 +40,7 @@ def test_every_case_is_scored(demo):
 
 def test_panels_are_those_of_the_library(demo):
     out, _, _ = demo
-    panel = next(read_mask_sets(out / "masks"))
+    panel = next(iter(MaskSets.under(out / "masks").values()))
     again = load("phantom").sample(demo_cases()[0], count=2)
     assert panel.seeds == again.seeds
     assert (panel.masks == again.masks).mean() > 0.999

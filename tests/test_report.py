@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.evaluation import COLUMNS, CONVENTIONS, Scores, evaluate
+from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, Scores, evaluate
 from plurimask.geometry import Grid
 from plurimask.plot import frequency_colours
 from plurimask.records import Case, MaskSet
@@ -159,7 +159,7 @@ def test_summary_holds_every_row_and_figure_of_the_table(render: Callable[..., P
     scores = evaluate([panel], {"one": case})
     page = render([case], [panel], scores=scores)
     expected = [
-        [row.label, "4", *(f"{row.values[key]:.3f}" if key in row.values else "\N{EN DASH}" for key in COLUMNS)]
+        [row.label, "4", *(f"{row.values[key]:.3f}" if key in row.values else "\N{EN DASH}" for key in HEADLINE)]
         for row in scores.table
     ]
     assert page.rows[1 : 1 + len(expected)] == [
@@ -174,7 +174,16 @@ def test_heading_states_the_number_of_samples_and_the_estimators(page: Page) -> 
 
 
 def test_conventions_of_the_scores_are_all_given(page: Page) -> None:
-    assert [meaning for meaning in CONVENTIONS.values() if meaning not in page.text] == []
+    meanings = [column.convention for column in COLUMNS.values()] + list(GENERAL_CONVENTIONS.values())
+    assert [meaning for meaning in meanings if meaning not in page.text] == []
+
+
+def test_intervals_of_the_headline_values_are_given(render: Callable[..., Page]) -> None:
+    cases = [make_case("one", patient="p1"), make_case("two", patient="p2")]
+    panels = [make_panel("one"), make_panel("two")]
+    scores = evaluate(panels, {case.name: case for case in cases})
+    low, high = scores.intervals["dice_max"]
+    assert f"{low:.3f} to {high:.3f}" in render(cases, panels, scores=scores).text
 
 
 def test_undefined_scores_are_dashes_and_counted(render: Callable[..., Page]) -> None:

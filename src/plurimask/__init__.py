@@ -10,15 +10,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plurimask.datasets.case_list import read_case_list
     from plurimask.datasets.demo_cases import demo_cases
     from plurimask.datasets.open import cases_at, choose_cases, open_dataset
     from plurimask.datasets.phantom import phantom_cases, prepare_phantom
     from plurimask.datasets.store import open_store
     from plurimask.demo import run_demo
     from plurimask.diffusion.samplers import SamplerSettings
-    from plurimask.evaluation import Scores, evaluate, render_table, write_scores
-    from plurimask.files.mask_set import read_mask_set, read_mask_sets, write_mask_set
+    from plurimask.evaluation import (
+        Comparison,
+        Scores,
+        compare,
+        evaluate,
+        render_comparison,
+        render_scores,
+        render_table,
+        write_comparison,
+        write_scores,
+    )
+    from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
     from plurimask.geometry import Grid
+    from plurimask.plot import write_score_figures
     from plurimask.records import Batch, Case, MaskSet
     from plurimask.report import write_report
     from plurimask.sampling import Model, load
@@ -26,15 +38,27 @@ if TYPE_CHECKING:
     from plurimask.training.recipe import Recipe, load_recipe, recipe_names
 
 _HOMES = {
+    "datasets.case_list": ("read_case_list",),
     "datasets.demo_cases": ("demo_cases",),
     "datasets.open": ("cases_at", "choose_cases", "open_dataset"),
     "datasets.phantom": ("phantom_cases", "prepare_phantom"),
     "datasets.store": ("open_store",),
     "demo": ("run_demo",),
     "diffusion.samplers": ("SamplerSettings",),
-    "evaluation": ("Scores", "evaluate", "render_table", "write_scores"),
-    "files.mask_set": ("read_mask_set", "read_mask_sets", "write_mask_set"),
+    "evaluation": (
+        "Comparison",
+        "Scores",
+        "compare",
+        "evaluate",
+        "render_comparison",
+        "render_scores",
+        "render_table",
+        "write_comparison",
+        "write_scores",
+    ),
+    "files.mask_set": ("MaskSets", "read_mask_set", "write_mask_set"),
     "geometry": ("Grid",),
+    "plot": ("write_score_figures",),
     "records": ("Batch", "Case", "MaskSet"),
     "report": ("write_report",),
     "sampling": ("Model", "load"),
@@ -46,14 +70,17 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Batch",
     "Case",
+    "Comparison",
     "Grid",
     "MaskSet",
+    "MaskSets",
     "Model",
     "Recipe",
     "SamplerSettings",
     "Scores",
     "cases_at",
     "choose_cases",
+    "compare",
     "demo_cases",
     "evaluate",
     "load",
@@ -62,14 +89,18 @@ __all__ = [
     "open_store",
     "phantom_cases",
     "prepare_phantom",
+    "read_case_list",
     "read_mask_set",
-    "read_mask_sets",
     "recipe_names",
+    "render_comparison",
+    "render_scores",
     "render_table",
     "run_demo",
     "train",
+    "write_comparison",
     "write_mask_set",
     "write_report",
+    "write_score_figures",
     "write_scores",
 ]
 

@@ -1,7 +1,7 @@
 """The command line: build, call, print. No logic lives here."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -40,7 +40,12 @@ class Sampler(StrEnum):
 
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most this many cases, spread over the patients.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most this many cases, spread over the patients, or the first of --cases.")
+]
+CaseList = Annotated[
+    str | None, typer.Option("--cases", help="Only these cases: lidc-eval-200, or a text file with a name a line.")
+]
 
 
 @app.callback()
@@ -87,13 +92,15 @@ def sample(
     sampler: Annotated[Sampler | None, typer.Option(help="Other than the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations a mask.")] = None,
     split: Annotated[Split, typer.Option(help="Which side of a dataset.")] = Split.all,
+    case_list: CaseList = None,
     limit: Limit = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
     """Draw plausible masks: OUT/CASE/masks.npz and OUT/CASE/set.json for every case."""
     drawer = pm.load(model, device)
     settings = drawer.sampler(sampler and sampler.value, steps)
-    cases = pm.cases_at(inputs, split.value, limit)
+    names = pm.read_case_list(case_list) if case_list else None
+    cases = pm.cases_at(inputs, split.value, limit, names)
     with _progress("drawing panels", len(cases)) as tick:
         for done, (name, read) in enumerate(cases.items(), start=1):
             pm.write_mask_set(out / name, drawer.sample(read(), count, seed, settings))
@@ -103,20 +110,34 @@ def sample(
 
 @app.command()
 def evaluate(
-    masks: Annotated[Path, typer.Argument(help="Folder of mask sets, CASE/masks.npz each, by any program.")],
+    masks: Annotated[Path, typer.Argument(help="Folder of masks by any program, CASE/masks.npz or as docs/masks.md.")],
     data: Annotated[Path, typer.Option(help="The dataset with the readers' masks.")],
     out: Out,
     split: Annotated[Split, typer.Option(help="Which side of the dataset to score.")] = Split.test,
+    case_list: CaseList = None,
     limit: Limit = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Score the first N masks of each case.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
 ) -> None:
-    """Score mask sets against the readers: OUT/scores.csv, OUT/summary.json and a table."""
+    """Score masks against the readers: tables, OUT/scores.csv, OUT/summary.json and figures."""
     dataset = pm.open_dataset(data)
-    cases = pm.choose_cases(dataset, split.value, limit)
-    with _progress("scoring", len(cases)) as tick:
-        scores = pm.evaluate(_ticking(pm.read_mask_sets(masks), tick), cases)
-    pm.write_scores(scores, out, dataset.digest)
-    console.print(pm.render_table(scores))
-    console.print(f"\nA row a case in {out / 'scores.csv'}", soft_wrap=True)
+    cases = pm.choose_cases(dataset, split.value, limit, pm.read_case_list(case_list) if case_list else None)
+    found = pm.MaskSets.under(masks)
+    panels = found.among(cases, dataset.names)
+    scores = _score(panels, cases, count)
+    chosen = {"digest": dataset.digest, "split": split.value, "cases": case_list, "limit": limit}
+    pm.write_scores(scores, out, chosen)
+    pm.write_score_figures(scores, out, panels, cases)
+    console.print(pm.render_scores(scores))
+    if compare:
+        other = _score(pm.MaskSets.under(compare).among(cases, dataset.names), cases, count)
+        comparison = pm.compare(scores, other)
+        pm.write_comparison(comparison, out / "comparison.json")
+        console.print()
+        console.print(pm.render_comparison(comparison))
+    if len(panels) < len(found):
+        console.print(f"\n{len(found) - len(panels)} mask sets of cases that were not to be scored are passed over")
+    console.print(f"\nA row a case in {out / 'scores.csv'}, every convention in {out / 'summary.json'}", soft_wrap=True)
 
 
 @prepare.command()
@@ -129,6 +150,11 @@ def phantom(
     with _progress("making phantoms", count) as tick:
         pm.prepare_phantom(out, count, seed, tick)
     console.print(f"{count} cases in {out}", soft_wrap=True)
+
+
+def _score(panels: "pm.MaskSets", cases: "Mapping[str, pm.Case]", count: int | None) -> "pm.Scores":
+    with _progress("scoring", len(panels)) as tick:
+        return pm.evaluate(_ticking(panels.values(), tick), cases, count)
 
 
 def _ticking(items: "Iterable[pm.MaskSet]", tick: Callable[[int], None]) -> "Iterator[pm.MaskSet]":

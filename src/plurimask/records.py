@@ -4,7 +4,7 @@ THE shape legend: B batch, C channels, R raters, S samples, H rows, W columns, D
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,17 @@ class MaskSet:
                 got=str(len(self.seeds)),
                 hint="write one seed for each mask, or none at all",
             )
+
+    def first(self, count: int) -> "MaskSet":
+        """The panel of its first `count` samples. Raises InputError where it has fewer."""
+        if count > len(self.masks):
+            raise InputError(
+                self.name,
+                expected=f"at least {count} masks",
+                got=str(len(self.masks)),
+                hint="draw more, or score fewer",
+            )
+        return replace(self, masks=self.masks[:count], seeds=self.seeds and self.seeds[:count])
 
     @property
     def frequency(self) -> np.ndarray:

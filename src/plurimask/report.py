@@ -19,7 +19,7 @@ from PIL import Image
 
 from plurimask import plot
 from plurimask.errors import InputError
-from plurimask.evaluation import COLUMNS, CONVENTIONS, CaseScores, Scores
+from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, CaseScores, Scores
 from plurimask.files.atomic import write_text
 from plurimask.records import Case, MaskSet
 
@@ -28,10 +28,6 @@ STRIP_LENGTH = 24
 # Screens show no more of a picture in a card; outlines are drawn from the full mask whatever its size.
 PICTURE_SIDE = 768
 SCALE_BARS_MM = (1, 2, 5, 10, 20, 50, 100)
-# Which way is better; the two spreads have no better way.
-BETTER = {"ged_v": "lower", "ged_u": "lower"} | dict.fromkeys(
-    ("dice_max", "sensitivity", "agreement", "ci", "ci_harmonic"), "higher"
-)
 
 
 @dataclass(frozen=True)
@@ -174,8 +170,8 @@ def write_report(
         shown={case.name: number for number, case in enumerate(cases, start=1)},
         scores=scores,
         columns=COLUMNS,
-        conventions=CONVENTIONS,
-        better=BETTER,
+        headline=HEADLINE,
+        conventions=GENERAL_CONVENTIONS,
         settings=_settings(panels) | dict(details or {}),
         notes=notes,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from plurimask.errors import InputError
-from plurimask.files.mask_set import read_mask_set, read_mask_sets, write_mask_set
+from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 
@@ -194,16 +194,38 @@ def test_sets_are_read_one_by_one_in_the_order_of_their_names(tmp_path):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "masks.npz").write_bytes(b"damaged")
     (tmp_path / "figures").mkdir()
-    panels = read_mask_sets(tmp_path)
+    panels = iter(MaskSets.under(tmp_path).values())
     assert [next(panels).name, next(panels).name] == ["a", "b"]
     with pytest.raises(InputError, match=r"/c/masks\.npz: expected a whole masks\.npz"):
         next(panels)
 
 
+def some_sets(root: Path) -> MaskSets:
+    for name in ("b", "a", "c"):
+        write_mask_set(root / name, MaskSet(name, MASKS, Grid((3, 4))))
+    return MaskSets.under(root)
+
+
+def test_sets_of_the_wanted_cases_are_chosen(tmp_path):
+    assert list(some_sets(tmp_path).among({"c", "b", "z"}, known={"a", "b", "c", "z"})) == ["b", "c"]
+
+
+def test_a_set_of_a_case_that_the_dataset_does_not_have_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"/c: expected masks of a case of the dataset, got an unknown case"):
+        some_sets(tmp_path).among({"a"}, known={"a", "b"})
+
+
+def test_whether_a_set_is_there_is_known_without_reading_it(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "masks.npz").write_bytes(b"damaged")
+    sets = MaskSets.under(tmp_path)
+    assert ("a" in sets, "b" in sets, len(sets)) == (True, False, 1)
+
+
 def test_a_description_alone_is_a_set_that_was_not_finished_and_is_passed_over(folder):
     write_mask_set(folder.parent / "other", MaskSet("other", MASKS, Grid((3, 4))))
     (folder / "masks.npz").unlink()
-    assert [panel.name for panel in read_mask_sets(folder.parent)] == ["other"]
+    assert list(MaskSets.under(folder.parent)) == ["other"]
 
 
 def test_the_name_of_a_case_that_is_given_as_a_dot_is_its_folders(folder, monkeypatch):
@@ -223,7 +245,7 @@ def test_a_description_beside_samples_is_heeded(tmp_path, nudge):
     save_volumes(tmp_path / "a", affine)
     stated = {"shape": [3, 4], "affine": (affine + nudge * np.eye(4)).tolist()}
     (tmp_path / "a" / "set.json").write_text(json.dumps({"method": "theirs", "seeds": [5, 6], "grid": stated}))
-    (panel,) = read_mask_sets(tmp_path)
+    (panel,) = MaskSets.under(tmp_path).values()
     assert (panel.method, panel.seeds) == ("theirs", (5, 6))
     np.testing.assert_allclose(panel.grid.affine, affine, atol=1e-4)
 

@@ -10,10 +10,8 @@ import numpy as np
 
 from plurimask.errors import InputError
 from plurimask.files.label import binarise
-from plurimask.files.nifti import _DAMAGE as _NIFTI_DAMAGE
-from plurimask.files.nifti import _KINDS, _MM_PER_UNIT, _refuse_giant
+from plurimask.files.nifti import read_nifti_values
 from plurimask.files.read import read_label
-from plurimask.files.stored import unreadable
 from plurimask.geometry import Grid
 
 # What reading the archive raises on damaged or encrypted content, and what numpy raises on an array that is pickled,
@@ -108,14 +106,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        kind = next((kind for kind in _KINDS if kind.path_maybe_image(path)[0]), _KINDS[0])
-        volume = kind.from_filename(path)
-        _refuse_giant(path, volume.shape)
-        values = np.asanyarray(volume.dataobj)
-        mm_per_unit = _MM_PER_UNIT[volume.header.get_xyzt_units()[0]]
-    except _NIFTI_DAMAGE as error:
-        raise unreadable(path, "NIfTI file", error) from error
+    values, affine = read_nifti_values(path)
     if values.ndim != 4:
         # Three axes may be the slices of one sample or the samples of one slice.
         raise InputError(
@@ -125,5 +116,4 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
             hint="write (H, W, 1, S) for a plane, (H, W, D, 1) for one sample, or a folder with one file a sample",
         )
     masks = np.moveaxis(values, -1, 0)
-    affine = np.diag([mm_per_unit] * 3 + [1.0]) @ volume.affine
     return masks[..., 0] if masks.shape[-1] == 1 else masks, affine

@@ -5,9 +5,9 @@ seeds, checkpoint, grid {shape, affine} and settings, as `MaskSet` describes the
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -76,13 +76,47 @@ def read_mask_set(place: Path) -> MaskSet:
     return _read(files)
 
 
-def read_mask_sets(root: Path) -> Iterator[MaskSet]:
-    """The mask sets under `root`, sorted by name, each read when it is asked for.
+class MaskSets(Mapping[str, MaskSet]):
+    """The mask sets under a folder by name of their case, sorted, each read when it is asked for.
 
-    Folders that hold no file, or set.json alone, are passed over. Raises InputError as `read_mask_set`, and at once
-    where there is no set at all, a case in two forms, or a folder of other files.
+    Folders that hold no file, or set.json alone, are passed over. Reading a set raises InputError as `read_mask_set`.
+
+    Args:
+        files: of each set.
     """
-    return map(_read, list_mask_files(root))
+
+    def __init__(self, files: Sequence[MaskFiles]) -> None:
+        self._files = {one.name: one for one in files}
+
+    @classmethod
+    def under(cls, root: Path) -> Self:
+        """All sets under `root`. InputError for no set at all, a case in two forms, or a folder of other files."""
+        return cls(list_mask_files(root))
+
+    def among(self, wanted: Collection[str], known: Collection[str]) -> "MaskSets":
+        """The sets of the cases in `wanted`. Raises InputError for a set of a case that is not even in `known`."""
+        stranger = next((name for name in self._files if name not in known), None)
+        if stranger is not None:
+            raise InputError(
+                self._files[stranger].place,
+                expected="masks of a case of the dataset",
+                got="an unknown case",
+                hint="give the dataset that the masks belong to, or rename the set as its case",
+            )
+        return MaskSets([files for name, files in self._files.items() if name in wanted])
+
+    def __getitem__(self, name: str) -> MaskSet:
+        return _read(self._files[name])
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own would read the masks to find out.
+        return name in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
 def _read(files: MaskFiles) -> MaskSet:

@@ -26,7 +26,17 @@ def read_nifti(path: Path) -> Stored:
     """One channel with its affine in mm; without scale factors in the header, values keep the file's own type.
 
     Raises:
-        InputError: a file that is missing, damaged or over 2**30 voxels, or with more than three axes.
+        InputError: as `read_nifti_values`, or more than three axes.
+    """
+    values, affine = read_nifti_values(path)
+    return Stored(one_channel(path, values), affine)
+
+
+def read_nifti_values(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All values of a file with any number of axes, and its affine in mm.
+
+    Raises:
+        InputError: a file that is missing, damaged or over 2**30 voxels.
     """
     try:
         kind = next((kind for kind in _KINDS if kind.path_maybe_image(path)[0]), nib.Nifti1Image)
@@ -36,8 +46,7 @@ def read_nifti(path: Path) -> Stored:
         mm_per_unit = _MM_PER_UNIT[volume.header.get_xyzt_units()[0]]
     except _DAMAGE as error:
         raise unreadable(path, "NIfTI file", error) from error
-    affine = np.diag([mm_per_unit] * 3 + [1.0]) @ volume.affine
-    return Stored(one_channel(path, values), affine)
+    return values, np.diag([mm_per_unit] * 3 + [1.0]) @ volume.affine
 
 
 def _refuse_giant(path: Path, shape: tuple[int, ...]) -> None:

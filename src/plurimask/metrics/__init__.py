@@ -1,5 +1,18 @@
-"""Pure functions on batches of masks: samples (B, S, H, W[, D]), raters (B, R, H, W[, D]), one value a case."""
+"""Pure functions on batches of masks: samples (B, S, H, W[, D]), raters (B, R, H, W[, D]), one value a case.
 
+`metrics.surface` (surface distances, by MONAI) and `metrics.running` (classes for training loops, on torchmetrics)
+are imported by name, since both libraries take seconds to import.
+"""
+
+from plurimask.metrics.bootstrap import Interval, patient_bootstrap
+from plurimask.metrics.calibration import (
+    Reliability,
+    brier_score,
+    empty_share,
+    expected_calibration_error,
+    ncc,
+    reliability_curve,
+)
 from plurimask.metrics.ci_score import (
     ci_harmonic,
     ci_score,
@@ -9,34 +22,71 @@ from plurimask.metrics.ci_score import (
     mean_of_best,
     range_agreement,
 )
+from plurimask.metrics.conventions import CONVENTIONS, Convention, convention_scores, convention_values
 from plurimask.metrics.degenerate import DEGENERATE
 from plurimask.metrics.ged import (
     calibrated_level,
     energy_distance,
     ged,
     mean_distance,
+    panel_ceiling,
     rater_diversity,
     sample_diversity,
 )
-from plurimask.metrics.overlap import count_overlap, pairwise_dice, pairwise_distance, pairwise_iou
+from plurimask.metrics.leave_one_out import LeaveOneOut, leave_one_out
+from plurimask.metrics.lesion import crps, size_crps
+from plurimask.metrics.matching import hm_iou, matched_mean
+from plurimask.metrics.overlap import (
+    Overlap,
+    Pairs,
+    count_overlap,
+    count_pairs,
+    pairwise_dice,
+    pairwise_distance,
+    pairwise_iou,
+)
+from plurimask.metrics.soft_dice import soft_dice
 
 __all__ = [
+    "CONVENTIONS",
     "DEGENERATE",
+    "Convention",
+    "Interval",
+    "LeaveOneOut",
+    "Overlap",
+    "Pairs",
+    "Reliability",
+    "brier_score",
     "calibrated_level",
     "ci_harmonic",
     "ci_score",
     "combined_sensitivity",
+    "convention_scores",
+    "convention_values",
     "count_overlap",
+    "count_pairs",
+    "crps",
     "dice_max",
     "diversity_agreement",
+    "empty_share",
     "energy_distance",
+    "expected_calibration_error",
     "ged",
+    "hm_iou",
+    "leave_one_out",
+    "matched_mean",
     "mean_distance",
     "mean_of_best",
+    "ncc",
     "pairwise_dice",
     "pairwise_distance",
     "pairwise_iou",
+    "panel_ceiling",
+    "patient_bootstrap",
     "range_agreement",
     "rater_diversity",
+    "reliability_curve",
     "sample_diversity",
+    "size_crps",
+    "soft_dice",
 ]

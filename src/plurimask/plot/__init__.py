@@ -12,6 +12,7 @@ from plurimask.plot.save import save_figure
 from plurimask.plot.scores import empty_figure, ged_by_count_figure, reliability_figure
 from plurimask.plot.style import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
 from plurimask.plot.training import training_figure
+from plurimask.plot.write import write_score_figures
 
 __all__ = [
     "READER_COLOURS",
@@ -33,4 +34,5 @@ __all__ = [
     "sizes",
     "svg_path",
     "training_figure",
+    "write_score_figures",
 ]

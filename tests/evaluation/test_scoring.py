@@ -1,56 +1,41 @@
-"""Evaluation against the metrics one by one, the reference rows, what is written, and what is refused."""
+"""Evaluation against the metrics one by one, the reference rows, and what is refused."""
 
-import csv
-import io
-import json
 import math
 import weakref
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
+from small_panels import CASES, GRID, SIZE, case, panel
 
 from plurimask.errors import InputError
-from plurimask.evaluation import COLUMNS, CaseScores, Scores, TableRow, evaluate, render_table, write_scores
+from plurimask.evaluation import COLUMNS, Scores, evaluate
 from plurimask.geometry import Grid
 from plurimask.metrics import (
+    CONVENTIONS,
     DEGENERATE,
+    brier_score,
     calibrated_level,
     ci_harmonic,
     ci_score,
     combined_sensitivity,
+    convention_scores,
     dice_max,
     diversity_agreement,
+    empty_share,
+    expected_calibration_error,
     ged,
+    hm_iou,
+    leave_one_out,
+    ncc,
     rater_diversity,
+    reliability_curve,
     sample_diversity,
+    size_crps,
+    soft_dice,
 )
-from plurimask.records import Case, MaskSet
-
-SIZE = (9, 7)
-GRID = Grid(SIZE)
-
-
-def masks(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).random((count, *SIZE)) < 0.3
-
-
-def case(name: str, readers: int = 4, patient: str | None = None, grid: Grid = GRID) -> Case:
-    raters = np.resize(masks(4, sum(name.encode())), (readers, *grid.shape))
-    return Case(name, np.zeros((1, *grid.shape), np.float32), raters, grid, patient)
-
-
-def panel(name: str, count: int = 5, grid: Grid = GRID, method: str | None = "toy") -> MaskSet:
-    return MaskSet(name, np.resize(masks(count, 99 + sum(name.encode())), (count, *grid.shape)), grid, method)
-
-
-CASES = {
-    "b": case("b", patient="p1"),
-    "a": case("a", patient="p1"),
-    "alone": case("alone", readers=1, patient="p2"),
-    "unread": case("unread", readers=0),
-}
+from plurimask.metrics.surface import closest_surface
+from plurimask.records import MaskSet
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +55,15 @@ def one_by_one(samples: torch.Tensor, raters: torch.Tensor) -> dict[str, float]:
         "agreement": parts[2],
         "ci": ci_score(*parts),
         "ci_harmonic": ci_harmonic(*parts),
+        "hm_iou": hm_iou(samples, raters),
+        "soft_dice": soft_dice(samples, raters),
+        "ncc": ncc(samples, raters),
+        "ece": expected_calibration_error(samples, raters),
+        "brier": brier_score(samples, raters),
+        "empty_samples": empty_share(samples),
+        "empty_readers": empty_share(raters),
+        "size_crps": size_crps(samples, raters),
+        "surface": closest_surface(samples, raters),
     }
     return {key: value.item() for key, value in values.items()}
 
@@ -100,7 +94,7 @@ def test_the_mean_is_over_the_cases_where_a_value_is_defined(scores):
 
 
 def test_undefined_values_are_counted(scores):
-    by_readers = {"ged_u": 2, "d_yy": 2, "d_ss": 0}
+    by_readers = {"ged_u": 2, "d_yy": 2, "d_ss": 0, "empty_samples": 0}
     assert scores.undefined == {key: by_readers.get(key, 1) for key in COLUMNS}
 
 
@@ -109,7 +103,7 @@ def test_a_value_that_is_nowhere_defined_has_no_mean():
 
 
 def test_the_table_has_the_method_first_then_the_references(scores):
-    assert [row.label for row in scores.table] == ["toy", *DEGENERATE, "calibrated"]
+    assert [row.label for row in scores.table] == ["toy", *DEGENERATE, "reader left out", "calibrated"]
     assert {row.samples for row in scores.table} == {scores.samples} == {5}
 
 
@@ -121,12 +115,82 @@ def test_a_degenerate_predictor_is_scored_at_the_methods_n(label, count):
         one_by_one(DEGENERATE[label](stack(case.raters), None, count), stack(case.raters)) for case in CASES.values()
     ]
     values = next(row for row in scores.table if row.label == label).values
-    assert values == pytest.approx({k: mean_of_defined([e[k] for e in expected]) for k in COLUMNS}, nan_ok=True)
+    wanted = {key: mean_of_defined([one[key] for one in expected]) for key in COLUMNS if key != "surface"}
+    assert values == pytest.approx(wanted, nan_ok=True)
 
 
 def test_the_calibrated_row_holds_the_expected_geds_alone(scores):
     levels = [calibrated_level(stack(case.raters), None, 5).item() for case in CASES.values()]
     assert scores.table[-1].values == pytest.approx({"ged_v": mean_of_defined(levels), "ged_u": 0})
+
+
+def test_a_reader_left_out_is_scored_by_the_best_and_the_mean_of_the_others(scores):
+    read = [stack(case.raters) for case in CASES.values()]
+    best = [leave_one_out(raters, measure="dice").best.item() for raters in read]
+    mean = [leave_one_out(raters, measure="iou").mean.item() for raters in read]
+    row = next(row for row in scores.table if row.label == "reader left out")
+    assert row.values == pytest.approx({"dice_max": mean_of_defined(best), "hm_iou": mean_of_defined(mean)})
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_a_convention_is_scored_on_the_same_masks(scores, name):
+    pairs = [(stack(panel(case.name).masks), stack(case.raters)) for case in CASES.values()]
+    every = [convention_scores(name, *pair) for pair in pairs]
+    row = next(row for row in scores.conventions if row.label == name)
+    assert row.values == pytest.approx({key: mean_of_defined([one[key].item() for one in every]) for key in every[0]})
+
+
+def test_the_reliability_curve_is_that_of_all_cases_together(scores):
+    curves = [reliability_curve(stack(panel(case.name).masks), stack(case.raters)) for case in CASES.values()]
+    for sums in ("weight", "predicted", "drawn"):
+        assert torch.allclose(getattr(scores.reliability, sums)[0], sum(getattr(one, sums)[0] for one in curves))
+
+
+def test_the_first_samples_alone_are_scored_where_a_count_is_given():
+    few = {name: MaskSet(name, panel(name).masks[:3], GRID) for name in CASES}
+    expected = evaluate(few.values(), CASES).mean
+    assert evaluate([panel(name) for name in CASES], CASES, count=3).mean == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_panel_with_fewer_samples_than_the_count_is_refused():
+    with pytest.raises(InputError, match="a: expected at least 6 masks, got 5"):
+        evaluate([panel("a")], CASES, count=6)
+
+
+@pytest.mark.parametrize("spacing", [0.5, 2.0])
+def test_sizes_and_distances_are_in_mm_where_the_spacing_is_known(spacing):
+    voxels = evaluate([panel("a")], CASES)
+    placed = evaluate([panel("a")], {"a": case("a", grid=Grid.plane(SIZE, spacing))})
+    assert (placed.units, voxels.units["surface"]) == ({"surface": "mm", "size_crps": "mm²"}, "voxels")
+    assert placed.mean["size_crps"] == pytest.approx(voxels.mean["size_crps"] * spacing**2)
+    assert placed.mean["surface"] == pytest.approx(voxels.mean["surface"] * spacing)
+    assert placed.rows[0].size == pytest.approx(voxels.rows[0].size * spacing**2)
+
+
+def test_a_case_of_unknown_spacing_among_others_in_mm_has_no_size():
+    cases = {"a": case("a", grid=Grid.plane(SIZE, 0.5)), "b": case("b")}
+    row = evaluate([panel("a"), panel("b")], cases).rows[1]
+    assert all(math.isnan(value) for value in (row.values["size_crps"], row.values["surface"], row.size))
+
+
+def test_batches_of_several_sizes_and_reader_counts_score_as_alone():
+    grids = (GRID, GRID, Grid((4, 6)), GRID)
+    names = ("a", "alone", "wide", "b")
+    cases = {
+        name: case(name, readers=1 + k, grid=grid) for k, (name, grid) in enumerate(zip(names, grids, strict=True))
+    }
+    panels = [panel(name, grid=grid) for name, grid in zip(names, grids, strict=True)]
+    together = evaluate(panels, cases)
+    for one in panels:
+        alone = evaluate([one], cases).rows[0]
+        row = next(row for row in together.rows if row.name == one.name)
+        assert row.values == pytest.approx(alone.values, nan_ok=True)
+
+
+def test_how_the_masks_came_about_is_kept_once_for_each_way():
+    panels = [MaskSet(name, panel(name).masks, GRID, "toy", settings={"steps": 1 + (name == "b")}) for name in CASES]
+    ways = evaluate(panels, CASES).drawn
+    assert sorted(way["settings"]["steps"] for way in ways) == [1, 2]
 
 
 def test_patients_are_counted_once_and_unknown_ones_not_at_all(scores):
@@ -151,7 +215,8 @@ def test_volumes_are_scored_too():
     assert row.values == pytest.approx(one_by_one(stack(samples.masks), stack(volume.raters)))
 
 
-def test_panels_are_let_go_as_they_are_scored():
+def test_panels_are_let_go_batch_by_batch(monkeypatch):
+    monkeypatch.setattr("plurimask.evaluation.scoring._CASES_AT_ONCE", 4)
     alive: weakref.WeakSet[MaskSet] = weakref.WeakSet()
     most = 0
 
@@ -164,11 +229,11 @@ def test_panels_are_let_go_as_they_are_scored():
             del drawn
 
     evaluate(stream(), {str(number): case(str(number)) for number in range(20)})
-    assert most <= 2
+    assert most <= 2 * 4 + 2  # a batch that is scored, one that is read, and its ends
 
 
 def test_no_panel_is_refused():
-    with pytest.raises(InputError, match="expected at least one mask set, got none"):
+    with pytest.raises(InputError, match="expected masks of at least one of the cases to be scored, got none"):
         evaluate([], CASES)
 
 
@@ -201,70 +266,3 @@ def test_another_affine_is_refused():
 def test_masks_without_an_affine_are_taken_to_lie_on_the_cases_grid():
     placed = {"a": case("a", grid=Grid.plane(SIZE, 1.0))}
     assert evaluate([panel("a")], placed).rows[0].name == "a"
-
-
-def test_the_csv_gives_every_value_back(scores, tmp_path):
-    write_scores(scores, tmp_path)
-    with (tmp_path / "scores.csv").open(newline="") as file:
-        read = list(csv.DictReader(file))
-    rows = [
-        CaseScores(
-            line["name"],
-            line["patient"] or None,
-            int(line["readers"]),
-            int(line["samples"]),
-            {key: float(line[key] or "nan") for key in COLUMNS},
-        )
-        for line in read
-    ]
-    assert list(map(repr, rows)) == [
-        repr(CaseScores(r.name, r.patient, r.readers, r.samples, {key: r.values[key] for key in COLUMNS}))
-        for r in scores.rows
-    ]
-
-
-def refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def test_the_summary_states_what_was_scored_and_how(tmp_path):
-    scores = evaluate([panel("a"), panel("alone")], CASES)
-    write_scores(scores, tmp_path, digest="ab" * 32)
-    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
-    counts = ("data", "samples", "cases", "patients", "cases_without_patient", "missing")
-    assert [summary[key] for key in counts] == ["ab" * 32, 5, 2, 2, 0, ["b", "unread"]]
-    assert summary["mean"] == scores.mean
-    assert summary["undefined"] == scores.undefined
-    assert [row["label"] for row in summary["table"]] == [row.label for row in scores.table]
-    assert summary["conventions"].keys() >= COLUMNS.keys()
-
-
-def test_an_undefined_mean_is_null_in_the_summary(tmp_path):
-    write_scores(evaluate([panel("alone")], CASES), tmp_path)
-    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
-    assert summary["mean"]["ged_u"] is None
-
-
-def test_two_files_are_written_and_nothing_else(scores, tmp_path):
-    write_scores(scores, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv", "summary.json"]
-
-
-def rendered(scores: Scores) -> str:
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(render_table(scores))
-    return console.export_text()
-
-
-def test_the_table_states_n_cases_patients_and_missing(scores):
-    assert "N = 5 samples · 4 cases · 2 patients\n" in rendered(scores).replace("  ", "")
-    assert "3 without masks" in rendered(evaluate([panel("a")], CASES))
-
-
-def test_the_table_shows_whole_labels_and_values_in_80_columns():
-    values = dict.fromkeys(COLUMNS, -0.1234)
-    row = CaseScores("a", None, 4, 16, values)
-    text = rendered(Scores((row,), tuple(TableRow(label, 16, values) for label in ("cimd", *DEGENERATE)), ()))
-    for label in DEGENERATE:
-        assert any(line.startswith(label) and line.count("-0.123") == len(COLUMNS) for line in text.splitlines())
-    assert "…" not in text

@@ -1,0 +1,27 @@
+"""Mask sets against the readers of their cases. Takes masks, not methods, so that anyone's masks can be scored."""
+
+from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, Column
+from plurimask.evaluation.comparison import Comparison, compare
+from plurimask.evaluation.scoring import evaluate
+from plurimask.evaluation.scores import CaseScores, Scores, Stratum, TableRow
+from plurimask.evaluation.tables import HEADLINE, render_comparison, render_scores, render_table
+from plurimask.evaluation.write import write_comparison, write_scores
+
+__all__ = [
+    "COLUMNS",
+    "GENERAL_CONVENTIONS",
+    "HEADLINE",
+    "CaseScores",
+    "Column",
+    "Comparison",
+    "Scores",
+    "Stratum",
+    "TableRow",
+    "compare",
+    "evaluate",
+    "render_comparison",
+    "render_scores",
+    "render_table",
+    "write_comparison",
+    "write_scores",
+]

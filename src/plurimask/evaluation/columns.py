@@ -1,0 +1,101 @@
+"""Every value of a scored case: its name in tables, the convention by which it is counted, and which way is better."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value of a scored case.
+
+    Args:
+        label: as tables print it.
+        convention: how it is counted, in one line.
+        better: which way is better; None for what only describes.
+        headline: shown for the degenerate predictors too.
+    """
+
+    label: str
+    convention: str
+    better: Literal["lower", "higher"] | None = None
+    headline: bool = False
+
+
+COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        "ged_v": Column(
+            "V-GED", "squared, d = 1 - IoU, self pairs counted (V-statistic); depends on N", "lower", headline=True
+        ),
+        "ged_u": Column(
+            "U-GED",
+            "squared, d = 1 - IoU, distinct pairs only (U-statistic); undefined under two samples or readers",
+            "lower",
+            headline=True,
+        ),
+        "hm_iou": Column(
+            "HM-IoU",
+            "mean IoU of matched pairs, samples and readers repeated to their least common multiple; depends on N",
+            "higher",
+            headline=True,
+        ),
+        "dice_max": Column(
+            "D_max", "mean over readers of the best sample's Dice; grows with N", "higher", headline=True
+        ),
+        "sensitivity": Column(
+            "S_c",
+            "share of the readers' union that the samples' union covers; 1 where no reader drew",
+            "higher",
+            headline=True,
+        ),
+        "agreement": Column(
+            "D_a",
+            "variance of a pair: disagreeing voxels / (4 * voxels), distinct pairs only, 0 for one mask",
+            "higher",
+            headline=True,
+        ),
+        "ci": Column("CI", "Eq. 17 as printed: 3abc / (a + b + c), 0/0 is 0", "higher", headline=True),
+        "ci_harmonic": Column("CI (harmonic)", "harmonic mean: 3abc / (ab + bc + ca), 0/0 is 0", "higher"),
+        "soft_dice": Column(
+            "soft Dice", "Dice of the two frequency maps, each cut at 0.1, 0.3, 0.5, 0.7 and 0.9, averaged", "higher"
+        ),
+        "d_ss": Column(
+            "d_SS", "mean d of distinct pairs of samples; ged_v = ged_u + d_ss / N + d_yy / M", headline=True
+        ),
+        "d_yy": Column("d_YY", "mean d of distinct pairs of readers", headline=True),
+        "ncc": Column(
+            "NCC",
+            "correlation of the samples' uncertainty map with a reader's error map, mean over readers; undefined where "
+            "a map is constant",
+            "higher",
+        ),
+        "ece": Column(
+            "ECE", "expected calibration error of the frequency map, 10 bins, every voxel of every reader", "lower"
+        ),
+        "brier": Column("Brier", "squared error of the frequency map against each reader, every voxel", "lower"),
+        "empty_samples": Column("empty samples", "share of samples without a voxel"),
+        "empty_readers": Column("empty readers", "share of readers who drew nothing"),
+        "size_crps": Column(
+            "size CRPS", "continuous ranked probability score of the samples' sizes against each reader's", "lower"
+        ),
+        "surface": Column(
+            "HD95",
+            "95% Hausdorff distance between a reader's mask and the sample of highest Dice, mean over readers; "
+            "undefined where one of the two is empty",
+            "lower",
+        ),
+    }
+)
+
+GENERAL_CONVENTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "empty masks": "two empty masks: IoU 1, Dice 1, d = 0, HD95 0",
+        "mean": "a value for each case, then the mean over the cases where it is defined",
+        "interval": "patients resampled with replacement, percentiles of the mean",
+        "size": "size CRPS and HD95 in mm where the first case has a known spacing, else in voxels",
+        "calibrated": "expected of samples drawn from the readers' own distribution: U-GED 0, V-GED d_yy (1/N + 1/M)",
+        "raters resampled": "an oracle that draws from the scored readers themselves, so its U-GED is negative",
+        "reader left out": "each reader against the others: D_max of the best, HM-IoU the mean IoU; others undefined",
+    }
+)

@@ -1,0 +1,162 @@
+"""What an evaluation knows: values a case, rows of means with intervals, and what was left out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from plurimask.evaluation.columns import COLUMNS
+from plurimask.metrics import Reliability, patient_bootstrap
+
+DRAWS, LEVEL, SEED = 10_000, 0.95, 0
+"""Of the patient bootstrap behind every interval."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Scores of one panel.
+
+    Args:
+        name, patient: of the case; a patient may be unknown.
+        readers: M.
+        drawn: how many of them drew anything.
+        size: mean size of what those drew, NaN where none did.
+        samples: N.
+        values: by the keys of COLUMNS, NaN where undefined.
+    """
+
+    name: str
+    patient: str | None
+    readers: int
+    drawn: int
+    size: float
+    samples: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """Means over cases under one label, with intervals; a key is absent where the row has no such value."""
+
+    label: str
+    samples: int
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The method's own row on some of the cases.
+
+    Args:
+        by: what divides the cases.
+        part: which part this is.
+        cases: how many.
+        row: of these cases alone.
+    """
+
+    by: str
+    part: str
+    cases: int
+    row: TableRow
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `evaluate` returns.
+
+    Args:
+        rows: one a scored case, in the order of the panels.
+        table: the method first, then what needs no image, on the same cases and N.
+        conventions: GED and HM-IoU of the same masks as other codes count them, a row a convention.
+        strata: the method by number of readers who drew, then by size of what they drew.
+        reliability: of the frequency map, pooled over the cases.
+        missing: names of the cases without a panel.
+        units: of the values that have one, by the keys of COLUMNS.
+        drawn: how the masks came about, as their sets say: distinct combinations of method, checkpoint and settings.
+    """
+
+    rows: tuple[CaseScores, ...]
+    table: tuple[TableRow, ...]
+    conventions: tuple[TableRow, ...]
+    strata: tuple[Stratum, ...]
+    reliability: Reliability
+    missing: tuple[str, ...]
+    units: Mapping[str, str]
+    drawn: tuple[Mapping[str, Any], ...]
+
+    @property
+    def samples(self) -> int:
+        """N, the samples of every panel."""
+        return self.rows[0].samples
+
+    @property
+    def mean(self) -> Mapping[str, float]:
+        """Mean over the cases where a value is defined; NaN where it is nowhere."""
+        return self.table[0].values
+
+    @property
+    def intervals(self) -> Mapping[str, Interval]:
+        """Of the means, from the patient bootstrap."""
+        return self.table[0].intervals
+
+    @property
+    def undefined(self) -> dict[str, int]:
+        """For each value the number of cases where it is NaN."""
+        return {key: sum(math.isnan(row.values[key]) for row in self.rows) for key in COLUMNS}
+
+    @property
+    def patients(self) -> int:
+        """Number of distinct known patients."""
+        return len({row.patient for row in self.rows} - {None})
+
+
+def summarise(
+    labels: Sequence[str], values: Sequence[Mapping[str, np.ndarray]], samples: int, patients: Sequence[str | None]
+) -> tuple[TableRow, ...]:
+    """One row a label: means of `values[i][key]` (n,) over the cases where it is defined, and their intervals.
+
+    All rows are resampled together, so that their intervals rest on the same draws of patients.
+    """
+    columns = [(row, key) for row, of_row in enumerate(values) for key in of_row]
+    matrix = np.stack([values[row][key] for row, key in columns], axis=1)
+    interval = patient_bootstrap(matrix, patients, DRAWS, SEED, LEVEL)
+    means: list[dict[str, float]] = [{} for _ in labels]
+    intervals: list[dict[str, Interval]] = [{} for _ in labels]
+    for place, (row, key) in enumerate(columns):
+        means[row][key] = mean_of_defined(matrix[:, place])
+        intervals[row][key] = (float(interval.low[place]), float(interval.high[place]))
+    rows = zip(labels, means, intervals, strict=True)
+    return tuple(TableRow(label, samples, mean, interval) for label, mean, interval in rows)
+
+
+def stratify(rows: Sequence[CaseScores], label: str, unit: str) -> tuple[Stratum, ...]:
+    """The rows by number of readers who drew, and in thirds by size of what they drew."""
+    parts: dict[tuple[str, str], list[CaseScores]] = {}
+    for row in sorted(rows, key=lambda row: (row.drawn, row.readers)):
+        parts.setdefault(("readers who drew", f"{row.drawn} of {row.readers} readers drew"), []).append(row)
+    sized = sorted((row for row in rows if not math.isnan(row.size)), key=lambda row: row.size)
+    for third in np.array_split(np.arange(len(sized)), 3):
+        if len(third):
+            inside = [sized[place] for place in third]
+            parts["size of what they drew", f"{inside[0].size:.0f} to {inside[-1].size:.0f} {unit}"] = inside
+    return tuple(Stratum(by, part, len(inside), _own_row(inside, label)) for (by, part), inside in parts.items())
+
+
+def values_of(rows: Sequence[CaseScores]) -> dict[str, np.ndarray]:
+    """By the keys of COLUMNS, (n,) each."""
+    return {key: np.array([row.values[key] for row in rows]) for key in COLUMNS}
+
+
+def mean_of_defined(values: np.ndarray) -> float:
+    """Mean of what is not NaN; NaN where nothing is."""
+    defined = values[~np.isnan(values)]
+    return math.fsum(defined) / len(defined) if len(defined) else math.nan
+
+
+def _own_row(rows: Sequence[CaseScores], label: str) -> TableRow:
+    return summarise([label], [values_of(rows)], rows[0].samples, [row.patient for row in rows])[0]

@@ -1,0 +1,228 @@
+"""Mask sets against the readers of their cases. Panels and cases are read as they come and let go batch by batch."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
+from operator import add
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plurimask.errors import InputError
+from plurimask.evaluation.panel import Values, reference_values, score, sizes
+from plurimask.evaluation.scores import CaseScores, Scores, stratify, summarise, values_of
+from plurimask.geometry import Grid
+from plurimask.metrics import CONVENTIONS, Reliability, convention_values
+from plurimask.metrics.surface import closest_surface
+from plurimask.records import Case, MaskSet
+
+# Cases of one size are scored together, up to this many and this many bytes of masks.
+_CASES_AT_ONCE, _BYTES_AT_ONCE = 64, 2**26
+
+Pair = tuple[MaskSet, Case]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What is kept of a batch."""
+
+    rows: tuple[CaseScores, ...]
+    references: Mapping[str, Values]
+    conventions: Mapping[str, Values]
+    reliability: Reliability
+    drawn: tuple[str, ...]
+
+
+def evaluate(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | None = None) -> Scores:
+    """Score panels against the readers of their cases.
+
+    Args:
+        panels: one a case, read as they come; all of one number of samples, since V-GED depends on it.
+        cases: by name, and no others than those to be scored. A mapping that reads on access keeps memory at a batch.
+        count: score the first `count` samples of every panel; None: all of them.
+
+    Raises:
+        InputError: no panel, two panels of one case, a panel of an unknown case, of another size or grid than its
+            case, or with another number of samples than the first (with `count`: with fewer).
+    """
+    pairs = _pairs(panels, cases, count)
+    first = next(pairs, None)
+    if first is None:
+        raise InputError(
+            "evaluation",
+            expected="masks of at least one of the cases to be scored",
+            got="none",
+            hint="draw masks first, or name the cases that were drawn",
+        )
+    units = _units(first[1].grid)
+    batches = _batches(chain([first], pairs))
+    del first
+    scored = [_score(batch, units["surface"] == "mm") for batch in batches]
+    return _scores(scored, cases, units)
+
+
+def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], units: Mapping[str, str]) -> Scores:
+    rows = tuple(row for batch in scored for row in batch.rows)
+    drawn = [json.loads(text) for text in dict.fromkeys(text for batch in scored for text in batch.drawn)]
+    patients, count = [row.patient for row in rows], rows[0].samples
+    label = " + ".join(sorted({one["method"] or "unnamed" for one in drawn}))
+    references = _joined([batch.references for batch in scored])
+    conventions = _joined([batch.conventions for batch in scored])
+    found = {row.name for row in rows}
+    return Scores(
+        rows=rows,
+        table=summarise([label, *references], [values_of(rows), *references.values()], count, patients),
+        conventions=summarise(list(conventions), list(conventions.values()), count, patients),
+        strata=stratify(rows, label, units["size_crps"]),
+        reliability=reduce(add, (batch.reliability for batch in scored)),
+        missing=tuple(name for name in cases if name not in found),
+        units=units,
+        drawn=tuple(drawn),
+    )
+
+
+def _joined(batches: Sequence[Mapping[str, Values]]) -> dict[str, dict[str, np.ndarray]]:
+    """Values (B,) of each batch, by label and key -> (n,) of all."""
+    return {
+        label: {key: torch.cat([batch[label][key] for batch in batches]).numpy() for key in values}
+        for label, values in batches[0].items()
+    }
+
+
+def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
+    samples = torch.from_numpy(np.stack([panel.masks for panel, _ in batch]))
+    raters, valid = _padded([case.raters for _, case in batch])
+    voxel_size = torch.tensor([_voxel_size(case.grid, in_mm) for _, case in batch], dtype=torch.float64)
+    values, pairs, reliability = score(samples, raters, valid, voxel_size)
+    surfaces = [_surface(panel, case, in_mm) for panel, case in batch]
+    values["surface"] = torch.tensor(surfaces, dtype=torch.float64)
+    rater_sizes = sizes(pairs.yy)
+    drawn = (rater_sizes > 0) & valid
+    mean_sizes = (rater_sizes * drawn).sum(1) / drawn.sum(1) * voxel_size
+    rows = [
+        CaseScores(
+            panel.name,
+            case.patient,
+            readers=len(case.raters),
+            drawn=int(drawn[place].sum()),
+            size=mean_sizes[place].item(),
+            samples=len(panel.masks),
+            values={key: of_key[place].item() for key, of_key in values.items()},
+        )
+        for place, (panel, case) in enumerate(batch)
+    ]
+    return _Scored(
+        rows=tuple(rows),
+        references=reference_values(raters, valid, voxel_size, samples.shape[1]),
+        conventions={name: convention_values(convention, pairs) for name, convention in CONVENTIONS.items()},
+        reliability=reliability.pooled(),
+        drawn=tuple(_origin(panel) for panel, _ in batch),
+    )
+
+
+def _origin(panel: MaskSet) -> str:
+    """How a panel came about, without what differs from case to case."""
+    origin = {"method": panel.method, "checkpoint": panel.checkpoint, "settings": dict(panel.settings)}
+    return json.dumps(origin, sort_keys=True)
+
+
+def _padded(raters: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Stacks (R_i, H, W[, D]) -> (B, R, H, W[, D]) with empty masks behind, and which slots were read (B, R)."""
+    most = max(1, max(len(stack) for stack in raters))
+    padded = np.zeros((len(raters), most, *raters[0].shape[1:]), dtype=np.bool_)
+    for place, stack in enumerate(raters):
+        padded[place, : len(stack)] = stack
+    valid = torch.arange(most) < torch.tensor([len(stack) for stack in raters])[:, None]
+    return torch.from_numpy(padded), valid
+
+
+def _units(grid: Grid) -> dict[str, str]:
+    if grid.spacing_mm is None:
+        return {"surface": "voxels", "size_crps": "voxels"}
+    return {"surface": "mm", "size_crps": "mm²" if len(grid.shape) == 2 else "mm³"}
+
+
+def _voxel_size(grid: Grid, in_mm: bool) -> float:
+    """Area or volume of a voxel; NaN where it is wanted in mm and the spacing is unknown."""
+    if not in_mm:
+        return 1.0
+    return math.nan if grid.spacing_mm is None else math.prod(grid.spacing_mm)
+
+
+def _surface(panel: MaskSet, case: Case, in_mm: bool) -> float:
+    if in_mm and case.grid.spacing_mm is None:
+        return math.nan
+    spacing = case.grid.spacing_mm if in_mm else None
+    return closest_surface(torch.tensor(panel.masks)[None], torch.tensor(case.raters)[None], None, spacing).item()
+
+
+def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    batch: list[Pair] = []
+    for panel, case in pairs:
+        full = len(batch) == _CASES_AT_ONCE or panel.masks.nbytes * (len(batch) + 1) > _BYTES_AT_ONCE
+        if batch and (full or panel.grid.shape != batch[0][0].grid.shape):
+            yield batch
+            batch = []
+        batch.append((panel, case))
+    if batch:
+        yield batch
+
+
+def _pairs(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | None) -> Iterator[Pair]:
+    """Each panel with its case, checked, the panel cut to `count` samples."""
+    seen: set[str] = set()
+    first: tuple[str, int] | None = None
+    for panel in panels:
+        _check_name(panel, seen, cases)
+        if count is not None:
+            panel = panel.first(count)
+        first = first or (panel.name, len(panel.masks))
+        _check_count(panel, *first)
+        case = cases[panel.name]
+        _check_grid(panel, case)
+        seen.add(panel.name)
+        yield panel, case
+
+
+def _check_name(panel: MaskSet, seen: set[str], cases: Mapping[str, Case]) -> None:
+    if panel.name not in cases:
+        raise InputError(
+            panel.name,
+            expected="masks of one of the cases to be scored",
+            got="an unknown case",
+            hint="score the cases that were drawn (sample draws all unless told), or rename the sets",
+        )
+    if panel.name in seen:
+        raise InputError(panel.name, expected="one mask set a case", got="a second one", hint="remove one of them")
+
+
+def _check_count(panel: MaskSet, first: str, count: int) -> None:
+    if len(panel.masks) != count:
+        raise InputError(
+            panel.name,
+            expected=f"{count} masks, as for {first}",
+            got=str(len(panel.masks)),
+            hint="GED depends on the number of samples: score the first N of each, or sets of different sizes apart",
+        )
+
+
+def _check_grid(panel: MaskSet, case: Case) -> None:
+    if panel.grid.shape != case.grid.shape:
+        wanted, came = ("x".join(map(str, grid.shape)) for grid in (case.grid, panel.grid))
+        raise InputError(
+            case.name,
+            expected=f"masks of size {wanted}",
+            got=came,
+            hint="bring the masks to the grid of the case",
+        )
+    if not panel.grid.same_as(case.grid):
+        raise InputError(
+            case.name,
+            expected="masks on the grid of the case",
+            got="another affine",
+            hint="bring the masks to the grid of the case, or correct set.json",
+        )

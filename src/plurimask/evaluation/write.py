@@ -1,0 +1,108 @@
+"""Scores on disk: a row a case as CSV, and all else as one JSON file that states every convention."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
+from plurimask.evaluation.comparison import Comparison
+from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, Scores, TableRow
+from plurimask.files.atomic import write_text
+from plurimask.metrics import CONVENTIONS
+
+Json = dict[str, Any]
+
+
+def write_scores(scores: Scores, out: Path, data: Mapping[str, Any] | None = None) -> None:
+    """Write `out`/scores.csv (a row a case, an undefined value is an empty field) and `out`/summary.json.
+
+    `data` says what was scored (digest of the dataset, split, list of cases), as far as it is known.
+    Raises OSError as the file system does.
+    """
+    write_text(out / "scores.csv", _csv(scores))
+    write_json(out / "summary.json", _summary(scores, data or {}))
+
+
+def write_comparison(comparison: Comparison, path: Path) -> None:
+    """Write a comparison as JSON. Raises OSError as the file system does."""
+    rows = {"a": comparison.a, "b": comparison.b, "difference": comparison.difference}
+    facts = {"cases": comparison.cases, "patients": comparison.patients, "left_out": list(comparison.left_out)}
+    write_json(path, _made() | facts | {name: _row(row) for name, row in rows.items()})
+
+
+def write_json(path: Path, content: Json) -> None:
+    """Write JSON without NaN, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _csv(scores: Scores) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "patient", "readers", "drawn", "size", "samples", *COLUMNS])
+    for row in scores.rows:
+        values = (_field(row.values[key]) for key in COLUMNS)
+        facts = [row.name, row.patient or "", row.readers, row.drawn, _field(row.size), row.samples]
+        writer.writerow([*facts, *values])
+    return text.getvalue()
+
+
+def _field(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
+    reliability = scores.reliability
+    return _made() | {
+        "data": dict(data),
+        "drawn": [dict(one) for one in scores.drawn],
+        "samples": scores.samples,
+        "cases": len(scores.rows),
+        "patients": scores.patients,
+        "cases_without_patient": sum(row.patient is None for row in scores.rows),
+        "missing": list(scores.missing),
+        "units": dict(scores.units),
+        "mean": _null_for_nan(scores.mean),
+        "interval": _row(scores.table[0])["interval"],
+        "undefined": scores.undefined,
+        "table": [_row(row) for row in scores.table],
+        "strata": [{"by": s.by, "part": s.part, "cases": s.cases} | _row(s.row) for s in scores.strata],
+        "reliability": {
+            "voxels": reliability.weight.flatten().tolist(),
+            "predicted": [_null(v) for v in reliability.mean_predicted.flatten().tolist()],
+            "drawn": [_null(v) for v in reliability.mean_drawn.flatten().tolist()],
+        },
+        "conventions": {key: column.convention for key, column in COLUMNS.items()} | dict(GENERAL_CONVENTIONS),
+        "as_counted_by_others": [
+            _row(row) | {"source": CONVENTIONS[row.label].source, "differs": CONVENTIONS[row.label].differs}
+            for row in scores.conventions
+        ],
+    }
+
+
+def _made() -> Json:
+    return {"plurimask": _version(), "bootstrap": {"draws": DRAWS, "level": LEVEL, "seed": SEED, "unit": "patient"}}
+
+
+def _row(row: TableRow) -> Json:
+    intervals = {key: [_null(low), _null(high)] for key, (low, high) in row.intervals.items()}
+    return {"label": row.label, "samples": row.samples, "mean": _null_for_nan(row.values), "interval": intervals}
+
+
+def _null_for_nan(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: _null(value) for key, value in values.items()}
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _version() -> str | None:
+    try:
+        return metadata.version("plurimask")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return None

@@ -1,0 +1,95 @@
+"""What an evaluation writes: everything that was scored, how, and nothing that is not JSON."""
+
+import csv
+import json
+
+import pytest
+from small_panels import CASES, panel
+
+from plurimask.evaluation import COLUMNS, CaseScores, Scores, compare, evaluate, write_comparison, write_scores
+from plurimask.metrics import CONVENTIONS
+
+
+@pytest.fixture(scope="module")
+def scores() -> Scores:
+    return evaluate([panel(name) for name in ("a", "b", "alone", "unread")], CASES)
+
+
+def refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def read(path):
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def number(text: str) -> float:
+    return float(text or "nan")
+
+
+def test_the_csv_gives_every_value_back(scores, tmp_path):
+    write_scores(scores, tmp_path)
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        rows = [
+            CaseScores(
+                name=line["name"],
+                patient=line["patient"] or None,
+                readers=int(line["readers"]),
+                drawn=int(line["drawn"]),
+                size=number(line["size"]),
+                samples=int(line["samples"]),
+                values={key: number(line[key]) for key in scores.rows[0].values},
+            )
+            for line in csv.DictReader(file)
+        ]
+    assert list(map(repr, rows)) == list(map(repr, scores.rows))
+
+
+def test_the_summary_states_what_was_scored_and_how(tmp_path):
+    scores = evaluate([panel("a"), panel("alone")], CASES)
+    write_scores(scores, tmp_path, {"digest": "ab" * 32, "split": "test"})
+    summary = read(tmp_path / "summary.json")
+    counts = ("samples", "cases", "patients", "cases_without_patient", "missing")
+    assert [summary[key] for key in counts] == [5, 2, 2, 0, ["b", "unread"]]
+    assert summary["data"] == {"digest": "ab" * 32, "split": "test"}
+    assert summary["drawn"] == [{"method": "toy", "checkpoint": None, "settings": {}}]
+    assert summary["bootstrap"] == {"draws": 10_000, "level": 0.95, "seed": 0, "unit": "patient"}
+    assert summary["mean"] == dict(scores.mean)
+    assert summary["undefined"] == scores.undefined
+
+
+def test_the_summary_states_every_convention_and_those_of_others(scores, tmp_path):
+    write_scores(scores, tmp_path)
+    summary = read(tmp_path / "summary.json")
+    assert summary["conventions"].keys() >= COLUMNS.keys()
+    assert [row["label"] for row in summary["as_counted_by_others"]] == list(CONVENTIONS)
+    assert all(row["source"] and row["differs"] for row in summary["as_counted_by_others"])
+
+
+def test_every_row_has_means_and_intervals(scores, tmp_path):
+    write_scores(scores, tmp_path)
+    for written, row in zip(read(tmp_path / "summary.json")["table"], scores.table, strict=True):
+        assert (written["label"], written["mean"]["ged_v" if row.label != "reader left out" else "hm_iou"]) == (
+            row.label,
+            row.values["ged_v" if row.label != "reader left out" else "hm_iou"],
+        )
+        assert {key: tuple(ends) for key, ends in written["interval"].items() if None not in ends} == {
+            key: ends for key, ends in row.intervals.items() if ends[0] == ends[0]
+        }
+
+
+def test_an_undefined_mean_is_null_in_the_summary(tmp_path):
+    write_scores(evaluate([panel("alone")], CASES), tmp_path)
+    assert read(tmp_path / "summary.json")["mean"]["ged_u"] is None
+
+
+def test_two_files_are_written_and_nothing_else(scores, tmp_path):
+    write_scores(scores, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv", "summary.json"]
+
+
+def test_a_comparison_is_written_with_its_difference(scores, tmp_path):
+    comparison = compare(scores, scores)
+    write_comparison(comparison, tmp_path / "comparison.json")
+    written = read(tmp_path / "comparison.json")
+    assert (written["cases"], written["difference"]["mean"]["ci"]) == (4, 0)
