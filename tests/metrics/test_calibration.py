@@ -82,9 +82,12 @@ def test_ncc_of_samples_that_all_agree_is_undefined():
     assert ncc(row("011", "011"), row("001")).isnan().item()
 
 
-def test_ncc_is_undefined_where_p_and_its_complement_share_one_uncertainty():
-    samples = row("01", "01", "10")
-    assert ncc(samples, row("01")).isnan().item()
+@pytest.mark.parametrize("size", [2, 7, 9, 13])
+def test_ncc_is_undefined_where_p_and_its_complement_share_one_uncertainty(size):
+    # p = 1/3 and 2/3 in turn; over some of these sizes the mean of 2p(1-p) is rounded away from its only value.
+    once = ("01" * size)[:size]
+    samples = row(once, once, ("10" * size)[:size])
+    assert ncc(samples, row(("100" * size)[:size])).isnan().item()
 
 
 @given(panels())
