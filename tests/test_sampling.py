@@ -13,9 +13,11 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.methods.draw import sample_seeds
+from plurimask.methods.registry import SETTINGS
 from plurimask.records import Case
-from plurimask.sampling import load
-from plurimask.training.checkpoint import ALIASES, BUILT_IN, built_in_names
+from plurimask.sampling import Model, load
+from plurimask.training.checkpoint import ALIASES, BUILT_IN, Checkpoint, build_method, built_in_names
+from plurimask.training.recipe import Recipe
 
 TOO_MANY = SamplerSettings(name="ddim", steps=21)
 
@@ -257,3 +259,30 @@ def test_a_folder_does_not_hide_a_built_in_name(tmp_path, monkeypatch, weights):
 def test_naming_the_own_sampler_keeps_its_settings(weights):
     model = load(weights)
     assert model.sampler(model.recipe.sampler.name) == model.recipe.sampler
+
+
+@pytest.fixture(scope="module")
+def one_evaluation(tmp_path_factory):
+    """A model that has no diffusion process."""
+    settings = next(made for made in SETTINGS.values() if made().timesteps is None)()
+    made = Recipe(image_size=128, method=settings)
+    torch.manual_seed(0)
+    return Model("plain", Checkpoint(build_method(made).eval(), made, 0, "", "0" * 64), torch.device("cpu"))
+
+
+def test_a_method_of_one_evaluation_draws_without_a_sampler(one_evaluation):
+    panel = one_evaluation.sample(image(size=128), 2, seed=5)
+    assert panel.masks.shape == (2, 128, 128)
+    assert panel.settings == {"model": "plain", "seed": 5}
+    assert one_evaluation.sampler() is None
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [lambda m: m.sampler("ddim"), lambda m: m.sampler(steps=4), lambda m: m.sample(image(size=128), 1, 0, TOO_MANY)],
+)
+def test_a_method_of_one_evaluation_refuses_a_sampler(one_evaluation, choose):
+    with pytest.raises(
+        SettingsError, match=r"plain: sampler: expected no sampler, since .* in one evaluation, got one"
+    ):
+        choose(one_evaluation)

@@ -6,11 +6,18 @@ Whatever the image, a panel that is right holds the first box with probability 0
 import pytest
 import torch
 
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.methods.registry import build
 from plurimask.records import Batch
+from plurimask.training.recipe import parse_recipe
 
 SIZE = 16
 SHARES = {"first": 0.7, "second": 0.3, "neither": 0.0}
 MARGIN = 0.07
+SAMPLER = SamplerSettings(name="ddim", steps=10)
+"""For the diffusion models."""
+DENOISER = {"channels": [32], "attention": [False], "residual_blocks": 1, "head_channels": 32, "patch": 4}
+ENCODER = {"widths": [8, 16], "convolutions": 1, "latent": 4}
 
 
 def _boxes():
@@ -68,3 +75,14 @@ def mode_share(method, sampler=None, draws=1000):
 def known():
     """What `mode_share` must equal."""
     return pytest.approx(SHARES, abs=MARGIN)
+
+
+def diffusion(denoiser=None, encoder=None, ambiguity=None, **settings):
+    """A small diffusion model of masks; `settings` are the method's, the tables are changed key by key."""
+    tables = {
+        "diffusion": {"schedule": {"timesteps": 100}, "predicts": "x_0"},
+        "denoiser": DENOISER | (denoiser or {}),
+        "ambiguity": {"encoder": ENCODER | (encoder or {})} | (ambiguity or {}),
+    }
+    torch.manual_seed(0)
+    return build(parse_recipe({"image_size": SIZE, "method": tables | settings}, "toy").method)
