@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from plurimask.methods.cimd import Cimd, CimdSettings
 from plurimask.methods.method import Method, MethodSettings
+from plurimask.methods.phiseg import Phiseg, PhisegSettings
 from plurimask.methods.prob_unet import ProbUnet, ProbUnetSettings
 from plurimask.methods.segdiff import Segdiff, SegdiffSettings
 from plurimask.methods.ssn import Ssn, SsnSettings
@@ -18,6 +19,7 @@ METHODS: Mapping[type[MethodSettings], Callable[[Any], Method]] = MappingProxyTy
         CimdSettings: Cimd,
         SegdiffSettings: Segdiff,
         ProbUnetSettings: ProbUnet,
+        PhisegSettings: Phiseg,
         SsnSettings: Ssn,
         UnetSettings: Unet,
     }
@@ -35,7 +37,7 @@ def _named(value: object) -> object:
 
 
 AnySettings = Annotated[
-    CimdSettings | SegdiffSettings | ProbUnetSettings | SsnSettings | UnetSettings,
+    CimdSettings | SegdiffSettings | ProbUnetSettings | PhisegSettings | SsnSettings | UnetSettings,
     Field(discriminator="name"),
     BeforeValidator(_named),
 ]

@@ -1,0 +1,98 @@
+"""PHiSeg (Baumgartner et al. 2019): an autoencoder of masks given an image b, with a latent map at each of L levels.
+
+    p(z | b) = p(z_L | b) prod_l p(z_l | z_(l+1), b), and q(z | x, b) likewise, which also sees the mask x     (1)
+    S_l      = s_l(z_l, ..., z_L) + S_(l+1), each enlarged to the image's size; S_L = s_L                      (2)
+    loss     = sum_l E_q[-log p(x | S_l)] + beta sum_l growth^(l-1) KL(q(z_l | z_(l+1), x, b) || p(z_l | ...)) (3)
+
+Level 1 is the finest, growth is 4. Cross-entropies are summed over pixels and averaged over masks; z is one draw from q
+in training, from p in sampling. A mask is S_1 > 0. As the masks here have one class, s_l is one logit and q sees one
+channel, the mask less 0.5, where the released code has as many of both as classes.
+
+Batch normalisation makes a batch's masks depend on each other in training mode, not in evaluation mode; its running
+means are those of latents from q.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.distributions import kl_divergence
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
+
+from plurimask.diffusion.samplers import Noise, SamplerSettings
+from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.nets.latent_pyramid import LatentPyramid, PyramidDecoder, PyramidSettings
+from plurimask.records import Batch, LossTerms
+
+
+class PhisegSettings(MethodSettings):
+    """Everything that defines PHiSeg; the defaults are the published ones.
+
+    Args:
+        raters: `one` uniformly drawn rater per image per draw, or `all` raters of an image in one step.
+        beta: weight of the KL terms.
+        growth: how many times more the KL of a level weighs than that of the next finer one.
+        pyramid: size of the nets.
+    """
+
+    name: Literal["phiseg"] = "phiseg"
+    raters: Literal["one", "all"] = "one"
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    growth: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    pyramid: PyramidSettings = PyramidSettings()
+
+    @property
+    def multiple(self) -> int:
+        """Image sides must be multiples of this many pixels."""
+        return self.pyramid.multiple
+
+
+class Phiseg(Method):
+    """The method: prior, posterior and decoder in one module."""
+
+    def __init__(self, settings: PhisegSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.image_channels = settings.image_channels
+        self.prior = LatentPyramid(settings.image_channels, settings.pyramid)
+        self.posterior = LatentPyramid(settings.image_channels + 1, settings.pyramid)
+        self.decoder = PyramidDecoder(settings.pyramid)
+
+    def loss(self, batch: Batch) -> LossTerms:
+        """The negative lower bound with a cross-entropy a level (3); the terms are in nats a mask."""
+        image, mask = rater_masks(batch, self.settings.raters)
+        q, z = self.posterior(torch.cat([image, mask - 0.5], dim=1), lambda _, gaussian: gaussian.rsample())
+        p, _ = self.prior(image, lambda level, _: z[level])
+        terms: dict[str, Tensor] = {}
+        total = torch.zeros((), device=image.device)
+        for level, logits in enumerate(accumulate(self.decoder(z))):
+            cross_entropy = binary_cross_entropy_with_logits(logits, mask, reduction="sum") / len(mask)
+            kl = kl_divergence(q[level], p[level]).mean()
+            total = total + cross_entropy + self.settings.beta * self.settings.growth**level * kl  # (3)
+            terms |= {f"cross_entropy_{level + 1}": cross_entropy.detach(), f"kl_{level + 1}": kl.detach()}
+        return LossTerms(total, terms)
+
+    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool; `sampler` has no say."""
+        noise = self._noise(seeds, image)
+        _, z = self.prior(image, lambda level, gaussian: gaussian.mean + gaussian.stddev * noise[level])  # (1)
+        return accumulate(self.decoder(z))[0][:, 0] > 0
+
+    def _noise(self, seeds: Tensor, image: Tensor) -> list[Tensor]:
+        shapes = self.settings.pyramid.latent_shapes(*image.shape[2:])
+        sizes = [prod(shape) for shape in shapes]
+        parts = torch.split(Noise(seeds, (sum(sizes),), image.device)(), sizes, dim=1)
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def accumulate(own: Sequence[Tensor]) -> list[Tensor]:
+    """s_l from fine to coarse, the finest (B, 1, H, W), each next of half its sides -> S_l, (B, 1, H, W) each."""
+    size = own[0].shape[2:]
+    sums: list[Tensor] = []
+    for logits in reversed(own):
+        larger = interpolate(logits, size=size, mode="nearest")
+        sums.append(sums[-1] + larger if sums else larger)  # (2)
+    return sums[::-1]

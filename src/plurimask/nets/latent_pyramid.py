@@ -1,0 +1,173 @@
+"""PHiSeg's nets: a Gaussian over latent maps at several resolutions, and the decoder from these maps to logits.
+
+Level 0 is the finest. With K resolution levels and L <= K latent ones, the latent of level l has the image's sides over
+2^(l + K - L), and depends on the image and on the latent of level l + 1; the logits of level l have its sides over 2^l.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+from torch.nn.functional import softplus
+
+Positive = Annotated[int, Field(ge=1)]
+MIN_SCALE = 1e-5
+"""Smallest standard deviation: the released code adds 1e-10 to every variance in its KL."""
+
+
+class PyramidSettings(BaseModel):
+    """Size of the nets; the defaults are the published ones.
+
+    Args:
+        widths: filters at each resolution level, from fine to coarse.
+        latent_levels: how many levels have a latent, the coarsest ones.
+        latent: numbers that a latent map has at each of its pixels.
+        convolutions: 3x3 convolutions that prior and posterior have at each resolution level.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128, 192, 192, 192, 192)
+    latent_levels: Positive = 5
+    latent: Positive = 2
+    convolutions: Positive = 3
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> "PyramidSettings":
+        if self.latent_levels > len(self.widths):
+            raise ValueError(f"at most {len(self.widths)} latent_levels, one a width, not {self.latent_levels}")
+        return self
+
+    @property
+    def skipped(self) -> int:
+        """Resolution levels above the finest latent, K - L."""
+        return len(self.widths) - self.latent_levels
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+        return 2 ** (len(self.widths) - 1)
+
+    def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """Shape of each level's latent map for an image of this size, from fine to coarse."""
+        halvings = [2 ** (level + self.skipped) for level in range(self.latent_levels)]
+        return [(self.latent, height // by, width // by) for by in halvings]
+
+
+class LatentPyramid(nn.Module):
+    """Prior or posterior: what it is shown to one axis-aligned Gaussian a level, each given the latent below it."""
+
+    def __init__(self, in_channels: int, settings: PyramidSettings) -> None:
+        super().__init__()
+        widths, levels, latent = settings.widths, settings.latent_levels, settings.latent
+        ins = (in_channels, *widths[:-1])
+        self.stages = nn.ModuleList(
+            _stage(i, o, settings.convolutions, pooled=k > 0) for k, (i, o) in enumerate(zip(ins, widths, strict=True))
+        )
+        self.skipped = settings.skipped
+        risen = latent * widths[0]
+        self.rising = nn.ModuleList(nn.Sequential(_up(), *_convolutions(latent, risen, 2)) for _ in range(levels - 1))
+        self.mixing = nn.ModuleList(
+            nn.Sequential(*_convolutions(widths[level + self.skipped] + risen, widths[level], 2))
+            for level in range(levels - 1)
+        )
+        self.heads = nn.ModuleList(_Head(widths[level], latent, kernel=1) for level in range(levels - 1))
+        self.heads.append(_Head(widths[-1], latent, kernel=3))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(
+        self, shown: Tensor, choose: Callable[[int, "Independent[Normal]"], Tensor]
+    ) -> tuple[tuple["Independent[Normal]", ...], tuple[Tensor, ...]]:
+        """shown (B, C, H, W) -> Gaussians and latents of all levels, from fine to coarse, each (B, latent, h, w).
+
+        `choose(level, gaussian)` gives the latent of a level, on which the finer ones then depend.
+        """
+        features = self._features(shown.contiguous(memory_format=torch.channels_last))
+        gaussians: list[Independent[Normal]] = []
+        latents: list[Tensor] = []
+        for level in reversed(range(len(self.heads))):
+            seen = features[level + self.skipped]
+            if latents:
+                seen = self.mixing[level](torch.cat([seen, self.rising[level](latents[-1])], dim=1))
+            gaussians.append(self.heads[level](seen))
+            latents.append(choose(level, gaussians[-1]))
+        return tuple(reversed(gaussians)), tuple(reversed(latents))
+
+    def _features(self, shown: Tensor) -> list[Tensor]:
+        features = [shown]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        return features[1:]
+
+
+class PyramidDecoder(nn.Module):
+    """Latents to logits of the foreground at each level; it does not see the image."""
+
+    def __init__(self, settings: PyramidSettings) -> None:
+        super().__init__()
+        widths, levels = settings.widths, settings.latent_levels
+        self.opening = nn.ModuleList(_opening(settings.latent, width, settings.skipped) for width in widths[:levels])
+        merged = [*widths[settings.skipped : -1], widths[levels - 1]]
+        self.rising = nn.ModuleList(
+            nn.Sequential(_up(), *_convolutions(merged[level + 1], widths[level], 1)) for level in range(levels - 1)
+        )
+        self.merging = nn.ModuleList(
+            nn.Sequential(*_convolutions(2 * widths[level], merged[level], 2)) for level in range(levels - 1)
+        )
+        self.heads = nn.ModuleList(_initialise(nn.Conv2d(width, 1, 1)) for width in merged)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, latents: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Latents from fine to coarse -> each level's own logits, (B, 1, H / 2^level, W / 2^level), in that order."""
+        opened = [opening(z) for opening, z in zip(self.opening, latents, strict=True)]
+        merged = [opened[-1]]
+        for level in reversed(range(len(opened) - 1)):
+            both = torch.cat([opened[level], self.rising[level](merged[-1])], dim=1)
+            merged.append(self.merging[level](both))
+        return tuple(head(features).float() for head, features in zip(self.heads, reversed(merged), strict=True))
+
+
+class _Head(nn.Module):
+    def __init__(self, in_channels: int, latent: int, kernel: int) -> None:
+        super().__init__()
+        self.mean = _initialise(nn.Conv2d(in_channels, latent, kernel, padding=kernel // 2))
+        self.scale = _initialise(nn.Conv2d(in_channels, latent, 1))
+
+    def forward(self, seen: Tensor) -> "Independent[Normal]":
+        scale = softplus(self.scale(seen).float()) + MIN_SCALE
+        # Unchecked, so that a diverging run ends at its loss, which is not finite, and says so.
+        return Independent(Normal(self.mean(seen).float(), scale, validate_args=False), 3, validate_args=False)
+
+
+def _stage(in_channels: int, width: int, count: int, pooled: bool) -> nn.Sequential:
+    pool = [nn.AvgPool2d(2)] if pooled else []
+    return nn.Sequential(*pool, *_convolutions(in_channels, width, count))
+
+
+def _opening(latent: int, width: int, doublings: int) -> nn.Sequential:
+    layers = _convolutions(latent, width, 2)
+    for _ in range(doublings):
+        layers += [_up(), *_convolutions(width, width, 1)]
+    return nn.Sequential(*layers)
+
+
+def _convolutions(in_channels: int, width: int, count: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for ins in (in_channels, *[width] * (count - 1)):
+        convolution = _initialise(nn.Conv2d(ins, width, 3, padding=1, bias=False))
+        layers += [convolution, nn.BatchNorm2d(width, eps=1e-3, momentum=0.01), nn.ReLU()]
+    return layers
+
+
+def _up() -> nn.Upsample:
+    return nn.Upsample(scale_factor=2, mode="bilinear")
+
+
+def _initialise(convolution: nn.Conv2d) -> nn.Conv2d:
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    return convolution

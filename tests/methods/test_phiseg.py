@@ -1,0 +1,212 @@
+"""PHiSeg: its bound against a computation of its own, its size as published, and that it learns both modes."""
+
+import numpy as np
+import pytest
+import torch
+import toy
+from tiny import SIZE, image
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.methods.phiseg import Phiseg, PhisegSettings, accumulate
+from plurimask.nets.latent_pyramid import PyramidSettings
+from plurimask.records import Batch
+from plurimask.training.recipe import load_recipe
+
+PYRAMID = PyramidSettings(widths=(6, 8, 8, 8), latent_levels=3, convolutions=1)
+LEVELS = range(3)
+
+
+def method(pyramid=PYRAMID, **changed):
+    torch.manual_seed(0)
+    return Phiseg(PhisegSettings(pyramid=pyramid, **changed))
+
+
+def batch(count=6):
+    """Images with two to three readers each, the last slot of every other image unread."""
+    generator = torch.Generator().manual_seed(3)
+    raters = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
+    valid = torch.ones((count, 3), dtype=torch.bool)
+    valid[::2, 2] = False
+    images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
+    return Batch(scale_intensity(images), raters & valid[..., None, None], valid)
+
+
+def parts(made, cases, seed):
+    """What `loss` draws under this seed, and what its nets then say: mask, q, p, each level's own logits."""
+    torch.manual_seed(seed)
+    shown, rater = cases.all_raters() if made.settings.raters == "all" else cases.one_rater()
+    with torch.no_grad():
+        q, z = made.posterior(torch.cat([shown, rater.float() - 0.5], dim=1), lambda _, g: g.mean + g.stddev * _like(g))
+        p, _ = made.prior(shown, lambda level, _: z[level])
+        return rater, q, p, made.decoder(z)
+
+
+def _like(gaussian):
+    return torch.randn(gaussian.mean.shape)
+
+
+def divergence(q, p):
+    """KL of two fields of Gaussians, (B,), as one Gaussian of diagonal covariance over all their numbers."""
+    both = [MultivariateNormal(g.mean.flatten(1).double(), g.variance.flatten(1).double().diag_embed()) for g in (q, p)]
+    return kl_divergence(*both)
+
+
+def surprise(own, mask, level):
+    """-log p of a mask in nats, (B,), by the definition and with numpy's own enlarging."""
+    logits = sum(np.kron(own[k].double().numpy(), np.ones((2**k, 2**k))) for k in range(level, len(own)))
+    foreground = 1 / (1 + np.exp(-logits))
+    return -np.log(np.where(mask.numpy(), foreground, 1 - foreground)).sum((1, 2, 3))
+
+
+@pytest.mark.parametrize("raters", ["one", "all"])
+def test_terms_are_those_of_the_bound(raters):
+    made, cases = method(raters=raters), batch()
+    torch.manual_seed(1)
+    terms = made.loss(cases).terms
+    mask, q, p, own = parts(made, cases, seed=1)
+    wanted = {f"kl_{level + 1}": divergence(q[level], p[level]).mean().item() for level in LEVELS}
+    wanted |= {f"cross_entropy_{level + 1}": surprise(own, mask, level).mean() for level in LEVELS}
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(("changed", "weights"), [({}, (1, 4, 16)), ({"beta": 0.5, "growth": 3}, (0.5, 1.5, 4.5))])
+def test_kl_weighs_more_at_coarser_levels(changed, weights):
+    loss = method(**changed).loss(batch())
+    wanted = sum(loss.terms[f"cross_entropy_{level + 1}"] for level in LEVELS)
+    wanted += sum(weight * loss.terms[f"kl_{level + 1}"] for level, weight in enumerate(weights))
+    torch.testing.assert_close(loss.total.detach(), wanted)
+
+
+def test_sums_are_those_of_the_enlarged_levels():
+    own = [torch.randn(2, 1, 8 // 2**level, 12 // 2**level) for level in LEVELS]
+    for level, got in enumerate(accumulate(own)):
+        wanted = sum(np.kron(own[k].numpy(), np.ones((2**k, 2**k))) for k in range(level, 3))
+        np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_every_parameter_learns_from_the_loss():
+    made = method()
+    made.loss(batch()).total.backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in made.parameters())
+
+
+def test_terms_carry_no_gradient():
+    assert not any(term.requires_grad for term in method().loss(batch()).terms.values())
+
+
+def test_a_loss_that_is_not_finite_is_told_and_not_raised():
+    made = method()
+    torch.nn.init.constant_(made.posterior.heads[0].mean.bias, torch.nan)
+    assert made.loss(batch()).total.isnan()
+
+
+def _normed(ins, outs, kernel=3):
+    """Weights of a convolution without bias, scale and offset of its batch normalisation."""
+    return kernel**2 * ins * outs + 2 * outs
+
+
+def _biased(ins, outs, kernel):
+    return kernel**2 * ins * outs + outs
+
+
+WIDTHS = (32, 64, 128, 192, 192, 192, 192)
+
+
+def released_pyramid(in_channels):
+    """Parameters of the released prior or posterior, and of those its layers whose output nothing reads.
+
+    The latent of level l + 1 is enlarged to every finer level; only its map at level l is used.
+    """
+    ins = (in_channels, *WIDTHS[:-1])
+    total = sum(_normed(i, o) + 2 * _normed(o, o) for i, o in zip(ins, WIDTHS, strict=True))
+    total += _biased(192, 2, 3) + _biased(192, 2, 1)
+    for level in range(4):
+        total += _normed(2, 64) + _normed(64, 64)
+        total += _normed(WIDTHS[level + 2] + 64, WIDTHS[level]) + _normed(WIDTHS[level], WIDTHS[level])
+        total += 2 * _biased(WIDTHS[level], 2, 1)
+    unread = sum(level * 2 * _normed(64, 64) for level in range(4))
+    return total + unread, unread
+
+
+def released_likelihood(classes):
+    merged = (128, 192, 192, 192, 192)
+    total = sum(_normed(2, w) + 3 * _normed(w, w) for w in WIDTHS[:5])
+    total += sum(_biased(w, classes, 1) for w in merged)
+    for level in range(4):
+        total += _normed(merged[level + 1], WIDTHS[level])
+        total += _normed(2 * WIDTHS[level], merged[level]) + _normed(merged[level], merged[level])
+    return total
+
+
+def test_published_settings_have_the_parameters_of_the_released_network():
+    """18.7 M of two classes, less three differences: layers that nothing reads, and twice the second class."""
+    with torch.device("meta"):
+        got = sum(weight.numel() for weight in Phiseg(PhisegSettings()).parameters())
+    (prior, unread), (posterior, _) = released_pyramid(1), released_pyramid(1 + 2)
+    released = prior + posterior + released_likelihood(classes=2)
+    assert released == 18_706_994
+    mask_channel, second_logits = 9 * 32, released_likelihood(2) - released_likelihood(1)
+    assert got == released - 2 * unread - mask_channel - second_logits
+    assert got == pytest.approx(released, rel=0.05)
+
+
+def test_the_recipe_is_the_published_network_at_a_quarter_of_its_width():
+    settings = load_recipe("phiseg").method
+    assert settings == PhisegSettings(pyramid=PyramidSettings(widths=tuple(width // 4 for width in WIDTHS)))
+
+
+def panel(made, seeds):
+    with torch.inference_mode():
+        shown = scale_intensity(torch.from_numpy(image()))[None].expand(len(seeds), -1, -1, -1)
+        return made.eval().sample(shown, torch.tensor(seeds), None)
+
+
+def test_sample_is_one_bool_mask_a_seed():
+    masks = panel(method(), [1, 2, 3])
+    assert masks.shape == (3, SIZE, SIZE)
+    assert masks.dtype == torch.bool
+
+
+def test_a_seed_gives_its_mask_in_any_company():
+    made = method()
+    together = panel(made, [5, 6, 7, 8])
+    alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
+    assert (together != alone).float().mean() < 0.002  # equal up to float rounding at the threshold
+
+
+def test_another_seed_gives_another_mask():
+    first, second = panel(method(), [5, 6])
+    assert (first != second).float().mean() > 0.05
+
+
+def test_drawn_latents_are_those_of_the_prior():
+    made, kept = method().eval(), []
+    made.decoder.register_forward_pre_hook(lambda module, given: kept.extend(given[0]))
+    shown = scale_intensity(torch.from_numpy(image()))[None].expand(400, -1, -1, -1)
+    with torch.inference_mode():
+        gaussian = made.prior(shown[:1], lambda _, g: g.mean)[0][-1]
+        made.sample(shown, torch.arange(400), None)
+    standard = (kept[-1] - gaussian.mean) / gaussian.stddev
+    assert standard.mean().item() == pytest.approx(0, abs=0.1)
+    assert standard.std().item() == pytest.approx(1, abs=0.1)
+
+
+def test_one_case_with_one_reader_is_learned():
+    made = method()
+    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
+    drawn[..., 3:9, 5:13] = True
+    shown = scale_intensity(torch.from_numpy(image()))[None]
+    cases = Batch(shown.repeat(4, 1, 1, 1), drawn.repeat(4, 1, 1, 1), torch.ones((4, 1), dtype=torch.bool))
+    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        made.loss(cases).total.backward()
+        optimizer.step()
+    assert (panel(made, [1, 2, 3, 4]) == drawn[0]).float().mean() > 0.99
+
+
+@pytest.mark.slow
+def test_both_modes_are_drawn_as_often_as_the_readers_draw_them():
+    made = method(PyramidSettings(widths=(8, 16, 16), latent_levels=3))
+    assert toy.mode_share(toy.fit(made)) == toy.known()
