@@ -5,13 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+import toy
 from tiny import SIZE, image, recipe, stir
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from plurimask.datasets.batches import scale_intensity
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.ambiguity import AmbiguitySettings
 from plurimask.methods.cimd import Cimd
+from plurimask.methods.method import rater_masks
 from plurimask.records import Batch
 
 TIMESTEPS = 6
@@ -51,8 +53,8 @@ def batch(count=8):
 def draws(made, cases, seed):
     """What `loss` draws under this seed: images, masks x_0, times t and noise, in its order."""
     torch.manual_seed(seed)
-    shown, rater = cases.all_raters() if made.settings.raters == "all" else cases.one_rater()
-    x_0 = torch.where(rater, 1.0, -1.0)
+    shown, mask = rater_masks(cases, made.settings.raters)
+    x_0 = 2 * mask - 1
     t = torch.randint(1, TIMESTEPS + 1, (len(x_0),))
     return shown, x_0, t, torch.randn_like(x_0)
 
@@ -86,7 +88,8 @@ def expected(made, cases, seed):
     scale = (0.5 * (share * (1 - alpha).log() + (1 - share) * small.log())).exp()
     kl = kl_divergence(Normal(mean(x_0.double()), small.sqrt()), Normal(mean(x_hat), scale))  # Eq. 7
     below_zero = Normal(mean(x_hat), scale).cdf(torch.zeros(()).double())
-    decoder = -torch.where(x_0 > 0, 1 - below_zero, below_zero).log()  # Eq. 6
+    drawn = (1 + x_0) / 2  # 0 or 1, or the share of raters
+    decoder = -(drawn * (1 - below_zero).log() + (1 - drawn) * below_zero.log())  # Eq. 6
     vlb = torch.where(t[:, None, None, None] == 1, decoder, kl).mean() / math.log(2)
 
     terms = {"simple": ((target - said) ** 2).mean(), "vlb": vlb}  # Eq. 9
@@ -104,7 +107,7 @@ def expected(made, cases, seed):
 
 
 @pytest.mark.parametrize("predicts", ["eps", "x_0", "v"])
-@pytest.mark.parametrize("raters", ["one", "all"])
+@pytest.mark.parametrize("raters", ["one", "all", "mean", "majority"])
 @pytest.mark.parametrize("ambiguity", [{"beta": 0.3}, {"beta": 0.3, "acn_input": "eps"}, {"mode": "off"}])
 def test_every_term_of_the_loss_is_that_of_the_equations(predicts, raters, ambiguity):
     made, cases = method(predicts, raters, vlb_weight=0.1, **ambiguity), batch()
@@ -113,6 +116,11 @@ def test_every_term_of_the_loss_is_that_of_the_equations(predicts, raters, ambig
     wanted = expected(made, cases, seed=1)
     got = {**{name: loss.terms[name].item() for name in wanted if name != "total"}, "total": loss.total.item()}
     assert got == pytest.approx({name: value.item() for name, value in wanted.items()}, rel=1e-4)
+
+
+def test_a_soft_mask_is_learned_as_it_is():
+    _, x_0, _, _ = draws(method(raters="mean"), batch(), seed=1)
+    assert set(x_0.unique().tolist()) > {-1.0, 0.0, 1.0}
 
 
 def test_the_draws_of_these_tests_hold_the_first_time_and_later_ones():
@@ -233,6 +241,54 @@ def test_spread_tells_a_collapsed_encoder():
     assert made.loss(batch()).terms["amn_spread"] < 1e-6 < healthy
 
 
+def full_covariance(**ambiguity):
+    """A small CIMD-FC."""
+    settings = recipe().method
+    encoder = settings.ambiguity.encoder.model_copy(update={"latent": 3, "covariance": "full"})
+    torch.manual_seed(0)
+    made = Cimd(settings.model_copy(update={"ambiguity": AmbiguitySettings(encoder=encoder, **ambiguity)}))
+    stir(made, 0.05)
+    return made
+
+
+def test_full_covariance_changes_amn_and_acn_alone():
+    made, plain = full_covariance(), Cimd(recipe().method)
+    assert made.denoiser.state_dict().keys() == plain.denoiser.state_dict().keys()
+    assert made.ambiguity.amn.head.out_features == made.ambiguity.acn.head.out_features == 3 + 3 + 3
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_l_amb_of_full_covariances_is_the_kl_in_double_precision(precision):
+    made, cases = full_covariance(), batch()
+    shown, mask = rater_masks(cases, "majority")
+    x_0 = 2 * mask - 1
+    with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
+        _, terms = made.ambiguity(shown, x_0, -x_0)
+        q, p = made.ambiguity.amn(shown, x_0), made.ambiguity.acn(shown, -x_0)
+    exact = [MultivariateNormal(g.mean.double(), g.covariance_matrix.double()) for g in (q, p)]
+    assert terms["amb"].dtype == torch.float32
+    assert terms["amb"].item() == pytest.approx(kl_divergence(*exact).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+@pytest.mark.parametrize("mode", ["trained", "anchored"])
+def test_the_loss_trains_in_mixed_precision(covariance, mode):
+    made = full_covariance(mode=mode) if covariance == "full" else method(mode=mode)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = made.loss(batch())
+    loss.total.backward()
+    assert all(term.isfinite() for term in loss.terms.values())
+    assert all(weight.grad.isfinite().all() for weight in made.parameters())
+
+
+def test_a_draw_of_the_anchored_latent_has_the_full_covariance():
+    made = full_covariance(mode="anchored")
+    torch.manual_seed(1)
+    made.loss(batch()).total.backward()
+    below = made.ambiguity.amn.head.weight.grad[6:]
+    assert below.abs().sum(1).gt(0).all()
+
+
 def panel(made, seeds, sampler=DDIM):
     with torch.inference_mode():
         shown = scale_intensity(torch.from_numpy(image()))[None].expand(len(seeds), -1, -1, -1)
@@ -271,3 +327,27 @@ def test_one_case_with_one_reader_is_learned():
         made.loss(cases).total.backward()
         optimizer.step()
     assert (panel(made, [1, 2, 3, 4]) == drawn[0]).all()
+
+
+TOYS = {
+    "cimd": {},
+    "cimd-fc": {"encoder": {"covariance": "full"}},
+    "ddpm-prob": {"ambiguity": {"mode": "off"}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOYS)
+def test_both_modes_of_a_known_task_are_drawn_at_their_shares(name):
+    made = toy.fit(toy.diffusion(**TOYS[name]))
+    assert toy.mode_share(made, toy.SAMPLER) == toy.known()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("raters", ["mean", "majority"])
+def test_one_mask_for_all_raters_loses_the_second_mode(raters):
+    """DDPM-det learns one answer an image, and fails the check that the others pass."""
+    made = toy.fit(toy.diffusion(raters=raters, ambiguity={"mode": "off"}))
+    shares = toy.mode_share(made, toy.SAMPLER)
+    assert shares != toy.known()
+    assert shares["second"] < 0.02
