@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import toy
 from tiny import SIZE, image
 
 from plurimask.datasets.batches import scale_intensity
@@ -72,3 +73,13 @@ def test_one_case_with_one_reader_is_learned():
         optimizer.step()
     with torch.inference_mode():
         assert (made.sample(shown, torch.tensor([1]), None) == drawn[0]).float().mean() > 0.99
+
+
+@pytest.mark.slow
+def test_one_mask_cannot_be_drawn_as_often_as_the_readers_draw_each():
+    """The control must fail: at every image it draws what most readers drew."""
+    torch.manual_seed(0)
+    made = Unet(UnetSettings(net=ConvUnetSettings(widths=(16, 32, 32), convolutions=1)))
+    share = toy.mode_share(toy.fit(made))
+    assert share != toy.known()
+    assert share["first"] == pytest.approx(1, abs=toy.MARGIN)
