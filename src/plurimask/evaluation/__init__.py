@@ -2,8 +2,8 @@
 
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, Column
 from plurimask.evaluation.comparison import Comparison, compare
-from plurimask.evaluation.scoring import evaluate
 from plurimask.evaluation.scores import CaseScores, Scores, Stratum, TableRow
+from plurimask.evaluation.scoring import evaluate
 from plurimask.evaluation.tables import HEADLINE, render_comparison, render_scores, render_table
 from plurimask.evaluation.write import write_comparison, write_scores
 

@@ -81,8 +81,8 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
         ),
         "surface": Column(
             "HD95",
-            "95% Hausdorff distance between a reader's mask and the sample of highest Dice, mean over readers; "
-            "undefined where one of the two is empty",
+            "95% Hausdorff distance between a reader's mask and the sample of highest Dice, of several the "
+            "nearest; mean over readers; undefined where one of the two is empty",
             "lower",
         ),
     }

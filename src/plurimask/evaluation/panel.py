@@ -10,7 +10,6 @@ from plurimask.metrics import (
     Overlap,
     Pairs,
     Reliability,
-    brier_score,
     calibrated_level,
     ci_harmonic,
     ci_score,
@@ -18,13 +17,12 @@ from plurimask.metrics import (
     count_pairs,
     crps,
     energy_distance,
+    frequency_table,
     leave_one_out,
     matched_mean,
     mean_distance,
     mean_of_best,
-    ncc,
     range_agreement,
-    reliability_curve,
     soft_dice,
 )
 
@@ -48,7 +46,8 @@ def score(samples: Tensor, raters: Tensor, valid: Tensor, voxel_size: Tensor) ->
         valid: (B, R) bool.
         voxel_size: (B,) what one voxel adds to a mask's size; NaN where unknown.
     """
-    pairs, reliability = count_pairs(samples, raters, valid), reliability_curve(samples, raters, valid)
+    pairs, frequencies = count_pairs(samples, raters, valid), frequency_table(samples, raters, valid)
+    reliability = frequencies.reliability()
     read, drawn = pairs.read, valid.new_ones(samples.shape[:2])
     d_ss, d_sy, d_yy = 1 - pairs.ss.iou, 1 - pairs.sy.iou, 1 - pairs.yy.iou
     sample_sizes, rater_sizes = sizes(pairs.ss), sizes(pairs.yy)
@@ -67,9 +66,9 @@ def score(samples: Tensor, raters: Tensor, valid: Tensor, voxel_size: Tensor) ->
         "soft_dice": soft_dice(samples, raters, valid),
         "d_ss": mean_distance(d_ss, drawn),
         "d_yy": mean_distance(d_yy, read),
-        "ncc": ncc(samples, raters, valid),
+        "ncc": frequencies.ncc,
         "ece": reliability.error,
-        "brier": brier_score(samples, raters, valid),
+        "brier": frequencies.brier,
         "empty_samples": _share(sample_sizes == 0, drawn),
         "empty_readers": _share(rater_sizes == 0, read),
         "size_crps": crps(sample_sizes, rater_sizes, read) * voxel_size,

@@ -6,10 +6,12 @@ are imported by name, since both libraries take seconds to import.
 
 from plurimask.metrics.bootstrap import Interval, patient_bootstrap
 from plurimask.metrics.calibration import (
+    FrequencyTable,
     Reliability,
     brier_score,
     empty_share,
     expected_calibration_error,
+    frequency_table,
     ncc,
     reliability_curve,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "CONVENTIONS",
     "DEGENERATE",
     "Convention",
+    "FrequencyTable",
     "Interval",
     "LeaveOneOut",
     "Overlap",
@@ -71,6 +74,7 @@ __all__ = [
     "empty_share",
     "energy_distance",
     "expected_calibration_error",
+    "frequency_table",
     "ged",
     "hm_iou",
     "leave_one_out",

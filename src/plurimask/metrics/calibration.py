@@ -16,7 +16,6 @@ the samples' map is, so NCC is undefined for all raters of a case or for none.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,18 +66,73 @@ class Reliability:
         return Reliability(a.weight + b.weight, a.predicted + b.predicted, a.drawn + b.drawn)
 
 
-class _Tally(NamedTuple):
-    """Voxels by k, the number of samples that hold them, 0 to S."""
+@dataclass(frozen=True)
+class FrequencyTable:
+    """Voxels by k, the number of samples that hold them; ncc, Brier score and reliability curve follow from it.
 
-    voxels: Tensor  # (B, S + 1) float64
-    drawn: Tensor  # (B, R, S + 1) float64, those that a rater drew
-    frequency: Tensor  # (S + 1,) float64, p = k / S
-    read: Tensor  # (B, R) bool
+    Args:
+        voxels: (B, S + 1) float64, how many voxels k samples hold, k = 0 to S.
+        drawn: (B, R, S + 1) float64, those of them that a rater drew.
+        read: (B, R) bool, which slots were read.
+    """
+
+    voxels: Tensor
+    drawn: Tensor
+    read: Tensor
+
+    @property
+    def frequency(self) -> Tensor:
+        """(S + 1,) float64, p = k / S."""
+        count = self.voxels.shape[1] - 1
+        return torch.arange(count + 1, device=self.voxels.device).double() / count
 
     @property
     def left(self) -> Tensor:
         """(B, R, S + 1) float64, the voxels that a rater did not draw."""
         return self.voxels[:, None] - self.drawn
+
+    @property
+    def ncc(self) -> Tensor:
+        """As `ncc`: (B,)."""
+        voxels, drawn, left, p = self.voxels, self.drawn, self.left, self.frequency
+        spread = 2 * p * (1 - p)
+        spread = spread - _mean(voxels, spread)[:, None]
+        missed = (left * p + drawn * (1 - p)).sum(2, keepdim=True) / voxels.sum(1)[:, None, None]
+        where_left, where_drawn = p - missed, 1 - p - missed
+        shared = ((left * where_left + drawn * where_drawn) * spread[:, None]).sum(2)
+        squares = (left * where_left**2 + drawn * where_drawn**2).sum(2)
+        correlation = shared / ((voxels * spread**2).sum(1)[:, None] * squares).sqrt()
+        return _mean(self.read, correlation).masked_fill(_is_constant(voxels), torch.nan)
+
+    @property
+    def brier(self) -> Tensor:
+        """As `brier_score`: (B,)."""
+        squares = (self.left * self.frequency**2 + self.drawn * (1 - self.frequency) ** 2).sum(2)
+        return _mean(self.read, squares) / self.voxels.sum(1)
+
+    def reliability(self, bins: int = 10) -> Reliability:
+        """As `reliability_curve`."""
+        if bins < 1:
+            raise SettingsError("bins", expected="1 or more", got=str(bins), hint="10 is the usual number")
+        count = self.voxels.shape[1] - 1
+        # In whole numbers, so that no p = i / bins is rounded into the bin below.
+        places = (torch.arange(count + 1, device=self.voxels.device) * bins // count).clamp(max=bins - 1)
+        weight = self.voxels * self.read.sum(1, keepdim=True)
+        drawn = (self.drawn * self.read[:, :, None]).sum(1)
+        sums = (weight, weight * self.frequency, drawn)
+        return Reliability(*(part.new_zeros(len(part), bins).index_add(1, places, part) for part in sums))
+
+
+def frequency_table(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> FrequencyTable:
+    """Count voxels by how many samples hold them. Arguments and errors as `ncc`."""
+    check_pair(samples, raters)
+    (cases, readers), count = raters.shape[:2], samples.shape[1]
+    # Into int32 a sum of bool is nine times as quick as into int64, the default.
+    holders = samples.sum(1, dtype=torch.int32).flatten(1).long()
+    voxels = holders.new_zeros(cases, count + 1).scatter_add(1, holders, torch.ones_like(holders))
+    each = holders[:, None].expand(-1, readers, -1)
+    drawn = holders.new_zeros(cases, readers, count + 1).scatter_add(2, each, raters.flatten(2).long())
+    return FrequencyTable(voxels.double(), drawn.double(), rater_slots(raters, valid))
 
 
 def ncc(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -98,22 +152,12 @@ def ncc(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
     Raises:
         InputError: masks that are not bool, or of two sizes.
     """
-    voxels, drawn, p, read = tally = _tally(samples, raters, valid)
-    spread = 2 * p * (1 - p)
-    spread = spread - _mean(voxels, spread)[:, None]
-    missed = (tally.left * p + drawn * (1 - p)).sum(2, keepdim=True) / voxels.sum(1)[:, None, None]
-    where_left, where_drawn = p - missed, 1 - p - missed
-    shared = ((tally.left * where_left + drawn * where_drawn) * spread[:, None]).sum(2)
-    squares = (tally.left * where_left**2 + drawn * where_drawn**2).sum(2)
-    correlation = shared / ((voxels * spread**2).sum(1)[:, None] * squares).sqrt()
-    return _mean(read, correlation).masked_fill(_is_constant(voxels), torch.nan)
+    return frequency_table(samples, raters, valid).ncc
 
 
 def brier_score(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean of (p - y)^2 over voxels and raters: (B,) float64 in [0, 1]; nobody read: NaN. Arguments as `ncc`."""
-    tally = _tally(samples, raters, valid)
-    squares = (tally.left * tally.frequency**2 + tally.drawn * (1 - tally.frequency) ** 2).sum(2)
-    return _mean(tally.read, squares) / tally.voxels.sum(1)
+    return frequency_table(samples, raters, valid).brier
 
 
 def reliability_curve(samples: Tensor, raters: Tensor, valid: Tensor | None = None, bins: int = 10) -> Reliability:
@@ -132,16 +176,7 @@ def reliability_curve(samples: Tensor, raters: Tensor, valid: Tensor | None = No
         InputError: masks that are not bool, or of two sizes.
         SettingsError: no bin.
     """
-    if bins < 1:
-        raise SettingsError("bins", expected="1 or more", got=str(bins), hint="10 is the usual number")
-    tally = _tally(samples, raters, valid)
-    count = len(tally.frequency) - 1
-    # In whole numbers, so that no p = i / bins is rounded into the bin below.
-    places = (torch.arange(count + 1, device=samples.device) * bins // count).clamp(max=bins - 1)
-    weight = tally.voxels * tally.read.sum(1, keepdim=True)
-    drawn = (tally.drawn * tally.read[:, :, None]).sum(1)
-    sums = (weight, weight * tally.frequency, drawn)
-    return Reliability(*(part.new_zeros(len(part), bins).index_add(1, places, part) for part in sums))
+    return frequency_table(samples, raters, valid).reliability(bins)
 
 
 def expected_calibration_error(samples: Tensor, raters: Tensor, valid: Tensor | None = None, bins: int = 10) -> Tensor:
@@ -165,18 +200,6 @@ def empty_share(masks: Tensor, valid: Tensor | None = None) -> Tensor:
         (B,) float64 in [0, 1]; nobody read: NaN.
     """
     return _mean(rater_slots(masks, valid), (~masks.flatten(2).any(2)).double())
-
-
-def _tally(samples: Tensor, raters: Tensor, valid: Tensor | None) -> _Tally:
-    check_pair(samples, raters)
-    (cases, readers), count = raters.shape[:2], samples.shape[1]
-    # Into int32 a sum of bool is nine times as quick as into int64, the default.
-    holders = samples.sum(1, dtype=torch.int32).flatten(1).long()
-    voxels = holders.new_zeros(cases, count + 1).scatter_add(1, holders, torch.ones_like(holders))
-    each = holders[:, None].expand(-1, readers, -1)
-    drawn = holders.new_zeros(cases, readers, count + 1).scatter_add(2, each, raters.flatten(2).long())
-    frequency = torch.arange(count + 1, device=samples.device).double() / count
-    return _Tally(voxels.double(), drawn.double(), frequency, rater_slots(raters, valid))
 
 
 def _is_constant(voxels: Tensor) -> Tensor:

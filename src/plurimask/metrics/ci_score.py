@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from plurimask.metrics.overlap import (
+    any_mask,
     check_pair,
     chosen,
     count_overlap,
@@ -35,8 +36,8 @@ def combined_sensitivity(samples: Tensor, raters: Tensor, valid: Tensor | None =
     """
     check_pair(samples, raters)
     read = rater_slots(raters, valid)
-    predicted = samples.any(1).flatten(1)  # Eq. 18
-    drawn = (raters.flatten(2) & read[:, :, None]).any(1)  # Eq. 18
+    predicted = any_mask(samples).flatten(1)  # Eq. 18
+    drawn = any_mask(raters.flatten(2) & read[:, :, None])  # Eq. 18
     covered, total = (predicted & drawn).sum(1).double(), drawn.sum(1)
     nothing_to_find = 1 - (predicted.any(1) & strict).double()
     return _where_read(read, torch.where(total == 0, nothing_to_find, covered / total))  # Eq. 19

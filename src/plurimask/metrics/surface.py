@@ -20,9 +20,9 @@ from plurimask.metrics.overlap import pairwise_dice, rater_slots
 def closest_surface(
     samples: Tensor, raters: Tensor, valid: Tensor | None = None, spacing_mm: Sequence[float] | None = None
 ) -> Tensor:
-    """Mean over raters of the 95% Hausdorff distance to the sample with the highest Dice; of several, the first.
+    """Mean over raters of the 95% Hausdorff distance to the sample of highest Dice; of several, the nearest.
 
-    Two empty masks have distance 0. A rater is left out where exactly one of the two masks is empty.
+    Two empty masks have distance 0. A rater is left out where of him and every such sample exactly one is empty.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
@@ -40,14 +40,16 @@ def closest_surface(
     if spacing_mm is not None and (len(spacing_mm) != axes or min(spacing_mm) <= 0):
         expected = f"{axes} sizes above 0"
         raise InputError("spacing_mm", expected=expected, got=str(tuple(spacing_mm)), hint="give one for each axis")
-    closest = pairwise_dice(samples, raters).argmax(1)
+    dice = pairwise_dice(samples, raters)
+    best = dice == dice.amax(1, keepdim=True)
     distances = raters.new_full(raters.shape[:2], math.nan, dtype=torch.float64)
     with warnings.catch_warnings():
         # MONAI 1.5 and 1.6 warn of an argument that MONAI itself passes on.
         warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
         for case, rater in rater_slots(raters, valid).nonzero().tolist():
-            sample = samples[case, closest[case, rater]]
-            distances[case, rater] = _hausdorff_95(sample, raters[case, rater], spacing_mm)
+            candidates = torch.unique(samples[case, best[case, :, rater]], dim=0)
+            found = [_hausdorff_95(sample, raters[case, rater], spacing_mm) for sample in candidates]
+            distances[case, rater] = min((one for one in found if not math.isnan(one)), default=math.nan)
     return distances.nanmean(1)
 
 
