@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark, suite_names
     from plurimask.datasets.case_list import read_case_list
     from plurimask.datasets.demo_cases import demo_cases
     from plurimask.datasets.open import cases_at, choose_cases, open_dataset
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from plurimask.training.recipe import Recipe, load_recipe, recipe_names
 
 _HOMES = {
+    "benchmark": ("load_suite", "parse_shard", "render_results", "run_benchmark", "suite_names"),
     "datasets.case_list": ("read_case_list",),
     "datasets.demo_cases": ("demo_cases",),
     "datasets.open": ("cases_at", "choose_cases", "open_dataset"),
@@ -85,17 +87,22 @@ __all__ = [
     "evaluate",
     "load",
     "load_recipe",
+    "load_suite",
     "open_dataset",
     "open_store",
+    "parse_shard",
     "phantom_cases",
     "prepare_phantom",
     "read_case_list",
     "read_mask_set",
     "recipe_names",
     "render_comparison",
+    "render_results",
     "render_scores",
     "render_table",
+    "run_benchmark",
     "run_demo",
+    "suite_names",
     "train",
     "write_comparison",
     "write_mask_set",

@@ -140,6 +140,22 @@ def evaluate(
     console.print(f"\nA row a case in {out / 'scores.csv'}, every convention in {out / 'summary.json'}", soft_wrap=True)
 
 
+@app.command()
+def benchmark(
+    suite: Annotated[str, typer.Argument(help="A shipped suite (table1, ablation, smoke, ...) or a .toml file.")],
+    data: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to, or to go on in.")],
+    shard: Annotated[
+        str, typer.Option(help="I/N: only every N-th run from the I-th on; processes share --out.")
+    ] = "1/1",
+) -> None:
+    """Train, draw and score a suite of methods on equal terms; what is done already is not done again."""
+    chosen, part = pm.load_suite(suite), pm.parse_shard(shard)
+    results = pm.run_benchmark(chosen, pm.open_dataset(data), out, part, _say)
+    console.print(pm.render_results(results))
+    console.print(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}", soft_wrap=True)
+
+
 @prepare.command()
 def phantom(
     out: Out,
@@ -150,6 +166,10 @@ def phantom(
     with _progress("making phantoms", count) as tick:
         pm.prepare_phantom(out, count, seed, tick)
     console.print(f"{count} cases in {out}", soft_wrap=True)
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True)
 
 
 def _score(panels: "pm.MaskSets", cases: "Mapping[str, pm.Case]", count: int | None) -> "pm.Scores":
