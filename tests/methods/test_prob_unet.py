@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import toy
 from scipy.stats import multivariate_normal
 from tiny import SIZE, image
 from torch.nn.functional import logsigmoid
@@ -216,3 +217,12 @@ def test_one_case_with_one_reader_is_learned():
         made.loss(cases).total.backward()
         optimizer.step()
     assert (panel(made, [1, 2, 3, 4]) == drawn[0]).float().mean() > 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_both_modes_are_drawn_as_often_as_the_readers_draw_them(form):
+    torch.manual_seed(0)
+    net = ConvUnetSettings(widths=(16, 32, 32), convolutions=1)
+    made = ProbUnet(ProbUnetSettings(net=net, latent=LatentSettings(distribution=form)))
+    assert toy.mode_share(toy.fit(made, steps=2000, learning_rate=5e-3, count=16)) == toy.known()
