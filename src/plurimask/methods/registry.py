@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from plurimask.methods.cimd import Cimd, CimdSettings
 from plurimask.methods.method import Method, MethodSettings
+from plurimask.methods.panel import Panel, PanelSettings
 from plurimask.methods.phiseg import Phiseg, PhisegSettings
 from plurimask.methods.prob_unet import ProbUnet, ProbUnetSettings
 from plurimask.methods.segdiff import Segdiff, SegdiffSettings
@@ -22,6 +23,7 @@ METHODS: Mapping[type[MethodSettings], Callable[[Any], Method]] = MappingProxyTy
         PhisegSettings: Phiseg,
         SsnSettings: Ssn,
         UnetSettings: Unet,
+        PanelSettings: Panel,
     }
 )
 """What each class of settings builds."""
@@ -37,7 +39,7 @@ def _named(value: object) -> object:
 
 
 AnySettings = Annotated[
-    CimdSettings | SegdiffSettings | ProbUnetSettings | PhisegSettings | SsnSettings | UnetSettings,
+    CimdSettings | SegdiffSettings | ProbUnetSettings | PhisegSettings | SsnSettings | UnetSettings | PanelSettings,
     Field(discriminator="name"),
     BeforeValidator(_named),
 ]

@@ -1,0 +1,58 @@
+"""The image encoder of `panel`: a residual U-Net that runs once an image and gives features at every scale."""
+
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
+
+from plurimask.nets.residual import ResidualStage, convolution, growing, shrinking
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ImageEncoderSettings(BaseModel):
+    """Size of the encoder.
+
+    Args:
+        patch: pixels a side that a space-to-depth stem folds into channels.
+        widths: filters of each stage, from fine to coarse.
+        blocks: residual blocks of two 3x3 convolutions a stage, on the way down and again on the way up.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    patch: Annotated[int, Field(ge=1, le=16)] = 2
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128, 192, 192)
+    blocks: Positive = 2
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+        return self.patch * 2 ** (len(self.widths) - 1)
+
+
+class ImageEncoder(nn.Module):
+    """Image to features, fine first."""
+
+    def __init__(self, image_channels: int, settings: ImageEncoderSettings) -> None:
+        super().__init__()
+        self.patch = settings.patch
+        widths = settings.widths
+        self.stem = convolution(image_channels * settings.patch**2, widths[0], 3)
+        self.down = nn.ModuleList(ResidualStage(width, settings.blocks) for width in widths)
+        self.shrink = shrinking(widths)
+        self.up = nn.ModuleList(ResidualStage(width, settings.blocks) for width in widths[:-1])
+        self.grow = growing(widths)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """image (B, C, H, W) -> [(B, widths[k], H / (patch 2^k), W / (patch 2^k))]."""
+        folded = pixel_unshuffle(image, self.patch).contiguous(memory_format=torch.channels_last)
+        x = self.stem(folded)
+        features = [self.down[0](x)]
+        for shrink, stage in zip(self.shrink, self.down[1:], strict=True):
+            features.append(stage(shrink(features[-1])))
+        for level in reversed(range(len(self.up))):
+            features[level] = self.up[level](features[level] + self.grow[level](features[level + 1]))
+        return features

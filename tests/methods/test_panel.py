@@ -1,0 +1,276 @@
+"""The fast panel: ranks, the loss by hand, one encoding an image, and that it draws masks in their proportions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import toy
+from pydantic import ValidationError
+from scipy.stats import kstest
+from tiny import SIZE, image, stir
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.methods.panel import Panel, PanelSettings, draw_ranks
+from plurimask.nets.image_encoder import ImageEncoderSettings
+from plurimask.nets.mask_denoiser import MaskDenoiserSettings
+from plurimask.records import Batch
+from plurimask.training.recipe import load_recipe
+
+EULER = SamplerSettings(name="ddim", steps=4)
+ENCODER = ImageEncoderSettings(widths=(16, 24, 32), blocks=1)
+DENOISER = MaskDenoiserSettings(widths=(32, 32), blocks=1, basis=4, condition=32)
+
+
+def method(**changed):
+    """A small panel."""
+    torch.manual_seed(0)
+    return Panel(PanelSettings(encoder=ENCODER, denoiser=DENOISER, **changed))
+
+
+def stirred(**changed):
+    made = method(**changed)
+    stir(made, 0.05)
+    return made
+
+
+def images(count):
+    return scale_intensity(torch.from_numpy(np.stack([image(seed) for seed in range(count)])))
+
+
+def batch(count=4):
+    """Images with two to three readers each, the last slot of every other image unread."""
+    raters = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
+    valid = torch.ones((count, 3), dtype=torch.bool)
+    valid[::2, 2] = False
+    return Batch(images(count), raters & valid[..., None, None], valid)
+
+
+def loss(made, cases):
+    torch.manual_seed(1)
+    return made.loss(cases)
+
+
+SIZES = torch.tensor([[0, 30, 0, 7], [5, 5, 5, 5], [9, 2, 0, 0]])
+READ = torch.tensor([[True] * 4, [True] * 4, [True, True, False, False]])
+
+
+def ranks(draws=5000):
+    torch.manual_seed(0)
+    return draw_ranks(SIZES.expand(draws, -1, -1), READ)
+
+
+def test_ranks_of_an_image_follow_sizes_in_equal_shares():
+    drawn = ranks()[:, 0]
+    empty = drawn[:, [0, 2]]
+    assert ((empty > 0) & (empty < 0.5)).all()
+    assert ((drawn[:, 3] > 0.5) & (drawn[:, 3] < 0.75)).all()
+    assert ((drawn[:, 1] > 0.75) & (drawn[:, 1] < 1)).all()
+
+
+def test_unread_slots_take_no_share():
+    drawn = ranks()[:, 2, :2]
+    assert ((drawn[:, 1] < 0.5) & (drawn[:, 0] > 0.5)).all()
+
+
+def test_equal_sizes_are_ranked_in_random_order():
+    assert all(kstest(of_reader, "uniform").pvalue > 0.001 for of_reader in ranks()[:, 1].T)
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_ranks_of_all_readers_together_are_uniform(row):
+    assert kstest(ranks()[:, row, READ[row]].flatten(), "uniform").pvalue > 0.001
+
+
+def test_the_only_reader_has_any_rank():
+    torch.manual_seed(0)
+    alone = draw_ranks(torch.full((5000, 1), 40), torch.ones((5000, 1), dtype=torch.bool))
+    assert kstest(alone.flatten(), "uniform").pvalue > 0.001
+
+
+def test_a_fresh_denoiser_costs_a_bit_a_pixel():
+    assert loss(method(), batch()).terms["drawn"].item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_the_loss_is_the_cross_entropy_at_every_rater_and_at_the_mean():
+    """The denoiser is replaced by constants, so that what it is shown and what it is compared with can be told."""
+    made, cases, shown = stirred(mean_weight=0.3, repeats=3), batch(), []
+
+    def denoise(x, look, time, rank):
+        shown.append((x, time, rank))
+        return torch.arange(len(x)).float()[:, None, None, None].expand_as(x) / 10
+
+    made.denoiser.forward = denoise
+    terms = loss(made, cases)
+    masks = torch.cat([cases.raters[case][cases.valid[case]] for case in range(4)]).repeat(3, 1, 1).double()
+    x, time, rank = shown[0]
+    assert x.shape == (30, 1, SIZE, SIZE)
+    assert time.unique().numel() > 20
+    assert rank.unique().numel() == 30
+    inside = torch.sigmoid(torch.arange(30).double() / 10)[:, None, None]
+    drawn = -(masks * inside.log() + (1 - masks) * (1 - inside).log()).mean()
+    share = torch.stack([cases.raters[case][cases.valid[case]].double().mean(0) for case in range(4)])
+    with torch.no_grad():
+        mean = binary_cross_entropy_with_logits(made.mean_head(made.encoder(cases.image)[0])[:, 0].double(), share)
+    assert terms.terms["drawn"].item() == pytest.approx(drawn.item(), rel=1e-5)
+    assert terms.terms["mean"].item() == pytest.approx(mean.item(), rel=1e-5)
+    assert terms.total.item() == pytest.approx((drawn + 0.3 * mean).item(), rel=1e-5)
+
+
+def test_x_t_lies_between_noise_and_the_mask_of_its_own_rater():
+    made, cases, shown = stirred(time_mean=5.0, time_scale=0.1), batch(), []
+    made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
+    loss(made, cases)
+    masks = torch.cat([cases.raters[case][cases.valid[case]] for case in range(4)]).repeat(2, 1, 1)
+    assert ((shown[0][:, 0] > 0) == masks).all()
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_ranks_follow_sizes_only_where_asked_to(ranked):
+    made, shown = stirred(ranked=ranked), []
+    made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[3]))
+    raters = torch.zeros((50, 2, SIZE, SIZE), dtype=torch.bool)
+    raters[:, 1, 2:9, 2:9] = True
+    loss(made, Batch(torch.randn(50, 1, SIZE, SIZE), raters, torch.ones((50, 2), dtype=torch.bool)))
+    empty, drawn = shown[0].reshape(2, 50, 2).permute(2, 0, 1).flatten(1)
+    assert ((empty < 0.5).all() and (drawn > 0.5).all()) == ranked
+
+
+def test_unread_slots_hold_rubbish():
+    made, cases = stirred(), batch()
+    filled = cases.raters | ~cases.valid[..., None, None]
+    assert loss(made, Batch(cases.image, filled, cases.valid)).total == loss(made, cases).total
+
+
+def test_all_raters_and_times_share_one_encoding():
+    made, rows = stirred(), []
+    made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
+    loss(made, batch())
+    assert rows == [4]
+
+
+def test_every_weight_learns():
+    made = stirred()
+    loss(made, batch()).total.backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in made.parameters())
+
+
+def test_terms_carry_no_gradient():
+    assert not any(term.requires_grad for term in loss(method(), batch()).terms.values())
+
+
+def panel(made, seeds, shown=None, sampler=EULER):
+    shown = images(1).expand(len(seeds), -1, -1, -1) if shown is None else shown
+    with torch.inference_mode():
+        return made.eval().sample(shown, torch.tensor(seeds), sampler)
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+def test_a_panel_costs_one_encoding(steps):
+    made, rows = stirred(), []
+    made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
+    masks = panel(made, list(range(7)), sampler=SamplerSettings(name="ddim", steps=steps))
+    assert (rows, masks.shape, masks.dtype) == ([1], (7, SIZE, SIZE), torch.bool)
+
+
+def test_each_distinct_image_is_encoded_once():
+    made, rows = stirred(), []
+    made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
+    panel(made, [1, 2, 3, 4, 5], images(3)[[2, 0, 2, 1, 0]])
+    assert rows == [3]
+
+
+def test_samples_of_different_images_are_those_of_each_alone():
+    made, shown = stirred(), images(3)[[2, 0, 2, 1]]
+    together = panel(made, [1, 2, 3, 4], shown)
+    alone = torch.cat([panel(made, [seed], shown[seed - 1 : seed]) for seed in (1, 2, 3, 4)])
+    assert (together != alone).float().mean() < 0.002  # equal up to float rounding at the threshold
+
+
+def test_a_seed_gives_its_mask_in_any_company():
+    made = stirred()
+    together = panel(made, [5, 6, 7, 8])
+    alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
+    assert (together != alone).float().mean() < 0.002
+    assert (together[0] != together[1]).any()
+
+
+def test_ranks_of_samples_are_uniform_and_unrelated_to_their_noise():
+    made, given = stirred(), []
+    made.denoiser.register_forward_pre_hook(lambda module, inputs: given.append((inputs[0][:, 0, 0, 0], inputs[3])))
+    panel(made, list(range(2000)), sampler=SamplerSettings(name="ddim", steps=1))
+    noise, rank = given[0]
+    assert kstest(rank, "uniform").pvalue > 0.001
+    assert abs(torch.corrcoef(torch.stack([noise, rank]))[0, 1]) < 0.08
+
+
+@pytest.mark.parametrize("name", ["ddpm", "dpm++"])
+def test_any_sampler_will_do(name):
+    masks = panel(stirred(), [1, 2], sampler=SamplerSettings(name=name, steps=3))
+    assert (masks[0] != masks[1]).any()
+
+
+def test_one_case_with_one_reader_is_learned():
+    made = method()
+    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
+    drawn[..., 3:9, 5:13] = True
+    cases = Batch(images(1), drawn, torch.ones((1, 1), dtype=torch.bool))
+    optimizer = torch.optim.Adam(made.parameters(), 3e-3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        made.loss(cases).total.backward()
+        optimizer.step()
+    assert (panel(made, [1, 2, 3, 4]) == drawn[0]).all()
+
+
+def empties(made, draws=1000):
+    """Share of empty masks, each of an image of its own."""
+    shown = toy.images(draws, torch.Generator().manual_seed(1))
+    return (~panel(made, list(range(draws)), shown).any((1, 2))).float().mean().item()
+
+
+@pytest.mark.slow
+def test_both_modes_of_a_known_task_are_drawn_at_their_shares():
+    """The boxes are of one size, so that ranks say nothing and the flow alone decides."""
+    made = toy.fit(method())
+    assert toy.mode_share(made, SamplerSettings(name="ddim", steps=10)) == toy.known()
+
+
+@pytest.mark.slow
+def test_nothing_is_drawn_as_often_as_readers_drew_nothing():
+    made, raters = method(), toy.BOXES[0] & (torch.arange(10) >= 3)[:, None, None]
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(made.parameters(), 2e-3)
+    for _ in range(200):
+        cases = Batch(toy.images(16), raters.expand(16, -1, -1, -1), torch.ones((16, 10), dtype=torch.bool))
+        optimizer.zero_grad()
+        made.loss(cases).total.backward()
+        optimizer.step()
+    assert empties(made) == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("panel-lidc", 7.5), ("panel-phantom", 1.3)])
+def test_shipped_recipes_have_the_size_they_say(name, millions):
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        made = Panel(recipe.method)
+    assert sum(weight.numel() for weight in made.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        (
+            {"encoder": ImageEncoderSettings(patch=4, widths=(4, 4)), "denoiser": {"patch": 2, "widths": (4,)}},
+            r"an encoder stage at 1/2 of the size, not \[4, 8\] alone",
+        ),
+        ({"denoiser": {"widths": (4, 4, 4, 4)}}, r"an encoder stage at 1/32 of the size, not \[2, 4, 8, 16\] alone"),
+        ({"repeats": 0}, "greater than or equal to 1"),
+        ({"time_scale": 0.0}, "greater than 0"),
+    ],
+)
+def test_settings_that_make_no_method_are_refused(wrong, match):
+    with pytest.raises(ValidationError, match=match):
+        PanelSettings(**wrong)

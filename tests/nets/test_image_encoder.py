@@ -1,0 +1,61 @@
+"""The image encoder: sizes of its features, and that coarse stages reach fine features."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
+
+SMALL = ImageEncoderSettings(widths=(4, 6, 8), blocks=1)
+
+
+def encoder(channels=1, settings=SMALL):
+    torch.manual_seed(0)
+    return ImageEncoder(channels, settings)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_features_halve_from_the_stem_on(channels):
+    features = encoder(channels)(torch.randn(2, channels, 16, 24))
+    assert [tuple(level.shape) for level in features] == [(2, 4, 8, 12), (2, 6, 4, 6), (2, 8, 2, 3)]
+
+
+@pytest.mark.parametrize(("patch", "multiple"), [(1, 4), (2, 8), (4, 16)])
+def test_sides_are_multiples_of_the_coarsest_pixel(patch, multiple):
+    settings = ImageEncoderSettings(patch=patch, widths=(4, 6, 8), blocks=1)
+    assert settings.multiple == multiple
+    assert encoder(settings=settings)(torch.randn(1, 1, multiple, multiple))[-1].shape[2:] == (1, 1)
+
+
+def test_one_stage_is_enough():
+    features = encoder(settings=ImageEncoderSettings(widths=(4,)))(torch.randn(1, 1, 6, 6))
+    assert [tuple(level.shape) for level in features] == [(1, 4, 3, 3)]
+
+
+def test_the_finest_features_see_what_is_far_away():
+    made = encoder(settings=ImageEncoderSettings(widths=(4, 6, 8, 8), blocks=1))
+    image = torch.zeros(1, 1, 32, 32, requires_grad=True)
+    torch.nn.init.normal_(made.stem.bias)
+    made(image)[0][0, :, 0, 0].sum().backward()
+    assert image.grad[0, 0, 16:, 16:].any()
+
+
+def test_images_do_not_mix():
+    made, images = encoder(), torch.randn(3, 1, 16, 16)
+    together, alone = made(images), made(images[1:2])
+    for level, own in zip(together, alone, strict=True):
+        torch.testing.assert_close(level[1:2], own)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"widths": ()}, "at least 1 item"),
+        ({"widths": (0,)}, "greater than or equal to 1"),
+        ({"patch": 0}, "greater than or equal to 1"),
+        ({"blocks": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_settings_that_make_no_net_are_refused(wrong, match):
+    with pytest.raises(ValidationError, match=match):
+        ImageEncoderSettings(**wrong)

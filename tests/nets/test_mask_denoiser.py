@@ -1,0 +1,101 @@
+"""The denoiser of the panel: how its logits are put together, and what they depend on."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
+from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
+
+ENCODER = ImageEncoderSettings(widths=(4, 6, 8), blocks=1)
+SMALL = MaskDenoiserSettings(widths=(6, 8), blocks=1, basis=3, condition=8)
+
+
+def denoiser(stir=0.1, **changed):
+    torch.manual_seed(0)
+    made = MaskDenoiser(ENCODER, SMALL.model_copy(update=changed))
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.add_(torch.randn_like(weight), alpha=stir)
+    return made
+
+
+def features(count=1, size=16):
+    torch.manual_seed(1)
+    return ImageEncoder(1, ENCODER)(torch.randn(count, 1, size, size))
+
+
+def inputs(count=3, size=16):
+    torch.manual_seed(2)
+    return torch.randn(count, 1, size, size), torch.rand(count), torch.rand(count)
+
+
+def test_a_fresh_denoiser_says_nothing():
+    made = denoiser(stir=0)
+    x, time, rank = inputs()
+    assert not made(x, made.look(features()), time, rank).any()
+
+
+def test_logits_are_its_own_and_the_weighted_basis_of_the_image():
+    """By hand at every pixel, from the outputs of the head."""
+    made, outputs = denoiser(), []
+    made.head.register_forward_hook(lambda module, given, output: outputs.append(output.detach()))
+    x, time, rank = inputs(1)
+    fine = []
+    made.basis.register_forward_hook(lambda module, given, output: fine.append(output.detach()))
+    logits = made(x, made.look(features()), time, rank)[0, 0]
+    for row, column in [(0, 0), (5, 10), (15, 3)]:
+        said = outputs[0][0, :, row // 4, column // 4]
+        own = said[(row % 4) * 4 + column % 4]
+        folded = fine[0][0].reshape(3, 2, 2, 8, 8)  # each map as 2x2 pixels of the encoder's stem
+        basis = folded[:, row % 2, column % 2, row // 2, column // 2]
+        torch.testing.assert_close(logits[row, column], own + said[16:] @ basis)
+
+
+def test_one_look_serves_every_mask():
+    made = denoiser()
+    x, time, rank = inputs()
+    look = made.look(features())
+    torch.testing.assert_close(made(x, look, time, rank), made(x, look.rows(torch.zeros(3).long()), time, rank))
+
+
+def test_a_mask_meets_the_look_of_its_row():
+    made, shown = denoiser(), features(2)
+    x, time, rank = inputs()
+    rows = torch.tensor([1, 0, 1])
+    together = made(x, made.look(shown).rows(rows), time, rank)
+    alone = made(x[:1], made.look([level[1:] for level in shown]), time[:1], rank[:1])
+    torch.testing.assert_close(together[:1], alone)
+
+
+@pytest.mark.parametrize("scalar", ["time", "rank"])
+def test_both_scalars_have_a_say_in_their_own_row(scalar):
+    made = denoiser()
+    x, time, rank = inputs()
+    look, moved = made.look(features()), torch.tensor([0.0, 0.3, 0.0])
+    after = made(x, look, time + moved * (scalar == "time"), rank + moved * (scalar == "rank"))
+    changed = (after - made(x, look, time, rank)).abs().amax((1, 2, 3)) > 1e-5
+    assert changed.tolist() == [False, True, False]
+
+
+def test_every_weight_learns():
+    made = denoiser()
+    x, time, rank = inputs()
+    made(x, made.look(features()), time, rank).square().sum().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in made.parameters())
+
+
+@pytest.mark.parametrize("size", [8, 24, 40])
+def test_any_multiple_of_the_coarsest_pixel_will_do(size):
+    made = denoiser()
+    x, time, rank = inputs(size=size)
+    assert SMALL.multiple == 8
+    assert made(x, made.look(features(size=size)), time, rank).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"), [({"patch": 3}, "a power of 2, not 3"), ({"basis": 0}, "greater than or equal to 1")]
+)
+def test_settings_that_make_no_net_are_refused(wrong, match):
+    with pytest.raises(ValidationError, match=match):
+        MaskDenoiserSettings(**wrong)
