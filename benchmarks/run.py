@@ -4,6 +4,7 @@ import platform
 
 import draw_speed
 import loader_speed
+import metric_speed
 import peak_memory
 import startup
 import torch
@@ -14,6 +15,7 @@ if __name__ == "__main__":
     print(f"{platform.processor() or platform.machine()}, {threads()}, torch {torch.__version__}")
     print_table("Start", startup.table())
     print_table("Loader", loader_speed.table())
+    print_table("Metrics", metric_speed.table())
     print_table("Memory of drawing", peak_memory.table())
     print_table("Training", train_speed.table())
     print_table("Drawing", draw_speed.table())

@@ -447,10 +447,31 @@ def test_the_first_masks_alone_are_scored(run, out, dataset, panels):
     assert "N = 1 samples" in run("evaluate", panels, "--data", dataset, "--count", 1, "--out", out).out
 
 
-def test_two_folders_of_masks_are_compared(run, out, dataset, panels):
-    said = run("evaluate", panels, "--data", dataset, "--out", out, "--compare", panels)
-    assert "A: cimd · B: cimd" in said.out
-    assert json.loads((out / "comparison.json").read_text())["difference"]["mean"]["ged_v"] == 0
+def write_full(folder, dataset, count=2):
+    """Masks that hold every pixel, by a program without a name, for the cases of the test side."""
+    folder.mkdir()
+    for name in pm.choose_cases(pm.open_dataset(dataset), "test", None):
+        np.save(folder / f"{name}.npy", np.ones((count, SIZE, SIZE), dtype=bool))
+    return folder
+
+
+def test_two_folders_of_masks_are_compared(run, out, tmp_path, dataset, panels):
+    full = write_full(tmp_path / "full", dataset)
+    said = run("evaluate", full, "--data", dataset, "--out", out, "--compare", panels)
+    assert "A: full · B: cimd" in said.out
+    written = json.loads((out / "comparison.json").read_text())
+    assert written["a"]["mean"]["sensitivity"] == 1
+    difference = written["a"]["mean"]["ged_v"] - written["b"]["mean"]["ged_v"]
+    assert written["difference"]["mean"]["ged_v"] == pytest.approx(difference)
+
+
+def test_a_comparison_that_cannot_be_is_refused_with_its_folder_before_anything_is_written(
+    run, out, tmp_path, dataset, panels
+):
+    other = write_full(tmp_path / "other", dataset, count=3)
+    said = run("evaluate", panels, "--data", dataset, "--out", out, "--compare", other)
+    assert refused(said, "--compare", str(other), "expected 2 samples on both sides, got 2 and 3")
+    assert not out.exists()
 
 
 def test_names_are_not_read_as_markup(run, tmp_path, dataset, panels):

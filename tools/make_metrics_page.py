@@ -106,7 +106,7 @@ def strata() -> list[str]:
     """The built-in model by kinds of cases."""
     one = read_kept("n16")
     keys = ("ged_v", "ged_u", "hm_iou", "dice_max", "ci", "empty_samples", "empty_readers")
-    rows = [[part["part"], str(part["cases"]), *numbers(part["mean"], keys)] for part in one["strata"]]
+    rows = [[part["part"], str(part["all_cases"]), *numbers(part["mean"], keys)] for part in one["strata"]]
     return markdown(["", "cases", *(COLUMNS[key].label for key in keys)], rows)
 
 

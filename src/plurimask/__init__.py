@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         render_comparison,
         render_scores,
         render_table,
-        write_comparison,
         write_scores,
     )
     from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
@@ -55,7 +54,6 @@ _HOMES = {
         "render_comparison",
         "render_scores",
         "render_table",
-        "write_comparison",
         "write_scores",
     ),
     "files.mask_set": ("MaskSets", "read_mask_set", "write_mask_set"),
@@ -104,7 +102,6 @@ __all__ = [
     "run_demo",
     "suite_names",
     "train",
-    "write_comparison",
     "write_mask_set",
     "write_report",
     "write_score_figures",

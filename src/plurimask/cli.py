@@ -122,21 +122,20 @@ def evaluate(
     """Score masks against the readers: tables, OUT/scores.csv, OUT/summary.json and figures."""
     dataset = pm.open_dataset(data)
     cases = pm.choose_cases(dataset, split.value, limit, pm.read_case_list(case_list) if case_list else None)
-    found = pm.MaskSets.under(masks)
-    panels = found.among(cases, dataset.names)
-    scores = _score(panels, cases, count)
+    scores, panels, passed = _score(masks, dataset, cases, count)
+    comparison = None
+    if compare:
+        with _subject(f"--compare {compare}"):
+            comparison = pm.compare(scores, _score(compare, dataset, cases, count)[0])
     chosen = {"digest": dataset.digest, "split": split.value, "cases": case_list, "limit": limit}
-    pm.write_scores(scores, out, chosen)
+    pm.write_scores(scores, out, chosen, comparison)
     pm.write_score_figures(scores, out, panels, cases)
     console.print(pm.render_scores(scores))
-    if compare:
-        other = _score(pm.MaskSets.under(compare).among(cases, dataset.names), cases, count)
-        comparison = pm.compare(scores, other)
-        pm.write_comparison(comparison, out / "comparison.json")
+    if comparison:
         console.print()
         console.print(pm.render_comparison(comparison))
-    if len(panels) < len(found):
-        console.print(f"\n{len(found) - len(panels)} mask sets of cases that were not to be scored are passed over")
+    if passed:
+        console.print(f"\n{passed} mask sets of cases that were not to be scored are passed over")
     console.print(f"\nA row a case in {out / 'scores.csv'}, every convention in {out / 'summary.json'}", soft_wrap=True)
 
 
@@ -172,9 +171,24 @@ def _say(line: str) -> None:
     console.print(line, soft_wrap=True)
 
 
-def _score(panels: "pm.MaskSets", cases: "Mapping[str, pm.Case]", count: int | None) -> "pm.Scores":
+def _score(
+    masks: Path, dataset: "pm.Dataset", cases: "Mapping[str, pm.Case]", count: int | None
+) -> "tuple[pm.Scores, pm.MaskSets, int]":
+    """Scores and mask sets of the cases, and how many sets of other cases there are."""
+    found = pm.MaskSets.under(masks)
+    panels = found.among(cases, dataset.names)
     with _progress("scoring", len(panels)) as tick:
-        return pm.evaluate(_ticking(panels.values(), tick), cases, count)
+        scores = pm.evaluate(_ticking(panels.values(), tick), cases, count, unnamed=masks.resolve().name)
+    return scores, panels, len(found) - len(panels)
+
+
+@contextmanager
+def _subject(text: str) -> Iterator[None]:
+    """Put `text` before what is said of an error inside."""
+    try:
+        yield
+    except PlurimaskError as error:
+        _fail(f"{text}: {error}")
 
 
 def _ticking(items: "Iterable[pm.MaskSet]", tick: Callable[[int], None]) -> "Iterator[pm.MaskSet]":

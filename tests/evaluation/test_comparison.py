@@ -1,6 +1,7 @@
 """Paired comparison: what cases have in common falls out, and only pairs are compared."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,13 @@ def test_a_value_that_one_side_lacks_is_left_out_of_the_difference():
 def test_other_numbers_of_samples_are_refused():
     with pytest.raises(InputError, match="expected 3 samples on both sides, got 3 and 4"):
         compare(scored(0), scored(0, count=4))
+
+
+def test_sizes_in_other_units_are_refused():
+    placed = {name: replace(case, grid=Grid.plane(GRID.shape, 0.5)) for name, case in CASES.items()}
+    panels = [MaskSet(name, np.stack([square(4)] * 3), GRID, "toy") for name in CASES]
+    with pytest.raises(InputError, match="expected sizes in voxels on both sides, got mm, mm²"):
+        compare(scored(0), evaluate(panels, placed))
 
 
 def test_no_case_in_common_is_refused():

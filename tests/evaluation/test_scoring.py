@@ -208,6 +208,14 @@ def test_the_first_row_is_named_after_the_methods(methods, label):
     assert evaluate(panels, CASES).table[0].label == label
 
 
+def test_volumes_have_sizes_in_mm3():
+    grid = Grid((3, 4, 5), np.diag([0.5, 0.5, 2.0, 1.0]))
+    scores = evaluate([panel("v", grid=grid)], {"v": case("v", grid=grid)})
+    assert scores.units["size_crps"] == "mm³"
+    drawn = [mask.sum() for mask in case("v", grid=grid).raters if mask.any()]
+    assert scores.rows[0].size == pytest.approx(np.mean(drawn) * 0.5)
+
+
 def test_volumes_are_scored_too():
     grid = Grid((3, 4, 5))
     samples, volume = panel("v", grid=grid), case("v", grid=grid)
@@ -250,6 +258,12 @@ def test_a_second_panel_of_a_case_is_refused():
 def test_panels_of_another_n_are_refused():
     with pytest.raises(InputError, match="b: expected 5 masks, as for a, got 4"):
         evaluate([panel("a"), panel("b", count=4)], CASES)
+
+
+def test_volumes_among_planes_are_refused():
+    grid = Grid((9, 7, 2))
+    with pytest.raises(InputError, match="v: expected masks of 2 axes, as for a, got 3"):
+        evaluate([panel("a"), panel("v", grid=grid)], {"a": case("a"), "v": case("v", grid=grid)})
 
 
 def test_another_size_is_refused_with_both_sizes():

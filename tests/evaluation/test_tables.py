@@ -48,6 +48,12 @@ def test_the_table_shows_whole_labels_and_every_headline_value(scores):
     assert "…" not in text
 
 
+def test_rows_that_rest_on_fewer_cases_are_named(scores):
+    text = " ".join(shown(render_table(scores)).split())
+    assert "undefined in some cases: toy (rests on 2)" in text
+    assert "calibrated (rests on 2)" in text
+
+
 def test_every_value_stands_with_its_interval_and_the_cases_where_it_is_undefined(scores):
     text = shown(render_scores(scores))
     low, high = scores.intervals["hm_iou"]

@@ -6,7 +6,7 @@ import json
 import pytest
 from small_panels import CASES, panel
 
-from plurimask.evaluation import COLUMNS, CaseScores, Scores, compare, evaluate, write_comparison, write_scores
+from plurimask.evaluation import COLUMNS, CaseScores, Scores, compare, evaluate, write_scores
 from plurimask.metrics import CONVENTIONS
 
 
@@ -89,7 +89,19 @@ def test_two_files_are_written_and_nothing_else(scores, tmp_path):
 
 
 def test_a_comparison_is_written_with_its_difference(scores, tmp_path):
-    comparison = compare(scores, scores)
-    write_comparison(comparison, tmp_path / "comparison.json")
+    write_scores(scores, tmp_path, comparison=compare(scores, scores))
     written = read(tmp_path / "comparison.json")
     assert (written["cases"], written["difference"]["mean"]["ci"]) == (4, 0)
+    assert written["conventions"].keys() >= COLUMNS.keys()
+
+
+def test_the_comparison_of_an_earlier_run_does_not_stay(scores, tmp_path):
+    write_scores(scores, tmp_path, comparison=compare(scores, scores))
+    write_scores(scores, tmp_path)
+    assert not (tmp_path / "comparison.json").exists()
+
+
+def test_each_mean_stands_with_the_number_of_cases_behind_it(scores, tmp_path):
+    write_scores(scores, tmp_path)
+    own = read(tmp_path / "summary.json")["table"][0]
+    assert own["cases"] == {key: 4 - count for key, count in scores.undefined.items()}

@@ -183,6 +183,12 @@ def test_a_description_that_is_not_a_json_object_is_refused(folder, content):
         read_mask_set(folder)
 
 
+def test_a_description_with_nan_is_refused(folder):
+    (folder / "set.json").write_text('{"settings": {"a": NaN}}')
+    with pytest.raises(InputError, match=r"set\.json: expected a description as plurimask writes it"):
+        read_mask_set(folder)
+
+
 def test_unknown_keys_of_a_description_are_passed_over(folder):
     describe(folder, author="another program")
     assert read_mask_set(folder).seeds == PANEL.seeds

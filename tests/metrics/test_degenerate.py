@@ -28,7 +28,6 @@ def nodules():
         ("all full", "1111"),
         ("majority x N", "0100"),
         ("union x N", "1110"),
-        ("one rater x N", "1110"),
     ],
 )
 def test_each_predictor_copies_its_mask_made_from_the_raters_who_read(label, mask):
@@ -43,7 +42,6 @@ def test_each_predictor_copies_its_mask_made_from_the_raters_who_read(label, mas
         ("all full", 5 / 8),
         ("majority x N", 13 / 24),
         ("union x N", 1 / 2),
-        ("one rater x N", 1 / 2),
     ],
 )
 def test_v_ged_by_hand(label, distance):
@@ -81,9 +79,11 @@ def test_a_case_that_nobody_read_has_predictors_all_the_same(label):
     assert DEGENERATE[label](RATERS[:, :0], None, 2).shape == (1, 2, 1, 4)
 
 
-def test_the_one_rater_is_the_first_who_read():
-    read = torch.tensor([[False, False, True, True, True]])
-    assert torch.equal(DEGENERATE["one rater x N"](RATERS, read, 2), row("0100", "0100"))
+@given(panels(least_raters=1))
+def test_the_one_rater_is_the_first_that_is_resampled(panel):
+    _, raters, valid = panel
+    copies = DEGENERATE["one rater x N"](raters, valid, 3)
+    assert torch.equal(copies, RESAMPLED(raters, valid, 1).expand_as(copies))
 
 
 def test_every_resampled_mask_is_a_raters_who_read_and_each_of_them_comes_equally_often():

@@ -110,7 +110,8 @@ def test_masks_that_are_views_count_as_their_copies_do(view):
 @given(panels())
 def test_the_pairs_of_a_volume_share_what_its_slices_share(panel):
     samples, raters, _ = panel
-    volume = [torch.stack([masks, masks.roll(1, 2)], -1) for masks in (samples, raters)]
+    planes = [masks.flatten(2)[:, :, None] for masks in (samples, raters)]
+    volume = [torch.stack([masks, masks.roll(1, 3)], -1) for masks in planes]
     slices = [count_overlap(*(masks[..., plane] for masks in volume)).shared for plane in (0, 1)]
     assert torch.equal(count_overlap(*volume).shared, slices[0] + slices[1])
 
@@ -144,3 +145,18 @@ def test_masks_of_two_sizes_are_refused_even_with_equally_many_voxels():
 def test_an_unknown_distance_is_refused():
     with pytest.raises(SettingsError, match=r"distance: expected iou or dice, got 'jaccard'"):
         pairwise_distance(row("01"), row("01"), "jaccard")
+
+
+@pytest.mark.parametrize(
+    "valid", [torch.ones(1, 2), torch.ones(1, 2, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool)]
+)
+def test_flags_that_are_not_bool_or_not_one_a_rater_are_refused(valid):
+    masks = row("10", "01")
+    with pytest.raises(InputError, match=r"valid: expected bool of shape \(1, 2\)"):
+        count_pairs(masks, masks, valid)
+
+
+def test_masks_without_a_batch_axis_are_refused():
+    masks = row("10", "01")[0]
+    with pytest.raises(InputError, match=r"masks: expected \(B, n, H, W\)"):
+        count_overlap(masks, masks)

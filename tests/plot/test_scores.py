@@ -25,7 +25,7 @@ def test_reliability_writes_the_error_weighted_by_the_bins() -> None:
     curve, _ = plot.reliability_figure(
         np.array([0.0, 0.4, 1.0]), np.array([0.1, 0.4, 0.7]), np.array([60, 30, 10])
     ).axes
-    assert curve.get_title() == "expected calibration error 0.0900"
+    assert curve.get_title() == "expected calibration error 0.0900, all cases pooled"
 
 
 def test_reliability_draws_the_diagonal() -> None:
@@ -40,26 +40,28 @@ def test_reliability_of_no_voxels_is_refused() -> None:
 
 def test_empty_figure_groups_cases_by_readers_who_drew_nothing() -> None:
     """Drew 4, 4, 1, 1 of 4; samples empty 0, 0.5, 0.5, 1."""
-    figure = plot.empty_figure(np.array([4, 4, 1, 1]), np.array([0.0, 0.5, 0.5, 1.0]), 4)
+    figure = plot.empty_figure(np.array([4, 4, 1, 1]), np.array([0.0, 0.5, 0.5, 1.0]), np.full(4, 4))
     (axes,) = figure.axes
     assert axes.lines[1].get_xydata().tolist() == [[0.0, 0.25], [0.75, 0.75]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0 of 4\nn = 2", "3 of 4\nn = 2"]
 
 
 def test_empty_figure_draws_cases_of_one_place_as_one_circle_of_their_area() -> None:
-    circles = plot.empty_figure(np.array([2, 2, 2, 0]), np.array([0.5, 0.5, 0.5, 1.0]), 2).axes[0].collections[0]
+    circles = (
+        plot.empty_figure(np.array([2, 2, 2, 0]), np.array([0.5, 0.5, 0.5, 1.0]), np.full(4, 2)).axes[0].collections[0]
+    )
     assert np.asarray(circles.get_offsets()).tolist() == [[0.0, 0.5], [1.0, 1.0]]
     assert circles.get_sizes()[0] == pytest.approx(3 * circles.get_sizes()[1])
 
 
 def test_empty_figure_says_how_many_cases_are_left_out() -> None:
-    (axes,) = plot.empty_figure(np.array([2, 1, 1]), np.array([0.5, NAN, 0.5]), 2).axes
+    (axes,) = plot.empty_figure(np.array([2, 1, 1]), np.array([0.5, NAN, 0.5]), np.full(3, 2)).axes
     assert axes.get_title() == "2 cases, 1 more left out as undefined"
 
 
 def test_empty_figure_of_nothing_defined_is_refused() -> None:
     with pytest.raises(InputError, match="expected a case with samples, got none"):
-        plot.empty_figure(np.array([2]), np.array([NAN]), 2)
+        plot.empty_figure(np.array([2]), np.array([NAN]), np.array([2]))
 
 
 def test_ged_by_count_draws_three_curves_on_a_log_axis() -> None:

@@ -5,7 +5,7 @@ from plurimask.evaluation.comparison import Comparison, compare
 from plurimask.evaluation.scores import CaseScores, Scores, Stratum, TableRow
 from plurimask.evaluation.scoring import evaluate
 from plurimask.evaluation.tables import HEADLINE, render_comparison, render_scores, render_table
-from plurimask.evaluation.write import write_comparison, write_scores
+from plurimask.evaluation.write import write_scores
 
 __all__ = [
     "COLUMNS",
@@ -22,6 +22,5 @@ __all__ = [
     "render_comparison",
     "render_scores",
     "render_table",
-    "write_comparison",
     "write_scores",
 ]

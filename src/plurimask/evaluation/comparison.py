@@ -34,7 +34,7 @@ def compare(a: Scores, b: Scores) -> Comparison:
     """Compare two evaluations; patients are resampled once for both, so what cases have in common falls out.
 
     Raises:
-        InputError: different numbers of samples, on which V-GED, HM-IoU and D_max depend, or no case in common.
+        InputError: different numbers of samples, on which most values depend, or units, or no case in common.
     """
     if a.samples != b.samples:
         raise InputError(
@@ -43,6 +43,9 @@ def compare(a: Scores, b: Scores) -> Comparison:
             got=f"{a.samples} and {b.samples}",
             hint="score the first N of each with --count N",
         )
+    if a.units != b.units:
+        units = [", ".join(dict.fromkeys(scores.units.values())) for scores in (a, b)]
+        raise InputError("comparison", expected=f"sizes in {units[0]} on both sides", got=units[1], hint="use one grid")
     rows_a, rows_b = ({row.name: row for row in scores.rows} for scores in (a, b))
     both = [name for name in rows_a if name in rows_b]
     if not both:

@@ -40,12 +40,20 @@ class CaseScores:
 
 @dataclass(frozen=True)
 class TableRow:
-    """Means over cases under one label, with intervals; a key is absent where the row has no such value."""
+    """Means over cases under one label; a key is absent where the row has no such value.
+
+    Args:
+        label, samples: whose means, and N.
+        values: by key, over the cases where they are defined.
+        intervals: of the means, from the patient bootstrap; NaN where fewer than two patients have a value.
+        cases: by key, the number of cases where the value is defined.
+    """
 
     label: str
     samples: int
-    values: Mapping[str, float]
-    intervals: Mapping[str, Interval]
+    values: dict[str, float]
+    intervals: dict[str, Interval]
+    cases: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -125,26 +133,30 @@ def summarise(
     columns = [(row, key) for row, of_row in enumerate(values) for key in of_row]
     matrix = np.stack([values[row][key] for row, key in columns], axis=1)
     interval = patient_bootstrap(matrix, patients, DRAWS, SEED, LEVEL)
-    means: list[dict[str, float]] = [{} for _ in labels]
-    intervals: list[dict[str, Interval]] = [{} for _ in labels]
+    rows = tuple(TableRow(label, samples, {}, {}, {}) for label in labels)
+    means = np.array([mean_of_defined(column) for column in matrix.T])
+    defined = (~np.isnan(matrix)).sum(0)
     for place, (row, key) in enumerate(columns):
-        means[row][key] = mean_of_defined(matrix[:, place])
-        intervals[row][key] = (float(interval.low[place]), float(interval.high[place]))
-    rows = zip(labels, means, intervals, strict=True)
-    return tuple(TableRow(label, samples, mean, interval) for label, mean, interval in rows)
+        rows[row].values[key] = float(means[place])
+        rows[row].intervals[key] = (float(interval.low[place]), float(interval.high[place]))
+        rows[row].cases[key] = int(defined[place])
+    return rows
 
 
 def stratify(rows: Sequence[CaseScores], label: str, unit: str) -> tuple[Stratum, ...]:
-    """The rows by number of readers who drew, and in thirds by size of what they drew."""
-    parts: dict[tuple[str, str], list[CaseScores]] = {}
-    for row in sorted(rows, key=lambda row: (row.drawn, row.readers)):
-        parts.setdefault(("readers who drew", f"{row.drawn} of {row.readers} readers drew"), []).append(row)
+    """The rows by number of readers who drew, and in thirds by size of what they drew; equal sizes stay together."""
+    parts: list[tuple[str, str, list[CaseScores]]] = []
+    for drawn, readers in sorted({(row.drawn, row.readers) for row in rows}):
+        inside = [row for row in rows if (row.drawn, row.readers) == (drawn, readers)]
+        parts.append(("readers who drew", f"{drawn} of {readers} readers drew", inside))
     sized = sorted((row for row in rows if not math.isnan(row.size)), key=lambda row: row.size)
-    for third in np.array_split(np.arange(len(sized)), 3):
+    sizes = np.array([row.size for row in sized])
+    cuts = np.searchsorted(sizes, np.quantile(sizes, (1 / 3, 2 / 3), method="higher"), "left") if sized else []
+    for third in np.split(np.arange(len(sized)), np.unique(cuts)):
         if len(third):
-            inside = [sized[place] for place in third]
-            parts["size of what they drew", f"{inside[0].size:.0f} to {inside[-1].size:.0f} {unit}"] = inside
-    return tuple(Stratum(by, part, len(inside), _own_row(inside, label)) for (by, part), inside in parts.items())
+            ends = f"{sizes[third[0]]:.3g} to {sizes[third[-1]]:.3g} {unit}"
+            parts.append(("size of what they drew", ends, [sized[place] for place in third]))
+    return tuple(Stratum(by, part, len(inside), _own_row(inside, label)) for by, part, inside in parts)
 
 
 def values_of(rows: Sequence[CaseScores]) -> dict[str, np.ndarray]:

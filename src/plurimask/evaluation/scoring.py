@@ -37,17 +37,20 @@ class _Scored:
     drawn: tuple[str, ...]
 
 
-def evaluate(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | None = None) -> Scores:
+def evaluate(
+    panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | None = None, unnamed: str = "unnamed"
+) -> Scores:
     """Score panels against the readers of their cases.
 
     Args:
         panels: one a case, read as they come; all of one number of samples, since V-GED depends on it.
         cases: by name, and no others than those to be scored. A mapping that reads on access keeps memory at a batch.
         count: score the first `count` samples of every panel; None: all of them.
+        unnamed: what the table calls masks whose sets name no method.
 
     Raises:
         InputError: no panel, two panels of one case, a panel of an unknown case, of another size or grid than its
-            case, or with another number of samples than the first (with `count`: with fewer).
+            case, or with another number of samples or axes than the first (with `count`: with fewer samples).
     """
     pairs = _pairs(panels, cases, count)
     first = next(pairs, None)
@@ -62,14 +65,14 @@ def evaluate(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | 
     batches = _batches(chain([first], pairs))
     del first
     scored = [_score(batch, units["surface"] == "mm") for batch in batches]
-    return _scores(scored, cases, units)
+    return _scores(scored, cases, units, unnamed)
 
 
-def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], units: Mapping[str, str]) -> Scores:
+def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], units: Mapping[str, str], unnamed: str) -> Scores:
     rows = tuple(row for batch in scored for row in batch.rows)
     drawn = [json.loads(text) for text in dict.fromkeys(text for batch in scored for text in batch.drawn)]
     patients, count = [row.patient for row in rows], rows[0].samples
-    label = " + ".join(sorted({one["method"] or "unnamed" for one in drawn}))
+    label = " + ".join(sorted({one["method"] or unnamed for one in drawn}))
     references = _joined([batch.references for batch in scored])
     conventions = _joined([batch.conventions for batch in scored])
     found = {row.name for row in rows}
@@ -175,13 +178,13 @@ def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
 def _pairs(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | None) -> Iterator[Pair]:
     """Each panel with its case, checked, the panel cut to `count` samples."""
     seen: set[str] = set()
-    first: tuple[str, int] | None = None
+    first: MaskSet | None = None
     for panel in panels:
         _check_name(panel, seen, cases)
         if count is not None:
             panel = panel.first(count)
-        first = first or (panel.name, len(panel.masks))
-        _check_count(panel, *first)
+        first = first or panel
+        _check_alike(panel, first)
         case = cases[panel.name]
         _check_grid(panel, case)
         seen.add(panel.name)
@@ -200,13 +203,20 @@ def _check_name(panel: MaskSet, seen: set[str], cases: Mapping[str, Case]) -> No
         raise InputError(panel.name, expected="one mask set a case", got="a second one", hint="remove one of them")
 
 
-def _check_count(panel: MaskSet, first: str, count: int) -> None:
-    if len(panel.masks) != count:
+def _check_alike(panel: MaskSet, first: MaskSet) -> None:
+    if len(panel.masks) != len(first.masks):
         raise InputError(
             panel.name,
-            expected=f"{count} masks, as for {first}",
+            expected=f"{len(first.masks)} masks, as for {first.name}",
             got=str(len(panel.masks)),
             hint="GED depends on the number of samples: score the first N of each, or sets of different sizes apart",
+        )
+    if len(panel.grid.shape) != len(first.grid.shape):
+        raise InputError(
+            panel.name,
+            expected=f"masks of {len(first.grid.shape)} axes, as for {first.name}",
+            got=str(len(panel.grid.shape)),
+            hint="score planes and volumes apart: areas and volumes have no common mean",
         )
 
 

@@ -23,7 +23,10 @@ def render_table(scores: Scores) -> Table:
     for column in HEADLINE.values():
         table.add_column(column.label, justify="right", min_width=6)
     for row in scores.table:
-        table.add_row(row.label, *(number(row.values.get(key, math.nan)) for key in HEADLINE))
+        table.add_row(row.label, *_numbers(row.values, tuple(HEADLINE)))
+    fewer = {row.label: min(row.cases.values()) for row in scores.table if min(row.cases.values()) < len(scores.rows)}
+    if fewer:
+        table.caption = "undefined in some cases: " + ", ".join(f"{label} (rests on {n})" for label, n in fewer.items())
     return table
 
 
@@ -38,13 +41,14 @@ def render_comparison(comparison: Comparison) -> Table:
     who = f"A: {comparison.a.label} · B: {comparison.b.label}"
     table = _table(f"{who} · N = {comparison.a.samples} · {_cases(comparison.cases, comparison.patients)}")
     table.caption = f"{left_out}* 0 is outside"
-    for head in ("", "A", "B", "A - B", f"{LEVEL:.0%} interval", ""):
+    for head in ("", "A", "B", "A - B", f"{LEVEL:.0%} interval", "", "cases"):
         table.add_column(head, justify="right" if head else "left")
     for key, column in COLUMNS.items():
         values = (row.values[key] for row in (comparison.a, comparison.b, comparison.difference))
         star = "*" if comparison.outside_zero(key) else ""
         interval = _interval(comparison.difference.intervals[key])
-        table.add_row(f"{column.label} {ARROWS[column.better]}", *map(number, values), interval, star)
+        cases = str(comparison.difference.cases[key])
+        table.add_row(f"{column.label} {ARROWS[column.better]}", *map(number, values), interval, star, cases)
     return table
 
 

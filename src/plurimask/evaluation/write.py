@@ -18,26 +18,37 @@ from plurimask.metrics import CONVENTIONS
 Json = dict[str, Any]
 
 
-def write_scores(scores: Scores, out: Path, data: Mapping[str, Any] | None = None) -> None:
+def write_scores(
+    scores: Scores, out: Path, data: Mapping[str, Any] | None = None, comparison: Comparison | None = None
+) -> None:
     """Write `out`/scores.csv (a row a case, an undefined value is an empty field) and `out`/summary.json.
 
+    With a comparison `out`/comparison.json is written too; without one, that of an earlier run is removed.
     `data` says what was scored (digest of the dataset, split, list of cases), as far as it is known.
     Raises OSError as the file system does.
     """
-    write_text(out / "scores.csv", _csv(scores))
-    write_json(out / "summary.json", _summary(scores, data or {}))
+    texts = {"scores.csv": _csv(scores), "summary.json": _json(_summary(scores, data or {}))}
+    if comparison:
+        texts["comparison.json"] = _json(_compared(comparison, scores, data or {}))
+    else:
+        (out / "comparison.json").unlink(missing_ok=True)
+    for name, text in texts.items():
+        write_text(out / name, text)
 
 
-def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write a comparison as JSON. Raises OSError as the file system does."""
+def _json(content: Json) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _compared(comparison: Comparison, scores: Scores, data: Mapping[str, Any]) -> Json:
     rows = {"a": comparison.a, "b": comparison.b, "difference": comparison.difference}
     facts = {"cases": comparison.cases, "patients": comparison.patients, "left_out": list(comparison.left_out)}
-    write_json(path, _made() | facts | {name: _row(row) for name, row in rows.items()})
+    how = {"data": dict(data), "units": dict(scores.units), "conventions": _conventions()}
+    return _made() | facts | {name: _row(row) for name, row in rows.items()} | how
 
 
-def write_json(path: Path, content: Json) -> None:
-    """Write JSON without NaN, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+def _conventions() -> dict[str, str]:
+    return {key: column.convention for key, column in COLUMNS.items()} | dict(GENERAL_CONVENTIONS)
 
 
 def _csv(scores: Scores) -> str:
@@ -70,13 +81,13 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
         "interval": _row(scores.table[0])["interval"],
         "undefined": scores.undefined,
         "table": [_row(row) for row in scores.table],
-        "strata": [{"by": s.by, "part": s.part, "cases": s.cases} | _row(s.row) for s in scores.strata],
+        "strata": [_row(s.row) | {"by": s.by, "part": s.part, "all_cases": s.cases} for s in scores.strata],
         "reliability": {
             "voxels": reliability.weight.flatten().tolist(),
             "predicted": [_null(v) for v in reliability.mean_predicted.flatten().tolist()],
             "drawn": [_null(v) for v in reliability.mean_drawn.flatten().tolist()],
         },
-        "conventions": {key: column.convention for key, column in COLUMNS.items()} | dict(GENERAL_CONVENTIONS),
+        "conventions": _conventions(),
         "as_counted_by_others": [
             _row(row) | {"source": CONVENTIONS[row.label].source, "differs": CONVENTIONS[row.label].differs}
             for row in scores.conventions
@@ -90,7 +101,8 @@ def _made() -> Json:
 
 def _row(row: TableRow) -> Json:
     intervals = {key: [_null(low), _null(high)] for key, (low, high) in row.intervals.items()}
-    return {"label": row.label, "samples": row.samples, "mean": _null_for_nan(row.values), "interval": intervals}
+    values = {"mean": _null_for_nan(row.values), "interval": intervals, "cases": dict(row.cases)}
+    return {"label": row.label, "samples": row.samples} | values
 
 
 def _null_for_nan(values: Mapping[str, float]) -> dict[str, float | None]:

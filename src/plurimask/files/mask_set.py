@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from plurimask.errors import InputError
 from plurimask.files.atomic import atomic_path
@@ -148,13 +149,14 @@ def _read_description(path: Path) -> _SetFile:
     if not path.exists():
         return _SetFile()
     try:
-        return _SetFile.model_validate_json(path.read_bytes())
+        return _SetFile.model_validate(from_json(path.read_bytes(), allow_inf_nan=False))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(
-            path, expected="a description as plurimask writes it", got=f"{where}: {first['msg']}", hint="correct it"
-        ) from None
+        said = f"{where}: {first['msg']}"
+    except ValueError as error:
+        said = str(error)
+    raise InputError(path, expected="a description as plurimask writes it", got=said, hint="correct it")
 
 
 def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:

@@ -18,6 +18,7 @@ from plurimask.metrics.calibration import (
 from plurimask.metrics.ci_score import (
     ci_harmonic,
     ci_score,
+    collective_insight,
     combined_sensitivity,
     dice_max,
     diversity_agreement,
@@ -63,6 +64,7 @@ __all__ = [
     "calibrated_level",
     "ci_harmonic",
     "ci_score",
+    "collective_insight",
     "combined_sensitivity",
     "convention_scores",
     "convention_values",

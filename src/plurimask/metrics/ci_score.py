@@ -80,6 +80,23 @@ def range_agreement(within_samples: Tensor, within_raters: Tensor, read: Tensor)
     return _where_read(read, 1 - ((high_y - high_s).abs() + (low_y - low_s).abs()) / 2)  # Eq. 23
 
 
+def collective_insight(
+    samples: Tensor,
+    raters: Tensor,
+    valid: Tensor | None = None,
+    mean: Literal["printed", "harmonic"] = "printed",
+    variance: Variance = "pixel",
+    strict: bool = False,
+) -> Tensor:
+    """CI of each case, (B,): `ci_score` or `ci_harmonic` of its three parts; other settings are those of the parts."""
+    score = chosen("mean", mean, {"printed": ci_score, "harmonic": ci_harmonic})
+    return score(
+        combined_sensitivity(samples, raters, valid, strict),
+        dice_max(samples, raters, valid),
+        diversity_agreement(samples, raters, valid, variance),
+    )
+
+
 def ci_score(sensitivity: Tensor, best_dice: Tensor, agreement: Tensor) -> Tensor:
     """CI as printed, three times the product of S_c, D_max and D_a over their sum; 0/0 is 0. No harmonic mean."""
     product = sensitivity * best_dice * agreement

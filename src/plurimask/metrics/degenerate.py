@@ -39,12 +39,12 @@ def union(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
 
 
 def one_rater(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
-    """`count` copies of the first rater who read; empty masks where nobody did.
+    """`count` copies of one rater who read, the first that `raters_resampled` draws; empty masks where nobody did.
 
-    The first slot need not be the same person in two cases (in LIDC it is not), so this is no score of a reader.
+    Which rater depends on the masks of the case alone. A release may hold the masks in the order of their emptiness, so
+    that a fixed slot would be no reader at all.
     """
-    read = rater_slots(raters, valid)
-    return _copies(_votes(raters, read & (read.cumsum(1) == 1)) > 0, count)
+    return _copies(raters_resampled(raters, valid, 1)[:, 0], count)
 
 
 def raters_resampled(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:

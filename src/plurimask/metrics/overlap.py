@@ -157,20 +157,29 @@ def pairwise_distance(a: Tensor, b: Tensor, distance: Distance = "iou") -> Tenso
 
 
 def rater_slots(raters: Tensor, valid: Tensor | None) -> Tensor:
-    """`valid`, or all slots where it is None: (B, R) bool for raters (B, R, H, W[, D])."""
-    return raters.new_ones(raters.shape[:2]) if valid is None else valid
+    """`valid`, or all slots where it is None: (B, R) bool for raters (B, R, H, W[, D]). InputError for another one."""
+    if valid is None:
+        return raters.new_ones(raters.shape[:2], dtype=torch.bool)
+    if valid.dtype != torch.bool or valid.shape != raters.shape[:2]:
+        raise InputError(
+            "valid",
+            expected=f"bool of shape {tuple(raters.shape[:2])}, a flag for each rater of each case",
+            got=f"{valid.dtype} of shape {tuple(valid.shape)}",
+            hint="say which slots were read",
+        )
+    return valid
 
 
 def check_pair(a: Tensor, b: Tensor) -> None:
-    """InputError where two stacks of masks are not bool, or not of one number of cases and one size."""
+    """InputError where two stacks are not (B, n, H, W[, D]) bool, or not of one number of cases and one size."""
     if a.dtype != torch.bool or b.dtype != torch.bool:
         raise InputError("masks", expected="bool", got=f"{a.dtype} and {b.dtype}", hint="threshold them first")
-    if a.shape[0] != b.shape[0] or a.shape[2:] != b.shape[2:]:
+    if a.ndim not in (4, 5) or a.ndim != b.ndim or a.shape[0] != b.shape[0] or a.shape[2:] != b.shape[2:]:
         raise InputError(
             "masks",
-            expected="as many cases and the same size on both sides",
+            expected="(B, n, H, W) or (B, n, H, W, D), as many cases and the same size on both sides",
             got=f"{tuple(a.shape)} and {tuple(b.shape)}",
-            hint="bring both to one grid",
+            hint="bring both to one grid, a case alone to a batch of one",
         )
 
 

@@ -11,43 +11,19 @@ A case where the measure is undefined (NaN) is left out of the mean and counted 
 
 from collections.abc import Callable
 from inspect import signature
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from plurimask.metrics.calibration import brier_score, expected_calibration_error, ncc
-from plurimask.metrics.ci_score import (
-    Variance,
-    ci_harmonic,
-    ci_score,
-    combined_sensitivity,
-    dice_max,
-    diversity_agreement,
-)
+from plurimask.metrics.ci_score import collective_insight, combined_sensitivity, dice_max, diversity_agreement
 from plurimask.metrics.ged import ged, rater_diversity, sample_diversity
 from plurimask.metrics.lesion import size_crps
 from plurimask.metrics.matching import hm_iou
-from plurimask.metrics.overlap import Distance, chosen
+from plurimask.metrics.overlap import Distance
 from plurimask.metrics.soft_dice import soft_dice
-
-
-def collective_insight(
-    samples: Tensor,
-    raters: Tensor,
-    valid: Tensor | None = None,
-    mean: Literal["printed", "harmonic"] = "printed",
-    variance: Variance = "pixel",
-    strict: bool = False,
-) -> Tensor:
-    """CI of each case, (B,): `ci_score` or `ci_harmonic` of its three parts; other settings are those of the parts."""
-    score = chosen("mean", mean, {"printed": ci_score, "harmonic": ci_harmonic})
-    return score(
-        combined_sensitivity(samples, raters, valid, strict),
-        dice_max(samples, raters, valid),
-        diversity_agreement(samples, raters, valid, variance),
-    )
 
 
 class CaseMean(Metric):

@@ -32,7 +32,7 @@ def soft_dice(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> T
 
 
 def _cut(masks: Tensor, present: Tensor) -> Tensor:
-    """(B, n, H, W[, D]) and the masks that are present (B, n) -> (B, levels, H * W[ * D])."""
+    """(B, n, H, W[, D]) and the masks that are present (B, n) -> (B, levels, 1, H * W[ * D])."""
     # float32 is exact here, and far quicker to add than bool.
     votes = torch.einsum("bnv,bn->bv", masks.flatten(2).float(), present.float())
-    return torch.stack([10 * votes > level * present.sum(1, keepdim=True) for level in LEVELS], 1)
+    return torch.stack([10 * votes > level * present.sum(1, keepdim=True) for level in LEVELS], 1)[:, :, None]

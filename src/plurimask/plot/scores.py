@@ -38,7 +38,7 @@ def reliability_figure(predicted: np.ndarray, drawn: np.ndarray, weight: np.ndar
     curve.vlines(x, np.minimum(x, y), np.maximum(x, y), color=VERMILLION, linewidth=1.4, alpha=0.6, zorder=2.5)
     curve.plot(x, y, color=BLUE, linewidth=1.2, marker="o", markersize=5, zorder=3)
     error = np.average(np.abs(x - y), weights=weight)
-    curve.set_title(f"expected calibration error {error:.4f}", fontsize=10)
+    curve.set_title(f"expected calibration error {error:.4f}, all cases pooled", fontsize=10)
     curve.set_ylabel("share of readers who drew the voxel", fontsize=9)
     curve.text(0.03, 0.97, "predicted too seldom", fontsize=8, color=_GREY, va="top")
     curve.text(0.97, 0.03, "predicted too often", fontsize=8, color=_GREY, ha="right")
@@ -52,22 +52,22 @@ def reliability_figure(predicted: np.ndarray, drawn: np.ndarray, weight: np.ndar
     return figure
 
 
-def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: int) -> Figure:
+def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: np.ndarray) -> Figure:
     """Empty samples of each case against readers who drew nothing; circles by number of cases, and the mean.
 
     Args:
-        drawn: (n,) int in 0..M, how many readers drew something.
+        drawn: (n,) int, how many readers drew something.
         predicted: (n,) in [0, 1], share of the samples that are empty; NaN cases are left out.
-        readers: M.
+        readers: (n,) int, M of each case; shares in percent where it is not the same for all.
 
     Raises:
         InputError: arrays of unequal length, or no case that is defined.
     """
-    _check_lengths("empty samples", drawn, predicted)
+    _check_lengths("empty samples", drawn, predicted, readers)
     defined = ~np.isnan(predicted)
     if not defined.any():
         raise InputError("empty samples", expected="a case with samples", got="none", hint="score at least one case")
-    nothing, share = (readers - drawn[defined]) / readers, predicted[defined]
+    nothing, share = ((readers - drawn) / readers)[defined], predicted[defined]
     figure = Figure(figsize=(4.6, 4.8), layout="constrained")
     axes = figure.subplots()
     _draw_diagonal(axes)
@@ -81,7 +81,9 @@ def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: int) -> Figu
     axes.set_title(counted(len(share), len(predicted)), fontsize=10)
     axes.set_xlabel("readers who drew nothing", fontsize=9)
     axes.set_ylabel("share of samples that are empty", fontsize=9)
-    axes.set_xticks(groups, [f"{round(g * readers)} of {readers}\nn = {(nothing == g).sum()}" for g in groups])
+    most = readers.max()
+    words = [f"{round(g * most)} of {most}" if (readers == most).all() else f"{g:.0%}" for g in groups]
+    axes.set_xticks(groups, [f"{word}\nn = {(nothing == g).sum()}" for word, g in zip(words, groups, strict=True)])
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=2)
     return figure
 

@@ -1,6 +1,5 @@
 """The figures of an evaluation, as files."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,9 +17,8 @@ def write_score_figures(
 ) -> tuple[Path, ...]:
     """Write `out`/ged-ci, `out`/reliability and `out`/empty as PNG and SVG; returns the paths.
 
-    The examples of the first show the samples that were scored. The last shows the cases of the most common number of
-    readers. Where no case was read there is nothing to show, and nothing is written. Raises OSError as the file system
-    does.
+    The examples of the first show the samples that were scored. Where no case was read there is nothing to show,
+    and nothing is written. Raises OSError as the file system does.
 
     Args:
         scores: of these panels.
@@ -34,8 +32,6 @@ def write_score_figures(
     examples = [
         (cases[names[place]], panels[names[place]].first(scores.samples)) for place in disagreeing(ged, ci).tolist()
     ]
-    readers = Counter(row.readers for row in read).most_common(1)[0][0]
-    alike = [row for row in read if row.readers == readers]
     curve = scores.reliability
     figures = {
         "ged-ci": ged_ci_figure(ged, ci, names, examples, samples=scores.samples),
@@ -43,9 +39,9 @@ def write_score_figures(
             *(sums[0].numpy() for sums in (curve.mean_predicted, curve.mean_drawn, curve.weight))
         ),
         "empty": empty_figure(
-            np.array([row.drawn for row in alike]),
-            np.array([row.values["empty_samples"] for row in alike]),
-            readers,
+            np.array([row.drawn for row in read]),
+            np.array([row.values["empty_samples"] for row in read]),
+            np.array([row.readers for row in read]),
         ),
     }
     return tuple(path for name, figure in figures.items() for path in save_figure(figure, out / name))

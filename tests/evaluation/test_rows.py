@@ -1,6 +1,7 @@
 """Rows of means with intervals, and the strata."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,6 +47,15 @@ def test_cases_divide_by_readers_who_drew_and_by_thirds_of_size():
         ("size of what they drew", "70 to 90 mm²", 3),
     ]
     assert [s.row.values["ci"] for s in strata] == [4, 4, 1, 4, 7]
+
+
+@pytest.mark.parametrize("sizes", [[5.0] * 6, [0.30 + 0.01 * k for k in range(9)], [10, 10, 10, 10, 20, 30], [1, 2]])
+def test_every_sized_case_is_in_one_third_and_equal_sizes_stay_together(sizes):
+    strata = [s for s in stratify([row(1, size, size) for size in sizes], "toy", "mm²") if s.by.startswith("size")]
+    assert sum(s.cases for s in strata) == len(sizes)
+    assert len({s.part for s in strata}) == len(strata) <= 3
+    ends = [tuple(map(float, s.part.split()[:3:2])) for s in strata]
+    assert all(last < first for (_, last), (first, _) in pairwise(ends))
 
 
 def test_a_case_that_nobody_drew_in_has_no_size_and_stands_with_its_readers_alone():
