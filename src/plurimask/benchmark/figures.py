@@ -47,7 +47,7 @@ def write_figures(results: Results) -> None:
 def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
     """What there is to show so far, by the name of its files."""
     if results.scored:
-        for choice in choose_examples(_rows(results.scored[0], results.counts[-1])):
+        for choice in choose_examples(results.scored[0].mean[results.counts[-1]].rows):
             for count in results.counts:
                 yield f"{choice.kind}-n{count}", methods_figure(results, choice.name, count)
         yield "failures", failures_figure(results)
@@ -83,9 +83,9 @@ def methods_figure(results: Results, name: str, count: int) -> Figure:
 
 
 def failures_figure(results: Results) -> Figure:
-    """Of each run the cases of largest V-GED, with that figure, and all their samples."""
+    """Of each run's first seed the cases of largest V-GED, with that figure, and all their samples."""
     count = results.counts[-1]
-    worst = [(run, row) for run in results.scored for row in _worst(_rows(run, count))]
+    worst = [(run, row) for run in results.scored for row in _worst(run.scored[0].scores[count].rows)]
     panels = [_panel(results, run, row.name) for run, row in worst]
     figure = samples_figure([results.bench.cases[row.name] for _, row in worst], panels)
     _name_rows(figure, [f"{run.run.title}\nV-GED {row.values['ged_v']:.2f}" for run, row in worst])
@@ -98,7 +98,7 @@ def quality_cost_figure(results: Results) -> Figure:
     axes = figure.subplots()
     for run, colour in zip(results.scored, _colours(len(results.scored)), strict=True):
         row = run.mean[results.counts[-1]].table[0]
-        x, y = next(seed.finished.gflop_a_mask for seed in run.seeds if seed.scores), row.values["ged_u"]
+        x, y = run.scored[0].finished.gflop_a_mask, row.values["ged_u"]
         low, high = row.intervals["ged_u"]
         axes.plot([x, x], [low, high], color=colour, linewidth=1.2, alpha=0.6)
         axes.plot([x], [y], color=colour, marker="o", markersize=6, linestyle="", label=run.run.title)
@@ -145,27 +145,20 @@ def diversity_figure(points: Sequence[DiversityPoint]) -> Figure:
     return figure
 
 
-def _rows(run: RunResult, count: int) -> Sequence[CaseScores]:
-    return run.mean[count].rows
-
-
 def _worst(rows: Sequence[CaseScores]) -> list[CaseScores]:
     defined = [row for row in rows if not math.isnan(row.values["ged_v"])]
     return sorted(defined, key=lambda row: -row.values["ged_v"])[:FAILURES]
 
 
 def _panel(results: Results, run: RunResult, name: str) -> MaskSet:
-    """Of the first seed that was scored."""
-    seed = next(seed.seed for seed in run.seeds if seed.scores)
-    return read_mask_set(results.bench.places.masks(key_of(run.run.name, seed)) / name)
+    return read_mask_set(results.bench.places.masks(key_of(run.run.name, run.scored[0].seed)) / name)
 
 
 def _courses(results: Results) -> list[tuple[str, np.ndarray]]:
     return [
         (f"{run.run.title}, seed {seed.seed}", latent_lines(results.bench, run.run.name, seed.seed))
         for run in results.scored
-        for seed in run.seeds
-        if seed.scores
+        for seed in run.scored
     ]
 
 

@@ -16,7 +16,7 @@ from plurimask.benchmark.places import Diversity, Finished, Prepared, key_of, re
 from plurimask.benchmark.run import counts
 from plurimask.benchmark.suite import RunSettings
 from plurimask.datasets.centre_crop import CropLoss
-from plurimask.evaluation import COLUMNS, CaseScores, Comparison, Scores, Stratum, TableRow, compare
+from plurimask.evaluation import COLUMNS, CaseScores, Comparison, Scores, TableRow, compare
 from plurimask.evaluation.scores import summarise, values_of
 from plurimask.metrics import Reliability
 
@@ -53,6 +53,11 @@ class RunResult:
     seeds: tuple[SeedResult, ...]
     mean: Mapping[int, Scores]
     against: Comparison | None = None
+
+    @property
+    def scored(self) -> tuple[SeedResult, ...]:
+        """The seeds that did not diverge."""
+        return tuple(seed for seed in self.seeds if seed.scores)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,10 @@ def collect(bench: Bench) -> Results:
 
 
 def read_scores(folder: Path) -> Scores:
-    """What `write_scores` wrote. Raises OSError or KeyError where it is not whole."""
+    """What `write_scores` wrote of rows, table and reliability; conventions of others and strata are left out.
+
+    Raises OSError where a file is missing.
+    """
     with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
         rows = tuple(_case(line) for line in csv.DictReader(file))
     summary = json.loads((folder / "summary.json").read_bytes())
@@ -106,8 +114,8 @@ def read_scores(folder: Path) -> Scores:
     return Scores(
         rows=rows,
         table=tuple(_row(row) for row in summary["table"]),
-        conventions=tuple(_row(row) for row in summary["as_counted_by_others"]),
-        strata=tuple(Stratum(row["by"], row["part"], row["cases"], _row(row)) for row in summary["strata"]),
+        conventions=(),
+        strata=(),
         reliability=Reliability(weight, *((curve[key] * weight).nan_to_num() for key in ("predicted", "drawn"))),
         missing=tuple(summary["missing"]),
         units=summary["units"],
@@ -118,8 +126,8 @@ def read_scores(folder: Path) -> Scores:
 def mean_over_seeds(scores: Sequence[Scores], label: str) -> Scores:
     """The mean of each case's values over several trainings of one method, with the intervals of that mean.
 
-    The intervals are over patients alone: they say nothing of how trainings differ. What is not by case (reliability,
-    conventions, strata) is the first training's.
+    The intervals are over patients alone: they say nothing of how trainings differ. What is not by case is the first
+    training's.
     """
     first = scores[0]
     values = {key: np.mean([values_of(one.rows)[key] for one in scores], axis=0) for key in COLUMNS}
@@ -175,7 +183,7 @@ def _number(text: str) -> float:
 def _row(row: Mapping[str, Any]) -> TableRow:
     values = {key: _nan(value) for key, value in row["mean"].items()}
     intervals = {key: (_nan(low), _nan(high)) for key, (low, high) in row["interval"].items()}
-    return TableRow(row["label"], row["samples"], values, intervals)
+    return TableRow(row["label"], row["samples"], values, intervals, row["cases"])
 
 
 def _nan(value: float | None) -> float:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -17,7 +18,6 @@ from plurimask.benchmark.results import Results, RunResult, SeedResult
 from plurimask.evaluation import COLUMNS, TableRow
 from plurimask.evaluation.scores import LEVEL
 from plurimask.evaluation.tables import ARROWS, number
-from plurimask.evaluation.write import write_json
 from plurimask.files.atomic import write_text
 
 FEWER = ("ged_v", "ci", "dice_max")
@@ -31,7 +31,7 @@ def write_tables(results: Results) -> None:
     root = results.bench.places.root
     write_text(root / "table.md", render_markdown(results))
     write_text(root / "table.csv", _csv(results))
-    write_json(root / "results.json", _json(results))
+    write_text(root / "results.json", json.dumps(_json(results), indent=2, allow_nan=False) + "\n")
 
 
 def render_results(results: Results) -> Table:
@@ -157,8 +157,7 @@ def _seeds(results: Results) -> str:
     body = [
         [run.run.title, str(seed.seed), *_values(seed.scores[count].table[0], MORE)]
         for run in results.scored
-        for seed in run.seeds
-        if seed.scores
+        for seed in run.scored
     ]
     return f"## Seeds, N = {count}\n\n{_markdown(['', 'seed', *map(_head, MORE)], body)}"
 
@@ -166,7 +165,7 @@ def _seeds(results: Results) -> str:
 def _costs(results: Results) -> str:
     body = []
     for run in results.runs:
-        done = [seed.finished for seed in run.seeds if seed.scores]
+        done = [seed.finished for seed in run.scored]
         if run.prepared is None or not done:
             continue
         minutes = ", ".join(f"{one.minutes:.1f}" for one in done)
@@ -186,7 +185,7 @@ def _costs(results: Results) -> str:
     if not body:
         return ""
     heads = ["", "parameters", "GFLOP a mask", "seconds a mask", "GFLOP a step", "steps", "images", "minutes"]
-    threads = sorted({f"{s.finished.threads} on {s.finished.device}" for r in results.scored for s in r.seeds})
+    threads = sorted({f"{s.finished.threads} on {s.finished.device}" for r in results.scored for s in r.scored})
     return (
         f"## Costs\n\n{_markdown(heads, body)}\n\nA multiply-add counts as two operations. A mask's cost is that of a "
         f"panel of {results.counts[-1]} masks over their number. Threads: {', '.join(threads)}. Minutes are those of "
@@ -228,7 +227,7 @@ def _taken(run: RunResult) -> str:
 def _latents(results: Results) -> str:
     body = []
     for run in results.scored:
-        for seed in run.seeds:
+        for seed in run.scored:
             lines = latent_lines(results.bench, run.run.name, seed.seed)
             if len(lines):
                 courses = (f"{early:.2g} → {late:.2g}" for early, late in zip(*settled(lines), strict=True))
@@ -289,7 +288,7 @@ def _csv(results: Results) -> str:
         facts = [run.run.name, run.run.title, run.run.group]
         for count in results.counts:
             writer.writerow([*facts, "mean", count, *_fields(run.mean[count].table[0]), *[""] * len(costs)])
-            for seed in (one for one in run.seeds if one.scores):
+            for seed in run.scored:
                 cost = [getattr(seed.finished, name) for name in costs]
                 writer.writerow([*facts, seed.seed, count, *_fields(seed.scores[count].table[0]), *cost])
     return text.getvalue()

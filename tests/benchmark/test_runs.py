@@ -1,0 +1,298 @@
+"""A benchmark from end to end: it goes on where it stopped, does nothing twice, and survives a method that diverges."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from small_suite import CIMD, PROB, silent, suite
+from tiny import write_cases
+
+from plurimask.benchmark import run, run_benchmark
+from plurimask.benchmark.bench import open_bench
+from plurimask.benchmark.costs import gflop_a_mask, gflop_a_step, parameters
+from plurimask.benchmark.places import Finished, Places, Prepared, Sittings, read_record, write_record
+from plurimask.benchmark.prepare import prepare
+from plurimask.benchmark.results import collect
+from plurimask.benchmark.run import finish, run_part
+from plurimask.benchmark.tables import render_markdown
+from plurimask.datasets.open import open_dataset
+from plurimask.errors import CheckpointError, SettingsError
+from plurimask.files.mask_set import read_mask_set
+from plurimask.methods.unet import Unet, UnetSettings
+from plurimask.records import Batch
+from plurimask.sampling import load
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def data(home):
+    return open_dataset(write_cases(home / "cases"))
+
+
+@pytest.fixture(autouse=True)
+def cache(home, monkeypatch):
+    monkeypatch.setenv("PLURIMASK_CACHE", str(home / "cache"))
+
+
+DIVERSITY = {"run": "cimd", "scales": (0.5, 1.5), "steps": 2, "cases": 1, "samples": 2}
+
+
+@pytest.fixture(scope="module")
+def whole(home, data):
+    """The small suite with two seeds, unbroken; not to be written to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLURIMASK_CACHE", str(home / "cache"))
+        run_benchmark(suite(seeds=(0, 1), diversity=DIVERSITY), data, home / "whole", say=silent)
+    return home / "whole"
+
+
+def _interrupt(*given):
+    raise KeyboardInterrupt
+
+
+def do(chosen, data, out, shard=(1, 1)):
+    """All stages of a suite, without tables and figures."""
+    bench = open_bench(chosen, data, out)
+    run_part(bench, shard, silent)
+    return bench
+
+
+def broken_off(monkeypatch, stage, chosen, data, out):
+    """The same up to a stage that ends as by Ctrl-C."""
+    with monkeypatch.context() as patch:
+        patch.setattr(run, stage, _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            do(chosen, data, out)
+
+
+def times(root):
+    """When each file but tables and figures was written last."""
+    kept = ("runs", "masks", "scores", "prepared", "probes")
+    return {path: path.stat().st_mtime_ns for part in kept for path in (root / part).rglob("*") if path.is_file()}
+
+
+def scores(root, key, count=4):
+    return (root / "scores" / key / f"n{count}" / "scores.csv").read_text()
+
+
+def test_every_run_leaves_weights_masks_and_scores(whole):
+    for key in ("cimd-seed0", "cimd-seed1", "prob-seed0", "prob-seed1"):
+        assert (whole / "runs" / key / "last.safetensors").exists()
+        assert len(list((whole / "masks" / key).glob("*/masks.npz"))) == 2
+        assert (whole / "scores" / key / "run.json").exists()
+
+
+def test_both_numbers_of_samples_come_from_the_same_masks(whole):
+    for count in (2, 4):
+        rows = list(csv.DictReader(scores(whole, "prob-seed0", count).splitlines()))
+        assert {row["samples"] for row in rows} == {str(count)}
+
+
+def test_masks_are_of_the_last_weights(whole):
+    last = load(str(whole / "runs" / "prob-seed1" / "last.safetensors"))
+    panels = [read_mask_set(folder) for folder in (whole / "masks" / "prob-seed1").iterdir()]
+    assert {panel.checkpoint for panel in panels} == {last.checkpoint.digest}
+
+
+def test_a_rate_is_taken_by_u_ged(whole):
+    prepared = read_record(whole / "prepared" / "prob.json", Prepared)
+    best = min(prepared.tried, key=lambda tried: tried.ged_u)
+    assert prepared.learning_rate == best.learning_rate
+    trained = json.loads((whole / "runs" / "prob-seed0" / "recipe.json").read_text())["training"]
+    assert (trained["learning_rate"], trained["steps"]) == (best.learning_rate, 4)
+
+
+def test_tables_and_figures_are_written(whole):
+    assert {"table.md", "table.csv", "results.json"} <= {path.name for path in whole.iterdir()}
+    figures = {path.stem for path in (whole / "figures").glob("*.png")}
+    assert {"agreed-n2", "agreed-n4", "failures", "quality-cost", "latents", "diversity"} <= figures
+
+
+def test_the_record_tells_the_costs(whole):
+    record = read_record(whole / "scores" / "cimd-seed0" / "run.json", Finished)
+    assert (record.steps, record.images, record.diverged) == (4, 8, None)
+    assert min(record.minutes, record.parameters, record.gflop_a_mask, record.seconds_a_mask, record.threads) > 0
+
+
+def test_what_is_over_is_not_done_again(whole, data):
+    before = times(whole)
+    run_benchmark(suite(seeds=(0, 1), diversity=DIVERSITY), data, whole, say=silent)
+    assert times(whole) == before
+
+
+STAGES = {
+    "training": "train_on",
+    "drawing": "write_mask_set",
+    "scoring": "write_scores",
+    "timing": "seconds_a_mask",
+    "noise": "_point",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_benchmark_broken_off_in_a_stage_ends_as_an_unbroken_one(whole, data, tmp_path, monkeypatch, stage):
+    one = suite(seeds=(0,), diversity=DIVERSITY)
+    broken_off(monkeypatch, STAGES[stage], one, data, tmp_path / "out")
+    do(one, data, tmp_path / "out")
+    for key in ("cimd-seed0", "prob-seed0"):
+        assert scores(tmp_path / "out", key) == scores(whole, key)
+    assert (tmp_path / "out/scores/cimd-seed0/diversity.json").read_text() == (
+        whole / "scores/cimd-seed0/diversity.json"
+    ).read_text()
+
+
+def test_drawing_goes_on_with_the_masks_that_are_there(data, tmp_path, monkeypatch):
+    one = suite(runs=(PROB,))
+    broken_off(monkeypatch, "_score", one, data, tmp_path)
+    first, second = sorted((tmp_path / "masks" / "prob-seed0").glob("*/masks.npz"))
+    second.unlink()
+    before = first.stat().st_mtime_ns
+    do(one, data, tmp_path)
+    assert second.exists()
+    assert first.stat().st_mtime_ns == before
+
+
+def test_masks_of_other_weights_are_drawn_again(data, tmp_path, monkeypatch):
+    one = suite(runs=(PROB,))
+    broken_off(monkeypatch, "_score", one, data, tmp_path)
+    told = next((tmp_path / "masks" / "prob-seed0").glob("*/set.json"))
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"checkpoint": "0" * 64}))
+    do(one, data, tmp_path)
+    assert json.loads(told.read_text())["checkpoint"] != "0" * 64
+
+
+def test_shards_do_every_run_once_and_together_what_one_process_does(whole, data, tmp_path):
+    first = collect(do(suite(), data, tmp_path, (2, 2)))
+    assert [len(one.seeds) for one in first.runs] == [0, 1]
+    before = times(tmp_path)
+    second = collect(do(suite(), data, tmp_path, (1, 2)))
+    assert [len(one.seeds) for one in second.runs] == [1, 1]
+    after = times(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert scores(tmp_path, "cimd-seed0") == scores(whole, "cimd-seed0")
+
+
+DIVERGING = CIMD | {"name": "wild", "set": (*CIMD["set"], "method.vlb_weight=1e300")}
+
+
+def test_a_method_that_diverges_is_recorded_and_the_suite_goes_on(data, tmp_path):
+    wild = suite(runs=(DIVERGING, PROB), probe={"learning_rates": (1e-3,)})
+    results = collect(do(wild, data, tmp_path))
+    assert read_record(tmp_path / "scores" / "wild-seed0" / "run.json", Finished).diverged == "step 1"
+    assert [bool(one.mean) for one in results.runs] == [False, True]
+    assert "**CIMD**, seed 0: diverged at step 1" in render_markdown(results)
+
+
+def test_a_run_that_diverged_is_not_tried_again(data, tmp_path):
+    wild = suite(runs=(DIVERGING, PROB), probe={"learning_rates": (1e-3,)})
+    do(wild, data, tmp_path)
+    before = times(tmp_path)
+    do(wild, data, tmp_path)
+    assert times(tmp_path) == before
+
+
+def test_a_method_that_diverges_at_every_rate_is_not_trained(data, tmp_path):
+    bench = do(suite(runs=(DIVERGING, PROB)), data, tmp_path)
+    prepared = read_record(tmp_path / "prepared" / "wild.json", Prepared)
+    assert prepared.learning_rate is None
+    assert [one.diverged for one in prepared.tried] == ["step 1", "step 1"]
+    assert "at step 1 with rate 0.001, step 1 with rate 0.0001" in render_markdown(collect(bench))
+    assert not (tmp_path / "runs" / "wild-seed0").exists()
+
+
+def test_minutes_become_steps_by_timing(data, tmp_path):
+    bench = open_bench(suite(budget={"minutes": 1}, runs=(PROB,)), data, tmp_path)
+    prepared = prepare(bench, bench.suite.runs[0], silent)
+    assert prepared.steps == int(60 / prepared.seconds_a_step)
+    assert prepare(bench, bench.suite.runs[0], silent) == prepared
+
+
+def test_a_budget_of_too_few_seconds_is_refused(data, tmp_path):
+    bench = open_bench(suite(budget={"minutes": 1e-9}, runs=(PROB,)), data, tmp_path)
+    with pytest.raises(SettingsError, match="expected one step's worth or more, got minutes 1e-09"):
+        prepare(bench, bench.suite.runs[0], silent)
+
+
+def test_gflop_become_steps_by_counting(data, tmp_path):
+    bench = open_bench(suite(runs=(PROB,)), data, tmp_path / "a")
+    gflop = bench.gflop_a_step(bench.suite.runs[0])
+    bench = open_bench(suite(runs=(PROB,), budget={"gflop": 3.5 * gflop}), data, tmp_path / "b")
+    assert prepare(bench, bench.suite.runs[0], silent).steps == 3
+
+
+def test_a_prepared_run_of_another_recipe_is_refused(data, tmp_path):
+    bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
+    prepare(bench, bench.suite.runs[0], silent)
+    other = PROB | {"set": (*PROB["set"], "method.beta=2.0")}
+    with pytest.raises(SettingsError, match=r"expected recipe.method.beta 1.0, as its results have it, got 2.0"):
+        open_bench(suite(runs=(other,)), data, tmp_path)
+
+
+def test_scores_under_other_settings_are_refused(data, tmp_path):
+    bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
+    run_part(bench, (1, 1), silent)
+    prepared = read_record(bench.places.prepared("prob"), Prepared)
+    with pytest.raises(SettingsError, match=r"run.json: expected settings .*, as its results have it"):
+        finish(bench, bench.suite.runs[0], 0, prepared.model_copy(update={"steps": 5}), silent)
+
+
+def test_a_damaged_record_is_refused(data, tmp_path):
+    bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
+    bench.places.finished("prob-seed0").parent.mkdir(parents=True)
+    bench.places.finished("prob-seed0").write_text("{")
+    with pytest.raises(CheckpointError, match=r"run.json: expected a benchmark's record"):
+        collect(bench)
+
+
+def test_time_of_a_sitting_that_was_broken_off_counts_up_to_its_checkpoint(tmp_path, whole):
+    state = whole / "runs" / "prob-seed0" / "last.pt"
+    started = state.stat().st_mtime - 90
+    assert run._broken_off(Sittings(seconds=5, started=started), state) == pytest.approx(90)
+    assert run._broken_off(Sittings(seconds=5, started=started), tmp_path / "none.pt") == 0
+    assert run._broken_off(Sittings(seconds=5), state) == 0
+
+
+def test_records_come_back_as_they_were(tmp_path):
+    record = Finished(settings="0" * 64, steps=3, minutes=1 / 3, device="cpu")
+    path = Places(tmp_path).finished("a-seed0")
+    write_record(path, record)
+    assert read_record(path, Finished) == record
+    assert read_record(tmp_path / "none.json", Finished) is None
+
+
+def test_operations_of_a_step_counted_by_hand():
+    """One 3x3 convolution of 1 to 4 channels and one 1x1 of 4 to 1; backwards each twice, but for the image's part."""
+    method = Unet(UnetSettings(net={"widths": (4,), "convolutions": 1}))
+    raters = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    batch = Batch(torch.zeros(2, 1, 8, 8), raters, torch.ones(2, 1, dtype=torch.bool))
+    first, last = (2 * 2 * 64 * 9 * 4, 2 * 2 * 64 * 4)
+    assert gflop_a_step(method, batch) * 1e9 == pytest.approx(2 * first + 3 * last)
+    assert parameters(method) == 9 * 4 + 4 + 4 + 1
+
+
+def test_counting_leaves_the_random_numbers_alone():
+    method = Unet(UnetSettings(net={"widths": (4,), "convolutions": 1}))
+    raters = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    gflop_a_step(method, Batch(torch.zeros(2, 1, 8, 8), raters, torch.ones(2, 3, dtype=torch.bool)))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_what_is_done_once_an_image_is_shared_by_its_masks(whole, data):
+    model = load(str(whole / "runs" / "prob-seed0" / "last.safetensors"))
+    one, four = (gflop_a_mask(model, data[0], count) for count in (1, 4))
+    assert four < one
+
+
+def test_noise_scales_are_scored_at_each(whole):
+    points = json.loads((whole / "scores" / "cimd-seed0" / "diversity.json").read_text())["points"]
+    assert [point["noise_scale"] for point in points] == [0.5, 1.5]
+    assert np.isfinite([point["d_ss"] for point in points]).all()
