@@ -91,6 +91,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
 GENERAL_CONVENTIONS: Mapping[str, str] = MappingProxyType(
     {
         "empty masks": "two empty masks: IoU 1, Dice 1, d = 0, HD95 0",
+        "N": "U-GED, d_SS, d_YY and the shares of empty masks have one expectation at every N; no other value has",
         "mean": "a value for each case, then the mean over the cases where it is defined",
         "interval": "patients resampled with replacement, percentiles of the mean",
         "size": "size CRPS and HD95 in mm where the first case has a known spacing, else in voxels",
