@@ -21,7 +21,7 @@ from plurimask.training.recipe import load_recipe
 
 EULER = SamplerSettings(name="ddim", steps=4)
 ENCODER = ImageEncoderSettings(widths=(16, 24, 32), blocks=1)
-DENOISER = MaskDenoiserSettings(widths=(32, 32), blocks=1, basis=4, condition=32)
+DENOISER = MaskDenoiserSettings(patch=4, widths=(32, 32), blocks=1, basis=4, condition=32)
 
 
 def method(**changed):
@@ -120,7 +120,7 @@ def test_the_loss_is_the_cross_entropy_at_every_rater_and_at_the_mean():
 
 
 def test_x_t_lies_between_noise_and_the_mask_of_its_own_rater():
-    made, cases, shown = stirred(time_mean=5.0, time_scale=0.1), batch(), []
+    made, cases, shown = stirred(time_mean=5.0, time_scale=0.1, repeats=2), batch(), []
     made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
     loss(made, cases)
     masks = torch.cat([cases.raters[case][cases.valid[case]] for case in range(4)]).repeat(2, 1, 1)
@@ -129,13 +129,48 @@ def test_x_t_lies_between_noise_and_the_mask_of_its_own_rater():
 
 @pytest.mark.parametrize("ranked", [True, False])
 def test_ranks_follow_sizes_only_where_asked_to(ranked):
-    made, shown = stirred(ranked=ranked), []
+    made, shown = stirred(ranked=ranked, repeats=2), []
     made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[3]))
     raters = torch.zeros((50, 2, SIZE, SIZE), dtype=torch.bool)
     raters[:, 1, 2:9, 2:9] = True
     loss(made, Batch(torch.randn(50, 1, SIZE, SIZE), raters, torch.ones((50, 2), dtype=torch.bool)))
     empty, drawn = shown[0].reshape(2, 50, 2).permute(2, 0, 1).flatten(1)
     assert ((empty < 0.5).all() and (drawn > 0.5).all()) == ranked
+
+
+def corner(side=40):
+    """Images of `side` pixels whose two readers drew 3 x 4 pixels at a place of each image's own."""
+    raters = torch.zeros((8, 2, side, side), dtype=torch.bool)
+    for number, each in enumerate(raters):
+        each[:, 4 * number : 4 * number + 3, 36 - 4 * number : 40 - 4 * number] = True
+    return Batch(torch.randn(8, 1, side, side), raters, torch.ones((8, 2), dtype=torch.bool))
+
+
+def test_the_denoiser_learns_in_windows_that_hold_the_masks():
+    made, shown = stirred(windows=(16, 24), time_mean=5.0, time_scale=0.1), []
+    made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
+    for seed in range(6):
+        torch.manual_seed(seed)
+        made.loss(corner())
+    assert {x.shape[2:] for x in shown} == {(16, 16), (24, 24)}
+    assert all(((x > 0).sum((1, 2, 3)) == 12).all() for x in shown)
+
+
+def test_windows_of_any_size_weigh_the_same():
+    """A denoiser that is sure of the background pays for the 12 pixels of the mask alone."""
+    made = method(windows=(16,)), method(windows=(40,))
+    for each in made:
+        torch.nn.init.constant_(each.denoiser.head.bias[:16], -20.0)
+    small, large = (loss(each, corner()).terms["drawn"].item() for each in made)
+    assert small == pytest.approx(20 * 12 / 40**2, rel=1e-4)
+    assert large == pytest.approx(small, rel=1e-4)
+
+
+def test_an_image_smaller_than_every_window_is_its_own():
+    made, shown = stirred(windows=(64,)), []
+    made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
+    loss(made, batch())
+    assert shown[0].shape[2:] == (SIZE, SIZE)
 
 
 def test_unread_slots_hold_rubbish():
@@ -195,6 +230,31 @@ def test_a_seed_gives_its_mask_in_any_company():
     alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
     assert (together != alone).float().mean() < 0.002
     assert (together[0] != together[1]).any()
+
+
+def shares(made, **places):
+    """Makes the encoder see a share of 0.5 at one pixel of a 40 x 40 image and 1e-4 at all others."""
+    logits = torch.full((1, 1, 40, 40), -9.2)
+    logits[..., places["row"], places["column"]] = 0.0
+    made.mean_head.forward = lambda features: logits.expand(len(features), -1, -1, -1)
+
+
+@pytest.mark.parametrize(("row", "column", "top", "left"), [(20, 20, 8, 8), (0, 39, 0, 16), (3, 9, 0, 0)])
+def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top, left):
+    """A cell has 8 pixels: the visible one and a margin of one on either side are 24 pixels."""
+    made = method(windows=(16,))
+    shares(made, row=row, column=column)
+    torch.nn.init.constant_(made.denoiser.head.bias[:16], 9.0)
+    mask = panel(made, [1], torch.randn(1, 1, 40, 40))[0]
+    assert mask.sum() == 24**2
+    assert mask[top : top + 24, left : left + 24].all()
+
+
+def test_an_image_where_nothing_is_visible_has_a_window_too():
+    made = method(windows=(16,), visible=0.9)
+    shares(made, row=20, column=20)
+    torch.nn.init.constant_(made.denoiser.head.bias[:16], 9.0)
+    assert panel(made, [1], torch.randn(1, 1, 40, 40)).sum() == 24**2
 
 
 def test_ranks_of_samples_are_uniform_and_unrelated_to_their_noise():
@@ -266,7 +326,11 @@ def test_shipped_recipes_have_the_size_they_say(name, millions):
             {"encoder": ImageEncoderSettings(patch=4, widths=(4, 4)), "denoiser": {"patch": 2, "widths": (4,)}},
             r"an encoder stage at 1/2 of the size, not \[4, 8\] alone",
         ),
-        ({"denoiser": {"widths": (4, 4, 4, 4)}}, r"an encoder stage at 1/32 of the size, not \[2, 4, 8, 16\] alone"),
+        (
+            {"denoiser": {"patch": 4, "widths": (4, 4, 4, 4)}},
+            r"an encoder stage at 1/32 of the size, not \[2, 4, 8, 16\] alone",
+        ),
+        ({"windows": (32, 36)}, r"windows in multiples of 8 \(patch and stages\), not \(32, 36\)"),
         ({"repeats": 0}, "greater than or equal to 1"),
         ({"time_scale": 0.0}, "greater than 0"),
     ],

@@ -1,10 +1,12 @@
 """The image encoder: sizes of its features, and that coarse stages reach fine features."""
 
+import math
+
 import pytest
 import torch
 from pydantic import ValidationError
 
-from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
+from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings, closeness
 
 SMALL = ImageEncoderSettings(widths=(4, 6, 8), blocks=1)
 
@@ -38,6 +40,20 @@ def test_the_finest_features_see_what_is_far_away():
     torch.nn.init.normal_(made.stem.bias)
     made(image)[0][0, :, 0, 0].sum().backward()
     assert image.grad[0, 0, 16:, 16:].any()
+
+
+def test_closeness_falls_from_the_middle_on():
+    close = closeness(torch.Size((5, 3)), torch.device("cpu"))
+    assert close.shape == (1, 2, 5, 3)
+    assert close[0, :, 2, 1].tolist() == [1, 1]
+    expected = [math.exp(-(2**2 + 1**2) / reach**2) for reach in (8, 32)]
+    for row, column in [(0, 0), (4, 0), (0, 2)]:
+        assert close[0, :, row, column].tolist() == pytest.approx(expected)
+
+
+def test_closeness_of_a_centred_crop_is_that_of_the_whole():
+    whole, crop = (closeness(torch.Size((side, side)), torch.device("cpu")) for side in (32, 16))
+    torch.testing.assert_close(whole[..., 8:24, 8:24], crop)
 
 
 def test_images_do_not_mix():

@@ -6,9 +6,10 @@ from pydantic import ValidationError
 
 from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
+from plurimask.nets.windows import Windows
 
 ENCODER = ImageEncoderSettings(widths=(4, 6, 8), blocks=1)
-SMALL = MaskDenoiserSettings(widths=(6, 8), blocks=1, basis=3, condition=8)
+SMALL = MaskDenoiserSettings(patch=4, widths=(6, 8), blocks=1, basis=3, condition=8)
 
 
 def denoiser(stir=0.1, **changed):
@@ -66,6 +67,19 @@ def test_a_mask_meets_the_look_of_its_row():
     together = made(x, made.look(shown).rows(rows), time, rank)
     alone = made(x[:1], made.look([level[1:] for level in shown]), time[:1], rank[:1])
     torch.testing.assert_close(together[:1], alone)
+
+
+def test_a_window_of_a_look_lies_under_the_window_of_the_image():
+    """Where the net looks at a cell alone, its logits in a window are those of the whole."""
+    made, shown = denoiser(), features(2, size=32)
+    for layer in made.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (3, 3):
+            layer.weight.data[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0
+    x, time, rank = inputs(2, size=32)
+    windows = Windows(torch.tensor([[1, 0], [2, 2]]), (2, 1))
+    look = made.look(shown)
+    whole = made(x, look, time, rank)
+    torch.testing.assert_close(made(windows.cut(x, 8), look.cut(windows), time, rank), windows.cut(whole, 8))
 
 
 @pytest.mark.parametrize("scalar", ["time", "rank"])

@@ -11,6 +11,10 @@ equal ones in random order. Of all raters together u is uniform whatever the ima
 
 holds exactly and a sample draws its u uniformly. Whether a mask is empty, and how large it is, is then decided by one
 number before the first step, in the readers' own proportions, and not by what a few steps make of noise.
+
+A lesion fills a small part of its image. The denoiser therefore works in a window: in training one of several sizes
+around the masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out. Outside
+of it nothing is drawn, and a panel costs as much as its lesion is large, whatever the size of the image.
 """
 
 from typing import Annotated, Literal
@@ -24,8 +28,9 @@ from plurimask.diffusion.flow import Flow
 from plurimask.diffusion.samplers import Noise, SamplerSettings, sample
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
-from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
+from plurimask.nets.mask_denoiser import Look, MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
+from plurimask.nets.windows import Windows, cells_of, random_windows, smallest_window
 from plurimask.records import Batch, LossTerms
 
 
@@ -34,6 +39,9 @@ class PanelSettings(MethodSettings):
 
     Args:
         encoder, denoiser: sizes of the nets.
+        windows: sides in pixels of the denoiser's windows in training, one drawn a step; none is larger than the image.
+            The smallest is also the smallest in sampling.
+        visible: least share of readers, as the encoder sees it, at a pixel that the window of a panel has to hold.
         ranked: whether u is the rater's rank; otherwise it says nothing of the mask.
         repeats: times t at which each rater's mask is learned in one step.
         time_mean, time_scale: of the normal logit of the share of the way.
@@ -43,8 +51,10 @@ class PanelSettings(MethodSettings):
     name: Literal["panel"] = "panel"
     encoder: ImageEncoderSettings = ImageEncoderSettings()
     denoiser: MaskDenoiserSettings = MaskDenoiserSettings()
+    windows: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (32, 48, 64)
+    visible: Annotated[float, Field(gt=0, lt=1)] = 0.01
     ranked: bool = True
-    repeats: Annotated[int, Field(ge=1)] = 2
+    repeats: Annotated[int, Field(ge=1)] = 1
     time_mean: Annotated[float, Field(allow_inf_nan=False)] = -0.6
     time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.2
     mean_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
@@ -56,6 +66,8 @@ class PanelSettings(MethodSettings):
         for level in range(len(denoiser.widths)):
             if denoiser.patch * 2**level not in scales:
                 raise ValueError(f"an encoder stage at 1/{denoiser.patch * 2**level} of the size, not {scales} alone")
+        if any(side % denoiser.multiple for side in self.windows):
+            raise ValueError(f"windows in multiples of {denoiser.multiple} (patch and stages), not {self.windows}")
         return self
 
     @property
@@ -83,18 +95,23 @@ class Panel(Method):
         self.mean_head = nn.Sequential(head, nn.PixelShuffle(settings.encoder.patch))
 
     def loss(self, batch: Batch) -> LossTerms:
-        """L of a batch (2), all raters of an image at `repeats` times each; in nats a pixel."""
+        """L of a batch (2), all raters of an image at `repeats` times each; in nats a pixel of the image."""
         features = self.encoder(batch.image)
         _, share = rater_masks(batch, "mean")
         mean = binary_cross_entropy_with_logits(self.mean_head(features[0]), share)
+        windows = self._random_windows(share[:, 0] > 0)
+        look = self.denoiser.look(features).cut(windows)
+        raters = windows.cut(batch.raters, self.settings.denoiser.multiple)
         case, slot = batch.valid.nonzero(as_tuple=True)
-        masks, ranks = batch.raters[case, slot][:, None].float(), self._ranks(batch)[:, case, slot].flatten()
+        masks, ranks = raters[case, slot][:, None].float(), self._ranks(batch)[:, case, slot].flatten()
         masks, case = masks.repeat(self.settings.repeats, 1, 1, 1), case.repeat(self.settings.repeats)
         x_0 = masks * 2 - 1
         t = self.flow.draw_times(len(x_0), self.settings.time_mean, self.settings.time_scale)
         x_t = self.flow.q_sample(x_0, t, torch.randn_like(x_0))
-        logits = self.denoiser(x_t, self.denoiser.look(features).rows(case), t / self.flow.timesteps, ranks)
-        drawn = binary_cross_entropy_with_logits(logits, masks)
+        logits = self.denoiser(x_t, look.rows(case), t / self.flow.timesteps, ranks)
+        # Windows of any size weigh the same: what lies outside of them costs nothing.
+        pixels = len(masks) * share[0].numel()
+        drawn = binary_cross_entropy_with_logits(logits, masks, reduction="sum") / pixels
         total = drawn + self.settings.mean_weight * mean  # (2)
         return LossTerms(total, {"drawn": drawn.detach(), "mean": mean.detach()})
 
@@ -102,16 +119,42 @@ class Panel(Method):
         """One mask a seed, each distinct image encoded once: image (n, C, H, W), seeds (n,) -> (n, H, W) bool."""
         assert sampler is not None, "a recipe with a diffusion process has a sampler"
         shown, rows = image.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
-        look = self.denoiser.look(self.encoder(shown))
-        if len(shown) > 1:
-            look = look.rows(rows)
+        features = self.encoder(shown)
+        shares, look = self.mean_head(features[0]).sigmoid(), self.denoiser.look(features)
+        masks = torch.zeros((len(seeds), *image.shape[2:]), dtype=torch.bool, device=image.device)
+        for number, share in enumerate(shares):
+            mine = (rows == number).nonzero()[:, 0]
+            window = self._window(share)
+            top, left = (window.starts[0] * self.settings.denoiser.multiple).tolist()
+            seen = look.rows(torch.tensor([number], device=image.device)).cut(window)
+            drawn = self._draw(seen, seeds[mine.cpu()], sampler)
+            masks[mine, top : top + drawn.shape[1], left : left + drawn.shape[2]] = drawn
+        return masks
+
+    def _draw(self, look: Look, seeds: Tensor, sampler: SamplerSettings) -> Tensor:
+        """Masks of one window, one a seed: (n, h, w) bool."""
         # Of another stream than the mask's noise, which would otherwise begin with this very number.
-        u = torch.special.ndtr(Noise(seeds ^ _RANK_STREAM, (), image.device)())
+        u = torch.special.ndtr(Noise(seeds ^ _RANK_STREAM, (), look.basis.device)())
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return torch.tanh(self.denoiser(x_t, look, t / self.flow.timesteps, u) / 2)  # (1), 2 D - 1
 
-        return sample(denoise, self.flow, sampler, seeds, (1, *image.shape[2:]))[:, 0] > 0
+        patch = self.settings.denoiser.patch
+        shape = (1, look.basis.shape[3] * patch, look.basis.shape[4] * patch)
+        return sample(denoise, self.flow, sampler, seeds, shape)[:, 0] > 0
+
+    def _random_windows(self, inside: Tensor) -> Windows:
+        """For training, around what any rater drew: (B, H, W) bool."""
+        cell, sides = self.settings.denoiser.multiple, self.settings.windows
+        side = sides[int(torch.randint(len(sides), ()))]
+        return random_windows(cells_of(inside, cell), side // cell)
+
+    def _window(self, share: Tensor) -> Windows:
+        """For sampling, around what the encoder sees drawn: share (1, H, W) in [0, 1]."""
+        cell = self.settings.denoiser.multiple
+        # The likeliest pixel is inside whatever its share, so that there always is a window.
+        inside = share >= share.amax().clamp(max=self.settings.visible)
+        return smallest_window(cells_of(inside, cell), _MARGIN, min(self.settings.windows) // cell)
 
     def _ranks(self, batch: Batch) -> Tensor:
         """u of each rater at each of its times, (repeats, B, R)."""
@@ -120,6 +163,8 @@ class Panel(Method):
 
 
 _RANK_STREAM = 0x5DEECE66D
+_MARGIN = 1
+"""Cells about what is visible."""
 
 
 def draw_ranks(sizes: Tensor, valid: Tensor) -> Tensor:

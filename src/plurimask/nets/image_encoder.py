@@ -1,4 +1,8 @@
-"""The image encoder of `panel`: a residual U-Net that runs once an image and gives features at every scale."""
+"""The image encoder of `panel`: a residual U-Net that runs once an image and gives features at every scale.
+
+Besides the image it is shown how close each pixel is to the middle, in pixels and so alike in a centred crop and in the
+whole image: readers are asked about what lies there, and convolutions that are indifferent to size cannot know it.
+"""
 
 from typing import Annotated
 
@@ -40,7 +44,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.patch = settings.patch
         widths = settings.widths
-        self.stem = convolution(image_channels * settings.patch**2, widths[0], 3)
+        self.stem = convolution((image_channels + len(_REACHES)) * settings.patch**2, widths[0], 3)
         self.down = nn.ModuleList(ResidualStage(width, settings.blocks) for width in widths)
         self.shrink = shrinking(widths)
         self.up = nn.ModuleList(ResidualStage(width, settings.blocks) for width in widths[:-1])
@@ -48,7 +52,8 @@ class ImageEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """image (B, C, H, W) -> [(B, widths[k], H / (patch 2^k), W / (patch 2^k))]."""
-        folded = pixel_unshuffle(image, self.patch).contiguous(memory_format=torch.channels_last)
+        shown = torch.cat([image, closeness(image.shape[2:], image.device).expand(len(image), -1, -1, -1)], dim=1)
+        folded = pixel_unshuffle(shown, self.patch).contiguous(memory_format=torch.channels_last)
         x = self.stem(folded)
         features = [self.down[0](x)]
         for shrink, stage in zip(self.shrink, self.down[1:], strict=True):
@@ -56,3 +61,14 @@ class ImageEncoder(nn.Module):
         for level in reversed(range(len(self.up))):
             features[level] = self.up[level](features[level] + self.grow[level](features[level + 1]))
         return features
+
+
+_REACHES = (8.0, 32.0)
+"""Pixels from the middle."""
+
+
+def closeness(size: torch.Size, device: torch.device) -> Tensor:
+    """exp(-(distance from the middle / reach)^2) of each pixel at each of _REACHES, (1, 2, H, W)."""
+    rows, columns = (torch.arange(side, device=device) - (side - 1) / 2 for side in size)
+    squared = rows[:, None] ** 2 + columns**2
+    return torch.stack([torch.exp(-squared / reach**2) for reach in _REACHES])[None]

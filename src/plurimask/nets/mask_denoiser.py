@@ -17,6 +17,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle, relu
 
 from plurimask.nets.image_encoder import ImageEncoderSettings
 from plurimask.nets.residual import ResidualStage, convolution, growing, normalise, shrinking
+from plurimask.nets.windows import Windows
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -34,7 +35,7 @@ class MaskDenoiserSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    patch: Annotated[int, Field(ge=1, le=16)] = 4
+    patch: Annotated[int, Field(ge=1, le=16)] = 2
     widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128, 128)
     blocks: Positive = 1
     basis: Positive = 8
@@ -63,6 +64,14 @@ class Look(NamedTuple):
 
     maps: list[Tensor]
     basis: Tensor
+
+    def cut(self, windows: Windows) -> "Look":
+        """A window of each image."""
+        cells = [2**level for level in reversed(range(len(self.maps)))]
+        maps = [windows.cut(level, cell) for level, cell in zip(self.maps, cells, strict=True)]
+        # Cutting out leaves channels first, which convolutions on a CPU are slower with.
+        maps = [level.contiguous(memory_format=torch.channels_last) for level in maps]
+        return Look(maps, windows.cut(self.basis, cells[0]))
 
     def rows(self, rows: Tensor) -> "Look":
         """Those of the images in `rows`, (n,) int64."""

@@ -1,0 +1,100 @@
+"""Windows: cut as plain slices, around what is inside, within the image."""
+
+import pytest
+import torch
+
+from plurimask.nets.windows import Windows, cells_of, random_windows, smallest_window
+
+
+def inside(*boxes, size=(10, 12)):
+    """One map a box (first row, last row, first column, last column); None for an empty map."""
+    maps = torch.zeros((len(boxes), *size), dtype=torch.bool)
+    for each, box in zip(maps, boxes, strict=True):
+        if box is not None:
+            each[box[0] : box[1] + 1, box[2] : box[3] + 1] = True
+    return maps
+
+
+def starts_of(boxes, side, draws=500):
+    torch.manual_seed(0)
+    return torch.stack([random_windows(inside(*boxes), side).starts for _ in range(draws)])
+
+
+def test_a_window_is_a_slice_of_its_own_image():
+    x = torch.randn(2, 3, 8, 12)
+    cut = Windows(torch.tensor([[0, 1], [2, 3]]), (2, 3)).cut(x, 2)
+    assert torch.equal(cut, torch.stack([x[0, :, 0:4, 2:8], x[1, :, 4:8, 6:12]]))
+
+
+def test_any_axes_may_stand_between_images_and_pixels():
+    x = torch.randn(1, 2, 3, 4, 4)
+    assert torch.equal(Windows(torch.tensor([[1, 0]]), (1, 2)).cut(x, 2), x[..., 2:4, 0:4])
+
+
+def test_a_gradient_comes_back_to_the_pixels_of_the_window():
+    x = torch.zeros(2, 1, 4, 4, requires_grad=True)
+    Windows(torch.tensor([[0, 0], [2, 1]]), (2, 3)).cut(x, 1).sum().backward()
+    expected = torch.zeros(2, 1, 4, 4)
+    expected[0, 0, :2, :3], expected[1, 0, 2:, 1:] = 1, 1
+    assert torch.equal(x.grad, expected)
+
+
+def test_a_cell_is_inside_with_any_of_its_pixels():
+    pixels = torch.zeros((1, 4, 6), dtype=torch.bool)
+    pixels[0, 3, 2] = True
+    assert cells_of(pixels, 2).tolist() == [[[False, False, False], [False, True, False]]]
+
+
+def test_random_windows_hold_what_is_inside_and_lie_wherever_they_may():
+    first_row, first_column = starts_of([(4, 5, 6, 6)], 4)[:, 0].unbind(1)
+    assert set(first_row.tolist()) == {2, 3, 4}
+    assert set(first_column.tolist()) == {3, 4, 5, 6}
+
+
+def test_random_windows_stay_within_the_image():
+    first_row, first_column = starts_of([(0, 0, 11, 11)], 4)[:, 0].unbind(1)
+    assert set(first_row.tolist()) == {0}
+    assert set(first_column.tolist()) == {8}
+
+
+def test_of_what_is_larger_a_random_window_holds_part():
+    rows = starts_of([(1, 8, 0, 0)], 4)[:, 0, 0]
+    assert set(rows.tolist()) == {1, 2, 3, 4, 5}
+
+
+def test_where_nothing_is_inside_a_random_window_lies_anywhere():
+    rows = starts_of([None], 4)[:, 0, 0]
+    assert set(rows.tolist()) == set(range(7))
+
+
+def test_each_image_has_a_window_of_its_own():
+    starts = starts_of([(0, 0, 0, 0), (9, 9, 11, 11)], 4)
+    assert (starts[:, 0] == 0).all()
+    assert (starts[:, 1] == torch.tensor([6, 8])).all()
+
+
+def test_a_window_is_no_larger_than_the_image():
+    assert random_windows(inside(None, size=(3, 12)), 5).size == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("box", "starts", "size"),
+    [
+        ((4, 6, 5, 6), [3, 4], (5, 4)),  # three rows and two columns with a margin of one
+        ((4, 4, 5, 5), [2, 3], (4, 4)),  # at least four
+        ((0, 0, 11, 11), [0, 8], (4, 4)),  # pushed back into the image
+        ((0, 9, 0, 11), [0, 0], (10, 12)),  # all of it
+    ],
+)
+def test_the_smallest_window_is_what_is_inside_and_a_margin(box, starts, size):
+    window = smallest_window(inside(box), margin=1, least=4)
+    assert (window.starts.tolist(), window.size) == ([starts], size)
+
+
+def test_the_smallest_window_holds_all_that_is_inside():
+    torch.manual_seed(0)
+    for _ in range(200):
+        cells = torch.rand(1, 10, 12) > 0.97
+        window = smallest_window(cells, margin=1, least=3)
+        assert window.cut(cells, 1).sum() == cells.sum()
+        assert window.cut(cells, 1).shape[1:] == window.size
