@@ -13,6 +13,7 @@ from plurimask.metrics.overlap import (
     any_mask,
     count_overlap,
     count_pairs,
+    count_voxels,
     pairwise_dice,
     pairwise_distance,
     pairwise_iou,
@@ -117,8 +118,15 @@ def test_the_pairs_of_a_volume_share_what_its_slices_share(panel):
 
 
 @given(panels())
-def test_any_mask_is_the_union(panel):
-    assert torch.equal(any_mask(panel[0]), panel[0].any(1))
+def test_any_mask_is_the_union_and_its_voxels_are_counted(panel):
+    union = panel[0].any(1).flatten(1)
+    assert torch.equal(any_mask(panel[0]), union)
+    assert count_voxels(union).tolist() == union.sum(1).tolist()
+
+
+def test_voxels_are_counted_by_the_word_too():
+    masks = torch.rand(3, 4, 16, 8, generator=torch.manual_seed(0)) < 0.4
+    assert count_voxels(any_mask(masks)).tolist() == masks.any(1).flatten(1).sum(1).tolist()
 
 
 def test_monai_agrees_on_iou_and_dice_of_masks_that_are_not_both_empty():

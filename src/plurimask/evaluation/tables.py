@@ -24,7 +24,8 @@ def render_table(scores: Scores) -> Table:
         table.add_column(column.label, justify="right", min_width=6)
     for row in scores.table:
         table.add_row(row.label, *_numbers(row.values, tuple(HEADLINE)))
-    fewer = {row.label: min(row.cases.values()) for row in scores.table if min(row.cases.values()) < len(scores.rows)}
+    rests = {row.label: min(row.cases[key] for key in HEADLINE if key in row.cases) for row in scores.table}
+    fewer = {label: cases for label, cases in rests.items() if cases < len(scores.rows)}
     if fewer:
         table.caption = "undefined in some cases: " + ", ".join(f"{label} (rests on {n})" for label, n in fewer.items())
     return table
@@ -76,7 +77,8 @@ def _all_values(scores: Scores) -> Table:
 def _strata(scores: Scores) -> Table:
     keys = ("ged_v", "ged_u", "hm_iou", "dice_max", "ci", "empty_samples", "empty_readers")
     table = _table(f"{scores.table[0].label}: by readers who drew, and by size of what they drew")
-    for head in ("", "cases", *(COLUMNS[key].label for key in keys)):
+    table.add_column("", no_wrap=True)
+    for head in ("cases", *(COLUMNS[key].label for key in keys)):
         table.add_column(head, justify="right" if head else "left")
     for stratum in scores.strata:
         table.add_row(stratum.part, str(stratum.cases), *_numbers(stratum.row.values, keys))

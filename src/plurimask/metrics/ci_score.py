@@ -14,6 +14,7 @@ from plurimask.metrics.overlap import (
     check_pair,
     chosen,
     count_overlap,
+    count_voxels,
     pairwise_dice,
     pairwise_distance,
     rater_slots,
@@ -36,10 +37,11 @@ def combined_sensitivity(samples: Tensor, raters: Tensor, valid: Tensor | None =
     """
     check_pair(samples, raters)
     read = rater_slots(raters, valid)
-    predicted = any_mask(samples).flatten(1)  # Eq. 18
-    drawn = any_mask(raters.flatten(2) & read[:, :, None])  # Eq. 18
-    covered, total = (predicted & drawn).sum(1).double(), drawn.sum(1)
-    nothing_to_find = 1 - (predicted.any(1) & strict).double()
+    unread = None if read.all() else ~read.reshape(*read.shape, *[1] * (raters.ndim - 2))
+    predicted = any_mask(samples)  # Eq. 18
+    drawn = any_mask(raters if unread is None else raters.masked_fill(unread, False))  # Eq. 18
+    covered, total = count_voxels(predicted & drawn), count_voxels(drawn)
+    nothing_to_find = 1 - (strict * count_voxels(predicted)).clamp(max=1)
     return _where_read(read, torch.where(total == 0, nothing_to_find, covered / total))  # Eq. 19
 
 

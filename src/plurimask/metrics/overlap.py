@@ -133,12 +133,18 @@ def count_pairs(samples: Tensor, raters: Tensor, valid: Tensor | None = None) ->
 
 
 def any_mask(masks: Tensor) -> Tensor:
-    """Voxels in any mask of a case: (B, n, H, W[, D]) bool -> (B, H, W[, D]) bool.
+    """Voxels in any mask of a case: (B, n, H, W[, D]) bool -> (B, H * W[ * D]) bool.
 
     The same as `masks.any(1)`, which takes a hundred times as long on a CPU.
     """
-    drawn = np.logical_or.reduce(masks.numpy(force=True), axis=1)
-    return torch.from_numpy(drawn).to(masks.device)
+    drawn = np.bitwise_or.reduce(_words(masks.flatten(2).numpy(force=True)), axis=1)
+    return torch.from_numpy(drawn.view(np.bool_)).to(masks.device)
+
+
+def count_voxels(mask: Tensor) -> Tensor:
+    """Voxels of each mask, (B, V) bool -> (B,) float64; torch takes twenty times as long to add up bool."""
+    counted = np.bitwise_count(_words(mask.numpy(force=True))).sum(1, dtype=np.float64)
+    return torch.from_numpy(counted).to(mask.device)
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -215,4 +221,4 @@ def _drawn_voxels(*stacks: Tensor) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _words(masks: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(masks).view(np.uint8 if masks.shape[1] % 8 else np.uint64)
+    return np.ascontiguousarray(masks).view(np.uint8 if masks.shape[-1] % 8 else np.uint64)
