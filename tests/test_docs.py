@@ -1,5 +1,6 @@
 """Every plurimask command that a page shows parses; every file that it links to is there."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -8,11 +9,12 @@ import pytest
 import typer.main
 
 from plurimask.cli import app
+from plurimask.evaluation import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "src").glob("plurimask/weights/*.md")),
 ]
 COMMANDS = [
@@ -57,3 +59,25 @@ def test_pages_show_commands():
 def test_a_wrong_option_would_be_noticed():
     with pytest.raises(Exception, match="No such option"):
         parse(typer.main.get_command(app), ["demo", "--nonsense"])
+
+
+@pytest.fixture(scope="module")
+def page_maker():
+    spec = importlib.util.spec_from_file_location("make_metrics_page", ROOT / "tools/make_metrics_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_the_metrics_page_are_those_of_the_kept_scores(page_maker):
+    assert page_maker.filled(page_maker.PAGE.read_text(encoding="utf-8")) == page_maker.PAGE.read_text(encoding="utf-8")
+
+
+def test_every_table_of_the_metrics_page_has_its_place(page_maker):
+    page = page_maker.PAGE.read_text(encoding="utf-8")
+    assert [name for name in page_maker.TABLES if f"<!-- table: {name} -->\n|" not in page] == []
+
+
+def test_every_value_has_a_line_on_the_metrics_page(page_maker):
+    table = page_maker.PAGE.read_text(encoding="utf-8").partition("## The numbers")[2].partition("## What needs")[0]
+    assert [column.label for column in COLUMNS.values() if column.label not in table] == []

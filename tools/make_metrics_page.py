@@ -37,8 +37,8 @@ def main(scores: Path) -> None:
         shutil.copyfile(scores / run / "summary.json", KEPT / f"{name}.json")
     for name in FIGURES:
         shutil.copyfile(scores / "n16" / f"{name}.png", ROOT / f"docs/figures/{name}.png")
-    by_n = sorted((read(path / "summary.json") for path in scores.glob("n100-*")), key=lambda one: one["samples"])
-    kept = [{key: one[key] for key in ("samples", "cases", "patients", "drawn", "table")} for one in by_n]
+    by_n = sorted(map(read, scores.glob("n100-*/summary.json")), key=lambda one: one["samples"])
+    kept = [{key: one[key] for key in ("samples", "cases", "patients", "data", "drawn")} | _own(one) for one in by_n]
     (KEPT / f"{BY_N}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     rows = [table_rows(one) for one in kept]
     model, calibrated = [next(iter(row.values())) for row in rows], [row["calibrated"] for row in rows]
@@ -49,6 +49,12 @@ def main(scores: Path) -> None:
     )
     save_figure(figure, ROOT / "docs/figures/ged-by-n")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _own(summary: Summary) -> dict[str, Any]:
+    """The method's own row and the calibrated one."""
+    own, *others = summary["table"]
+    return {"table": [own, *(row for row in others if row["label"] == "calibrated")]}
 
 
 def filled(page: str) -> str:
