@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -497,8 +498,16 @@ def script(tmp_path_factory):
 
     def start(*arguments, **options):
         pipe = subprocess.PIPE
+        # A shell's background job, as tests may be run in, ignores Ctrl-C and hands that down.
+        heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         return subprocess.Popen(
-            [SCRIPT, *map(str, arguments)], stdout=pipe, stderr=pipe, text=True, env=environment, **options
+            [SCRIPT, *map(str, arguments)],
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            env=environment,
+            preexec_fn=heeding,
+            **options,
         )
 
     call.start = start
