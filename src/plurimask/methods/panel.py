@@ -9,8 +9,8 @@ equal ones in random order. Of all raters together u is uniform whatever the ima
 
     p(mask | b) = integral of p(mask | b, u) du                                                              (3)
 
-holds exactly and a sample draws its u uniformly. Whether a mask is empty, and how large it is, is then decided by one
-number before the first step, in the readers' own proportions, and not by what a few steps make of noise.
+holds exactly and a sample draws its u uniformly. The denoiser can so tell from one number, before the first step and in
+the readers' own proportions, how large a mask is and whether it is empty; that few steps need not make it of noise.
 
 A lesion fills a small part of its image. The denoiser therefore works in a window: in training one of several sizes
 around the masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out. Outside
