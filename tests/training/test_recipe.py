@@ -14,23 +14,14 @@ from plurimask.training.recipe import Recipe, load_recipe, parse_recipe, recipe_
 PAPER = ("cimd-bone-us", "cimd-lidc", "cimd-ms-mri")
 
 
-@pytest.mark.parametrize(
-    ("name", "method"),
-    [
-        ("cimd-bone-us", "cimd"),
-        ("cimd-fc", "cimd"),
-        ("cimd-lidc", "cimd"),
-        ("cimd-ms-mri", "cimd"),
-        ("cimd-phantom", "cimd"),
-        ("cimd-small", "cimd"),
-        ("ddpm-det", "cimd"),
-        ("ddpm-prob", "cimd"),
-        ("segdiff-cimd", "segdiff"),
-    ],
-)
-def test_shipped_recipes_load(name, method):
-    assert name in recipe_names()
-    assert load_recipe(name).method.name == method
+def test_every_shipped_recipe_loads_with_its_method():
+    methods = dict.fromkeys(
+        ("cimd-bone-us", "cimd-fc", "cimd-lidc", "cimd-ms-mri", "cimd-phantom", "cimd-small"), "cimd"
+    )
+    methods |= {"ddpm-det": "cimd", "ddpm-prob": "cimd", "segdiff-cimd": "segdiff", "gen-prob-unet": "prob-unet"}
+    methods |= {"panel-lidc": "panel", "panel-phantom": "panel"}
+    methods |= {name: name for name in ("phiseg", "prob-unet", "ssn", "unet")}
+    assert {name: load_recipe(name).method.name for name in recipe_names()} == methods
 
 
 def differences(first, second, keys=()):
