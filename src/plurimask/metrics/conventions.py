@@ -138,8 +138,8 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
             ),
             Convention(
                 "d-persona-u",
-                source="Wu et al., CVPR 2024; ycwu1997/D-Persona, lib/metrics_set.py, another GED, which evaluate_dp.py "
-                "does not call",
+                source="Wu et al., CVPR 2024; ycwu1997/D-Persona, lib/metrics_set.py, another GED, which "
+                "evaluate_dp.py does not call",
                 differs="Distinct pairs only, as our U-GED; no HM-IoU.",
                 estimator="u",
             ),
