@@ -232,11 +232,9 @@ def validate(method: Method, cases: dict[str, Case], sampler: SamplerSettings | 
         for case in cases.values()
     ]
     method.train(training)
-    empty = [not mask.any() for panel in panels for mask in panel.masks]
-    empty_raters = [not mask.any() for case in cases.values() for mask in case.raters]
     means = evaluate(panels, cases).mean
     kept = {key: means[key] for key in ("ged_v", "ged_u", "d_ss", "d_yy", "dice_max", "ci")}
-    return kept | {"empty": float(np.mean(empty)), "empty_raters": float(np.mean(empty_raters))}
+    return kept | {"empty": means["empty_samples"], "empty_raters": means["empty_readers"]}
 
 
 def learning_rate(settings: TrainingSettings, step: int) -> float:
