@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark, suite_names
     from plurimask.datasets.case_list import read_case_list
+    from plurimask.datasets.dataset import Dataset
     from plurimask.datasets.demo_cases import demo_cases
     from plurimask.datasets.open import cases_at, choose_cases, open_dataset
     from plurimask.datasets.phantom import phantom_cases, prepare_phantom
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "benchmark": ("load_suite", "parse_shard", "render_results", "run_benchmark", "suite_names"),
     "datasets.case_list": ("read_case_list",),
+    "datasets.dataset": ("Dataset",),
     "datasets.demo_cases": ("demo_cases",),
     "datasets.open": ("cases_at", "choose_cases", "open_dataset"),
     "datasets.phantom": ("phantom_cases", "prepare_phantom"),
@@ -71,6 +73,7 @@ __all__ = [
     "Batch",
     "Case",
     "Comparison",
+    "Dataset",
     "Grid",
     "MaskSet",
     "MaskSets",

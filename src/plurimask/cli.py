@@ -125,8 +125,10 @@ def evaluate(
     scores, panels, passed = _score(masks, dataset, cases, count)
     comparison = None
     if compare:
-        with _subject(f"--compare {compare}"):
+        try:
             comparison = pm.compare(scores, _score(compare, dataset, cases, count)[0])
+        except PlurimaskError as error:
+            _fail(f"--compare {compare}: {error}")
     chosen = {"digest": dataset.digest, "split": split.value, "cases": case_list, "limit": limit}
     pm.write_scores(scores, out, chosen, comparison)
     pm.write_score_figures(scores, out, panels, cases)
@@ -180,15 +182,6 @@ def _score(
     with _progress("scoring", len(panels)) as tick:
         scores = pm.evaluate(_ticking(panels.values(), tick), cases, count, unnamed=masks.resolve().name)
     return scores, panels, len(found) - len(panels)
-
-
-@contextmanager
-def _subject(text: str) -> Iterator[None]:
-    """Put `text` before what is said of an error inside."""
-    try:
-        yield
-    except PlurimaskError as error:
-        _fail(f"{text}: {error}")
 
 
 def _ticking(items: "Iterable[pm.MaskSet]", tick: Callable[[int], None]) -> "Iterator[pm.MaskSet]":

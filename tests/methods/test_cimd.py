@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from small_batches import batch, learn_one_case
 from tiny import SIZE, image, recipe, stir
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
@@ -14,7 +15,6 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.ambiguity import AmbiguitySettings
 from plurimask.methods.cimd import Cimd
 from plurimask.methods.method import rater_masks
-from plurimask.records import Batch
 
 TIMESTEPS = 6
 DDIM = SamplerSettings(name="ddim", steps=3)
@@ -38,16 +38,6 @@ def method(predicts="x_0", raters="one", vlb_weight=0.001, variance="learned-ran
     )
     stir(made, 0.05)
     return made
-
-
-def batch(count=8):
-    """Images with two to three readers each, the last slot of every other image unread."""
-    generator = torch.Generator().manual_seed(3)
-    raters = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
-    valid = torch.ones((count, 3), dtype=torch.bool)
-    valid[::2, 2] = False
-    images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
-    return Batch(scale_intensity(images), raters & valid[..., None, None], valid)
 
 
 def draws(made, cases, seed):
@@ -110,7 +100,7 @@ def expected(made, cases, seed):
 @pytest.mark.parametrize("raters", ["one", "all", "mean", "majority"])
 @pytest.mark.parametrize("ambiguity", [{"beta": 0.3}, {"beta": 0.3, "acn_input": "eps"}, {"mode": "off"}])
 def test_every_term_of_the_loss_is_that_of_the_equations(predicts, raters, ambiguity):
-    made, cases = method(predicts, raters, vlb_weight=0.1, **ambiguity), batch()
+    made, cases = method(predicts, raters, vlb_weight=0.1, **ambiguity), batch(8)
     torch.manual_seed(1)
     loss = made.loss(cases)
     wanted = expected(made, cases, seed=1)
@@ -119,18 +109,18 @@ def test_every_term_of_the_loss_is_that_of_the_equations(predicts, raters, ambig
 
 
 def test_a_soft_mask_is_learned_as_it_is():
-    _, x_0, _, _ = draws(method(raters="mean"), batch(), seed=1)
+    _, x_0, _, _ = draws(method(raters="mean"), batch(8), seed=1)
     assert set(x_0.unique().tolist()) > {-1.0, 0.0, 1.0}
 
 
 def test_the_draws_of_these_tests_hold_the_first_time_and_later_ones():
-    _, _, t, _ = draws(method(), batch(), seed=1)
+    _, _, t, _ = draws(method(), batch(8), seed=1)
     assert 1 in t
     assert t.max() > 1
 
 
 def test_all_raters_are_seen_in_one_step():
-    cases = batch()
+    cases = batch(8)
     shown, x_0, t, _ = draws(method(raters="all"), cases, seed=1)
     assert len(shown) == len(x_0) == cases.valid.sum()
     assert len(t.unique()) > 1  # each with its own t
@@ -139,7 +129,7 @@ def test_all_raters_are_seen_in_one_step():
 def gradients(made, seed=1):
     """Size of the gradient that each part of the method gets from the loss; None where nothing is to learn."""
     torch.manual_seed(seed)
-    made.loss(batch()).total.backward()
+    made.loss(batch(8)).total.backward()
     parts = {"denoiser": made.denoiser}
     if hasattr(made, "ambiguity"):
         parts |= dict(made.ambiguity.named_children())
@@ -179,7 +169,7 @@ def test_off_has_neither_amn_nor_acn():
 
 
 def test_off_logs_no_ambiguity():
-    assert set(method(mode="off").loss(batch()).terms) == {"simple", "vlb"}
+    assert set(method(mode="off").loss(batch(8)).terms) == {"simple", "vlb"}
 
 
 def output_gradient(made):
@@ -192,7 +182,7 @@ def output_gradient(made):
 
     with made.denoiser.register_forward_hook(keep):
         torch.manual_seed(1)
-        made.loss(batch()).total.backward()
+        made.loss(batch(8)).total.backward()
     return kept[0].grad
 
 
@@ -207,7 +197,7 @@ def test_beta_weighs_l_amb():
     losses = []
     for beta in (0.0, 2.0):
         torch.manual_seed(1)
-        losses.append(method(beta=beta).loss(batch()))
+        losses.append(method(beta=beta).loss(batch(8)))
     wanted = losses[0].total + 2.0 * losses[1].terms["amb"]
     torch.testing.assert_close(losses[1].total, wanted)
 
@@ -227,18 +217,18 @@ def test_l_vlb_teaches_the_variance_and_not_the_mean(predicts):
 
 @pytest.mark.parametrize("variance", ["fixed-small", "fixed-large"])
 def test_a_fixed_variance_has_no_l_vlb(variance):
-    assert "vlb" not in method(variance=variance).loss(batch()).terms
+    assert "vlb" not in method(variance=variance).loss(batch(8)).terms
 
 
 def test_terms_carry_no_gradient():
-    assert not any(term.requires_grad for term in method(mode="anchored").loss(batch()).terms.values())
+    assert not any(term.requires_grad for term in method(mode="anchored").loss(batch(8)).terms.values())
 
 
 def test_spread_tells_a_collapsed_encoder():
     made = method()
-    healthy = made.loss(batch()).terms["amn_spread"]
+    healthy = made.loss(batch(8)).terms["amn_spread"]
     torch.nn.init.zeros_(made.ambiguity.amn.head.weight)
-    assert made.loss(batch()).terms["amn_spread"] < 1e-6 < healthy
+    assert made.loss(batch(8)).terms["amn_spread"] < 1e-6 < healthy
 
 
 def full_covariance(**ambiguity):
@@ -259,7 +249,7 @@ def test_full_covariance_changes_amn_and_acn_alone():
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_l_amb_of_full_covariances_is_the_kl_in_double_precision(precision):
-    made, cases = full_covariance(), batch()
+    made, cases = full_covariance(), batch(8)
     shown, mask = rater_masks(cases, "majority")
     x_0 = 2 * mask - 1
     with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
@@ -275,7 +265,7 @@ def test_l_amb_of_full_covariances_is_the_kl_in_double_precision(precision):
 def test_the_loss_trains_in_mixed_precision(covariance, mode):
     made = full_covariance(mode=mode) if covariance == "full" else method(mode=mode)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = made.loss(batch())
+        loss = made.loss(batch(8))
     loss.total.backward()
     assert all(term.isfinite() for term in loss.terms.values())
     assert all(weight.grad.isfinite().all() for weight in made.parameters())
@@ -284,7 +274,7 @@ def test_the_loss_trains_in_mixed_precision(covariance, mode):
 def test_a_draw_of_the_anchored_latent_has_the_full_covariance():
     made = full_covariance(mode="anchored")
     torch.manual_seed(1)
-    made.loss(batch()).total.backward()
+    made.loss(batch(8)).total.backward()
     below = made.ambiguity.amn.head.weight.grad[6:]
     assert below.abs().sum(1).gt(0).all()
 
@@ -317,16 +307,8 @@ def test_sample_is_one_bool_mask_a_seed():
 def test_one_case_with_one_reader_is_learned():
     torch.manual_seed(0)
     made = Cimd(recipe().method)
-    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
-    drawn[..., 3:9, 5:13] = True
-    shown = scale_intensity(torch.from_numpy(image()))[None]
-    cases = Batch(shown.repeat(8, 1, 1, 1), drawn.repeat(8, 1, 1, 1), torch.ones((8, 1), dtype=torch.bool))
-    optimizer = torch.optim.Adam(made.parameters(), 3e-3)
-    for _ in range(80):
-        optimizer.zero_grad()
-        made.loss(cases).total.backward()
-        optimizer.step()
-    assert (panel(made, [1, 2, 3, 4]) == drawn[0]).all()
+    _, drawn = learn_one_case(made, 80, 3e-3)
+    assert (panel(made, [1, 2, 3, 4]) == drawn).all()
 
 
 TOYS = {

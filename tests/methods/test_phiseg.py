@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 import toy
+from small_batches import batch, learn_one_case
 from tiny import SIZE, image
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from plurimask.datasets.batches import scale_intensity
 from plurimask.methods.phiseg import Phiseg, PhisegSettings, accumulate
 from plurimask.nets.latent_pyramid import PyramidSettings
-from plurimask.records import Batch
 from plurimask.training.recipe import load_recipe
 
 PYRAMID = PyramidSettings(widths=(6, 8, 8, 8), latent_levels=3, convolutions=1)
@@ -20,16 +20,6 @@ LEVELS = range(3)
 def method(pyramid=PYRAMID, **changed):
     torch.manual_seed(0)
     return Phiseg(PhisegSettings(pyramid=pyramid, **changed))
-
-
-def batch(count=6):
-    """Images with two to three readers each, the last slot of every other image unread."""
-    generator = torch.Generator().manual_seed(3)
-    raters = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
-    valid = torch.ones((count, 3), dtype=torch.bool)
-    valid[::2, 2] = False
-    images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
-    return Batch(scale_intensity(images), raters & valid[..., None, None], valid)
 
 
 def parts(made, cases, seed):
@@ -61,7 +51,7 @@ def surprise(own, mask, level):
 
 @pytest.mark.parametrize("raters", ["one", "all"])
 def test_terms_are_those_of_the_bound(raters):
-    made, cases = method(raters=raters), batch()
+    made, cases = method(raters=raters), batch(6)
     torch.manual_seed(1)
     terms = made.loss(cases).terms
     mask, q, p, own = parts(made, cases, seed=1)
@@ -72,7 +62,7 @@ def test_terms_are_those_of_the_bound(raters):
 
 @pytest.mark.parametrize(("changed", "weights"), [({}, (1, 4, 16)), ({"beta": 0.5, "growth": 3}, (0.5, 1.5, 4.5))])
 def test_kl_weighs_more_at_coarser_levels(changed, weights):
-    loss = method(**changed).loss(batch())
+    loss = method(**changed).loss(batch(6))
     wanted = sum(loss.terms[f"cross_entropy_{level + 1}"] for level in LEVELS)
     wanted += sum(weight * loss.terms[f"kl_{level + 1}"] for level, weight in enumerate(weights))
     torch.testing.assert_close(loss.total.detach(), wanted)
@@ -87,18 +77,18 @@ def test_sums_are_those_of_the_enlarged_levels():
 
 def test_every_parameter_learns_from_the_loss():
     made = method()
-    made.loss(batch()).total.backward()
+    made.loss(batch(6)).total.backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in made.parameters())
 
 
 def test_terms_carry_no_gradient():
-    assert not any(term.requires_grad for term in method().loss(batch()).terms.values())
+    assert not any(term.requires_grad for term in method().loss(batch(6)).terms.values())
 
 
 def test_a_loss_that_is_not_finite_is_told_and_not_raised():
     made = method()
     torch.nn.init.constant_(made.posterior.heads[0].mean.bias, torch.nan)
-    assert made.loss(batch()).total.isnan()
+    assert made.loss(batch(6)).total.isnan()
 
 
 def _normed(ins, outs, kernel=3):
@@ -194,16 +184,8 @@ def test_drawn_latents_are_those_of_the_prior():
 
 def test_one_case_with_one_reader_is_learned():
     made = method()
-    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
-    drawn[..., 3:9, 5:13] = True
-    shown = scale_intensity(torch.from_numpy(image()))[None]
-    cases = Batch(shown.repeat(4, 1, 1, 1), drawn.repeat(4, 1, 1, 1), torch.ones((4, 1), dtype=torch.bool))
-    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
-    for _ in range(200):
-        optimizer.zero_grad()
-        made.loss(cases).total.backward()
-        optimizer.step()
-    assert (panel(made, [1, 2, 3, 4]) == drawn[0]).float().mean() > 0.99
+    _, drawn = learn_one_case(made, 200, copies=4)
+    assert (panel(made, [1, 2, 3, 4]) == drawn).float().mean() > 0.99
 
 
 @pytest.mark.slow

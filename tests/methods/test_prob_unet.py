@@ -7,6 +7,7 @@ import pytest
 import torch
 import toy
 from scipy.stats import multivariate_normal
+from small_batches import batch, learn_one_case
 from tiny import SIZE, image
 from torch.nn.functional import logsigmoid
 
@@ -14,7 +15,6 @@ from plurimask.datasets.batches import scale_intensity
 from plurimask.methods.prob_unet import ProbUnet, ProbUnetSettings
 from plurimask.nets.conv_unet import ConvUnetSettings
 from plurimask.nets.latent import LatentSettings
-from plurimask.records import Batch
 
 FORMS = ("diagonal", "full", "mixture-diagonal", "mixture-full")
 
@@ -24,15 +24,6 @@ def method(distribution="diagonal", seed=0, **changed):
     torch.manual_seed(seed)
     net, latent = ConvUnetSettings(widths=(8, 12), convolutions=1), LatentSettings(distribution=distribution, size=3)
     return ProbUnet(ProbUnetSettings(net=net, latent=latent, **changed))
-
-
-def batch(count=4):
-    """Images with two to three readers each, the last slot of every other image unread."""
-    raters = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
-    valid = torch.ones((count, 3), dtype=torch.bool)
-    valid[::2, 2] = False
-    images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
-    return Batch(scale_intensity(images), raters & valid[..., None, None], valid)
 
 
 def logits_of(made, features, z):
@@ -48,7 +39,7 @@ def logits_of(made, features, z):
 @pytest.mark.parametrize("form", ["diagonal", "full"])
 @pytest.mark.parametrize("raters", ["one", "all"])
 def test_loss_is_the_negative_bound(form, raters, monkeypatch):
-    made, cases = method(form, beta=0.5, raters=raters), batch()
+    made, cases = method(form, beta=0.5, raters=raters), batch(4)
     latents = []
     combine = made._logits
     monkeypatch.setattr(made, "_logits", lambda features, z: latents.append(z) or combine(features, z))
@@ -73,7 +64,7 @@ def test_loss_is_the_negative_bound(form, raters, monkeypatch):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_latent_of_training_is_drawn_from_the_posterior(form, monkeypatch):
-    made, cases, latents = method(form), batch(), []
+    made, cases, latents = method(form), batch(4), []
     combine = made._logits
     monkeypatch.setattr(made, "_logits", lambda features, z: latents.append(z) or combine(features, z))
     torch.manual_seed(1)
@@ -87,14 +78,14 @@ def test_the_latent_of_training_is_drawn_from_the_posterior(form, monkeypatch):
 def test_every_part_learns(form):
     made = method(form)
     torch.manual_seed(1)
-    made.loss(batch()).total.backward()
+    made.loss(batch(4)).total.backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in made.parameters())
     for part in made.children():
         assert any(weight.grad.any() for weight in part.parameters())
 
 
 def test_terms_carry_no_gradient():
-    assert not any(term.requires_grad for term in method().loss(batch()).terms.values())
+    assert not any(term.requires_grad for term in method().loss(batch(4)).terms.values())
 
 
 def layers(ins, outs, kernel=3):
@@ -181,7 +172,7 @@ def test_other_seeds_give_other_masks(form):
 
 
 def test_samples_of_different_images_are_those_of_each_alone():
-    made, shown = stirred(), batch().image
+    made, shown = stirred(), batch(4).image
     with torch.inference_mode():
         together = made.sample(shown, torch.arange(4), None)
         alone = torch.cat([made.sample(shown[k : k + 1], torch.tensor([k]), None) for k in range(4)])
@@ -207,16 +198,8 @@ def test_a_mask_is_where_the_logit_of_a_draw_from_the_prior_is_positive():
 
 def test_one_case_with_one_reader_is_learned():
     made = method()
-    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
-    drawn[..., 3:9, 5:13] = True
-    shown = scale_intensity(torch.from_numpy(image()))[None]
-    cases = Batch(shown.repeat(8, 1, 1, 1), drawn.repeat(8, 1, 1, 1), torch.ones((8, 1), dtype=torch.bool))
-    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
-    for _ in range(150):
-        optimizer.zero_grad()
-        made.loss(cases).total.backward()
-        optimizer.step()
-    assert (panel(made, [1, 2, 3, 4]) == drawn[0]).float().mean() > 0.99
+    _, drawn = learn_one_case(made, 150)
+    assert (panel(made, [1, 2, 3, 4]) == drawn).float().mean() > 0.99
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from small_batches import learn_one_case
 from tiny import SIZE, TREE, image, recipe, stir
 
 from plurimask.datasets.batches import scale_intensity
@@ -84,16 +85,8 @@ def test_a_seed_gives_its_mask_in_any_company():
 
 def test_one_case_with_one_reader_is_learned():
     made = method()
-    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
-    drawn[..., 3:9, 5:13] = True
-    shown = scale_intensity(torch.from_numpy(image()))[None]
-    cases = Batch(shown.repeat(8, 1, 1, 1), drawn.repeat(8, 1, 1, 1), torch.ones((8, 1), dtype=torch.bool))
-    optimizer = torch.optim.Adam(made.parameters(), 3e-3)
-    for _ in range(80):
-        optimizer.zero_grad()
-        made.loss(cases).total.backward()
-        optimizer.step()
-    assert (panel(made, [1, 2, 3, 4]) == drawn[0]).all()
+    _, drawn = learn_one_case(made, 80, 3e-3)
+    assert (panel(made, [1, 2, 3, 4]) == drawn).all()
 
 
 @pytest.mark.slow

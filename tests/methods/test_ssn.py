@@ -7,6 +7,7 @@ import pytest
 import torch
 import toy
 from pydantic import ValidationError
+from small_batches import learn_one_case
 from tiny import SIZE, image
 
 from plurimask.datasets.batches import scale_intensity
@@ -174,16 +175,8 @@ def test_a_panel_is_drawn_from_one_pass_of_the_unet():
 
 def test_one_case_with_one_reader_is_learned():
     made = method()
-    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
-    drawn[..., 3:9, 5:13] = True
-    shown = scale_intensity(torch.from_numpy(image()))[None]
-    cases = Batch(shown.repeat(8, 1, 1, 1), drawn.repeat(8, 1, 1, 1), torch.ones((8, 1), dtype=torch.bool))
-    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
-    for _ in range(200):
-        optimizer.zero_grad()
-        made.loss(cases).total.backward()
-        optimizer.step()
-    assert (panel(made, [1, 2, 3, 4]) == drawn[0]).float().mean() > 0.99
+    _, drawn = learn_one_case(made, 200)
+    assert (panel(made, [1, 2, 3, 4]) == drawn).float().mean() > 0.99
 
 
 @pytest.mark.slow

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slow_pairs import by_case, panels, row, slow_dice, slow_iou, voxels
 
+from plurimask.datasets.demo_cases import demo_cases
 from plurimask.errors import InputError, SettingsError
-from plurimask.metrics.ci_score import ci_harmonic, ci_score, combined_sensitivity, dice_max, diversity_agreement
+from plurimask.metrics.ci_score import (
+    ci_harmonic,
+    ci_score,
+    collective_insight,
+    combined_sensitivity,
+    dice_max,
+    diversity_agreement,
+)
 
 PARTS = (combined_sensitivity, dice_max, diversity_agreement)
 SHARES = st.floats(0, 1).filter(lambda share: share == 0 or share > 1e-3)
@@ -145,3 +153,13 @@ def test_an_unknown_variance_is_refused():
 def test_masks_of_two_sizes_are_refused(part):
     with pytest.raises(InputError, match="the same size on both sides"):
         part(row("01"), row("01").mT)
+
+
+def test_masks_that_no_reader_would_draw_cost_little_beside_good_ones():
+    """As docs/metrics.md says: the readers' own masks and twelve that hold every voxel score 0.9."""
+    scores = []
+    for case in demo_cases():
+        raters = torch.tensor(case.raters)[None]
+        full = torch.ones(1, 12, *case.grid.shape, dtype=torch.bool)
+        scores.append(collective_insight(torch.cat([raters, full], 1), raters).item())
+    assert sum(scores) / len(scores) == pytest.approx(0.914, abs=0.001)

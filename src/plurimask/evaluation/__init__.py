@@ -2,6 +2,7 @@
 
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, Column
 from plurimask.evaluation.comparison import Comparison, compare
+from plurimask.evaluation.read import read_scores
 from plurimask.evaluation.scores import CaseScores, Scores, Stratum, TableRow
 from plurimask.evaluation.scoring import evaluate
 from plurimask.evaluation.tables import HEADLINE, render_comparison, render_scores, render_table
@@ -19,6 +20,7 @@ __all__ = [
     "TableRow",
     "compare",
     "evaluate",
+    "read_scores",
     "render_comparison",
     "render_scores",
     "render_table",

@@ -1,0 +1,33 @@
+"""Batches of 16x16 pixels that the tests of several methods learn from."""
+
+import numpy as np
+import torch
+from tiny import SIZE, image
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.records import Batch
+
+
+def batch(count):
+    """Images with two to three readers each, the last slot of every other image unread."""
+    generator = torch.Generator().manual_seed(3)
+    raters = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
+    valid = torch.ones((count, 3), dtype=torch.bool)
+    valid[::2, 2] = False
+    images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
+    return Batch(scale_intensity(images), raters & valid[..., None, None], valid)
+
+
+def learn_one_case(made, steps, learning_rate=1e-2, copies=8):
+    """Train on copies of one image, whose one reader drew a box; the image (1, 1, SIZE, SIZE) and the box (1, ...)."""
+    drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
+    drawn[..., 3:9, 5:13] = True
+    shown = scale_intensity(torch.from_numpy(image()))[None]
+    valid = torch.ones((copies, 1), dtype=torch.bool)
+    cases = Batch(shown.repeat(copies, 1, 1, 1), drawn.repeat(copies, 1, 1, 1), valid)
+    optimizer = torch.optim.Adam(made.parameters(), learning_rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        made.loss(cases).total.backward()
+        optimizer.step()
+    return shown, drawn[0]
