@@ -41,7 +41,9 @@ def table() -> list[Row]:
         os.environ["PLURIMASK_CACHE"] = cache
         store = open_store(RandomCases())
         for size, until in ((training.crop, BATCHES), (128, 0)):
-            batches = Batches(store, range(CASES), training.batch_size, 0, CropSettings(training.crop, until))
+            batches = Batches(
+                store, range(CASES), training.batch_size, 0, CropSettings(training.crop, until, training.crop_shift)
+            )
             rows += _rows(size, training.batch_size * BATCHES / seconds(partial(_read, batches)))
     return rows
 

@@ -213,6 +213,19 @@ def test_minutes_become_steps_by_timing(data, tmp_path):
     assert prepare(bench, bench.suite.runs[0], silent) == prepared
 
 
+def test_all_runs_are_timed_before_any_is_trained(data, tmp_path):
+    said: list[str] = []
+    bench = open_bench(suite(budget={"minutes": 0.02}, runs=(PROB, DIVERGING)), data, tmp_path)
+    run_part(bench, (1, 1), said.append)
+    timings = [line for line in said if "timing" in line]
+    assert timings == said[:2]
+    assert len(said) > 2
+    said.clear()
+    (tmp_path / "prepared" / "prob.json").unlink()
+    prepare(bench, bench.suite.runs[0], said.append)
+    assert not any("timing" in line for line in said)
+
+
 def test_a_budget_of_too_few_seconds_is_refused(data, tmp_path):
     bench = open_bench(suite(budget={"minutes": 1e-9}, runs=(PROB,)), data, tmp_path)
     with pytest.raises(SettingsError, match="expected one step's worth or more, got minutes 1e-09"):

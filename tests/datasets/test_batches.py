@@ -126,7 +126,7 @@ def test_a_batch_has_the_types_of_the_record(store):
 
 def test_a_crop_is_a_window_of_the_whole_batch_for_image_and_raters(store):
     whole = Batches(store, range(CASES), 4, seed=0)
-    cropped = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 20))
+    cropped = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 20, 4))
     windows = set()
     for number in range(20):
         big, small = whole[number], cropped[number]
@@ -143,21 +143,38 @@ def test_a_crop_is_a_window_of_the_whole_batch_for_image_and_raters(store):
     assert len(windows) > 5
 
 
-def test_a_crop_is_off_the_centre_by_at_most_a_quarter_of_its_size(store):
-    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 400))
+def test_a_crop_is_off_the_centre_by_at_most_its_shift(store):
+    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 400, 2))
     starts = {side.start for number in range(400) for side in batches._window(number, (1, 16, 16))[1:]}
     assert starts == {2, 3, 4, 5, 6}
 
 
 @pytest.mark.parametrize("size", [1, 15, 16])
 def test_a_crop_of_any_size_lies_inside(store, size):
-    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(size, 50))
+    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(size, 50, 16))
     assert {tuple(batches[number].image.shape[-2:]) for number in range(50)} == {(size, size)}
 
 
 def test_crops_end_where_the_settings_say(store):
-    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 3))
+    batches = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 3, 2))
     assert [batches[number].image.shape[-1] for number in range(5)] == [8, 8, 8, 16, 16]
+
+
+def test_contrast_and_brightness_vary_by_image_and_within_their_bound(store):
+    plain, varied = Batches(store, range(CASES), 4, seed=0), Batches(store, range(CASES), 4, seed=0, intensity=0.2)
+    factors, offsets = set(), set()
+    for number in range(30):
+        images, seen = plain[number].image, varied[number].image
+        assert torch.equal(plain[number].raters, varied[number].raters)
+        low, high = seen.amin((-2, -1)), seen.amax((-2, -1))
+        factor, offset = (high - low) / 2, (high + low) / 2
+        torch.testing.assert_close(images * factor[..., None, None] + offset[..., None, None], seen)
+        factors |= set(factor.flatten().tolist())
+        offsets |= set(offset.flatten().tolist())
+    assert 0.8 <= min(factors) < 0.83
+    assert 1.17 < max(factors) <= 1.2
+    assert -0.2 <= min(offsets) < -0.17
+    assert 0.17 < max(offsets) <= 0.2
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from plurimask.benchmark.costs import gflop_a_step
-from plurimask.benchmark.places import Json, Places, Prepared, check_same, fingerprint, read_record
+from plurimask.benchmark.places import Json, Pace, Places, Prepared, check_same, fingerprint, read_record
 from plurimask.benchmark.suite import Budget, RunSettings, Suite
 from plurimask.datasets.batches import Batches
 from plurimask.datasets.by_name import CasesByName
@@ -196,9 +196,10 @@ def _check_results(bench: Bench) -> None:
     if places.terms.exists():
         check_same(places.root, json.loads(places.terms.read_bytes()), bench.terms)
     for run in bench.suite.runs:
-        before = read_record(places.prepared(run.name), Prepared)
-        if before is not None:
-            check_same(places.prepared(run.name), before.definition, bench.definition(run))
+        pace, prepared = places.pace(run.name), places.prepared(run.name)
+        for path, before in ((pace, read_record(pace, Pace)), (prepared, read_record(prepared, Prepared))):
+            if before is not None:
+                check_same(path, before.definition, bench.definition(run))
 
 
 def _check_budgets(bench: Bench) -> None:

@@ -36,7 +36,26 @@ class Tried(_Record):
     diverged: str | None = None
 
 
-class Prepared(_Record):
+class _Decided(_Record):
+    """What was found for a run, and for which definition of it."""
+
+    definition: Json
+
+
+class Pace(_Decided):
+    """How fast a run's steps are on this machine.
+
+    Args:
+        definition: the run's recipe on the suite's terms, and its readers.
+        seconds_a_step: mean of those that were timed; None where it diverged meanwhile.
+        diverged: where, in words.
+    """
+
+    seconds_a_step: float | None = None
+    diverged: str | None = None
+
+
+class Prepared(_Decided):
     """How a run is to be trained, decided once for all its seeds.
 
     Args:
@@ -48,7 +67,6 @@ class Prepared(_Record):
         gflop_a_step: operations of a step.
     """
 
-    definition: Json
     steps: int
     learning_rate: float | None
     tried: tuple[Tried, ...]
@@ -127,6 +145,10 @@ class Places:
     def prepared(self, name: str) -> Path:
         """How a run is to be trained."""
         return self.root / "prepared" / f"{name}.json"
+
+    def pace(self, name: str) -> Path:
+        """How fast a run's steps are."""
+        return self.root / "paces" / f"{name}.json"
 
     def probe(self, name: str, what: str) -> Path:
         """Run folder of a short training."""

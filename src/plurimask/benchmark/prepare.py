@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plurimask.benchmark.bench import Bench, steps_within
-from plurimask.benchmark.places import Prepared, Tried, read_record, write_record
+from plurimask.benchmark.places import Pace, Prepared, Tried, read_record, write_record
 from plurimask.benchmark.suite import Budget, RunSettings
 from plurimask.training.loop import DivergedError, train
 from plurimask.training.recipe import Recipe
@@ -28,25 +28,40 @@ def prepare(bench: Bench, run: RunSettings, say: Callable[[str], object]) -> Pre
     before = read_record(path, Prepared)
     if before is not None:
         return before
-    budgets = [budget for budget in (bench.suite.budget, bench.suite.probe.budget) if budget is not None]
-    timed = any(budget.minutes is not None for budget in budgets)
-    seconds = _seconds_a_step(bench, run, say) if timed else None
-    gflop = bench.gflop_a_step(run)
+    gflop, pace = bench.gflop_a_step(run), time_steps(bench, run, say)
 
     def steps_of(budget: Budget) -> int:
-        return steps_within(budget, bench.suite.batch_size, seconds, gflop)
+        return steps_within(budget, bench.suite.batch_size, pace.seconds_a_step, gflop)
 
-    tried = _try_rates(bench, run, steps_of, say)
+    tried = _try_rates(bench, run, steps_of, say) if pace.diverged is None else _none_tried(bench, pace.diverged)
     prepared = Prepared(
         definition=bench.definition(run),
-        steps=steps_of(bench.suite.budget),
+        steps=steps_of(bench.suite.budget) if pace.diverged is None else 0,
         learning_rate=_better(tried),
         tried=tried,
-        seconds_a_step=seconds,
+        seconds_a_step=pace.seconds_a_step,
         gflop_a_step=gflop,
     )
     write_record(path, prepared)
     return prepared
+
+
+def time_steps(bench: Bench, run: RunSettings, say: Callable[[str], object]) -> Pace:
+    """Time a run's training steps on this machine as it is now, once; not at all where no budget is in minutes."""
+    path = bench.places.pace(run.name)
+    before = read_record(path, Pace)
+    if before is not None:
+        return before
+    definition, budgets = bench.definition(run), (bench.suite.budget, bench.suite.probe.budget)
+    if all(budget is None or budget.minutes is None for budget in budgets):
+        return Pace(definition=definition)
+    say(f"{run.name}: timing {TIMED_STEPS} steps")
+    try:
+        pace = Pace(definition=definition, seconds_a_step=_seconds_a_step(bench, run))
+    except DivergedError as error:
+        pace = Pace(definition=definition, diverged=step_of(error))
+    write_record(path, pace)
+    return pace
 
 
 def train_on(bench: Bench, run: RunSettings, recipe: Recipe, folder: Path) -> None:
@@ -66,6 +81,10 @@ def _try_rates(
         say(f"{run.name}: learning rate {rate:g}, {steps} steps")
         tried.append(_try_rate(bench, run, rate, steps))
     return tuple(tried)
+
+
+def _none_tried(bench: Bench, diverged: str) -> tuple[Tried, ...]:
+    return tuple(Tried(learning_rate=rate, diverged=diverged) for rate in bench.suite.probe.learning_rates)
 
 
 def _try_rate(bench: Bench, run: RunSettings, rate: float, steps: int) -> Tried:
@@ -92,10 +111,10 @@ def _better(tried: tuple[Tried, ...]) -> float | None:
     return None if best is None else best.learning_rate
 
 
-def _seconds_a_step(bench: Bench, run: RunSettings, say: Callable[[str], object]) -> float:
-    """Mean seconds of a training step, timed by the trainer itself on this machine as it is now."""
-    say(f"{run.name}: timing {TIMED_STEPS} steps")
-    steps, rate = UNTIMED_STEPS + TIMED_STEPS, bench.suite.probe.learning_rates[-1]
+def _seconds_a_step(bench: Bench, run: RunSettings) -> float:
+    """Mean seconds of a step, as the trainer itself logs them."""
+    # Too small a rate to diverge by; it takes as long as any.
+    steps, rate = UNTIMED_STEPS + TIMED_STEPS, 1e-12
     quiet = {"validate_every": steps, "validation_cases": 1, "validation_samples": 2, "checkpoint_every": steps}
     folder = bench.places.probe(run.name, "pace")
     shutil.rmtree(folder, ignore_errors=True)

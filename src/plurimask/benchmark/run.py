@@ -20,7 +20,7 @@ from plurimask.benchmark.places import (
     read_record,
     write_record,
 )
-from plurimask.benchmark.prepare import prepare, step_of, train_on
+from plurimask.benchmark.prepare import prepare, step_of, time_steps, train_on
 from plurimask.benchmark.suite import RunSettings
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import evaluate, write_scores
@@ -41,7 +41,11 @@ def run_part(bench: Bench, shard: tuple[int, int], say: Say) -> None:
         SettingsError: a budget that pays for no step, or results under other settings.
         CheckpointError: a damaged record or checkpoint.
     """
-    for run in bench.suite.part(shard):
+    part = bench.suite.part(shard)
+    # All first, so that all are timed under the load of the same minute.
+    for run in part:
+        time_steps(bench, run, say)
+    for run in part:
         prepared = prepare(bench, run, say)
         for seed in bench.suite.seeds:
             finished = finish(bench, run, seed, prepared, say)

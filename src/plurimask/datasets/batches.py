@@ -29,10 +29,12 @@ class CropSettings:
     Args:
         size: pixels a side.
         until: batches that are cropped; 0 for none.
+        shift: pixels that they are off the middle at most, on each axis.
     """
 
     size: int
     until: int
+    shift: int
 
 
 class Batches:
@@ -43,13 +45,21 @@ class Batches:
         indices: positions of the cases to draw from.
         batch_size: images a batch, over all processes; at most the number of cases.
         seed: with the batch's number, decides on everything.
-        crop: where given, the first batches are crops around the centre, off it by up to a quarter of their size.
+        crop: where given, the first batches are crops near the centre.
+        intensity: each channel of each image, in [-1, 1], is multiplied by a factor up to so much off 1 and moved by
+            up to so much.
     """
 
     def __init__(
-        self, store: Store, indices: Sequence[int], batch_size: int, seed: int, crop: CropSettings = CropSettings(0, 0)
+        self,
+        store: Store,
+        indices: Sequence[int],
+        batch_size: int,
+        seed: int,
+        crop: CropSettings = CropSettings(0, 0, 0),
+        intensity: float = 0.0,
     ) -> None:
-        self.store, self.seed, self.crop = store, seed, crop
+        self.store, self.seed, self.crop, self.intensity = store, seed, crop, intensity
         self.indices = np.asarray(indices)
         self.batch_size = min(batch_size, len(self.indices))
 
@@ -57,7 +67,7 @@ class Batches:
         """Batch number `number`, 0 or more."""
         image, raters, valid = self.store.read(self._cases(number))
         turned = [_turn(i, r, code) for i, r, code in zip(image, raters, self._turns(number, image.shape), strict=True)]
-        images = scale_intensity(torch.stack([image for image, _ in turned]))
+        images = self._vary(number, scale_intensity(torch.stack([image for image, _ in turned])))
         window = self._window(number, image.shape)
         return Batch(images[window], torch.stack([raters for _, raters in turned])[window], torch.from_numpy(valid))
 
@@ -78,9 +88,17 @@ class Batches:
             return (...,)
         size, rng = self.crop.size, np.random.default_rng([self.seed, 2, number])
         middles = np.array([(side - size) // 2 for side in shape[-2:]])
-        reach = np.minimum(middles, size // 4)
+        reach = np.minimum(middles, self.crop.shift)
         starts = middles + rng.integers(-reach, reach + 1)
         return (..., *(slice(start, start + size) for start in starts.tolist()))
+
+    def _vary(self, number: int, images: Tensor) -> Tensor:
+        if not self.intensity:
+            return images
+        rng = np.random.default_rng([self.seed, 3, number])
+        off = rng.uniform(-self.intensity, self.intensity, (2, *images.shape[:2], 1, 1)).astype(np.float32)
+        factor, moved = torch.from_numpy(off)
+        return images * (1 + factor) + moved
 
     def _turns(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
         codes = 8 if shape[-1] == shape[-2] else 4

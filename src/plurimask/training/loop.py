@@ -122,8 +122,8 @@ def _open(recipe: Recipe, dataset: Dataset) -> tuple[_Data, dict[str, object]]:
             hint="choose the recipe for this data, or --set image_size and method.image_channels",
         )
     settings = recipe.training
-    crop = CropSettings(settings.crop, settings.crop_steps)
-    batches = Batches(store, chosen["train"], settings.batch_size, settings.seed, crop)
+    crop = CropSettings(settings.crop, settings.crop_steps, settings.crop_shift)
+    batches = Batches(store, chosen["train"], settings.batch_size, settings.seed, crop, settings.intensity)
     picked = np.random.default_rng(0).permutation(chosen["val"])[: settings.validation_cases]
     validation = {dataset.names[i]: dataset[int(i)] for i in picked}
     split: dict[str, object] = {

@@ -29,6 +29,8 @@ class TrainingSettings(BaseModel):
         warmup: steps over which the rate rises from 0.
         decay: `constant`, or `cosine` down to 0 at the last step.
         crop, crop_steps: the first `crop_steps` steps see square crops of `crop` pixels near the centre.
+        crop_shift: pixels that the crops are off the middle at most.
+        intensity: how much contrast and brightness of the images vary, in [-1, 1] (Batches).
         clip: largest norm of the gradient.
         ema: decay of the exponential moving average of the weights, which is what samples are drawn from.
         devices: processes, one a device; each takes an equal share of the batch.
@@ -48,6 +50,8 @@ class TrainingSettings(BaseModel):
     decay: Literal["constant", "cosine"] = "constant"
     crop: Positive = 64
     crop_steps: Annotated[int, Field(ge=0)] = 0
+    crop_shift: Annotated[int, Field(ge=0)] = 16
+    intensity: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip: Rate = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     seed: Annotated[int, Field(ge=0)] = 0
