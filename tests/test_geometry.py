@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from plurimask.errors import InputError
-from plurimask.geometry import Grid
+from plurimask.geometry import Grid, lps_to_ras
 
 
 def oblique():
@@ -104,3 +104,25 @@ def test_same_as_with_a_wider_tolerance():
     moved = np.eye(4)
     moved[0, 3] = 0.4
     assert Grid((4, 5), np.eye(4)).same_as(Grid((4, 5), moved), tolerance_mm=0.5)
+
+
+def test_a_pixel_of_a_plane_has_an_area():
+    assert Grid((4, 5), oblique()).voxel_size == pytest.approx(0.49)
+
+
+def test_a_sheared_voxel_has_the_volume_of_its_straight_neighbour():
+    sheared = np.diag([0.7, 0.7, 2.5, 1.0])
+    sheared[1, 2] = 0.9
+    assert Grid((4, 5, 6), sheared).voxel_size == pytest.approx(0.7 * 0.7 * 2.5)
+
+
+def test_the_size_of_a_voxel_without_affine_is_unknown():
+    assert Grid((4, 5)).voxel_size is None
+
+
+def test_lps_to_ras_turns_the_first_two_coordinates():
+    np.testing.assert_array_equal((lps_to_ras(oblique()) @ [1, 2, 3, 1]), oblique() @ [1, 2, 3, 1] * [-1, -1, 1, 1])
+
+
+def test_lps_to_ras_is_its_own_way_back():
+    np.testing.assert_array_equal(lps_to_ras(lps_to_ras(oblique())), oblique())

@@ -13,6 +13,11 @@ import numpy as np
 from plurimask.errors import InputError
 
 
+def lps_to_ras(affine: np.ndarray) -> np.ndarray:
+    """An affine (4, 4) to LPS+ mm, as DICOM and ITK have it, as one to RAS+ mm; also the way back."""
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Shape and position of an image.
@@ -59,6 +64,14 @@ class Grid:
         if self.affine is None:
             return None
         return tuple(float(v) for v in np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0))
+
+    @property
+    def voxel_size(self) -> float | None:
+        """Area of a pixel in mm2, volume of a voxel in mm3; true for sheared grids as well; None where unknown."""
+        if self.affine is None:
+            return None
+        steps = self.affine[:3, : len(self.shape)]
+        return float(np.sqrt(np.linalg.det(steps.T @ steps)))
 
     def same_as(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
         """Equal shape, and equal affines within `tolerance_mm` where both are known."""
