@@ -86,7 +86,7 @@ class _Fewer:
     """A dataset without its last patient."""
 
     def __init__(self, data):
-        self.patients = data.patients[:-1]
+        self.patients, self.sides = data.patients[:-1], data.sides
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,16 @@ def test_samples_figure_has_a_row_a_case_and_a_tile_a_mask(pair: tuple[Case, Mas
     assert [len(axes.images) for axes in figure.axes] == [1 + 2 + 4] * 3
 
 
+def test_rows_of_one_case_show_one_close_up_round_the_marks_of_all() -> None:
+    image, near, far = np.zeros((30, 30)), np.zeros((30, 30)), np.zeros((30, 30))
+    near[10:12, 10:12] = far[24:26, 24:26] = 1
+    case, small = make_pair(image, [near], [near])
+    _, large = make_pair(image, [near], [near + far])
+    figure = plot.samples_figure([case, case], [small, large])
+    first, second = (axes.images[0].get_array().shape for axes in figure.axes)
+    assert first == second
+
+
 def test_samples_figure_takes_cases_that_nobody_read() -> None:
     figure = plot.samples_figure(*([record] for record in make_pair(np.ones((4, 4)), [], [np.ones((4, 4))])))
     assert len(figure.axes[0].images) == 2

@@ -19,7 +19,7 @@ from plurimask.datasets.centre_crop import CentreCrop, CropLoss, crop_loss
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.one_reader import OneReader
 from plurimask.datasets.open import choose_cases
-from plurimask.datasets.splits import split_indices, split_of
+from plurimask.datasets.splits import side_of, split_indices
 from plurimask.datasets.store import open_store
 from plurimask.errors import SettingsError
 from plurimask.files.atomic import write_text
@@ -130,7 +130,7 @@ def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
 
 def split_digest(dataset: Dataset) -> str:
     """sha256 (hex) of the side of every patient."""
-    return fingerprint({str(patient): split_of(str(patient)) for patient in dataset.patients})
+    return fingerprint({str(patient): side_of(dataset, str(patient)) for patient in dataset.patients})
 
 
 def steps_within(budget: Budget, batch_size: int, seconds_a_step: float | None, gflop_a_step: float | None) -> int:

@@ -59,7 +59,7 @@ def time_steps(bench: Bench, run: RunSettings, say: Callable[[str], object]) -> 
     try:
         pace = Pace(definition=definition, seconds_a_step=_seconds_a_step(bench, run))
     except DivergedError as error:
-        pace = Pace(definition=definition, diverged=step_of(error))
+        pace = Pace(definition=definition, diverged=f"step {error.step}")
     write_record(path, pace)
     return pace
 
@@ -95,13 +95,8 @@ def _try_rate(bench: Bench, run: RunSettings, rate: float, steps: int) -> Tried:
     try:
         train_on(bench, run, bench.recipe(run, steps, rate, seed, **validation), folder)
     except DivergedError as error:
-        return Tried(learning_rate=rate, diverged=step_of(error))
+        return Tried(learning_rate=rate, diverged=f"step {error.step}")
     return Tried(learning_rate=rate, ged_u=_lines(folder, "val")[-1]["ged_u"])
-
-
-def step_of(error: DivergedError) -> str:
-    """Where it diverged, in words: `step 12`."""
-    return str(error).partition(":")[0]
 
 
 def _better(tried: tuple[Tried, ...]) -> float | None:

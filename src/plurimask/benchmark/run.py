@@ -20,7 +20,7 @@ from plurimask.benchmark.places import (
     read_record,
     write_record,
 )
-from plurimask.benchmark.prepare import prepare, step_of, time_steps, train_on
+from plurimask.benchmark.prepare import prepare, time_steps, train_on
 from plurimask.benchmark.suite import RunSettings
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import evaluate, write_scores
@@ -79,7 +79,7 @@ def _diverged_or_scored(bench: Bench, run: RunSettings, seed: int, prepared: Pre
     try:
         seconds = _train(bench, run, recipe, key)
     except DivergedError as error:
-        return Finished(settings=mark, diverged=step_of(error))
+        return Finished(settings=mark, diverged=f"step {error.step}")
     model = load(str(RunFolder(bench.places.run(key)).last))
     say(f"{key}: drawing {bench.suite.scoring.samples} masks for each of {len(bench.cases)} cases")
     _draw(bench, model, key)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -55,8 +55,14 @@ class View:
         if len(case.grid.shape) == 3:
             index = int(np.argmax(raters.sum(axis=(0, 1, 2)) + samples.sum(axis=(0, 1, 2))))
             image, raters, samples = image[..., index], raters[..., index], samples[..., index]
-        window = close_up(np.logical_or(raters.any(axis=0), samples.any(axis=0)), aspect)
-        return cls(_grey(image), raters, samples, aspect, window, index)
+        whole = slice(0, image.shape[0]), slice(0, image.shape[1])
+        view = cls(_grey(image), raters, samples, aspect, whole, index)
+        return replace(view, window=close_up(view.marked, aspect))
+
+    @property
+    def marked(self) -> np.ndarray:
+        """(H, W) bool: where any reader or sample has something."""
+        return np.logical_or(self.raters.any(axis=0), self.samples.any(axis=0))
 
     @property
     def counts(self) -> np.ndarray:
@@ -109,7 +115,7 @@ def panel_figure(case: Case, panel: MaskSet) -> Figure:
 def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
     """A row a case: its image, its readers and its samples as white on black, in the manner of the paper's Fig. 3.
 
-    All tiles of a row show the same close-up. `panels[i]` belongs to `cases[i]`.
+    All tiles of all rows of one case show the same close-up. `panels[i]` belongs to `cases[i]`.
 
     Raises:
         InputError: a panel is another case's, or lies on another grid; not one panel a case.
@@ -121,7 +127,7 @@ def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
             got=f"{len(cases)} cases, {len(panels)} panels",
             hint="pair them",
         )
-    views = [View.of(case, panel) for case, panel in zip(cases, panels, strict=True)]
+    views = _same_window([View.of(case, panel) for case, panel in zip(cases, panels, strict=True)], cases)
     readers = max(len(view.raters) for view in views)
     columns = 1 + readers + max(len(view.samples) for view in views)
     figure = Figure(figsize=(0.75 * columns, 0.75 * len(views) + 0.2))
@@ -132,6 +138,14 @@ def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
     for x, label in ((0, "image"), (1, "readers"), (1 + readers, "samples")):
         figure.axes[0].text(x + 0.04, -0.03, label, fontsize=9)
     return figure
+
+
+def _same_window(views: Sequence[View], cases: Sequence[Case]) -> list[View]:
+    """The views with one close-up a case, round the marks of all of its rows."""
+    marked: dict[str, np.ndarray] = {}
+    for view, case in zip(views, cases, strict=True):
+        marked[case.name] = marked.get(case.name, False) | view.marked
+    return [replace(v, window=close_up(marked[c.name], v.aspect)) for v, c in zip(views, cases, strict=True)]
 
 
 def _span(marked: np.ndarray, length: float, size: int) -> slice:

@@ -1,6 +1,7 @@
 """Training, read downwards: open, build, resume, step, validate, keep."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,16 @@ class TrainingError(PlurimaskError):
 
 
 class DivergedError(TrainingError):
-    """A loss that is no longer finite."""
+    """A loss that is no longer finite, at `step`."""
+
+    def __init__(self, step: int, terms: Mapping[str, float]) -> None:
+        self.step = step
+        super().__init__(
+            f"step {step}",
+            expected="a finite loss",
+            got=" ".join(f"{name} {value:.4g}" for name, value in terms.items()),
+            hint="lower training.learning_rate",
+        )
 
 
 @dataclass(frozen=True)
@@ -88,12 +98,7 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
             out, expected="every process to train", got=str(error).strip().splitlines()[-1], hint="mend that, --resume"
         ) from error
     if diverged is not None:
-        raise DivergedError(
-            f"step {diverged.step}",
-            expected="a finite loss",
-            got=" ".join(f"{name} {value:.4g}" for name, value in diverged.terms.items()),
-            hint="lower training.learning_rate",
-        )
+        raise DivergedError(*diverged)
 
 
 def _precision(settings: TrainingSettings) -> Literal["32-true", "bf16-mixed"]:
