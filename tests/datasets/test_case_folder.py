@@ -250,6 +250,51 @@ def test_a_csv_that_is_not_text_is_refused(root):
         CaseFolder(root)
 
 
+def with_sides(root, text, name="split.csv"):
+    with_patients(root, "case,patient\na,Smith\nb,Doe\nc,Doe\n")
+    (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+def test_a_split_of_its_own_gives_the_sides(root):
+    sides = CaseFolder(with_sides(root, "patient,side\nDoe,test\nSmith,train\nelsewhere,val\n")).sides
+    assert (sides["Doe"], sides["Smith"]) == ("test", "train")
+
+
+def test_without_split_csv_no_side_is_said(root):
+    assert CaseFolder(with_patients(root, "case,patient\na,p1\n")).sides == {}
+
+
+def test_another_file_may_take_the_place_of_split_csv(root):
+    with_sides(root, "patient,side\nDoe,test\nSmith,train\n")
+    with_sides(root, "patient,side\nDoe,train\nSmith,test\n", "fold-1.csv")
+    assert CaseFolder(root, root / "fold-1.csv").sides["Doe"] == "train"
+    assert CaseFolder(root, root / "fold-1.csv").digest != CaseFolder(root).digest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("case,side\na,train\n", r"split\.csv, line 1: expected the header patient,side, got another line"),
+        ("patient,side\nSmith,tset\n", r"split\.csv, line 2: expected train, val or test, got 'tset'"),
+        ("patient,side\nDoe,val\nSmith,train\nDoe,test\n", "line 4: expected one line a patient, got one again"),
+        ("patient,side\nSmith,train\n", "expected the side of every patient of .*, got 1 without one"),
+        ("patient,side\nSmith\n", "line 2: expected a patient and its side"),
+    ],
+)
+def test_sides_that_do_not_fit_are_refused_without_naming_a_patient(root, text, message):
+    with pytest.raises(DatasetError, match=message) as caught:
+        CaseFolder(with_sides(root, text))
+    assert not {"Smith", "Doe"} & set(str(caught.value).replace(",", " ").split())
+
+
+def test_sides_for_cases_without_a_patient_are_refused(root):
+    with_sides(root, "patient,side\nSmith,train\n")
+    with_patients(root, "case,patient\na,Smith\n")
+    with pytest.raises(DatasetError, match="the patient of every case there, got 1 without one"):
+        CaseFolder(root)
+
+
 def test_the_digest_does_not_depend_on_the_place(root, tmp_path):
     shutil.copytree(root, tmp_path / "copy")
     assert CaseFolder(tmp_path / "copy").digest == CaseFolder(root).digest

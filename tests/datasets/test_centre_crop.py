@@ -1,6 +1,7 @@
 """The centre crop: which pixels it keeps, where they lie, and what it takes away, counted by hand."""
 
 import math
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ class Pair:
     """Two cases with their numbers as pixels, the second without spacing."""
 
     kind, names, patients, digest = "pair", ("a", "b"), ("p", None), "d" * 64
+    sides = MappingProxyType({"p": "val"})
 
     def __len__(self):
         return 2
@@ -70,7 +72,13 @@ def test_a_case_of_that_size_stays():
 
 def test_names_patients_and_length_stay():
     cut = CentreCrop(Pair(), 4)
-    assert (cut.kind, cut.names, cut.patients, len(cut)) == ("pair", ("a", "b"), ("p", None), 2)
+    assert (cut.kind, cut.names, cut.patients, cut.sides, len(cut)) == (
+        "pair",
+        ("a", "b"),
+        ("p", None),
+        {"p": "val"},
+        2,
+    )
 
 
 def test_digest_tells_sizes_and_data_apart():

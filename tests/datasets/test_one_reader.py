@@ -20,6 +20,7 @@ class Many:
     def __init__(self, count=400, patients=True):
         self.names = tuple(f"case-{index}" for index in range(count))
         self.patients = tuple(f"patient-{index}" if patients else None for index in range(count))
+        self.sides = {}
 
     def __len__(self):
         return len(self.names)

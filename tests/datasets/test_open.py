@@ -35,6 +35,13 @@ def test_one_side_of_a_dataset(folder):
     assert {split_of(case.patient) for case in chosen.values()} == {"val"}
 
 
+def test_a_table_of_sides_is_its_folder_with_that_split(folder):
+    sides = [f"patient-{i},{'val' if i == 7 else 'train'}" for i in range(20)]
+    (folder / "fold-1.csv").write_text("\n".join(["patient,side", *sides]))
+    assert list(choose_cases(open_dataset(folder / "fold-1.csv"), "val", None)) == ["case-07"]
+    assert list(cases_at([folder / "fold-1.csv"], "val")) == ["case-07"]
+
+
 def test_a_limit_takes_that_many(folder):
     assert len(choose_cases(open_dataset(folder), "all", 7)) == 7
 

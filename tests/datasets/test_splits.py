@@ -11,8 +11,8 @@ class Listed:
 
     kind = "listed"
 
-    def __init__(self, names, patients):
-        self.names, self.patients = names, patients
+    def __init__(self, names, patients, sides=None):
+        self.names, self.patients, self.sides = names, patients, sides or {}
 
     def __len__(self):
         return len(self.names)
@@ -65,6 +65,12 @@ def test_a_case_without_patient_is_refused():
 
 def test_all_asks_for_no_patients():
     assert split_indices(Listed(["x", "y"], [None, None]), "all") == [0, 1]
+
+
+def test_sides_that_the_dataset_brings_take_the_place_of_the_hash():
+    sides = {"p": "test", "q": "val", "r": "train"}
+    data = Listed(["x", "y", "z", "w"], ["p", "q", "r", "p"], sides)
+    assert [split_indices(data, side) for side in ("train", "val", "test")] == [[2], [1], [0, 3]]
 
 
 def test_an_unknown_split_is_refused():

@@ -3,20 +3,22 @@
     ROOT/CASE/image.png                 or image0.png, image1.png, ...: channels, in this order
     ROOT/CASE/label0.png, label1.png    one file a reader; all zero: read, drew nothing; no file: did not read
     ROOT/patients.csv                   optional, header `case,patient`
+    ROOT/split.csv                      optional, header `patient,side`; else sides follow from the patients' hashes
 
 Files are PNG, JPEG, NPY or NIfTI, mixed as they come. Whatever is hidden or has another name is ignored; links are
 followed.
 """
 
-import csv
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from plurimask.datasets.dataset import Split
+from plurimask.datasets.patient_files import read_patients, read_sides
 from plurimask.errors import DatasetError, InputError
 from plurimask.files.digest import digest_files
 from plurimask.files.read import read_image, read_label, split_name
@@ -26,30 +28,33 @@ from plurimask.records import Case
 
 _LAYOUT = "image.png (or .jpg, .npy, .nii, .nii.gz), label0.png, label1.png, ..."
 _NAME = re.compile(r"(image|label)([0-9]*)", re.IGNORECASE)
-_HEADER = ["case", "patient"]
 
 
 class CaseFolder:
     """The cases of a folder, sorted by name, as a `Dataset`; the module's docstring has the layout.
 
-    Building it lists the folders and reads patients.csv; images and labels are read one case at a time.
+    Building it lists the folders and reads the tables; images and labels are read one case at a time.
 
     Args:
         root: the folder that holds one folder a case.
+        split: a file like split.csv, to be taken in its place.
 
     Raises:
-        DatasetError: no case in `root`, or a patients.csv that does not fit the cases.
+        DatasetError: no case in `root`, a patients.csv that does not fit the cases, or a split that does not fit those.
         InputError: a case whose files are missing, doubled, or not numbered from 0 without a gap.
     """
 
     kind = "case-folder"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, split: Path | None = None) -> None:
         self.root = root
         self._cases = tuple(_list_case(folder) for folder in _case_folders(root))
         self.names = tuple(case.name for case in self._cases)
-        patients = _read_patients(root / "patients.csv", frozenset(self.names))
+        patients = read_patients(root / "patients.csv", frozenset(self.names))
         self.patients = tuple(patients.get(name) for name in self.names)
+        own = root / "split.csv"
+        self._split = split or (own if own.exists() else None)
+        self.sides: Mapping[str, Split] = read_sides(self._split, self.patients) if self._split else {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -67,6 +72,8 @@ class CaseFolder:
             yield from case.images + case.labels
         if any(self.patients):
             yield self.root / "patients.csv"
+        if self._split:
+            yield self._split
 
 
 def read_case(folder: Path, patient: str | None = None) -> Case:
@@ -213,37 +220,3 @@ def _common_grid(grids: dict[Path, Grid]) -> Grid:
 
 def _size(grid: Grid) -> str:
     return "x".join(map(str, grid.shape))
-
-
-def _read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
-    """Patients by case; errors name the line and the case, never a patient."""
-    patients: dict[str, str] = {}
-    for line, row in enumerate(_rows(path), start=2):
-        if not any(row):
-            continue
-        if len(row) != 2 or not all(row):
-            raise _bad_line(path, line, "a case and its patient", "a cell that is empty, missing or too many")
-        case, patient = row
-        if case not in names:
-            raise _bad_line(path, line, "the name of a case folder", f"'{case}'")
-        if case in patients:
-            raise _bad_line(path, line, "one line a case", f"'{case}' again")
-        patients[case] = patient
-    return patients
-
-
-def _rows(path: Path) -> list[list[str]]:
-    if not path.exists():
-        return []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise unreadable(path, "CSV file", error) from error
-    if not rows or rows[0] != _HEADER:
-        raise _bad_line(path, 1, f"the header {','.join(_HEADER)}", "another line" if rows else "an empty file")
-    return rows[1:]
-
-
-def _bad_line(path: Path, line: int, expected: str, got: str) -> DatasetError:
-    return DatasetError(f"{path}, line {line}", expected=expected, got=got, hint="correct the line, or remove it")

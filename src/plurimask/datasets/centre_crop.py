@@ -1,13 +1,13 @@
 """The middle of every case of a dataset: a square of fewer pixels, which small nets can bear."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
 
-from plurimask.datasets.dataset import Dataset
+from plurimask.datasets.dataset import Dataset, Split
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -30,6 +30,7 @@ class CentreCrop:
         self.kind = dataset.kind
         self.names: Sequence[str] = dataset.names
         self.patients: Sequence[str | None] = dataset.patients
+        self.sides: Mapping[str, Split] = dataset.sides
 
     @cached_property
     def digest(self) -> str:

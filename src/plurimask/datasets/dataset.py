@@ -1,9 +1,11 @@
 """What every dataset offers, whatever its files: cases by position, their names and patients, a hash of its data."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
 from plurimask.records import Case
+
+Split = Literal["train", "val", "test"]
 
 
 class Dataset(Protocol):
@@ -20,6 +22,10 @@ class Dataset(Protocol):
     @property
     def patients(self) -> Sequence[str | None]:
         """One a case, None where unknown."""
+
+    @property
+    def sides(self) -> Mapping[str, Split]:
+        """Side of each patient, where the dataset itself says; empty where it leaves that to the hash."""
 
     @property
     def digest(self) -> str:

@@ -9,12 +9,14 @@ import csv
 import math
 import zipfile
 import zlib
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
 from plurimask.files.digest import digest_files
 from plurimask.files.read import read_image
@@ -42,6 +44,7 @@ class LidcSlices:
         self._slices = [one for one in slices if one.drawn > 0]
         self.names = tuple(one.name for one in self._slices)
         self.patients = tuple(one.patient for one in self._slices)
+        self.sides: Mapping[str, Split] = {}
         self._strip = lru_cache(maxsize=4)(self._read_strip)
 
     @cached_property

@@ -1,11 +1,11 @@
 """A dataset of which each training image keeps one reader: the annotation that most clinics can pay for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b, sha256
 
-from plurimask.datasets.dataset import Dataset
+from plurimask.datasets.dataset import Dataset, Split
 from plurimask.datasets.splits import split_indices
 from plurimask.records import Case
 
@@ -26,6 +26,7 @@ class OneReader:
         self.kind = dataset.kind
         self.names: Sequence[str] = dataset.names
         self.patients: Sequence[str | None] = dataset.patients
+        self.sides: Mapping[str, Split] = dataset.sides
 
     @cached_property
     def digest(self) -> str:

@@ -17,9 +17,13 @@ from plurimask.records import Case
 def open_dataset(path: Path) -> Dataset:
     """A `lidc-slices` release where the folder holds `index.csv` and `masks.npz`, else a case folder.
 
+    A CSV file of sides (`patient,side`) in a case folder stands for that folder with that split: data/fold-1.csv.
+
     Raises:
         DatasetError: no folder there, or one that neither layout fits.
     """
+    if is_split(path):
+        return CaseFolder(path.parent, path)
     if not path.is_dir():
         raise DatasetError(
             path, expected="a dataset folder", got="no folder", hint="give the folder that holds the cases"
@@ -27,6 +31,11 @@ def open_dataset(path: Path) -> Dataset:
     if (path / "index.csv").exists() and (path / "masks.npz").exists():
         return LidcSlices(path)
     return CaseFolder(path)
+
+
+def is_split(path: Path) -> bool:
+    """Whether the path is a table of sides, and so a dataset with a split of its own."""
+    return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def choose_cases(
@@ -90,9 +99,9 @@ def _readers(
         raise InputError(
             path, expected="an image, a case's folder or a dataset", got="nothing there", hint="check the path"
         )
-    if not path.is_dir():
+    if not path.is_dir() and not is_split(path):
         return [(split_name(path)[0], partial(read_image_case, path))]
-    if holds_case(path):
+    if path.is_dir() and holds_case(path):
         return [(path.resolve().name, partial(read_case, path))]
     chosen = choose_cases(open_dataset(path), split, limit, names)
     return [(name, partial(chosen.__getitem__, name)) for name in chosen]

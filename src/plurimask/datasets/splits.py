@@ -1,6 +1,7 @@
 """Splits by patient: 80% train, 10% val, 10% test, from a hash of the patient's id alone.
 
-A patient's side depends on nothing else, so it never changes when cases are added or left out.
+A patient's side depends on nothing else, so it never changes when cases are added or left out. A dataset may bring
+sides of its patients with it, such as the folds of a study, which are taken instead.
 """
 
 from collections import Counter
@@ -9,9 +10,9 @@ from hashlib import blake2b
 from typing import Literal, get_args
 
 from plurimask.datasets.dataset import Dataset
+from plurimask.datasets.dataset import Split as Split
 from plurimask.errors import DatasetError
 
-Split = Literal["train", "val", "test"]
 SplitOrAll = Literal["train", "val", "test", "all"]
 
 
@@ -19,6 +20,11 @@ def split_of(patient: str) -> Split:
     """The side of one patient: 64 bits of blake2b of its id, read as a fraction, cut at 0.8 and 0.9."""
     fraction = int.from_bytes(blake2b(patient.encode(), digest_size=8).digest(), "big") / 2**64
     return "train" if fraction < 0.8 else "val" if fraction < 0.9 else "test"
+
+
+def side_of(dataset: Dataset, patient: str) -> Split:
+    """The side of one of a dataset's patients: what the dataset says, else by hash."""
+    return dataset.sides.get(patient) or split_of(patient)
 
 
 def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
@@ -31,7 +37,8 @@ def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
         return list(range(len(dataset)))
     if split not in get_args(Split):
         raise DatasetError("split", expected="train, val, test or all", got=split, hint="name one of these")
-    sides = [_side(name, patient) for name, patient in zip(dataset.names, dataset.patients, strict=True)]
+    pairs = zip(dataset.names, dataset.patients, strict=True)
+    sides = [side_of(dataset, _known(name, patient)) for name, patient in pairs]
     chosen = [index for index, side in enumerate(sides) if side == split]
     if not chosen:
         raise DatasetError(
@@ -58,7 +65,7 @@ def check_disjoint(sides: Mapping[Split, Sequence[str]]) -> None:
                 )
 
 
-def _side(name: str, patient: str | None) -> Split:
+def _known(name: str, patient: str | None) -> str:
     if patient is None:
         raise DatasetError(
             name,
@@ -66,7 +73,7 @@ def _side(name: str, patient: str | None) -> Split:
             got="none",
             hint="list every case in patients.csv (case,patient), or use --split all",
         )
-    return split_of(patient)
+    return patient
 
 
 def spread(dataset: Dataset, indices: Sequence[int], limit: int) -> list[int]:
