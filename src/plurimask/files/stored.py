@@ -8,6 +8,8 @@ import numpy as np
 
 from plurimask.errors import InputError
 
+MOST_VOXELS = 2**30  # 1024 cubed; a compressed file of a few MB can claim, and hold, far more
+
 
 @dataclass(frozen=True, eq=False)
 class Stored:
