@@ -1,5 +1,6 @@
 """What a file holds before it is taken as an image or a label, and the error for a file that cannot be read."""
 
+import math
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from plurimask.errors import InputError
 
-MOST_VOXELS = 2**30  # 1024 cubed; a compressed file of a few MB can claim, and hold, far more
+_MOST_VOXELS = 2**30  # 1024 cubed; a compressed file of a few MB can claim, and hold, far more
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +45,24 @@ def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
     return values[None]
 
 
+def refuse_giant(path: Path, shape: tuple[int, ...]) -> None:
+    """Before memory is taken: raises InputError for a size that its file may claim, but no study has."""
+    if math.prod(shape) > _MOST_VOXELS:
+        raise InputError(
+            path, expected=f"at most {_MOST_VOXELS} voxels", got=f"size {shape}", hint="crop or resample the volume"
+        )
+
+
 def unreadable(path: Path, kind: str, error: Exception) -> InputError:
     """The error for a file that is missing, damaged, or of another format than its name says."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return InputError(
         path,
         expected=f"a readable {kind}",
-        got=f"'{textwrap.shorten(reason, 160)}'",
+        got=f"'{reason(error)}'",
         hint="check the path, or write the file again from its source",
     )
+
+
+def reason(error: Exception) -> str:
+    """What a library said when it failed, in one line."""
+    return textwrap.shorten(getattr(error, "strerror", None) or str(error) or type(error).__name__, 160)
