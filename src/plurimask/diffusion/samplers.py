@@ -6,6 +6,7 @@ batch size and on any device.
 """
 
 from collections.abc import Callable, Iterator
+from types import EllipsisType
 from typing import Annotated, Literal, Protocol
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from plurimask.diffusion.process import Diffusion, Prediction
 
 Scale = Annotated[float, Field(ge=0, le=10)]
+Window = tuple[EllipsisType | slice, ...]
+"""An index that cuts a part out of an array."""
 
 
 class SamplerSettings(BaseModel):
@@ -56,16 +59,17 @@ class SamplerSettings(BaseModel):
 
 
 class Noise:
-    """Standard normal noise of one shape, from one generator a sample."""
+    """Standard normal noise of one shape, from one generator a sample, or a part of it."""
 
-    def __init__(self, seeds: Tensor, shape: tuple[int, ...], device: torch.device) -> None:
-        """`seeds` (n,) int64; every call gives (n, *shape) float32 on `device`, drawn on the CPU."""
+    def __init__(self, seeds: Tensor, shape: tuple[int, ...], device: torch.device, window: Window = (...,)) -> None:
+        """`seeds` (n,) int64; every call gives (n, *shape) float32 on `device`, drawn on the CPU, or a window of it."""
         self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        self._shape, self._device = shape, device
+        self._shape, self._device, self._window = shape, device, window
 
     def __call__(self) -> Tensor:
-        """The next noise of every sample, (n, *shape)."""
-        return torch.stack([torch.randn(self._shape, generator=g) for g in self._generators]).to(self._device)
+        """The next noise of every sample, (n, *shape), cut to the window."""
+        drawn = [torch.randn(self._shape, generator=g)[self._window] for g in self._generators]
+        return torch.stack(drawn).to(self._device)
 
 
 class Step(Protocol):
@@ -148,14 +152,15 @@ def sample(
     settings: SamplerSettings,
     seeds: Tensor,
     shape: tuple[int, ...],
+    window: Window = (...,),
 ) -> Tensor:
-    """Draw x_0, (n, *shape) float32, one a seed.
+    """Draw x_0, (n, *shape) float32, one a seed; with a window, that part of it alone, from that part of the noise.
 
     `denoise(x_t, t)` is f_theta with the image already given: (n, *shape), (n,) -> (n, 1 or 2, ...).
     Raises ValueError where more steps are asked for than the process has.
     """
     times = settings.times(diffusion.timesteps)
-    noise = Noise(seeds, shape, diffusion.gamma.device)
+    noise = Noise(seeds, shape, diffusion.gamma.device, window)
     step = _step(diffusion, settings)
     x = noise()
     for t, s, scale in _moves(times, settings.scales(len(times) - 1), len(seeds), diffusion.gamma.device):

@@ -15,6 +15,7 @@ from torch.nn.functional import mse_loss
 from plurimask.diffusion.process import Diffusion, DiffusionSettings, Prediction
 from plurimask.diffusion.samplers import SamplerSettings, sample
 from plurimask.methods.ambiguity import AmbiguityLoss, AmbiguitySettings
+from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
 from plurimask.records import Batch, LossTerms
 
@@ -77,8 +78,15 @@ class MaskDiffusion(Method):
             total = total + ambiguity
         return LossTerms(total, {name: term.detach() for name, term in terms.items()})
 
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool, x_0 > 0 (Eq. 16)."""
+    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of an area, one a seed: x_0 > 0 (Eq. 16), the fields' predictions blended at every step."""
         assert sampler is not None, "a recipe with a diffusion process has a sampler"
-        x_0 = sample(lambda x_t, t: self.denoiser(x_t, image, t), self.diffusion, sampler, seeds, (1, *image.shape[2:]))
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            def see(image: Tensor, x: Tensor) -> Tensor:
+                return self.denoiser(x, image.expand(len(x), -1, -1, -1), t)
+
+            return fields.blend(see, fields.images, x_t)
+
+        x_0 = sample(denoise, self.diffusion, sampler, seeds, (1, *fields.plane), fields.window())
         return x_0[:, 0] > 0

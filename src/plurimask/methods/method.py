@@ -1,4 +1,4 @@
-"""What every method offers: two verbs, `loss` and `sample`. The trainer and the sampler know no more than this."""
+"""What every method offers: two verbs, `loss` and `draw`. The trainer and the sampler know no more than this."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal
@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.methods.fields import Fields
 from plurimask.records import Batch, LossTerms
 
 RaterChoice = Literal["one", "all", "mean", "majority"]
@@ -50,11 +51,15 @@ class Method(nn.Module, ABC):
         """The training loss of a batch; all randomness from torch's global generator."""
 
     @abstractmethod
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """One mask a seed: image (n, C, H, W) scaled, seeds (n,) int64 -> (n, H, W) bool.
+    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """One mask of the area a seed: seeds (n,) int64 -> (n, H, W) bool.
 
-        `sampler` is None for a method without a diffusion process.
+        Noise is shared by the fields of a seed. `sampler` is None for a method without a diffusion process.
         """
+
+    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """One mask a seed of images that are a field each: image (n, C, H, W) scaled -> (n, H, W) bool."""
+        return self.draw(Fields.of(image), seeds, sampler)
 
 
 def rater_masks(batch: Batch, choice: RaterChoice) -> tuple[Tensor, Tensor]:

@@ -17,15 +17,16 @@ around the masks, in sampling the smallest one around the pixels that the encode
 of it nothing is drawn, and a panel costs as much as its lesion is large, whatever the size of the image.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
 from plurimask.diffusion.flow import Flow
-from plurimask.diffusion.samplers import Noise, SamplerSettings, sample
+from plurimask.diffusion.samplers import Noise, SamplerSettings, Window, sample
+from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import Look, MaskDenoiser, MaskDenoiserSettings
@@ -43,6 +44,7 @@ class PanelSettings(MethodSettings):
             The smallest is also the smallest in sampling.
         visible: least share of readers, as the encoder sees it, at a pixel that the window of a panel has to hold.
         ranked: whether u is the rater's rank; otherwise it says nothing of the mask.
+        shift: of the process (diffusion.flow): how much of its time lies near the noise.
         repeats: times t at which each rater's mask is learned in one step.
         time_mean, time_scale: of the normal logit of the share of the way.
         mean_weight: of the encoder's own loss (2).
@@ -54,9 +56,10 @@ class PanelSettings(MethodSettings):
     windows: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (32, 48, 64)
     visible: Annotated[float, Field(gt=0, lt=1)] = 0.01
     ranked: bool = True
+    shift: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 8.0
     repeats: Annotated[int, Field(ge=1)] = 1
-    time_mean: Annotated[float, Field(allow_inf_nan=False)] = -0.6
-    time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.2
+    time_mean: Annotated[float, Field(allow_inf_nan=False)] = -1.5
+    time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.4
     mean_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="after")
@@ -88,7 +91,7 @@ class Panel(Method):
         super().__init__()
         self.settings = settings
         self.image_channels = settings.image_channels
-        self.flow = Flow()
+        self.flow = Flow(settings.shift)
         self.encoder = ImageEncoder(settings.image_channels, settings.encoder)
         self.denoiser = MaskDenoiser(settings.encoder, settings.denoiser)
         head = convolution(settings.encoder.widths[0], settings.encoder.patch**2, 1)
@@ -115,33 +118,45 @@ class Panel(Method):
         total = drawn + self.settings.mean_weight * mean  # (2)
         return LossTerms(total, {"drawn": drawn.detach(), "mean": mean.detach()})
 
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """One mask a seed, each distinct image encoded once: image (n, C, H, W), seeds (n,) -> (n, H, W) bool."""
+    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of an area, one a seed, the fields' predictions blended at every step; each is encoded once."""
         assert sampler is not None, "a recipe with a diffusion process has a sampler"
-        shown, rows = image.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
-        features = self.encoder(shown)
-        shares, look = self.mean_head(features[0]).sigmoid(), self.denoiser.look(features)
-        masks = torch.zeros((len(seeds), *image.shape[2:]), dtype=torch.bool, device=image.device)
-        for number, share in enumerate(shares):
-            mine = (rows == number).nonzero()[:, 0]
-            window = self._window(share)
-            top, left = (window.starts[0] * self.settings.denoiser.multiple).tolist()
-            seen = look.rows(torch.tensor([number], device=image.device)).cut(window)
-            drawn = self._draw(seen, seeds[mine.cpu()], sampler)
-            masks[mine, top : top + drawn.shape[1], left : left + drawn.shape[2]] = drawn
+        shown, rows = fields.images.unique(dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
+        views = [self._views(images) for images in shown]
+        masks = torch.zeros((len(seeds), *fields.size), dtype=torch.bool, device=shown.device)
+        for number, of_image in enumerate(zip(*views, strict=True)):
+            mine = (rows.expand(len(seeds)) == number).nonzero()[:, 0]
+            masks[mine] = self._draw(fields, of_image, seeds[mine.cpu()], sampler)
         return masks
 
-    def _draw(self, look: Look, seeds: Tensor, sampler: SamplerSettings) -> Tensor:
-        """Masks of one window, one a seed: (n, h, w) bool."""
+    def _draw(self, fields: Fields, views: tuple["_View", ...], seeds: Tensor, sampler: SamplerSettings) -> Tensor:
+        """Masks of one area, of which there is a view a field: (n, H, W) bool."""
         # Of another stream than the mask's noise, which would otherwise begin with this very number.
-        u = torch.special.ndtr(Noise(seeds ^ _RANK_STREAM, (), look.basis.device)())
+        u = torch.special.ndtr(Noise(seeds ^ _RANK_STREAM, (), fields.images.device)())
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return torch.tanh(self.denoiser(x_t, look, t / self.flow.timesteps, u) / 2)  # (1), 2 D - 1
+            def see(view: "_View", x: Tensor) -> Tensor:
+                logits = self.denoiser(x[view.window], view.look, t / self.flow.timesteps, u)
+                return pad(torch.tanh(logits / 2), view.around, value=-1.0)  # (1), 2 D - 1
 
-        patch = self.settings.denoiser.patch
-        shape = (1, look.basis.shape[3] * patch, look.basis.shape[4] * patch)
-        return sample(denoise, self.flow, sampler, seeds, shape)[:, 0] > 0
+            return fields.blend(see, views, x_t)
+
+        x_0 = sample(denoise, self.flow, sampler, seeds, (1, *fields.plane), fields.window())
+        return x_0[:, 0] > 0
+
+    def _views(self, images: Tensor) -> list["_View"]:
+        """What the denoiser takes of each image: (D, C, H, W)."""
+        features = self.encoder(images)
+        shares, look = self.mean_head(features[0]).sigmoid(), self.denoiser.look(features)
+        return [self._view(share, look.rows(torch.tensor([d], device=share.device))) for d, share in enumerate(shares)]
+
+    def _view(self, share: Tensor, look: Look) -> "_View":
+        cell = self.settings.denoiser.multiple
+        window = self._window(share)
+        (top, left), (height, width) = (window.starts[0] * cell).tolist(), (side * cell for side in window.size)
+        below, right = share.shape[1] - top - height, share.shape[2] - left - width
+        place = (..., slice(top, top + height), slice(left, left + width))
+        return _View(look.cut(window), place, (left, right, top, below))
 
     def _random_windows(self, inside: Tensor) -> Windows:
         """For training, around what any rater drew: (B, H, W) bool."""
@@ -160,6 +175,14 @@ class Panel(Method):
         """u of each rater at each of its times, (repeats, B, R)."""
         sizes = batch.raters.sum((2, 3)).expand(self.settings.repeats, -1, -1)
         return draw_ranks(sizes, batch.valid) if self.settings.ranked else torch.rand(sizes.shape, device=sizes.device)
+
+
+class _View(NamedTuple):
+    """A field as the denoiser sees it: in a window, with so many pixels around it left, right, above and below."""
+
+    look: Look
+    window: Window
+    around: tuple[int, int, int, int]
 
 
 _RANK_STREAM = 0x5DEECE66D

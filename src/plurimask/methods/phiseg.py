@@ -23,6 +23,7 @@ from torch.distributions import kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from plurimask.diffusion.samplers import Noise, SamplerSettings
+from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.latent_pyramid import LatentPyramid, PyramidDecoder, PyramidSettings
 from plurimask.records import Batch, LossTerms
@@ -75,17 +76,28 @@ class Phiseg(Method):
             terms |= {f"cross_entropy_{level + 1}": cross_entropy.detach(), f"kl_{level + 1}": kl.detach()}
         return LossTerms(total, terms)
 
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool; `sampler` has no say."""
-        noise = self._noise(seeds, image)
-        _, z = self.prior(image, lambda level, gaussian: gaussian.mean + gaussian.stddev * noise[level])  # (1)
-        return accumulate(self.decoder(z))[0][:, 0] > 0
+    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of an area, one a seed, the fields' logits blended; `sampler` has no say.
 
-    def _noise(self, seeds: Tensor, image: Tensor) -> list[Tensor]:
-        shapes = self.settings.pyramid.latent_shapes(*image.shape[2:])
+        The noise of each level is a map on the plane, of which a field sees its part.
+        """
+
+        def see(image: Tensor, *noise: Tensor) -> Tensor:
+            shown = image.expand(len(seeds), -1, -1, -1)
+            _, z = self.prior(shown, lambda level, gaussian: gaussian.mean + gaussian.stddev * noise[level])  # (1)
+            return accumulate(self.decoder(z))[0]
+
+        return fields.blend(see, fields.images, *self._noise(seeds, fields))[:, 0] > 0
+
+    def _noise(self, seeds: Tensor, fields: Fields) -> list[Tensor]:
+        """Of each level in the area, from fine to coarse."""
+        shapes = self.settings.pyramid.latent_shapes(*fields.plane)
         sizes = [prod(shape) for shape in shapes]
-        parts = torch.split(Noise(seeds, (sum(sizes),), image.device)(), sizes, dim=1)
-        return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        parts = torch.split(Noise(seeds, (sum(sizes),), fields.images.device)(), sizes, dim=1)
+        return [
+            part.reshape(-1, *shape)[fields.window(scale)]
+            for part, shape, scale in zip(parts, shapes, self.settings.pyramid.latent_scales, strict=True)
+        ]
 
 
 def accumulate(own: Sequence[Tensor]) -> list[Tensor]:

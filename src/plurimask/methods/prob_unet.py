@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.diffusion.samplers import Noise, SamplerSettings
+from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, convolutions, distinct
 from plurimask.nets.latent import LatentEncoder, LatentSettings
@@ -71,11 +72,18 @@ class ProbUnet(Method):
         total = cross_entropy + self.settings.beta * kl
         return LossTerms(total, {"cross_entropy": cross_entropy.detach(), "kl": kl.detach()})
 
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool; `sampler` has no say."""
-        shown = distinct(image)
-        noise = Noise(seeds, (self.settings.latent.size + 1,), image.device)
-        return self._logits(self.unet(shown), self.prior(shown).draw(noise()))[:, 0] > 0
+    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of an area, one a seed, the fields' logits blended; `sampler` has no say.
+
+        The noise of z is one a seed; each field has its own P, and so makes its own z of it.
+        """
+        noise = Noise(seeds, (self.settings.latent.size + 1,), fields.images.device)()
+
+        def see(image: Tensor) -> Tensor:
+            shown = distinct(image)
+            return self._logits(self.unet(shown), self.prior(shown).draw(noise))
+
+        return fields.blend(see, fields.images)[:, 0] > 0
 
     def _logits(self, features: Tensor, z: Tensor) -> Tensor:
         """S (1): features (n or 1, width, H, W), z (n, latent) -> (n, 1, H, W)."""

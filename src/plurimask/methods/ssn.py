@@ -9,7 +9,7 @@ draws of (2) come in pairs mirrored at mu, and D has a floor of 1e-5. The backbo
 volumes; here it is the U-Net of the Probabilistic U-Net, so that the two differ in nothing but their distribution.
 """
 
-from math import log
+from math import log, prod
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from plurimask.diffusion.samplers import Noise, SamplerSettings
+from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, distinct
 from plurimask.records import Batch, LossTerms
@@ -93,12 +94,21 @@ class Ssn(Method):
         terms = {"shared": gaussian.factor.square().sum(1).mean(), "diagonal": gaussian.variance.mean()}
         return LossTerms(total, {name: term.detach() for name, term in terms.items()})
 
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of one image a seed: image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool; `sampler` has no say."""
-        gaussian = self.gaussian(distinct(image))
-        noise = Noise(seeds, (self.settings.rank + gaussian.mean.shape[1],), image.device)
-        logits = gaussian.mean + gaussian.place(noise())
-        return logits.reshape(-1, *image.shape[2:]) > 0
+    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of an area, one a seed, the fields' logits blended; `sampler` has no say.
+
+        The noise of P is one a seed, that of D one a pixel of the plane.
+        """
+        rank = self.settings.rank
+        noise = Noise(seeds, (rank + prod(fields.plane),), fields.images.device)()
+        shared, own = noise[:, :rank], noise[:, rank:].reshape(-1, 1, *fields.plane)[fields.window()]
+
+        def see(image: Tensor, own: Tensor) -> Tensor:
+            gaussian = self.gaussian(distinct(image))
+            logits = gaussian.mean + gaussian.place(torch.cat([shared, own.flatten(1)], dim=1))
+            return logits.reshape(own.shape)
+
+        return fields.blend(see, fields.images, own)[:, 0] > 0
 
     def gaussian(self, image: Tensor) -> LogitGaussian:
         """Distribution (1) of the logits of images (B, C, H, W), pixels in rows, in single precision."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, distinct
 from plurimask.records import Batch, LossTerms
@@ -49,7 +50,7 @@ class Unet(Method):
         total = binary_cross_entropy_with_logits(self.head(self.unet(image)), mask, reduction="sum") / len(mask)
         return LossTerms(total, {"cross_entropy": total.detach()})
 
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """image (n, C, H, W), seeds (n,) int64 -> (n, H, W) bool; neither seeds nor `sampler` have a say."""
-        mask = self.head(self.unet(distinct(image)))[:, 0] > 0
-        return mask.expand(len(image), -1, -1)
+    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
+        """Masks of an area, the fields' logits blended; neither seeds nor `sampler` have a say."""
+        logits = fields.blend(lambda image: self.head(self.unet(distinct(image))), fields.images)
+        return (logits[:, 0] > 0).expand(len(seeds), -1, -1)

@@ -69,6 +69,7 @@ _REACHES = (8.0, 32.0)
 
 def closeness(size: torch.Size, device: torch.device) -> Tensor:
     """exp(-(distance from the middle / reach)^2) of each pixel at each of _REACHES, (1, 2, H, W)."""
-    rows, columns = (torch.arange(side, device=device) - (side - 1) / 2 for side in size)
+    places = (torch.arange(side, dtype=torch.float32, device=device) for side in size)
+    rows, columns = (place - place.mean() for place in places)
     squared = rows[:, None] ** 2 + columns**2
     return torch.stack([torch.exp(-squared / reach**2) for reach in _REACHES])[None]
