@@ -5,7 +5,6 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from plurimask.evaluation.comparison import Comparison
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, Scores, TableRow
 from plurimask.files.atomic import write_text
 from plurimask.metrics import CONVENTIONS
+from plurimask.version import version
 
 Json = dict[str, Any]
 
@@ -96,7 +96,7 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
 
 
 def _made() -> Json:
-    return {"plurimask": _version(), "bootstrap": {"draws": DRAWS, "level": LEVEL, "seed": SEED, "unit": "patient"}}
+    return {"plurimask": version(), "bootstrap": {"draws": DRAWS, "level": LEVEL, "seed": SEED, "unit": "patient"}}
 
 
 def _row(row: TableRow) -> Json:
@@ -111,10 +111,3 @@ def _null_for_nan(values: Mapping[str, float]) -> dict[str, float | None]:
 
 def _null(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _version() -> str | None:
-    try:
-        return metadata.version("plurimask")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return None

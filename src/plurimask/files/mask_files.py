@@ -1,7 +1,8 @@
 """Which files hold the masks of which case; docs/masks.md shows the layouts.
 
 The masks of a case are one stack, DIR/CASE/masks.npz or DIR/CASE.npz (.npy, .nii, .nii.gz), or one file a sample in
-DIR/CASE. A folder may also hold set.json. Hidden files and folders below DIR/CASE are ignored.
+DIR/CASE. A folder may also hold set.json, and tables of what was measured of the masks. Hidden files and folders below
+DIR/CASE are ignored.
 """
 
 import re
@@ -14,6 +15,7 @@ from plurimask.files.read import split_name
 from plurimask.files.stored import unreadable
 
 STACK, DESCRIPTION = "masks", "set.json"
+MEASUREMENTS, SUMMARY = "measurements.csv", "measurements-summary.csv"
 _STACK_SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz")
 _LAYOUTS = "CASE/masks.npz (or .npy, .nii, .nii.gz), CASE.npz, or CASE/ with one file a sample"
 
@@ -70,7 +72,8 @@ def find_mask_files(place: Path) -> MaskFiles | None:
 
 
 def _in_folder(folder: Path) -> MaskFiles | None:
-    files = [path for path in _visible(folder) if path.name != DESCRIPTION and not path.is_dir()]
+    beside = (DESCRIPTION, MEASUREMENTS, SUMMARY)
+    files = [path for path in _visible(folder) if path.name not in beside and not path.is_dir()]
     stacks = [path for path in files if (_stack_stem(path) or "").lower() == STACK]
     samples = sorted((path for path in files if path not in stacks and split_name(path)[1]), key=_natural)
     others = [path for path in files if path not in stacks and path not in samples]

@@ -48,7 +48,15 @@ def write_mask_set(folder: Path, panel: MaskSet) -> None:
         InputError: a name that cannot be a folder's, or another one than the folder's.
         OSError: as the file system does (disk full, no permission).
     """
-    _check_name(folder, panel.name)
+    check_name(folder, panel.name)
+    text = describe(panel)
+    with atomic_path(folder / f"{STACK}.npz") as masks_path, atomic_path(folder / DESCRIPTION) as description_path:
+        np.savez_compressed(masks_path, masks=panel.masks)
+        description_path.write_text(text, encoding="utf-8")
+
+
+def describe(panel: MaskSet) -> str:
+    """What set.json says of `panel`: all but the masks, as JSON with sorted keys."""
     affine = None if panel.grid.affine is None else panel.grid.affine.tolist()
     description = _SetFile(
         name=panel.name,
@@ -58,10 +66,7 @@ def write_mask_set(folder: Path, panel: MaskSet) -> None:
         grid=_GridFile(shape=list(panel.grid.shape), affine=affine),
         settings=dict(panel.settings),
     )
-    text = json.dumps(description.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
-    with atomic_path(folder / f"{STACK}.npz") as masks_path, atomic_path(folder / DESCRIPTION) as description_path:
-        np.savez_compressed(masks_path, masks=panel.masks)
-        description_path.write_text(text, encoding="utf-8")
+    return json.dumps(description.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_mask_set(place: Path) -> MaskSet:
@@ -136,7 +141,8 @@ def _read(files: MaskFiles) -> MaskSet:
     )
 
 
-def _check_name(folder: Path, name: str) -> None:
+def check_name(folder: Path, name: str) -> None:
+    """Raises InputError for a case name that cannot be a folder's, or another one than the folder's."""
     if name in ("", ".", "..") or any(character in "/\\:" or not character.isprintable() for character in name):
         raise InputError(
             repr(name), expected="a case name that can be a folder's", got="one that cannot", hint="rename the case"

@@ -1,0 +1,197 @@
+"""A panel as DICOM SEG objects, through highdicom. docs/dicom-seg.md says what is in them, and why.
+
+Three objects, each a series of its own in the study of the source: the samples (BINARY, a segment a sample), the
+agreement (BINARY, a segment a level, "at least k of S"), and the frequency (FRACTIONAL, PROBABILITY, one segment).
+Identity goes from the source's header straight into the objects: highdicom, which prints what it finds odd, never sees
+it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plurimask.errors import InputError
+from plurimask.files.dicom_source import DicomSource, read_dicom_source
+from plurimask.optional import need
+from plurimask.records import MaskSet
+from plurimask.version import version
+
+# What highdicom raises on a source whose header lacks what a segmentation refers to.
+_UNUSABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+_SHARES = (0.25, 0.5, 0.75)
+_CAUTION = "For research only, not for diagnosis."
+_LONGEST_STRING, _LONGEST_TEXT = 64, 10240  # characters in the value representations LO and LT
+
+
+@dataclass(frozen=True)
+class _Segment:
+    label: str
+    text: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """What makes one object.
+
+    Args:
+        name: of the file, and in capitals the content label.
+        description: of series and content, up to 64 characters.
+        segments: one a value of the last axis of the pixels.
+        pixels: (planes, H, W, segments); bool for BINARY, float32 in [0, 1] for FRACTIONAL.
+        maximum: the stored value that stands for 1 in FRACTIONAL.
+    """
+
+    name: str
+    description: str
+    segments: Sequence[_Segment]
+    pixels: np.ndarray
+    maximum: int = 1
+
+
+def write_dicom_seg(folder: Path, panel: MaskSet, sources: Sequence[Path]) -> None:
+    """Write samples.dcm, agreement.dcm and frequency.dcm to `folder`, with fresh UIDs.
+
+    Args:
+        folder: where to; must be there.
+        panel: on the grid of the source.
+        sources: the DICOM files that the grid was read from: one a slice, or one multi-frame file.
+
+    Raises:
+        MissingPackageError: highdicom is not installed.
+        InputError: a source that a segmentation cannot refer to.
+        OSError: as the file system does.
+    """
+    pydicom = need("pydicom", "dicom")
+    # Validation prints values that it finds odd; those of the source may be a person's.
+    with pydicom.config.disable_value_validation():
+        try:
+            source = read_dicom_source(sources, panel.grid)
+            planes, stack = _marked_planes(panel.masks)
+            tracking = need("highdicom", "dicom").UID()
+            for number, content in enumerate(_contents(panel, stack), start=1):
+                built = _build(source, planes, content, _descriptions(panel, content, tracking), number)
+                built.save_as(folder / f"{content.name}.dcm")
+        except _UNUSABLE as error:
+            raise InputError(
+                sources[0],
+                expected="a header that a DICOM SEG can refer to",
+                got=f"one that it cannot ({error})",
+                hint="choose --format nifti",
+            ) from error
+
+
+def _marked_planes(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The slices that are written and their masks (planes, H, W, S), one sample after the other in memory.
+
+    These are the slices with a mark; of a panel without any, the first, since an object must have a frame.
+    """
+    volumes = masks.reshape(*masks.shape[:3], -1)
+    marked = np.flatnonzero(volumes.any(axis=(0, 1, 2)))
+    planes = marked if len(marked) else np.array([0])
+    stack = np.ascontiguousarray(np.moveaxis(volumes[..., planes], -1, 1))
+    return planes, np.moveaxis(stack, 0, -1)
+
+
+def _contents(panel: MaskSet, stack: np.ndarray) -> Iterator[_Content]:
+    count = stack.shape[-1]
+    counts = stack.sum(axis=-1)
+    drawn = np.any(stack, axis=(0, 1, 2))
+    samples = [_sample(panel, index, bool(drawn[index])) for index in range(count)]
+    yield _Content("samples", f"{count} plausible outlines, {count - np.count_nonzero(drawn)} empty", samples, stack)
+
+    levels = sorted({1, *(math.ceil(share * count) for share in _SHARES), count})
+    agreed = [_Segment(f"at least {level} of {count}", f"What {level} or more samples hold.") for level in levels]
+    pixels = np.stack([counts >= level for level in levels], axis=-1)
+    yield _Content("agreement", f"Agreement of {count} plausible outlines", agreed, pixels)
+
+    share = (counts[..., None] / count).astype(np.float32)
+    shared = [_Segment(f"share of {count} samples", "Share of the samples that hold a pixel.")]
+    # Where a byte suffices, the stored value is the number of samples itself.
+    yield _Content("frequency", f"Frequency map of {count} plausible outlines", shared, share, min(count, 255))
+
+
+def _sample(panel: MaskSet, index: int, drawn: bool) -> _Segment:
+    label = f"sample {index + 1}"
+    seed = {} if panel.seeds is None else {"seed": panel.seeds[index]}
+    if drawn:
+        return _Segment(label, f"Sample {index + 1} of {len(panel.masks)}.", seed)
+    return _Segment(f"{label} (empty)", f"Sample {index + 1} of {len(panel.masks)}, which outlines nothing.", seed)
+
+
+def _build(source: DicomSource, planes: np.ndarray, content: _Content, descriptions: list[Any], number: int) -> Any:
+    highdicom = need("highdicom", "dicom")
+    places = None
+    if source.positions is not None:
+        places = [highdicom.PlanePositionSequence("PATIENT", place) for place in source.positions[planes]]
+    built = highdicom.seg.Segmentation(
+        source_images=source.images,
+        pixel_array=content.pixels,
+        segmentation_type="BINARY" if content.pixels.dtype == bool else "FRACTIONAL",
+        fractional_type="PROBABILITY",
+        max_fractional_value=content.maximum,
+        segment_descriptions=descriptions,
+        plane_positions=places,
+        omit_empty_frames=True,
+        series_instance_uid=highdicom.UID(),
+        series_number=_series_number(source.header, number),
+        series_description=content.description,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="plurimask",
+        manufacturer_model_name="plurimask",
+        software_versions=version() or "unknown",
+        device_serial_number="none",
+        content_label=content.name.upper(),
+        content_description=content.description,
+        content_creator_name="plurimask^",
+    )
+    built.copy_patient_and_study_information(source.header)
+    if "SpecificCharacterSet" in source.header:
+        built.SpecificCharacterSet = source.header.SpecificCharacterSet
+    return built
+
+
+def _descriptions(panel: MaskSet, content: _Content, tracking: str) -> list[Any]:
+    highdicom, codes = need("highdicom", "dicom"), need("pydicom.sr.codedict", "dicom").codes
+    name = _plain(panel.method or "unknown method", _LONGEST_STRING)
+    described = []
+    for number, segment in enumerate(content.segments, start=1):
+        algorithm = highdicom.AlgorithmIdentificationSequence(
+            name=name,
+            family=codes.cid7162.ArtificialIntelligence,
+            version=_plain(panel.checkpoint or "unknown weights", _LONGEST_STRING),
+            source="plurimask",
+        )
+        parameters = ", ".join(f"{key}={value}" for key, value in {**segment.parameters, **panel.settings}.items())
+        if parameters:
+            algorithm[0].AlgorithmParameters = _plain(parameters, _LONGEST_TEXT)
+        description = highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=segment.label,
+            segmented_property_category=codes.cid7150.MorphologicallyAbnormalStructure,
+            segmented_property_type=codes.cid7159.Lesion,
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=algorithm,
+            tracking_uid=tracking,
+            tracking_id="panel",
+        )
+        description.SegmentDescription = f"{segment.text} {_CAUTION}"
+        described.append(description)
+    return described
+
+
+def _series_number(header: Any, number: int) -> int:
+    """Behind the source's in a list of series: 301, 302 and 303 for the series 3."""
+    stated = int(header.get("SeriesNumber") or 0)
+    return 100 * (stated if 0 <= stated < 10**7 else 0) + number
+
+
+def _plain(text: str, longest: int) -> str:
+    """Text that every character set and value representation holds."""
+    printable = "".join(one if one.isascii() and one.isprintable() and one != "\\" else "?" for one in text)
+    return printable[:longest]
