@@ -10,7 +10,7 @@ followed.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from plurimask.datasets.dataset import Split
 from plurimask.datasets.patient_files import read_patients, read_sides
 from plurimask.errors import DatasetError, InputError
 from plurimask.files.digest import digest_files
+from plurimask.files.label import LabelRule, binarise
 from plurimask.files.read import read_image, read_label, split_name
 from plurimask.files.stored import unreadable
 from plurimask.geometry import Grid
@@ -60,7 +61,8 @@ class CaseFolder:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Case:
-        return _read(self._cases[index], self.patients[index])
+        one = self._cases[index]
+        return read_files(one.name, one.images, one.labels, self.patients[index])
 
     @cached_property
     def digest(self) -> str:
@@ -82,7 +84,8 @@ def read_case(folder: Path, patient: str | None = None) -> Case:
     Raises:
         InputError: files that are missing, doubled, not numbered from 0 without a gap, unreadable, or on other grids.
     """
-    return _read(_list_case(folder), patient)
+    one = _list_case(folder)
+    return read_files(one.name, one.images, one.labels, patient)
 
 
 def read_image_case(path: Path) -> Case:
@@ -91,7 +94,7 @@ def read_image_case(path: Path) -> Case:
     Raises:
         InputError: a file that cannot be read as an image, or whose name cannot name a case.
     """
-    name = _case_name(path, split_name(path)[0])
+    name = check_name(path, split_name(path)[0])
     image, grid = read_image(path)
     return Case(name, image, np.zeros((0, *grid.shape), dtype=np.bool_), grid)
 
@@ -129,8 +132,12 @@ def _case_folders(root: Path) -> list[Path]:
     return folders
 
 
-def _case_name(subject: Path, name: str) -> str:
-    """Names become folders of mask sets and stand in reports, so they must be plain."""
+def check_name(subject: Path, name: str) -> str:
+    """A case's name as it is: it becomes a folder of masks and stands in reports, so it must be plain.
+
+    Raises:
+        InputError: a name that not every file system can hold; `subject` says where it is from.
+    """
     if not name.isprintable() or name.startswith((".", " ")) or not name.strip() or set(name) & set('/\\:*?"<>|'):
         raise InputError(
             ascii(str(subject)),
@@ -151,7 +158,7 @@ def _list_case(folder: Path) -> _CaseFiles:
     if not images:
         found = ", ".join(path.name for path in _visible(folder)[:5]) or "an empty folder"
         raise InputError(folder, expected=_LAYOUT, got=found, hint="add the image")
-    return _CaseFiles(_case_name(folder, folder.absolute().name), images, _numbered(folder, stems, "label"))
+    return _CaseFiles(check_name(folder, folder.absolute().name), images, _numbered(folder, stems, "label"))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -188,13 +195,20 @@ def _numbered(folder: Path, stems: dict[str, Path], kind: str) -> tuple[Path, ..
     return tuple(stems[f"{kind}{number}"] for number in numbers)
 
 
-def _read(files: _CaseFiles, patient: str | None) -> Case:
-    images = {path: read_image(path) for path in files.images}
-    labels = {path: read_label(path) for path in files.labels}
+def read_files(
+    name: str, image_files: Sequence[Path], label_files: Sequence[Path], patient: str | None, rule: LabelRule = binarise
+) -> Case:
+    """A case from one or more files of channels and one label a reader, which must lie on one grid.
+
+    Raises:
+        InputError: files that are unreadable, or on other grids.
+    """
+    images = {path: read_image(path) for path in image_files}
+    labels = {path: read_label(path, rule) for path in label_files}
     grid = _common_grid({path: grid for path, (_, grid) in (images | labels).items()})
     channels = np.concatenate([channel for channel, _ in images.values()])
     raters = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
-    return Case(files.name, channels, raters, grid, patient)
+    return Case(name, channels, raters, grid, patient)
 
 
 def _common_grid(grids: dict[Path, Grid]) -> Grid:

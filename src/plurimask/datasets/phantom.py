@@ -6,7 +6,6 @@ not mark the nodule, or marked it on other slices only. How the image is made st
 
 import csv
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from PIL import Image
 
 from plurimask.datasets.lidc_contours import READERS, Nodule, find_database, read_nodules
 from plurimask.datasets.phantom_ct import SIZE, simulate_ct
-from plurimask.errors import DatasetError
+from plurimask.files.new_folder import new_folder
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
@@ -76,15 +75,9 @@ def prepare_phantom(
         DatasetError: `out` holds something.
         MissingPackageError: `pylidc` is not installed.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DatasetError(out, expected="a new or empty folder", got="one in use", hint="name another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-        work = Path(temporary) / "cases"
-        work.mkdir()
+    with new_folder(out) as work:
         _write_cases(work, phantom_cases(count, seed), progress)
         (work / "README.txt").write_text(README.format(count=count, seed=seed), encoding="utf-8")
-        work.replace(out)
 
 
 def _slice_order(nodules: Sequence[Nodule], rng: np.random.Generator) -> Iterator[tuple[Nodule, float]]:

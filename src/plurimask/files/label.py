@@ -1,12 +1,20 @@
 """THE rule that turns what a label file holds into a rater mask."""
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from plurimask.errors import InputError
 
 _ROUNDING = 1e-5  # what a scale factor in a NIfTI header may add to 0 and 1
+
+
+class LabelRule(Protocol):
+    """From what a label file holds to a mask of the same shape, bool; see `binarise`, the usual one."""
+
+    def __call__(self, subject: str | Path, values: np.ndarray, *, lossy: bool = False) -> np.ndarray:
+        """(...) any values -> (...) bool."""
 
 
 def binarise(subject: str | Path, values: np.ndarray, *, lossy: bool = False) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.label import binarise
+from plurimask.files.label import LabelRule, binarise
 from plurimask.files.nifti import read_nifti
 from plurimask.files.npy import read_npy
 from plurimask.files.raster import read_jpeg, read_png
@@ -57,8 +57,8 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
     return image, _grid(path, stored)
 
 
-def read_label(path: Path) -> tuple[np.ndarray, Grid]:
-    """A rater mask as (H, W[, D]) bool by the rule of `files.label.binarise`, and its grid.
+def read_label(path: Path, rule: LabelRule = binarise) -> tuple[np.ndarray, Grid]:
+    """A rater mask as (H, W[, D]) bool by the rule of `files.label.binarise`, or by another one, and its grid.
 
     Raises:
         InputError: a file that cannot be read, is coloured, or breaks the rule.
@@ -71,7 +71,7 @@ def read_label(path: Path) -> tuple[np.ndarray, Grid]:
             got="a coloured one",
             hint="write one grey file a reader: label0, label1, ...",
         )
-    return np.ascontiguousarray(binarise(path, stored.values[0], lossy=stored.lossy)), _grid(path, stored)
+    return np.ascontiguousarray(rule(path, stored.values[0], lossy=stored.lossy)), _grid(path, stored)
 
 
 def _read(path: Path) -> Stored:
