@@ -51,10 +51,14 @@ class PyramidSettings(BaseModel):
         """Height and width must be multiples of this many pixels."""
         return 2 ** (len(self.widths) - 1)
 
+    @property
+    def latent_scales(self) -> list[int]:
+        """Pixels a side that each level's latent map has for one of its own, from fine to coarse."""
+        return [2 ** (level + self.skipped) for level in range(self.latent_levels)]
+
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Shape of each level's latent map for an image of this size, from fine to coarse."""
-        halvings = [2 ** (level + self.skipped) for level in range(self.latent_levels)]
-        return [(self.latent, height // by, width // by) for by in halvings]
+        return [(self.latent, height // scale, width // scale) for scale in self.latent_scales]
 
 
 class LatentPyramid(nn.Module):
