@@ -5,7 +5,8 @@ import pytest
 import torch
 from tiny import SIZE, image, recipe, stir
 
-from plurimask.methods.draw import draw_masks, sample_seeds
+from plurimask.methods.draw import draw_masks
+from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import build_method
 
 

@@ -1,9 +1,8 @@
 """Windows: cut as plain slices, around what is inside, within the image."""
 
-import pytest
 import torch
 
-from plurimask.nets.windows import Windows, cells_of, random_windows, smallest_window
+from plurimask.nets.windows import Windows, cells_of, random_windows
 
 
 def inside(*boxes, size=(10, 12)):
@@ -75,26 +74,3 @@ def test_each_image_has_a_window_of_its_own():
 
 def test_a_window_is_no_larger_than_the_image():
     assert random_windows(inside(None, size=(3, 12)), 5).size == (3, 5)
-
-
-@pytest.mark.parametrize(
-    ("box", "starts", "size"),
-    [
-        ((4, 6, 5, 6), [3, 4], (5, 4)),  # three rows and two columns with a margin of one
-        ((4, 4, 5, 5), [2, 3], (4, 4)),  # at least four
-        ((0, 0, 11, 11), [0, 8], (4, 4)),  # pushed back into the image
-        ((0, 9, 0, 11), [0, 0], (10, 12)),  # all of it
-    ],
-)
-def test_the_smallest_window_is_what_is_inside_and_a_margin(box, starts, size):
-    window = smallest_window(inside(box), margin=1, least=4)
-    assert (window.starts.tolist(), window.size) == ([starts], size)
-
-
-def test_the_smallest_window_holds_all_that_is_inside():
-    torch.manual_seed(0)
-    for _ in range(200):
-        cells = torch.rand(1, 10, 12) > 0.97
-        window = smallest_window(cells, margin=1, least=3)
-        assert window.cut(cells, 1).sum() == cells.sum()
-        assert window.cut(cells, 1).shape[1:] == window.size

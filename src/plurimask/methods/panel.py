@@ -28,11 +28,13 @@ from plurimask.diffusion.flow import Flow
 from plurimask.diffusion.samplers import Noise, SamplerSettings, Window, sample
 from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.panel_window import panel_window
 from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import Look, MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
-from plurimask.nets.windows import Windows, cells_of, random_windows, smallest_window
+from plurimask.nets.windows import Windows, cells_of, random_windows
 from plurimask.records import Batch, LossTerms
+from plurimask.seeds import NOISE_BLOCK, RANK_STREAM
 
 
 class PanelSettings(MethodSettings):
@@ -132,7 +134,7 @@ class Panel(Method):
     def _draw(self, fields: Fields, views: tuple["_View", ...], seeds: Tensor, sampler: SamplerSettings) -> Tensor:
         """Masks of one area, of which there is a view a field: (n, H, W) bool."""
         # Of another stream than the mask's noise, which would otherwise begin with this very number.
-        u = torch.special.ndtr(Noise(seeds ^ _RANK_STREAM, (), fields.images.device)())
+        u = torch.special.ndtr(Noise(seeds ^ RANK_STREAM, (NOISE_BLOCK,), fields.images.device)()[:, 0])
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             def see(view: "_View", x: Tensor) -> Tensor:
@@ -151,10 +153,13 @@ class Panel(Method):
         return [self._view(share, look.rows(torch.tensor([d], device=share.device))) for d, share in enumerate(shares)]
 
     def _view(self, share: Tensor, look: Look) -> "_View":
-        cell = self.settings.denoiser.multiple
-        window = self._window(share)
-        (top, left), (height, width) = (window.starts[0] * cell).tolist(), (side * cell for side in window.size)
+        """Of one image: share (1, H, W) in [0, 1]."""
+        settings = self.settings
+        cell = settings.denoiser.multiple
+        cells = panel_window(share[0].cpu().numpy(), settings.visible, cell, min(settings.windows) // cell)
+        top, left, height, width = cells.scaled(cell)
         below, right = share.shape[1] - top - height, share.shape[2] - left - width
+        window = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
         place = (..., slice(top, top + height), slice(left, left + width))
         return _View(look.cut(window), place, (left, right, top, below))
 
@@ -163,13 +168,6 @@ class Panel(Method):
         cell, sides = self.settings.denoiser.multiple, self.settings.windows
         side = sides[int(torch.randint(len(sides), ()))]
         return random_windows(cells_of(inside, cell), side // cell)
-
-    def _window(self, share: Tensor) -> Windows:
-        """For sampling, around what the encoder sees drawn: share (1, H, W) in [0, 1]."""
-        cell = self.settings.denoiser.multiple
-        # The likeliest pixel is inside whatever its share, so that there always is a window.
-        inside = share >= share.amax().clamp(max=self.settings.visible)
-        return smallest_window(cells_of(inside, cell), _MARGIN, min(self.settings.windows) // cell)
 
     def _ranks(self, batch: Batch) -> Tensor:
         """u of each rater at each of its times, (repeats, B, R)."""
@@ -183,11 +181,6 @@ class _View(NamedTuple):
     look: Look
     window: Window
     around: tuple[int, int, int, int]
-
-
-_RANK_STREAM = 0x5DEECE66D
-_MARGIN = 1
-"""Cells about what is visible."""
 
 
 def draw_ranks(sizes: Tensor, valid: Tensor) -> Tensor:

@@ -49,22 +49,6 @@ def random_windows(inside: Tensor, side: int) -> Windows:
     return Windows(torch.stack(starts, dim=1), (size[0], size[1]))
 
 
-def smallest_window(inside: Tensor, margin: int, least: int) -> Windows:
-    """The window of one image around what is inside (1, rows, columns) bool: at least one cell, and a margin about it.
-
-    It has at least `least` cells a side, or as many as there are.
-    """
-    size, starts = [], []
-    for axis in (2, 1):
-        occupied = inside.any(axis)
-        cells = occupied.shape[1]
-        first, last = (int(end) for end in _ends(occupied))
-        length = min(max(last + 1 - first + 2 * margin, least), cells)
-        starts.append(min(max((first + last + 1 - length) // 2, 0), cells - length))
-        size.append(length)
-    return Windows(torch.tensor([starts], device=inside.device), (size[0], size[1]))
-
-
 def _ends(occupied: Tensor) -> tuple[Tensor, Tensor]:
     """First and last place that is occupied, (B, n) bool -> (B,), (B,); the ends of the row where none is."""
     places = occupied.int()

@@ -22,9 +22,10 @@ from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation import evaluate
-from plurimask.methods.draw import draw_masks, sample_seeds
+from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method
 from plurimask.records import Batch, Case, MaskSet
+from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import build_method, find_weights, save_weights, start_from
 from plurimask.training.log import RunLog
 from plurimask.training.recipe import Recipe, TrainingSettings
