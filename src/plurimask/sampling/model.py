@@ -1,0 +1,127 @@
+"""Checkpoint + image -> MaskSet on the image's own grid."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import InputError, SettingsError
+from plurimask.geometry import Grid
+from plurimask.methods.draw import draw_masks
+from plurimask.records import Case, MaskSet
+from plurimask.seeds import sample_seeds
+from plurimask.training.checkpoint import Checkpoint, find_weights, load_weights
+from plurimask.training.recipe import parse_recipe
+
+
+class Model:
+    """A trained method, ready to draw.
+
+    Args:
+        name: for the record.
+        checkpoint: weights and recipe.
+        device: where to compute.
+    """
+
+    def __init__(self, name: str, checkpoint: Checkpoint, device: torch.device) -> None:
+        self.name, self.checkpoint, self.recipe = name, checkpoint, checkpoint.recipe
+        self.method = checkpoint.method.to(device)
+
+    def sample(
+        self, image: np.ndarray | Case, count: int = 16, seed: int = 0, sampler: SamplerSettings | None = None
+    ) -> MaskSet:
+        """Draw a panel.
+
+        Args:
+            image: a Case, or (H, W) or (C, H, W) numbers in any unit; the model scales them as in training.
+            count: masks to draw, S.
+            seed: the same image, seed and model give the same noise, at any count and whatever is drawn beside it, and
+                so the same masks up to float rounding.
+            sampler: other than the recipe's own.
+
+        Raises:
+            InputError: an image of another size or channel count than the model's, or not finite.
+            SettingsError: fewer than one mask, more steps than the process has, or a sampler for a method without one.
+        """
+        if count < 1:
+            raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
+        case = image if isinstance(image, Case) else _as_case(image)
+        self._check(case)
+        sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
+        seeds = sample_seeds(case.image, seed, count)
+        masks = draw_masks(self.method, case.image, seeds, sampler)
+        settings = self._described(sampler) | {"model": self.name, "seed": seed}
+        return MaskSet(case.name, masks, case.grid, self.recipe.method.name, seeds, self.checkpoint.digest, settings)
+
+    def sampler(self, name: str | None = None, steps: int | None = None) -> SamplerSettings | None:
+        """The recipe's own sampler, or another one, or either at another number of steps; None where there is none.
+
+        Raises:
+            SettingsError: an unknown name, steps that the sampler or the process does not take, or either for a method
+                that draws in one evaluation.
+        """
+        if name is None and steps is None:
+            return self.recipe.sampler
+        own = self.recipe.sampler.model_dump() if self.recipe.sampler else {}
+        chosen = own if name in (None, own.get("name")) else {"name": name}
+        return self._accept(chosen if steps is None else chosen | {"steps": steps})
+
+    def _accept(self, sampler: dict[str, Any]) -> SamplerSettings | None:
+        return parse_recipe(self.recipe.model_dump() | {"sampler": sampler}, self.name).sampler
+
+    def _described(self, sampler: SamplerSettings | None) -> dict[str, Any]:
+        timesteps = self.recipe.method.timesteps
+        if sampler is None or timesteps is None:
+            return {}
+        return sampler.model_dump() | {"steps": len(sampler.times(timesteps)) - 1}
+
+    def _check(self, case: Case) -> None:
+        size = self.recipe.image_size
+        if case.image.shape[1:] != (size, size):
+            raise InputError(
+                case.name,
+                expected=f"an image of {size}x{size} pixels, as {self.name} was trained on",
+                got="x".join(map(str, case.image.shape[1:])),
+                hint=f"cut {size}x{size} pixels around the lesion, without rescaling",
+            )
+        if case.image.shape[0] != self.method.image_channels:
+            raise InputError(
+                case.name,
+                expected=f"{self.method.image_channels} image channel(s), as {self.name} was trained on",
+                got=str(case.image.shape[0]),
+                hint="give the channels of the training data in their order, grey images as one channel",
+            )
+
+
+def load(model: str | Path, device: str = "auto") -> Model:
+    """A model by built-in name, by checkpoint (.safetensors) or by run folder (its best weights).
+
+    `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`. Nothing is unpickled.
+
+    Raises:
+        CheckpointError: no such model, or weights that cannot be read.
+        SettingsError: a device that is not there.
+    """
+    name, path = find_weights(str(model))
+    return Model(name, load_weights(path), _device(device))
+
+
+def _as_case(image: np.ndarray) -> Case:
+    values = np.asarray(image, dtype=np.float32)
+    stacked = values[None] if values.ndim == 2 else values
+    shape = stacked.shape[1:]
+    return Case("image", stacked, np.zeros((0, *shape), dtype=bool), Grid(shape))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError("device", expected="a device of this machine", got=name, hint="use auto or cpu") from error
+    return device
