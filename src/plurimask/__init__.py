@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     )
     from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
     from plurimask.geometry import Grid
+    from plurimask.panel_files import write_panel
     from plurimask.plot import write_score_figures
+    from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
+    from plurimask.prepare.ms_mri import prepare_ms_mri
+    from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.records import Batch, Case, MaskSet
     from plurimask.report import write_report
     from plurimask.sampling import Model, load
@@ -60,7 +64,11 @@ _HOMES = {
     ),
     "files.mask_set": ("MaskSets", "read_mask_set", "write_mask_set"),
     "geometry": ("Grid",),
+    "panel_files": ("write_panel",),
     "plot": ("write_score_figures",),
+    "prepare.folder": ("FolderSettings", "prepare_folder", "survey_folder"),
+    "prepare.ms_mri": ("prepare_ms_mri",),
+    "prepare.survey": ("render_survey", "summarise_survey"),
     "records": ("Batch", "Case", "MaskSet"),
     "report": ("write_report",),
     "sampling": ("Model", "load"),
@@ -74,6 +82,7 @@ __all__ = [
     "Case",
     "Comparison",
     "Dataset",
+    "FolderSettings",
     "Grid",
     "MaskSet",
     "MaskSets",
@@ -93,6 +102,8 @@ __all__ = [
     "open_store",
     "parse_shard",
     "phantom_cases",
+    "prepare_folder",
+    "prepare_ms_mri",
     "prepare_phantom",
     "read_case_list",
     "read_mask_set",
@@ -100,12 +111,16 @@ __all__ = [
     "render_comparison",
     "render_results",
     "render_scores",
+    "render_survey",
     "render_table",
     "run_benchmark",
     "run_demo",
     "suite_names",
+    "summarise_survey",
+    "survey_folder",
     "train",
     "write_mask_set",
+    "write_panel",
     "write_report",
     "write_score_figures",
     "write_scores",

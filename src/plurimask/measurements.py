@@ -8,7 +8,6 @@ connected. Slices are those of the grid's third axis.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,11 +90,6 @@ def summarise(values: np.ndarray) -> Summary:
         return Summary(0, *[math.nan] * 4)
     low, median, high = np.quantile(known, (0.05, 0.5, 0.95)).tolist()
     return Summary(len(known), float(known.mean()), median, low, high)
-
-
-def summarise_all(quantities: Mapping[str, np.ndarray]) -> dict[str, Summary]:
-    """The summary of each of the quantities that `measure` gives."""
-    return {name: summarise(values) for name, values in quantities.items()}
 
 
 def _filled_planes(mask: np.ndarray) -> list[np.ndarray]:

@@ -21,6 +21,7 @@ from plurimask import plot
 from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, CaseScores, Scores
 from plurimask.files.atomic import write_text
+from plurimask.measurements import sizes
 from plurimask.records import Case, MaskSet
 
 # More samples than this make a strip nobody reads; it then shows some, evenly spaced in order of size.
@@ -199,8 +200,8 @@ def _environment() -> Environment:
 
 def _card(number: int, case: Case, panel: MaskSet, scores: CaseScores | None) -> Card:
     view = plot.View.of(case, panel)
-    reader_sizes, unit = plot.sizes(case.raters, case.grid)
-    sample_sizes, _ = plot.sizes(panel.masks, case.grid)
+    reader_sizes, unit = sizes(case.raters, case.grid)
+    sample_sizes, _ = sizes(panel.masks, case.grid)
     return Card(
         number=number,
         title=_public_name(case, f"case {number}"),

@@ -75,22 +75,6 @@ def test_close_up_of_nothing_is_the_whole_plane() -> None:
     assert plot.close_up(np.zeros((5, 6), dtype=bool), 1.0) == (slice(0, 5), slice(0, 6))
 
 
-@pytest.mark.parametrize(
-    ("affine", "shape", "expected"),
-    [
-        (None, (4, 4), (3.0, "pixels")),
-        (np.diag([0.5, 2.0, 9.0, 1.0]), (4, 4), (3.0, "mm²")),
-        (np.diag([0.5, 2.0, 3.0, 1.0]), (4, 4, 2), (9.0, "mm³")),
-        (None, (4, 4, 2), (3.0, "voxels")),
-    ],
-)
-def test_sizes(affine: np.ndarray | None, shape: tuple[int, ...], expected: tuple[float, str]) -> None:
-    mask = np.zeros((1, *shape), dtype=bool)
-    mask.reshape(-1)[:3] = True
-    values, unit = plot.sizes(mask, Grid(shape, affine))
-    assert (values.tolist(), unit) == ([expected[0]], expected[1])
-
-
 def test_view_of_a_volume_is_the_slice_with_most_marks() -> None:
     volume = np.zeros((6, 6, 3), dtype=bool)
     volume[2:4, 2:4, 1] = volume[0, 0, 2] = True

@@ -7,8 +7,9 @@ so they hold exactly the voxels of their mask.
 
 from plurimask.plot.ged_ci import disagreeing, ged_ci_figure
 from plurimask.plot.outline import outlines, svg_path
-from plurimask.plot.panels import View, close_up, panel_figure, samples_figure, sizes
-from plurimask.plot.save import save_figure
+from plurimask.plot.overlays import contact_sheet, frequency_picture, most_disputed_slice, outlines_picture
+from plurimask.plot.panels import View, close_up, panel_figure, samples_figure
+from plurimask.plot.save import save_figure, save_picture
 from plurimask.plot.scores import empty_figure, ged_by_count_figure, reliability_figure
 from plurimask.plot.style import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
 from plurimask.plot.training import training_figure
@@ -19,19 +20,23 @@ __all__ = [
     "SAMPLE_COLOUR",
     "View",
     "close_up",
+    "contact_sheet",
     "disagreeing",
     "empty_figure",
     "frequency_colours",
+    "frequency_picture",
     "ged_by_count_figure",
     "ged_ci_figure",
+    "most_disputed_slice",
     "outline_opacity",
     "outlines",
+    "outlines_picture",
     "panel_figure",
     "reader_colour",
     "reliability_figure",
     "samples_figure",
     "save_figure",
-    "sizes",
+    "save_picture",
     "svg_path",
     "training_figure",
     "write_score_figures",

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from plurimask.errors import InputError
-from plurimask.geometry import Grid
 from plurimask.plot.outline import outline_curve
 from plurimask.plot.style import SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
 from plurimask.records import Case, MaskSet
@@ -42,8 +41,8 @@ class View:
     slice_index: int | None
 
     @classmethod
-    def of(cls, case: Case, panel: MaskSet) -> Self:
-        """The plane of `case` to show: of a volume, the slice that readers and samples marked most.
+    def of(cls, case: Case, panel: MaskSet, slice_index: int | None = None) -> Self:
+        """The plane of `case` to show: of a volume, that slice, or the one that readers and samples marked most.
 
         Raises:
             InputError: the panel is another case's, or lies on another grid.
@@ -51,9 +50,10 @@ class View:
         _check_pair(case, panel)
         spacing = case.grid.spacing_mm or (1.0, 1.0)
         aspect = spacing[0] / spacing[1]
-        image, raters, samples, index = case.image[0], case.raters, panel.masks, None
+        image, raters, samples, index = case.image[0], case.raters, panel.masks, slice_index
         if len(case.grid.shape) == 3:
-            index = int(np.argmax(raters.sum(axis=(0, 1, 2)) + samples.sum(axis=(0, 1, 2))))
+            if index is None:
+                index = int(np.argmax(raters.sum(axis=(0, 1, 2)) + samples.sum(axis=(0, 1, 2))))
             image, raters, samples = image[..., index], raters[..., index], samples[..., index]
         whole = slice(0, image.shape[0]), slice(0, image.shape[1])
         view = cls(_grey(image), raters, samples, aspect, whole, index)
@@ -84,15 +84,6 @@ def close_up(marked: np.ndarray, aspect: float) -> tuple[slice, slice]:
     return _span(rows, side / aspect, height), _span(columns, side, width)
 
 
-def sizes(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
-    """Area or volume of each mask (S, H, W[, D]) and its unit: mm² or mm³, or a voxel count without spacing."""
-    counts = masks.sum(axis=tuple(range(1, masks.ndim)))
-    plane = len(grid.shape) == 2
-    if grid.spacing_mm is None:
-        return counts.astype(float), "pixels" if plane else "voxels"
-    return counts * math.prod(grid.spacing_mm), "mm²" if plane else "mm³"
-
-
 def panel_figure(case: Case, panel: MaskSet) -> Figure:
     """Image, readers, samples and frequency of one case, side by side.
 
@@ -108,7 +99,7 @@ def panel_figure(case: Case, panel: MaskSet) -> Figure:
     draw_image(image, view, f"{case.name}{where}", whole=True)
     _draw_readers(readers, view, f"readers, {_nothing(case.raters)}")
     _draw_samples(samples, view, f"samples, {_nothing(panel.masks)}")
-    _draw_frequency(frequency, view)
+    draw_frequency(frequency, view)
     return figure
 
 
@@ -224,7 +215,8 @@ def _nothing(masks: np.ndarray) -> str:
     return f"{sum(not mask.any() for mask in masks)} of {len(masks)} drew nothing"
 
 
-def _draw_frequency(axes: Axes, view: View) -> None:
+def draw_frequency(axes: Axes, view: View) -> None:
+    """The image in the close-up of the view, coloured by how many samples hold each voxel, with the scale beside it."""
     draw_image(axes, view, "frequency")
     count = len(view.samples)
     height, width = view.image.shape

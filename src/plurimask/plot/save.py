@@ -21,6 +21,11 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
     """
     png, svg = (path.with_name(path.name + suffix) for suffix in _METADATA)
     for target in (png, svg):
-        with rc_context(_SETTINGS), atomic_path(target) as temporary:
-            figure.savefig(temporary, dpi=_DPI, metadata=_METADATA[target.suffix])
+        save_picture(figure, target)
     return png, svg
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write `figure` as the suffix of `path` says, .png or .svg, as `save_figure` does."""
+    with rc_context(_SETTINGS), atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, metadata=_METADATA[path.suffix])

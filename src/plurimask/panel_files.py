@@ -1,0 +1,188 @@
+"""A panel written for other programs, on the grid of the study that it was drawn for.
+
+A folder a panel, which appears as a whole or not at all. In every format it holds set.json (what drew the masks), one
+row a sample in measurements.csv, and their summary in measurements-summary.csv. Samples are counted from 1.
+
+    dicom-seg   samples.dcm, agreement.dcm, frequency.dcm
+    nifti       masks.nii.gz, and in maps/ frequency, consensus-50 and entropy
+    png         a plane: sample01.png ... and in pictures/ outlines and frequency; a volume: pictures/ alone
+    npz         masks.npz
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from plurimask import plot
+from plurimask.errors import InputError, SettingsError
+from plurimask.files.atomic import atomic_folder
+from plurimask.files.dicom_seg import write_dicom_seg
+from plurimask.files.mask_files import DESCRIPTION, MEASUREMENTS, STACK, SUMMARY
+from plurimask.files.mask_set import check_name, describe
+from plurimask.files.nifti import write_nifti
+from plurimask.files.study import Study
+from plurimask.measurements import measure, summarise
+from plurimask.records import MaskSet
+
+_OWN_FORMAT = {"dicom": "dicom-seg", "nifti": "nifti", "picture": "png", "npy": "npz"}
+_OUR_FILES = re.compile(
+    rf"{STACK}\.(npz|nii\.gz)|(samples|agreement|frequency)\.dcm|sample\d+\.png|maps|pictures"
+    rf"|{DESCRIPTION}|{MEASUREMENTS}|{SUMMARY}"
+)
+
+
+def write_panel(
+    folder: Path, panel: MaskSet, study: Study, format: str | None = None, agreement: float = 0.5
+) -> tuple[Path, ...]:
+    """Write `panel` to `folder`, which bears its name; a panel that was there is replaced.
+
+    Args:
+        folder: where to.
+        panel: of the study's case.
+        study: what the masks were drawn for.
+        format: dicom-seg, nifti, png or npz; None: that of the study.
+        agreement: share of the samples that must hold a voxel of the consensus.
+
+    Returns:
+        The paths of all files, sorted.
+
+    Raises:
+        SettingsError: another format, DICOM SEG for a study that is not DICOM, or an agreement outside (0, 1].
+        InputError: the panel of another case or grid, a name that cannot be a folder's, or a folder of other files.
+        MissingPackageError: DICOM SEG without highdicom.
+        OSError: as the file system does (disk full, no permission); the folder is then as it was.
+    """
+    chosen = format or _OWN_FORMAT[study.format]
+    _check_format(chosen, study)
+    if not 0 < agreement <= 1:
+        raise SettingsError("agreement", expected="a share above 0, at most 1", got=str(agreement), hint="try 0.5")
+    _check_pair(panel, study)
+    check_name(folder, panel.name)
+    _check_replaceable(folder)
+    with atomic_folder(folder) as fresh:
+        _WRITERS[chosen](fresh, panel, study, agreement)
+        (fresh / DESCRIPTION).write_text(describe(panel), encoding="utf-8")
+        quantities = measure(panel.masks, panel.grid)
+        (fresh / MEASUREMENTS).write_text(_measurements(panel, quantities), encoding="utf-8")
+        (fresh / SUMMARY).write_text(_summary(quantities), encoding="utf-8")
+    return tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
+def _write_dicom_seg(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
+    write_dicom_seg(folder, panel, study.sources)
+
+
+def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float) -> None:
+    like = study.sources[0] if study.format == "nifti" else None
+    share = panel.frequency
+    maps = {
+        f"maps/consensus-{100 * agreement:g}": (share >= np.float32(agreement)).view(np.uint8),
+        "maps/frequency": share,
+        "maps/entropy": _entropy(share),
+        STACK: np.moveaxis(panel.masks.view(np.uint8), 0, -1),
+    }
+    (folder / "maps").mkdir()
+    for name, values in maps.items():
+        write_nifti(folder / f"{name}.nii.gz", values, panel.grid, like)
+
+
+def _write_png(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
+    figures = {
+        "outlines": plot.outlines_picture(study.case, panel),
+        "frequency": plot.frequency_picture(study.case, panel),
+    }
+    if len(panel.grid.shape) == 3:
+        figures["slices"] = plot.contact_sheet(study.case, panel)
+    else:
+        digits = len(str(len(panel.masks)))
+        for number, mask in enumerate(panel.masks, start=1):
+            Image.fromarray(mask.view(np.uint8) * 255).save(folder / f"sample{number:0{digits}}.png")
+    for name, figure in figures.items():
+        plot.save_picture(figure, folder / "pictures" / f"{name}.png")
+
+
+def _write_npz(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
+    np.savez_compressed(folder / f"{STACK}.npz", masks=panel.masks)
+
+
+_WRITERS: Mapping[str, Callable[[Path, MaskSet, Study, float], None]] = {
+    "dicom-seg": _write_dicom_seg,
+    "nifti": _write_nifti,
+    "png": _write_png,
+    "npz": _write_npz,
+}
+
+
+def _entropy(share: np.ndarray) -> np.ndarray:
+    """In bits, of whether a sample holds a voxel: 0 where all agree, 1 where half of them do. float32 as `share`."""
+    bits = np.zeros_like(share)
+    for part in (share, 1 - share):
+        bits -= part * np.log2(part, where=part > 0, out=np.zeros_like(part))
+    return bits
+
+
+def _measurements(panel: MaskSet, quantities: Mapping[str, np.ndarray]) -> str:
+    seeds = panel.seeds or [None] * len(panel.masks)
+    values = zip(*quantities.values(), strict=True)
+    rows = [
+        [number, "" if seed is None else seed, *map(_number, row)]
+        for number, (seed, row) in enumerate(zip(seeds, values, strict=True), start=1)
+    ]
+    return _csv(["sample", "seed", *quantities], rows)
+
+
+def _summary(quantities: Mapping[str, np.ndarray]) -> str:
+    rows = []
+    for name, values in quantities.items():
+        found = summarise(values)
+        rows.append([name, found.samples, *map(_number, (found.mean, found.median, found.low, found.high))])
+    return _csv(["quantity", "samples", "mean", "median", "p5", "p95"], rows)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+def _number(value: float) -> str:
+    """Six significant digits; empty where it is undefined."""
+    return "" if np.isnan(value) else f"{value:.6g}"
+
+
+def _check_format(chosen: str, study: Study) -> None:
+    if chosen not in _WRITERS:
+        raise SettingsError("format", expected=" or ".join(_WRITERS), got=chosen, hint="choose one of them")
+    if chosen == "dicom-seg" and study.format != "dicom":
+        raise SettingsError(
+            study.case.name,
+            expected="a DICOM study for DICOM SEG, which refers to patient, study and images of its source",
+            got=f"one in format {study.format}",
+            hint="give the DICOM series, or choose nifti",
+        )
+
+
+def _check_pair(panel: MaskSet, study: Study) -> None:
+    if panel.name != study.case.name or not panel.grid.same_as(study.case.grid):
+        raise InputError(
+            panel.name,
+            expected=f"the panel of {study.case.name} on its grid {study.case.grid.shape}",
+            got=f"a panel of {panel.name} on {panel.grid.shape}",
+            hint="pair each study with its own panel",
+        )
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Whatever a panel replaces is a panel, so that no other file of anyone's vanishes."""
+    stranger = folder.name if folder.exists() and not folder.is_dir() else None
+    if stranger is None and folder.exists():
+        stranger = next((path.name for path in sorted(folder.iterdir()) if not _OUR_FILES.fullmatch(path.name)), None)
+    if stranger is not None:
+        raise InputError(
+            folder, expected="a new folder, or that of a panel", got=f"{stranger} in it", hint="name another --out"
+        )
