@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.filereader import dcmread
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+_GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 OBLIQUE = (0.96, 0.28, 0.0, -0.168, 0.576, 0.8)
 PATIENT_NAME, PATIENT_ID = "Doe^Jane", "SECRET-4711"
@@ -100,3 +102,40 @@ def set_pixels(dataset: Dataset, stored: np.ndarray) -> None:
 def uid(*parts: str) -> str:
     """The same UID for the same words, always."""
     return generate_uid(entropy_srcs=["plurimask", *parts])
+
+
+def write_multiframe(
+    path: Path, folder: Path, order: Sequence[int], change: Callable[[Dataset], None] | None = None
+) -> Path:
+    """The slices of a folder as one Enhanced CT image: geometry and slope shared by all frames, positions one a frame.
+
+    Args:
+        path: the file to write.
+        folder: of `write_series`; its slices share orientation, spacing, slope and intercept.
+        order: frame i is slice order[i] along the normal.
+        change: is given the dataset before it is saved, to spoil it.
+    """
+    slices = sorted((dcmread(file) for file in folder.iterdir()), key=lambda one: one.InstanceNumber)
+    first, shared, frames = slices[0], Dataset(), []
+    shared.PixelMeasuresSequence = [_copied(first, "PixelSpacing", "SliceThickness")]
+    shared.PlaneOrientationSequence = [_copied(first, "ImageOrientationPatient")]
+    shared.PixelValueTransformationSequence = [_copied(first, "RescaleSlope", "RescaleIntercept", "RescaleType")]
+    for number in order:
+        frames.append(Dataset())
+        frames[-1].PlanePositionSequence = [_copied(slices[number], "ImagePositionPatient")]
+    set_pixels(first, np.stack([slices[number].pixel_array for number in order]))
+    first.SOPClassUID, first.SOPInstanceUID, first.NumberOfFrames = EnhancedCTImageStorage, uid(path.name), len(order)
+    first.SharedFunctionalGroupsSequence, first.PerFrameFunctionalGroupsSequence = [shared], frames
+    for keyword in (*_GEOMETRY, "RescaleSlope", "RescaleIntercept", "RescaleType"):
+        delattr(first, keyword)
+    if change:
+        change(first)
+    first.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _copied(dataset: Dataset, *keywords: str) -> Dataset:
+    item = Dataset()
+    for keyword in keywords:
+        item[keyword] = dataset[keyword]
+    return item
