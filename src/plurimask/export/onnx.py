@@ -1,0 +1,169 @@
+"""A trained panel -> ONNX files for `export.runtime`, checked against PyTorch before they are kept."""
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.errors import PlurimaskError, SettingsError
+from plurimask.export.runtime import CARD, DENOISER, ENCODER, FORMAT, Card, ExportedPanel
+from plurimask.files.atomic import atomic_folder
+from plurimask.methods.panel import Panel
+from plurimask.nets.mask_denoiser import Look
+from plurimask.optional import need
+from plurimask.sampling import Model
+
+TOLERANCE = 0.002
+"""Largest share of pixels in which masks may differ: float rounding at the threshold."""
+_CHECKED = 4
+
+
+class ExportError(PlurimaskError):
+    """An export that does not draw what its model draws."""
+
+
+def export_onnx(model: Model, out: Path) -> float:
+    """Write a panel's encoder and denoiser as ONNX, and what else `ExportedPanel` needs, into the folder `out`.
+
+    Returns:
+        The share of pixels in which 4 masks of one image of noise differ from those of PyTorch.
+
+    Raises:
+        SettingsError: a method that cannot be exported, or an `out` that is in use.
+        ExportError: that share is above `TOLERANCE`; nothing is written.
+        MissingPackageError: the packages of the extra `onnx` are not installed.
+    """
+    method = model.method
+    if not isinstance(method, Panel):
+        raise SettingsError(
+            f"export of {model.name}",
+            expected="a model of the method panel",
+            got=model.recipe.method.name,
+            hint="of the other methods none is exported; draw from them with plurimask sample",
+        )
+    if out.exists() and not (out / CARD).exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(out, expected="a new or empty folder", got="one in use", hint="name another --out")
+    need("onnxscript", "onnx")
+    with atomic_folder(out) as folder:
+        _write(method.cpu().eval(), folder)
+        (folder / CARD).write_text(json.dumps(asdict(_card(model, method)), indent=1) + "\n", encoding="utf-8")
+        differing = _difference(model, ExportedPanel(folder))
+        if differing > TOLERANCE:
+            raise ExportError(
+                out,
+                expected=f"masks that differ from PyTorch's in at most {TOLERANCE:.1%} of the pixels",
+                got=f"{differing:.1%}",
+                hint="report it, with the versions of torch, onnx and onnxruntime",
+            )
+    return differing
+
+
+class _Encoder(nn.Module):
+    """image (1, C, H, W) in any unit -> shares (1, 1, H, W), basis, maps."""
+
+    def __init__(self, method: Panel) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        features = self.method.encoder(scale_intensity(image))
+        look = self.method.denoiser.look(features)
+        return self.method.mean_head(features[0]).sigmoid(), look.basis, *look.maps
+
+
+class _Denoiser(nn.Module):
+    """x (n, 1, H, W), time and rank (n,), basis and maps of one image -> 2 D - 1, (n, 1, H, W)."""
+
+    def __init__(self, method: Panel) -> None:
+        super().__init__()
+        self.denoiser = method.denoiser
+
+    def forward(self, x: Tensor, time: Tensor, rank: Tensor, basis: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        return torch.tanh(self.denoiser(x, Look(list(maps), basis), time, rank) / 2)
+
+
+def _write(method: Panel, folder: Path) -> None:
+    settings = method.settings
+    rows, columns = (torch.export.Dim(name, min=2, max=512) for name in ("rows", "columns"))
+    image = torch.zeros((1, settings.image_channels, 3 * settings.multiple, 4 * settings.multiple))
+    encoder = _Encoder(method)
+    _export(
+        (encoder, (image,), folder / ENCODER),
+        inputs=["image"],
+        dynamic=({2: settings.multiple * rows, 3: settings.multiple * columns},),
+    )
+    _, basis, *maps = encoder(image)
+    count = torch.export.Dim("samples", min=1, max=4096)
+    cell, patch = settings.denoiser.multiple, settings.denoiser.patch
+    scales = [cell // patch // 2**level for level in range(len(maps))]
+    # Two tensors: the exporter takes one that is given twice for one input.
+    x, time, rank = torch.zeros((3, 1, *image.shape[2:])), torch.zeros(3), torch.zeros(3)
+    _export(
+        (_Denoiser(method), (x, time, rank, basis, maps), folder / DENOISER),
+        inputs=["x", "time", "rank", "basis", *(f"map{level}" for level in range(len(maps)))],
+        dynamic=(
+            {0: count, 2: cell * rows, 3: cell * columns},
+            {0: count},
+            {0: count},
+            {3: scales[0] * rows, 4: scales[0] * columns},
+            [{2: scale * rows, 3: scale * columns} for scale in scales],
+        ),
+    )
+
+
+def _export(what: tuple[nn.Module, tuple[Any, ...], Path], inputs: Sequence[str], dynamic: Any) -> None:
+    net, example, path = what
+    with torch.inference_mode(False), torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            net.eval(), example, input_names=inputs, dynamic_shapes=dynamic, dynamo=True, verbose=False
+        )
+        assert program is not None
+        program.save(path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter speaks of its stages, of packages that it can do without, and of names of axes."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _card(model: Model, method: Panel) -> Card:
+    settings, sampler = method.settings, model.recipe.sampler
+    assert sampler is not None, "a recipe with a diffusion process has a sampler"
+    return Card(
+        format=FORMAT,
+        weights=model.checkpoint.digest,
+        image_channels=settings.image_channels,
+        image_size=model.recipe.image_size,
+        patch=settings.denoiser.patch,
+        cell=settings.denoiser.multiple,
+        least=min(settings.windows) // settings.denoiser.multiple,
+        visible=settings.visible,
+        steps=len(sampler.times(settings.timesteps)) - 1,
+        gamma=tuple(method.flow.gamma.tolist()),
+    )
+
+
+def _difference(model: Model, exported: ExportedPanel) -> float:
+    size = model.recipe.image_size
+    image = np.random.default_rng(0).standard_normal((model.method.image_channels, size, size), dtype=np.float32)
+    mine = model.sample(image, _CHECKED, sampler=model.sampler("ddim", exported.card.steps)).masks
+    return float((mine != exported.masks(image, _CHECKED)).mean())

@@ -1,0 +1,181 @@
+"""An exported panel drawn with NumPy and ONNX Runtime alone: PyTorch is not imported, and need not be installed.
+
+    panel = ExportedPanel(Path("panel-onnx"))
+    masks = panel.masks(image, count=16, seed=0)
+
+A folder holds `encoder.onnx` (image -> shares, basis, maps; it scales intensities itself), `denoiser.onnx` (noisy mask,
+time, rank and what the encoder gave -> 2 D - 1, see `methods.panel`) and `panel.json`, which says the rest.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plurimask.errors import CheckpointError, InputError, SettingsError
+from plurimask.methods.panel_window import Window, panel_window
+from plurimask.optional import need
+from plurimask.seeds import NOISE_BLOCK, RANK_STREAM, normal_noise, sample_seeds
+
+FORMAT = "plurimask-panel-onnx-1"
+ENCODER, DENOISER, CARD = "encoder.onnx", "denoiser.onnx", "panel.json"
+CHUNK = 16
+"""Samples in work at once."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an exported panel is, besides its nets.
+
+    Args:
+        format: of the folder.
+        weights: sha256 of the checkpoint.
+        image_channels, image_size: of the images that it takes.
+        patch: pixels a side that the denoiser's finest stage has for one of its own.
+        cell: pixels a side of the cells that windows are counted in.
+        least: cells a side of a window at least.
+        visible: least share of readers that a window has to hold.
+        steps: network evaluations a mask, unless said otherwise.
+        gamma: gamma_t of the process for t = 0..T (diffusion.flow).
+    """
+
+    format: str
+    weights: str
+    image_channels: int
+    image_size: int
+    patch: int
+    cell: int
+    least: int
+    visible: float
+    steps: int
+    gamma: tuple[float, ...]
+
+
+class ExportedPanel:
+    """A folder of `plurimask export`, ready to draw.
+
+    Raises:
+        CheckpointError: files that are missing or damaged, or of another format.
+        MissingPackageError: ONNX Runtime is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.card = _read_card(folder)
+        self._gamma = np.array(self.card.gamma, dtype=np.float32)
+        self._encoder, self._denoiser = (_open(folder / name) for name in (ENCODER, DENOISER))
+
+    def masks(self, image: np.ndarray, count: int = 16, seed: int = 0, steps: int | None = None) -> np.ndarray:
+        """Draw a panel: the masks that PyTorch draws by DDIM from the same weights and seed, up to float rounding.
+
+        Args:
+            image: (C, H, W), or (H, W) for one channel; in any unit.
+            count: masks, S.
+            seed: same seed, same masks.
+            steps: network evaluations a mask; the exported recipe's own where not given.
+
+        Returns:
+            (S, H, W) bool.
+
+        Raises:
+            InputError: an image of another size, not finite, or with other channels.
+            SettingsError: fewer than one mask or step, or more steps than the process has.
+        """
+        shown = self._check(image)
+        if count < 1:
+            raise SettingsError("count", expected="at least one mask", got=str(count), hint="give 1 or more")
+        times = self._times(self.card.steps if steps is None else steps)
+        share, basis, *maps = self._encoder.run(None, {"image": shown[None]})
+        window = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
+        look = self._cut(window, basis, maps)
+        masks = np.zeros((count, *shown.shape[1:]), dtype=bool)
+        top, left, height, width = window.scaled(self.card.cell)
+        place = (slice(top, top + height), slice(left, left + width))
+        seeds = sample_seeds(shown, seed, count)
+        for start in range(0, count, CHUNK):
+            part = slice(start, min(start + CHUNK, count))
+            masks[part, *place] = self._draw(seeds[part], shown.shape[1:], place, look, times)
+        return masks
+
+    def _draw(
+        self,
+        seeds: tuple[int, ...],
+        plane: tuple[int, ...],
+        place: tuple[slice, slice],
+        look: Mapping[str, np.ndarray],
+        times: list[int],
+    ) -> np.ndarray:
+        """DDIM without noise: (n, h, w) bool of the window, one a seed."""
+        rank = np.array([_normal_cdf(normal_noise(seed ^ RANK_STREAM, (NOISE_BLOCK,))[0]) for seed in seeds])
+        x = np.stack([normal_noise(seed, (1, *plane))[:, *place] for seed in seeds])
+        for t, s in pairwise(times):
+            time = np.full(len(seeds), t / (len(self._gamma) - 1), dtype=np.float32)
+            (x_0,) = self._denoiser.run(None, {"x": x, "time": time, "rank": rank.astype(np.float32), **look})
+            eps = (x - np.sqrt(self._gamma[t]) * x_0) / np.sqrt(1 - self._gamma[t])
+            x = np.sqrt(self._gamma[s]) * x_0 + np.sqrt(1 - self._gamma[s]) * eps
+        return np.asarray(x[:, 0] > 0)
+
+    def _cut(self, window: Window, basis: np.ndarray, maps: list[np.ndarray]) -> dict[str, np.ndarray]:
+        scales = [self.card.cell // self.card.patch // 2**level for level in range(len(maps))]
+        arrays = {"basis": basis} | {f"map{level}": array for level, array in enumerate(maps)}
+        cut = {}
+        for (name, array), scale in zip(arrays.items(), [scales[0], *scales], strict=True):
+            top, left, height, width = window.scaled(scale)
+            cut[name] = np.ascontiguousarray(array[..., top : top + height, left : left + width])
+        return cut
+
+    def _times(self, steps: int) -> list[int]:
+        last = len(self._gamma) - 1
+        if not 1 <= steps <= last:
+            raise SettingsError("steps", expected=f"from 1 to {last}", got=str(steps), hint="give another number")
+        return [round(last * (1 - k / steps)) for k in range(steps + 1)]
+
+    def _check(self, image: np.ndarray) -> np.ndarray:
+        values = np.asarray(image, dtype=np.float32)
+        shown = values[None] if values.ndim == 2 else values
+        size = self.card.image_size
+        expected = (self.card.image_channels, size, size)
+        if shown.shape != expected:
+            raise InputError(
+                "image",
+                expected=f"{expected} (channels, rows, columns)",
+                got=str(shown.shape),
+                hint=f"cut {size}x{size} pixels around the lesion, without rescaling",
+            )
+        if not np.isfinite(shown).all():
+            raise InputError("image", expected="finite numbers", got="NaN or infinity", hint="replace them before use")
+        return np.ascontiguousarray(shown)
+
+
+def _read_card(folder: Path) -> Card:
+    try:
+        tree = json.loads((folder / CARD).read_bytes())
+        if tree["format"] != FORMAT:
+            raise ValueError(f"format {tree['format']!r}")
+        kinds = {field.name: field.type for field in fields(Card)}
+        return Card(**{name: tuple(tree[name]) if name == "gamma" else kinds[name](tree[name]) for name in kinds})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            folder,
+            expected=f"a folder of plurimask export ({CARD}, {ENCODER}, {DENOISER})",
+            got=f"{type(error).__name__}: {error}",
+            hint="run plurimask export MODEL --out DIR",
+        ) from None
+
+
+def _open(path: Path) -> Any:
+    runtime = need("onnxruntime", "onnx")
+    state = runtime.capi.onnxruntime_pybind11_state
+    damage = (state.NoSuchFile, state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.Fail)
+    try:
+        return runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except damage as error:
+        raise CheckpointError(path, expected="an ONNX file", got=str(error), hint="export the model again") from None
+
+
+def _normal_cdf(value: float) -> float:
+    return 0.5 * (1 + math.erf(value / math.sqrt(2)))

@@ -1,0 +1,138 @@
+"""Exported panels: they draw what PyTorch draws, without PyTorch, and are refused in one line where they cannot be."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny import SIZE, image, write_weights
+
+from plurimask.errors import CheckpointError, InputError, MissingPackageError, SettingsError
+from plurimask.export.onnx import export_onnx
+from plurimask.export.runtime import CARD, DENOISER, ExportedPanel
+from plurimask.sampling import load
+
+pytest.importorskip("onnxruntime")
+PANEL = {
+    "name": "panel",
+    "encoder": {"widths": [16, 24, 32], "blocks": 1},
+    "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1, "basis": 4, "condition": 32},
+    "windows": [16],
+}
+BIG = 48
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    weights = tmp_path_factory.mktemp("weights") / "mine.safetensors"
+    return load(write_weights(weights, method=PANEL, image_size=BIG, sampler={"name": "ddim", "steps": 4}), "cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("exported") / "panel"
+    export_onnx(model, out)
+    return out
+
+
+@pytest.mark.parametrize(("count", "steps"), [(1, 4), (5, 1), (20, 8)])
+def test_masks_are_those_of_pytorch(model, folder, count, steps):
+    shown = image(3, BIG)
+    expected = model.sample(shown, count, seed=2, sampler=model.sampler("ddim", steps)).masks
+    drawn = ExportedPanel(folder).masks(shown, count, seed=2, steps=steps)
+    assert (drawn.shape, drawn.dtype) == (expected.shape, np.bool_)
+    assert (drawn != expected).mean() < 0.002
+    assert 0.01 < expected.mean() < 0.99
+
+
+def test_steps_are_those_of_the_recipe_unless_said(folder):
+    panel = ExportedPanel(folder)
+    assert np.array_equal(panel.masks(image(0, BIG), 2), panel.masks(image(0, BIG), 2, steps=4))
+
+
+def test_the_unit_of_the_image_does_not_matter(folder):
+    panel, shown = ExportedPanel(folder), image(0, BIG)
+    seeds = panel.masks(shown, 2), panel.masks(shown, 2)
+    assert np.array_equal(*seeds)
+    encoded = [panel._encoder.run(None, {"image": values[None]})[0] for values in (shown, shown * 3 - 7)]
+    np.testing.assert_allclose(*encoded, rtol=1e-4)
+
+
+def test_no_pytorch_is_imported(folder):
+    code = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from plurimask.export.runtime import ExportedPanel
+masks = ExportedPanel(Path({str(folder)!r})).masks(np.zeros(({BIG}, {BIG})), count=2)
+assert masks.shape == (2, {BIG}, {BIG})
+print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{"torch", "monai", "scipy", "pydantic"}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_another_method_is_not_exported(tmp_path):
+    other = load(write_weights(tmp_path / "cimd.safetensors"), "cpu")
+    with pytest.raises(
+        SettingsError, match="expected a model of the method panel, got cimd; of the other methods none"
+    ):
+        export_onnx(other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_left_alone(model, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(SettingsError, match="expected a new or empty folder, got one in use"):
+        export_onnx(model, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    ("shown", "match"),
+    [
+        (np.zeros((SIZE, SIZE)), r"expected \(1, 48, 48\) \(channels, rows, columns\), got \(1, 16, 16\); cut 48x48"),
+        (np.zeros((2, BIG, BIG)), r"got \(2, 48, 48\)"),
+        (np.full((BIG, BIG), np.nan), "expected finite numbers, got NaN"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(folder, shown, match):
+    with pytest.raises(InputError, match=match):
+        ExportedPanel(folder).masks(shown)
+
+
+def test_a_constant_image_is_drawn_on(folder):
+    assert ExportedPanel(folder).masks(np.full((BIG, BIG), 7.0), 2).shape == (2, BIG, BIG)
+
+
+@pytest.mark.parametrize(("asked", "match"), [({"count": 0}, "at least one mask, got 0"), ({"steps": 0}, "1 to 1000")])
+def test_numbers_that_make_no_panel_are_refused(folder, asked, match):
+    with pytest.raises(SettingsError, match=match):
+        ExportedPanel(folder).masks(image(0, BIG), **asked)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
+        ExportedPanel(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"format": "plurimask-panel-onnx-9"}, {"cell": "wide"}])
+def test_a_card_of_another_form_is_refused(folder, tmp_path, change):
+    (tmp_path / CARD).write_text(json.dumps(json.loads((folder / CARD).read_text()) | change))
+    with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
+        ExportedPanel(tmp_path)
+
+
+def test_a_damaged_net_is_refused(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / DENOISER).write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match="expected an ONNX file"):
+        ExportedPanel(tmp_path)
+
+
+def test_a_missing_runtime_is_named(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "plurimask\[onnx\]"'):
+        ExportedPanel(folder)
