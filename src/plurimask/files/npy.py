@@ -18,9 +18,17 @@ def read_npy(path: Path) -> Stored:
         InputError: a file that is missing, damaged, shorter than its header says, or holds Python objects; an array
             that is not one channel.
     """
+    return Stored(one_channel(path, read_array(path)))
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of an NPY file, of any shape.
+
+    Raises:
+        InputError: a file that is missing, damaged, shorter than its header says, or holds Python objects.
+    """
     try:
         # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
-        values = np.array(np.lib.format.open_memmap(path, mode="r"))
+        return np.array(np.lib.format.open_memmap(path, mode="r"))
     except _DAMAGE as error:
         raise unreadable(path, "NPY file", error) from error
-    return Stored(one_channel(path, values))

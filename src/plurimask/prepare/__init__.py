@@ -1,0 +1,1 @@
+"""Public collections and other people's data -> datasets in a layout of ours."""

@@ -1,0 +1,142 @@
+"""A new dataset in the case-folder layout, written case by case, with its manifest.
+
+The folder appears whole or not at all. What is written of a case:
+
+    CASE/image.*    float values as they are; image0, image1, ... for several channels: NIfTI where the affine is known,
+                    else PNG for whole numbers 0..255, else NPY
+    CASE/label0.*   one file a reader: PNG (0 and 255), or NIfTI for volumes with an affine, NPY for those without
+    patients.csv    where a patient is known
+    manifest.json   how it was made, from what, how much of it there is, and what was passed over and why
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from plurimask.datasets.case_folder import CaseFolder
+from plurimask.datasets.dataset import Split
+from plurimask.errors import DatasetError
+from plurimask.files.case_files import check_name
+from plurimask.files.new_folder import new_folder
+from plurimask.files.nifti import write_nifti
+from plurimask.geometry import Grid
+from plurimask.records import Case
+
+MANIFEST = "manifest.json"
+
+
+class CaseWriter:
+    """Writes cases into a folder that is being made; `writing_cases` makes one.
+
+    Args:
+        folder: an empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._patients: dict[str, str | None] = {}
+        self.skipped: list[dict[str, str]] = []
+
+    @property
+    def count(self) -> int:
+        """Cases written so far."""
+        return len(self._patients)
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The known patients so far, each once, sorted."""
+        return tuple(sorted({patient for patient in self._patients.values() if patient is not None}))
+
+    def add(self, case: Case) -> None:
+        """Write one case.
+
+        Raises:
+            InputError: a name that cannot be a folder's.
+            DatasetError: a name that was there before.
+        """
+        name = check_name(self._folder, case.name)
+        if name in self._patients:
+            raise DatasetError(name, expected="every case once", got="a second one", hint="name the cases apart")
+        _write_case(self._folder / name, case)
+        self._patients[name] = case.patient
+
+    def skip(self, what: str, why: str) -> None:
+        """Note what was passed over, and why."""
+        self.skipped.append({"what": what, "why": why})
+
+    def add_split(self, name: str, sides: Mapping[str, Split]) -> None:
+        """Write the side of each patient to `name`.csv."""
+        (self._folder / f"{name}.csv").write_text(_table(("patient", "side"), sorted(sides.items())), encoding="utf-8")
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Write patients.csv and the manifest: `facts`, counts, the data's hash, what was passed over.
+
+        Raises:
+            DatasetError: no case was written.
+        """
+        if not self._patients:
+            first = self.skipped[0] if self.skipped else {"what": "nothing", "why": "there is none"}
+            raise DatasetError(
+                first["what"],
+                expected="at least one case that can be used",
+                got=f"none; {len(self.skipped)} passed over, the first since {first['why']}",
+                hint="mend the files, or the options that name them",
+            )
+        known = [(name, patient) for name, patient in sorted(self._patients.items()) if patient is not None]
+        if known:
+            (self._folder / "patients.csv").write_text(_table(("case", "patient"), known), encoding="utf-8")
+        counts = {
+            "cases": self.count,
+            "patients": len(self.patients),
+            "cases_of_unknown_patient": self.count - len(known),
+        }
+        manifest = {**facts, "counts": counts, "sha256": CaseFolder(self._folder).digest, "skipped": self.skipped}
+        text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+        (self._folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def writing_cases(out: Path) -> Iterator[CaseWriter]:
+    """A writer whose folder becomes `out` when the block ends well. Raises DatasetError where `out` is in use."""
+    with new_folder(out) as folder:
+        yield CaseWriter(folder)
+
+
+def _write_case(folder: Path, case: Case) -> None:
+    folder.mkdir()
+    numbers: Sequence[object] = range(len(case.image)) if len(case.image) > 1 else [""]
+    for number, channel in zip(numbers, case.image, strict=True):
+        _write_image(folder / f"image{number}", channel, case.grid)
+    for reader, mask in enumerate(case.raters):
+        _write_label(folder / f"label{reader}", mask, case.grid)
+
+
+def _write_image(stem: Path, values: np.ndarray, grid: Grid) -> None:
+    if grid.affine is not None:
+        write_nifti(stem.with_suffix(".nii.gz"), values, grid)
+    elif values.ndim == 2 and np.array_equal(values, values.clip(0, 255).astype(np.uint8)):
+        Image.fromarray(values.astype(np.uint8)).save(stem.with_suffix(".png"))
+    else:
+        np.save(stem.with_suffix(".npy"), values)
+
+
+def _write_label(stem: Path, mask: np.ndarray, grid: Grid) -> None:
+    if mask.ndim == 2:
+        Image.fromarray(mask.astype(np.uint8) * 255).save(stem.with_suffix(".png"))
+    elif grid.affine is not None:
+        write_nifti(stem.with_suffix(".nii.gz"), mask.astype(np.uint8), grid)
+    else:
+        np.save(stem.with_suffix(".npy"), mask)
+
+
+def _table(header: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
