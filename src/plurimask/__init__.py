@@ -30,15 +30,25 @@ if TYPE_CHECKING:
         write_scores,
     )
     from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
+    from plurimask.files.study import Study, open_study
     from plurimask.geometry import Grid
-    from plurimask.panel_files import write_panel
+    from plurimask.panel_files import check_place, write_panel
     from plurimask.plot import write_score_figures
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
     from plurimask.prepare.ms_mri import prepare_ms_mri
     from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.records import Batch, Case, MaskSet
     from plurimask.report import write_report
-    from plurimask.sampling import Model, load
+    from plurimask.sampling import (
+        Model,
+        Pace,
+        Region,
+        inputs_at,
+        load,
+        needs_region,
+        parse_region,
+        sample_study,
+    )
     from plurimask.training.loop import train
     from plurimask.training.recipe import Recipe, load_recipe, recipe_names
 
@@ -63,15 +73,25 @@ _HOMES = {
         "write_scores",
     ),
     "files.mask_set": ("MaskSets", "read_mask_set", "write_mask_set"),
+    "files.study": ("Study", "open_study"),
     "geometry": ("Grid",),
-    "panel_files": ("write_panel",),
+    "panel_files": ("check_place", "write_panel"),
     "plot": ("write_score_figures",),
     "prepare.folder": ("FolderSettings", "prepare_folder", "survey_folder"),
     "prepare.ms_mri": ("prepare_ms_mri",),
     "prepare.survey": ("render_survey", "summarise_survey"),
     "records": ("Batch", "Case", "MaskSet"),
     "report": ("write_report",),
-    "sampling": ("Model", "load"),
+    "sampling": (
+        "Model",
+        "Pace",
+        "Region",
+        "inputs_at",
+        "load",
+        "needs_region",
+        "parse_region",
+        "sample_study",
+    ),
     "training.loop": ("train",),
     "training.recipe": ("Recipe", "load_recipe", "recipe_names"),
 }
@@ -87,19 +107,27 @@ __all__ = [
     "MaskSet",
     "MaskSets",
     "Model",
+    "Pace",
     "Recipe",
+    "Region",
     "SamplerSettings",
     "Scores",
+    "Study",
     "cases_at",
+    "check_place",
     "choose_cases",
     "compare",
     "demo_cases",
     "evaluate",
+    "inputs_at",
     "load",
     "load_recipe",
     "load_suite",
+    "needs_region",
     "open_dataset",
     "open_store",
+    "open_study",
+    "parse_region",
     "parse_shard",
     "phantom_cases",
     "prepare_folder",
@@ -115,6 +143,7 @@ __all__ = [
     "render_table",
     "run_benchmark",
     "run_demo",
+    "sample_study",
     "suite_names",
     "summarise_survey",
     "survey_folder",

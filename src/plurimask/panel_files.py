@@ -57,13 +57,11 @@ def write_panel(
         MissingPackageError: DICOM SEG without highdicom.
         OSError: as the file system does (disk full, no permission); the folder is then as it was.
     """
-    chosen = format or _OWN_FORMAT[study.format]
-    _check_format(chosen, study)
+    chosen = check_place(folder, study, format)
     if not 0 < agreement <= 1:
         raise SettingsError("agreement", expected="a share above 0, at most 1", got=str(agreement), hint="try 0.5")
     _check_pair(panel, study)
     check_name(folder, panel.name)
-    _check_replaceable(folder)
     with atomic_folder(folder) as fresh:
         _WRITERS[chosen](fresh, panel, study, agreement)
         (fresh / DESCRIPTION).write_text(describe(panel), encoding="utf-8")
@@ -71,6 +69,19 @@ def write_panel(
         (fresh / MEASUREMENTS).write_text(_measurements(panel, quantities), encoding="utf-8")
         (fresh / SUMMARY).write_text(_summary(quantities), encoding="utf-8")
     return tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
+def check_place(folder: Path, study: Study, format: str | None = None) -> str:
+    """The format that `write_panel` will write, refused before anything is drawn where it would refuse it.
+
+    Raises:
+        SettingsError: another format, or DICOM SEG for a study that is not DICOM.
+        InputError: a folder of other files.
+    """
+    chosen = format or _OWN_FORMAT[study.format]
+    _check_format(chosen, study)
+    _check_replaceable(folder)
+    return chosen
 
 
 def _write_dicom_seg(folder: Path, panel: MaskSet, study: Study, _: float) -> None:

@@ -1,5 +1,19 @@
 """Checkpoint + image, or whole study -> MaskSet on the image's own grid."""
 
+from plurimask.sampling.inputs import Inputs, inputs_at
 from plurimask.sampling.model import Model, load
+from plurimask.sampling.pace import Pace
+from plurimask.sampling.region import Region, parse_region
+from plurimask.sampling.study import needs_region, sample_study
 
-__all__ = ["Model", "load"]
+__all__ = [
+    "Inputs",
+    "Model",
+    "Pace",
+    "Region",
+    "inputs_at",
+    "load",
+    "needs_region",
+    "parse_region",
+    "sample_study",
+]

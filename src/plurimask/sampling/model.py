@@ -1,5 +1,6 @@
 """Checkpoint + image -> MaskSet on the image's own grid."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,44 @@ class Model:
             InputError: an image of another size or channel count than the model's, or not finite.
             SettingsError: fewer than one mask, more steps than the process has, or a sampler for a method without one.
         """
+        case = image if isinstance(image, Case) else _as_case(image)
+        if not self.fits(case):
+            raise self._other_size(case)
+        return self.panel(
+            case, count, seed, sampler, lambda seeds, own: draw_masks(self.method, case.image, seeds, own)
+        )
+
+    def fits(self, case: Case) -> bool:
+        """Whether the image is a plane of just the size that the model was trained on."""
+        size = self.recipe.image_size
+        return case.image.shape[1:] == (size, size)
+
+    def panel(
+        self,
+        case: Case,
+        count: int,
+        seed: int,
+        sampler: SamplerSettings | None,
+        draw: Callable[[tuple[int, ...], SamplerSettings | None], np.ndarray],
+        **more: Any,
+    ) -> MaskSet:
+        """The panel of a case and how it was drawn, to which `more` is added.
+
+        `draw` gives the masks for seeds and a sampler: (S, H, W[, D]) bool. Raises as `sample`, but for the size.
+        """
         if count < 1:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
-        case = image if isinstance(image, Case) else _as_case(image)
-        self._check(case)
+        self._check_channels(case)
         sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
         seeds = sample_seeds(case.image, seed, count)
-        masks = draw_masks(self.method, case.image, seeds, sampler)
-        settings = self._described(sampler) | {"model": self.name, "seed": seed}
+        masks = draw(seeds, sampler)
+        settings = self._described(sampler) | {"model": self.name, "seed": seed} | more
         return MaskSet(case.name, masks, case.grid, self.recipe.method.name, seeds, self.checkpoint.digest, settings)
+
+    def evaluations(self, sampler: SamplerSettings | None) -> int:
+        """How often a mask asks the network: once a step, or once."""
+        timesteps = self.recipe.method.timesteps
+        return 1 if sampler is None or timesteps is None else len(sampler.times(timesteps)) - 1
 
     def sampler(self, name: str | None = None, steps: int | None = None) -> SamplerSettings | None:
         """The recipe's own sampler, or another one, or either at another number of steps; None where there is none.
@@ -72,20 +102,18 @@ class Model:
         return parse_recipe(self.recipe.model_dump() | {"sampler": sampler}, self.name).sampler
 
     def _described(self, sampler: SamplerSettings | None) -> dict[str, Any]:
-        timesteps = self.recipe.method.timesteps
-        if sampler is None or timesteps is None:
-            return {}
-        return sampler.model_dump() | {"steps": len(sampler.times(timesteps)) - 1}
+        return {} if sampler is None else sampler.model_dump() | {"steps": self.evaluations(sampler)}
 
-    def _check(self, case: Case) -> None:
+    def _other_size(self, case: Case) -> InputError:
         size = self.recipe.image_size
-        if case.image.shape[1:] != (size, size):
-            raise InputError(
-                case.name,
-                expected=f"an image of {size}x{size} pixels, as {self.name} was trained on",
-                got="x".join(map(str, case.image.shape[1:])),
-                hint=f"cut {size}x{size} pixels around the lesion, without rescaling",
-            )
+        return InputError(
+            case.name,
+            expected=f"an image of {size}x{size} pixels, as {self.name} was trained on",
+            got="x".join(map(str, case.image.shape[1:])),
+            hint=f"cut {size}x{size} pixels around the lesion, without rescaling",
+        )
+
+    def _check_channels(self, case: Case) -> None:
         if case.image.shape[0] != self.method.image_channels:
             raise InputError(
                 case.name,

@@ -64,14 +64,23 @@ class TrainingSettings(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A run: the method, how it is trained, how it is sampled from by default, and the image size it is meant for.
+    """A run: the method, how it is trained, how it is sampled from by default, and what images it is meant for.
 
     A method without a diffusion process has no sampler.
+
+    Args:
+        image_size: pixels a side of the images of training, the model's field.
+        images: what they were: crops around lesions, or whatever lies anywhere in a plane. A model of crops outlines
+            tissue that is no lesion, so that it is shown regions of larger images alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_size: Positive
+    # Left out where it is the default, so that recipes of earlier runs, and what is compared with them, stay the same.
+    images: Annotated[
+        Literal["lesion-crops", "any-place"], Field(exclude_if=lambda images: images == "lesion-crops")
+    ] = "lesion-crops"
     method: AnySettings = CimdSettings()
     training: TrainingSettings = TrainingSettings()
     sampler: Annotated[SamplerSettings | None, Field(validate_default=True)] = None

@@ -1,0 +1,136 @@
+"""A whole study -> MaskSet on its grid, slice by slice.
+
+Every slice is drawn with the same seeds, and noise belongs to the plane: a sample has one noise plane for the study, of
+which each slice and each field sees its part, so that neighbours agree. In memory are the image, one slice's work, and
+a byte a sample and voxel of those slices that the region spans: what lies beside them is zero memory that the system
+hands out when it is touched.
+"""
+
+from collections.abc import Callable
+from itertools import count as counter
+from math import prod
+
+import numpy as np
+
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import InputError, SettingsError
+from plurimask.files.study import Study
+from plurimask.methods.draw import draw_area
+from plurimask.records import MaskSet
+from plurimask.sampling.model import Model
+from plurimask.sampling.planes import slicing_axis
+from plurimask.sampling.region import Box, Region, find_box
+from plurimask.sampling.tiles import Tiling, tile
+
+_SAMPLES_IN_WORK = 16
+_PIXELS_IN_WORK = 16 * 2**20
+_MOST_PIXELS = 2**22
+
+Progress = Callable[[int, int], object]
+"""Takes the number of looks at a field so far, and of all."""
+
+
+def sample_study(
+    model: Model,
+    study: Study,
+    count: int = 16,
+    seed: int = 0,
+    sampler: SamplerSettings | None = None,
+    region: Region | None = None,
+    whole: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> MaskSet:
+    """Draw a panel of a plane or volume of any size, all of it or a region; outside of the region nothing is drawn.
+
+    An image that is no larger than the model's field is its own region.
+
+    Args:
+        model: what draws.
+        study: what is drawn.
+        count, seed, sampler: as for `Model.sample`.
+        region: the part to draw.
+        whole: draw a larger image as a whole, although the model saw crops around lesions alone.
+        progress: called after each look at a field.
+
+    Raises:
+        InputError: another number of channels than the model's, or more than 2**22 pixels of a plane to draw.
+        SettingsError: as `Model.sample`; a region outside the image; no region where there must be one; or a region and
+            `whole`.
+    """
+    slicing = slicing_axis(study)
+    box = _box(model, study, slicing, region, whole)
+    image = study.case.image if study.case.image.ndim == 4 else study.case.image[..., None]
+    planes = np.moveaxis(image, slicing + 1, 1)
+    rows, columns = (span for axis, span in enumerate(box) if axis != slicing)
+    height, width = planes.shape[2:]
+    tiling = tile((rows, columns), (height, width), model.recipe.image_size, model.recipe.method.multiple)
+    _refuse_giant(study, tiling)
+
+    def draw(seeds: tuple[int, ...], own: SamplerSettings | None) -> np.ndarray:
+        drawn = _draw(model, planes, (box[slicing], rows, columns), tiling, seeds, own, progress)
+        masks = np.moveaxis(drawn, 1, slicing + 1)
+        return masks if study.case.image.ndim == 4 else masks[..., 0]
+
+    partly = [[span.start, span.stop] for span in box] if _sizes(box) != image.shape[1:] else None
+    return model.panel(study.case, count, seed, sampler, draw, **({"region": partly} if partly else {}))
+
+
+def needs_region(model: Model, study: Study) -> bool:
+    """Whether the model saw crops around lesions alone, and the study's planes are larger than these."""
+    shape, slicing = study.case.grid.shape, slicing_axis(study)
+    largest = max(side for axis, side in enumerate(shape) if axis != slicing)
+    return model.recipe.images == "lesion-crops" and largest > model.recipe.image_size
+
+
+def _draw(
+    model: Model,
+    planes: np.ndarray,
+    box: Box,
+    tiling: Tiling,
+    seeds: tuple[int, ...],
+    sampler: SamplerSettings | None,
+    progress: Progress,
+) -> np.ndarray:
+    """Masks (S, D, H, W) bool: planes (C, D, H, W), box in the order of the planes' axes."""
+    slices, *region = box
+    chunk = max(1, min(_SAMPLES_IN_WORK, _PIXELS_IN_WORK // prod(tiling.size)))
+    chunks = -(-len(seeds) // chunk)
+    looks = (slices.stop - slices.start) * chunks * len(tiling.starts) * model.evaluations(sampler)
+    done = counter(1)
+    masks = np.zeros((len(seeds), *planes.shape[1:]), dtype=np.bool_)
+    device = next(model.method.parameters()).device
+    for place in range(slices.start, slices.stop):
+        fields = tiling.fields(planes[:, place], device, lambda: progress(next(done), looks))
+        drawn = draw_area(model.method, fields, seeds, sampler, chunk)
+        masks[:, place, *region] = drawn[:, *tiling.inside((region[0], region[1]))]
+    return masks
+
+
+def _box(model: Model, study: Study, slicing: int, region: Region | None, whole: bool) -> Box:
+    if region is not None and whole:
+        raise SettingsError("--roi", expected="a region or --whole", got="both", hint="leave one of them out")
+    if region is not None:
+        return find_box(region, study.case.grid, slicing, model.recipe.image_size)
+    if needs_region(model, study) and not whole:
+        size = model.recipe.image_size
+        raise SettingsError(
+            study.case.name,
+            expected=f"a region (--roi), or an image of {size}x{size} pixels: {model.name} saw crops of lesions alone",
+            got="x".join(map(str, study.case.grid.shape)),
+            hint="give --roi, for instance --roi 240,260,31 (row, column, slice), or --whole",
+        )
+    return tuple(slice(0, side) for side in (*study.case.grid.shape, 1)[:3])
+
+
+def _refuse_giant(study: Study, tiling: Tiling) -> None:
+    if prod(tiling.size) > _MOST_PIXELS:
+        raise InputError(
+            study.case.name,
+            expected=f"at most {_MOST_PIXELS} pixels of a plane to draw at once",
+            got="x".join(map(str, tiling.size)),
+            hint="give a smaller region with --roi",
+        )
+
+
+def _sizes(box: Box) -> tuple[int, ...]:
+    return tuple(span.stop - span.start for span in box)

@@ -1,0 +1,144 @@
+"""plurimask sample on studies: what it writes and prints, and what it refuses."""
+
+import re
+import sys
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import write_cases, write_weights
+
+from plurimask.cli import main
+
+
+@dataclass
+class Said:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def sample(monkeypatch, capsys, weights, out):
+    """`plurimask sample` in this process, as the installed script does."""
+
+    def call(*arguments, count=2):
+        words = ["sample", weights, *arguments, "--out", out, "--count", count]
+        monkeypatch.setattr(sys, "argv", ["plurimask", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Said(stop.value.code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A NIfTI volume whose planes lie across its first axis."""
+    pixels = np.random.default_rng(0).normal(size=(4, 24, 30)).astype(np.float32)
+    affine = np.array([[0, 0.7, 0, -20], [0, 0, 0.7, 30], [3, 0, 0, -100], [0, 0, 0, 1.0]])
+    nib.save(nib.Nifti1Image(pixels, affine), tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(said, out, *words):
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert not [word for word in words if word not in said.err], said.err
+    assert not out.exists()
+
+
+def test_a_region_of_a_volume_comes_back_on_its_grid(sample, scan, out):
+    said = sample(scan, "--roi", "1:3,4:20,0:30")
+    assert (said.code, said.out) == (0, f"1 panels of 2 masks in {out}\n")
+    written = nib.load(out / "scan/masks.nii.gz")
+    masks = np.asanyarray(written.dataobj)
+    assert masks.shape == (4, 24, 30, 2)
+    np.testing.assert_allclose(written.affine, nib.load(scan).affine, atol=1e-6)
+    assert masks[1:3, 4:20].any()
+    masks[1:3, 4:20] = 0
+    assert not masks.any()
+
+
+def test_a_point_in_mm_is_drawn_on_its_slice(sample, scan, out):
+    assert sample(scan, "--roi", "mm:-12,40,-94.2").code == 0  # row 2 of the file, then 11.4 and 14.3
+    masks = np.asanyarray(nib.load(out / "scan/masks.nii.gz").dataobj)
+    assert masks[2, 3:19, 6:22].any()
+    masks[2, 3:19, 6:22] = 0
+    assert not masks.any()
+
+
+def test_the_whole_says_how_long_it_takes_and_what_it_is_worth(sample, scan):
+    said = sample(scan, "--whole")
+    assert said.code == 0
+    assert re.fullmatch(r"scan: about \d+ s; empty tissue will be outlined, since tiny saw lesions alone\n", said.err)
+
+
+def test_without_a_region_a_larger_study_is_refused(sample, scan, out):
+    refused(sample(scan), out, "scan: expected a region (--roi)", "4x24x30", "--whole")
+
+
+def test_a_small_volume_needs_no_region(sample, tmp_path, out):
+    np.save(tmp_path / "small.npy", np.random.default_rng(0).normal(size=(10, 16, 3)))
+    said = sample(tmp_path / "small.npy")
+    assert (said.code, said.err) == (0, "")
+    assert np.load(out / "small/masks.npz")["masks"].shape == (2, 10, 16, 3)
+
+
+def grey(path, shape):
+    pixels = np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_plane_of_the_models_size_is_written_as_before(sample, tmp_path, out):
+    assert sample(grey(tmp_path / "plane.png", (16, 16))).code == 0
+    assert files(out) == {"plane/masks.npz", "plane/set.json"}
+
+
+def test_another_format_is_written_where_asked_for(sample, tmp_path, out):
+    assert sample(grey(tmp_path / "plane.png", (16, 16)), "--format", "nifti").code == 0
+    assert "plane/masks.nii.gz" in files(out)
+
+
+def test_dicom_seg_of_a_picture_is_refused_before_it_is_drawn(sample, tmp_path, out):
+    said = sample(grey(tmp_path / "plane.png", (16, 16)), "--format", "dicom-seg")
+    refused(said, out, "plane: expected a DICOM study for DICOM SEG", "picture")
+
+
+def test_a_folder_of_other_files_is_refused_before_it_is_drawn(sample, scan, out):
+    (out / "scan").mkdir(parents=True)
+    (out / "scan/notes.txt").write_text("mine")
+    said = sample(scan, "--roi", "1,12,12")
+    assert (said.code, files(out)) == (2, {"scan/notes.txt"})
+    assert "notes.txt" in said.err
+
+
+@pytest.mark.parametrize("options", [["--roi", "1,2"], ["--whole"], ["--format", "nifti"]])
+def test_options_of_studies_are_refused_for_a_dataset(sample, tmp_path, out, options):
+    dataset = write_cases(tmp_path / "cases", count=2)
+    refused(sample(dataset, *options), out, options[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("here", "a point or a box"), ("0:9,0:24,0:30", "inside the image, 0:4,0:24,0:30")]
+)
+def test_a_wrong_region_is_refused(sample, scan, out, text, said):
+    refused(sample(scan, "--roi", text), out, "--roi: expected", said)

@@ -1,0 +1,90 @@
+"""Which paths are studies and which are datasets, and what does not go together."""
+
+import numpy as np
+import pytest
+from tiny import write_cases
+
+from plurimask.errors import InputError, SettingsError
+from plurimask.sampling.inputs import Inputs, inputs_at, is_study
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_cases(tmp_path_factory.mktemp("data") / "cases", count=3)
+
+
+def array(folder, name):
+    folder.mkdir(exist_ok=True)
+    np.save(folder / f"{name}.npy", np.zeros((4, 4)))
+    return folder / f"{name}.npy"
+
+
+def test_a_dataset_gives_its_cases(dataset):
+    found = inputs_at([dataset], "all", 2, None)
+    assert (list(found.cases), dict(found.studies), len(found)) == (["case-00", "case-01"], {}, 2)
+
+
+def test_files_and_folders_of_a_case_are_studies(dataset, tmp_path):
+    lone = array(tmp_path, "scan")
+    found = inputs_at([lone, dataset / "case-01"], "all", None, None)
+    assert dict(found.studies) == {"scan": lone, "case-01": dataset / "case-01"}
+    assert not found.cases
+
+
+def test_a_folder_of_nothing_but_files_is_a_study(tmp_path):
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "IM0001").write_bytes(b"")
+    assert is_study(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["index.csv", "sub/"])
+def test_a_folder_with_a_table_or_folders_is_none(tmp_path, name):
+    (tmp_path / "IM0001").write_bytes(b"")
+    (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text("")
+    assert not is_study(tmp_path)
+
+
+def test_an_empty_folder_is_none(tmp_path):
+    assert not is_study(tmp_path)
+
+
+def test_a_path_where_nothing_lies_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"none\.png: expected .* got nothing there"):
+        inputs_at([tmp_path / "none.png"], "all", None, None)
+
+
+@pytest.mark.parametrize("paths", [("a/case-01", "b/case-01"), ("a/case-01", None)])
+def test_two_of_one_name_are_refused(dataset, tmp_path, paths):
+    given = [dataset if path is None else array(tmp_path / path[0], path[2:]) for path in paths]
+    with pytest.raises(InputError, match="case-01: expected one case of this name, got a second one"):
+        inputs_at(given, "all", None, None)
+
+
+ONE, TWO = {"a": None}, {"a": None, "b": None}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "region", "whole", "format"),
+    [
+        (Inputs({}, ONE), False, False, None),
+        (Inputs({}, ONE), False, False, "npz"),
+        (Inputs(ONE, {}), True, False, "png"),
+    ],
+)
+def test_what_goes_together_passes(inputs, region, whole, format):
+    inputs.check(region, whole, format)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "region", "whole", "format", "said"),
+    [
+        (Inputs(TWO, {}), True, False, None, "--roi: expected one study, got 2"),
+        (Inputs({}, ONE), True, False, None, "--roi: expected one study, got 0"),
+        (Inputs(ONE, TWO), True, False, None, "--roi: expected studies alone, got 2 cases of a dataset"),
+        (Inputs({}, ONE), False, True, None, "--whole: expected studies alone, got 1 cases"),
+        (Inputs(ONE, ONE), False, False, "png", "--format png: expected studies alone"),
+    ],
+)
+def test_what_does_not_is_refused(inputs, region, whole, format, said):
+    with pytest.raises(SettingsError, match=said):
+        inputs.check(region, whole, format)

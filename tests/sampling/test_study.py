@@ -1,0 +1,219 @@
+"""Whole studies: slices, fields and regions, the noise that they share, and what is refused."""
+
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from tiny import SIZE, image, recipe, stir
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.errors import InputError, SettingsError
+from plurimask.files.study import Study
+from plurimask.geometry import Grid
+from plurimask.methods.fields import Fields
+from plurimask.methods.registry import SETTINGS
+from plurimask.records import Case
+from plurimask.sampling import Model, needs_region, parse_region, sample_study, study
+from plurimask.sampling.tiles import tile
+from plurimask.training.checkpoint import Checkpoint, build_method
+
+SMALL = {
+    "cimd": {},
+    "segdiff": {
+        "denoiser": {
+            **{"channels": [32], "attention": [False], "residual_blocks": 1, "head_channels": 32, "patch": 4},
+            **{"features": 32, "image_blocks": 1, "growth": 4},
+        },
+        "ambiguity": {"mode": "off"},
+    },
+    "prob-unet": {"net": {"widths": [4, 8, 8], "convolutions": 1}, "combining": 2},
+    "phiseg": {"pyramid": {"widths": [4, 8, 8], "latent_levels": 2, "convolutions": 1}},
+    "ssn": {"net": {"widths": [4, 8, 8], "convolutions": 1}, "rank": 2},
+    "unet": {"net": {"widths": [4, 8, 8], "convolutions": 1}},
+    "panel": {
+        "encoder": {"widths": [8, 8], "blocks": 1},
+        "denoiser": {"patch": 2, "widths": [8, 8], "blocks": 1, "basis": 2, "condition": 8},
+        "windows": [8],
+    },
+}
+"""Settings of every method at a size for tests."""
+
+
+def model(name="cimd", **changed):
+    """Weights that nobody trained, moved away from their start."""
+    tables = recipe().method.model_dump() if name == "cimd" else {"name": name} | SMALL[name]
+    sampler = {"name": "ddim", "steps": 3} if SETTINGS[name]().timesteps else None
+    made = recipe(method=tables, sampler=sampler, **changed)
+    torch.manual_seed(0)
+    method = build_method(made)
+    stir(method)
+    return Model("tiny", Checkpoint(method.eval(), made, 0, "", "0" * 64), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def cimd():
+    return model()
+
+
+def volume(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=(1, *shape)).astype(np.float32)
+
+
+def of(pixels, format="npy", affine=None):
+    grid = Grid(pixels.shape[1:], affine)
+    return Study(Case("scan", pixels, np.zeros((0, *grid.shape), dtype=bool), grid), format, ())
+
+
+def near(first, second):
+    """Equal up to float rounding at the threshold."""
+    return (first != second).mean() < 0.002
+
+
+def test_every_method_is_tried_here():
+    assert set(SMALL) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_field_is_drawn_as_a_plain_image(name):
+    made = model(name)
+    assert np.array_equal(sample_study(made, of(image()), 3).masks, made.sample(image(), 3).masks)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_slices_that_are_equal_get_equal_masks(name):
+    """Of 21 x 40 pixels each, so that several fields are blended."""
+    repeated = np.repeat(volume((21, 40, 1)), 2, axis=3)
+    masks = sample_study(model(name), of(repeated), 2, whole=True).masks
+    assert masks.shape == (2, 21, 40, 2)
+    assert np.array_equal(masks[..., 0], masks[..., 1])
+    assert 0 < masks.mean() < 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_number_of_samples_in_work_does_not_matter(name, monkeypatch):
+    made, scan = model(name), of(volume((21, 40)))
+    together = sample_study(made, scan, 4, whole=True).masks
+    monkeypatch.setattr(study, "_SAMPLES_IN_WORK", 3)
+    assert near(together, sample_study(made, scan, 4, whole=True).masks)
+
+
+def test_noise_is_that_of_the_plane_in_every_field(cimd):
+    """The first noisy masks that the network is shown are parts of one plane, whose generator is the sample's own."""
+    seen, scan = [], of(volume((40, 48)))
+    with cimd.method.denoiser.register_forward_pre_hook(lambda module, given: seen.append(given[0])):
+        panel = sample_study(cimd, scan, 2, region=parse_region("5:35,20:28"))
+    plane = torch.stack([torch.randn((1, 40, 48), generator=torch.Generator().manual_seed(s)) for s in panel.seeds])
+    tops = [4, 12, 20]  # 32 rows around row 20, fields of 16 that overlap by half
+    for top, x in zip(tops, seen, strict=False):
+        assert torch.equal(x, plane[..., top : top + 16, 16:32])
+
+
+def test_predictions_are_blended_at_every_step(cimd):
+    """What the network is shown of two fields agrees where they overlap, at the last step as at the first."""
+    seen = []
+    with cimd.method.denoiser.register_forward_pre_hook(lambda module, given: seen.append(given[0])):
+        sample_study(cimd, of(volume((24, 16))), 2, whole=True)
+    assert len(seen) == 6  # three steps of two fields
+    for first, second in zip(seen[::2], seen[1::2], strict=True):
+        assert torch.equal(first[..., 8:, :], second[..., :8, :])
+    assert not torch.equal(seen[0], seen[4])
+
+
+def test_latent_maps_of_the_fields_are_parts_of_one():
+    made = model("phiseg").method
+    images = scale_intensity(torch.from_numpy(volume((40, 40))))
+    seeds = torch.tensor([3, 4])
+    whole = made._noise(seeds, Fields.of(images[None]))
+    tiling = tile((slice(8, 40), slice(16, 32)), (40, 40), 16, made.settings.multiple)
+    part = made._noise(seeds, tiling.fields(images.numpy(), torch.device("cpu"), lambda: None))
+    for level, scale in zip(range(2), (2, 4), strict=True):
+        assert torch.equal(part[level], whole[level][..., 8 // scale : 40 // scale, 16 // scale : 32 // scale])
+
+
+def test_nothing_is_drawn_outside_of_the_region(cimd):
+    panel = sample_study(cimd, of(volume((40, 48, 5))), 3, region=parse_region("5:35,20:28,1:3"))
+    outside = panel.masks.copy()
+    outside[:, 5:35, 20:28, 1:3] = False
+    assert not outside.any()
+    assert panel.masks[:, 5:35, 20:28, 1:3].any()
+    assert panel.settings["region"] == [[5, 35], [20, 28], [1, 3]]
+
+
+def test_all_of_an_image_is_no_region_to_speak_of(cimd):
+    assert "region" not in sample_study(cimd, of(volume((40, 20))), 1, whole=True).settings
+
+
+def test_planes_lie_across_the_slicing_axis():
+    made = model("unet")  # whose masks do not depend on the seeds, and so not on the order of the voxels
+    pixels = volume((20, 16, 3))
+    upright = sample_study(made, of(pixels), 1, whole=True).masks
+    stored = np.moveaxis(pixels, 3, 1)
+    panel = sample_study(made, of(stored, "nifti", np.diag([4.0, 1.0, 1.0, 1.0])), 1, whole=True)
+    assert panel.masks.shape == (1, 3, 20, 16)
+    assert np.array_equal(panel.masks, np.moveaxis(upright, 3, 1))
+
+
+def test_every_slice_is_drawn_on_its_own():
+    made, pixels = model("unet"), volume((20, 16, 3))
+    each = [sample_study(made, of(pixels[..., k]), 1, whole=True).masks for k in range(3)]
+    assert np.array_equal(sample_study(made, of(pixels), 1, whole=True).masks, np.stack(each, axis=3))
+
+
+@pytest.mark.parametrize("shape", [(9, 13), (16, 5, 2), (16, 16, 2)])
+def test_an_image_up_to_a_field_is_its_own_region(cimd, shape):
+    assert sample_study(cimd, of(volume(shape)), 2).masks.shape == (2, *shape)
+
+
+def test_progress_counts_the_looks_at_fields(cimd, monkeypatch):
+    monkeypatch.setattr(study, "_SAMPLES_IN_WORK", 2)
+    told = []
+    sample_study(cimd, of(volume((24, 16, 2))), 3, whole=True, progress=lambda *at: told.append(at))
+    total = 2 * 2 * 2 * 3  # slices, chunks, fields, steps
+    assert told == [(done, total) for done in range(1, total + 1)]
+
+
+def test_a_model_of_crops_needs_a_region_of_a_larger_image(cimd):
+    said = (
+        r"scan: expected a region \(--roi\), or an image of 16x16 pixels: tiny saw crops of lesions alone, "
+        r"got 16x17x2; give --roi, for instance --roi 240,260,31 .* or --whole"
+    )
+    with pytest.raises(SettingsError, match=said):
+        sample_study(cimd, of(volume((16, 17, 2))))
+
+
+def test_a_model_of_any_place_needs_none():
+    made = model(images="any-place")
+    assert not needs_region(made, of(volume((16, 17))))
+    assert sample_study(made, of(volume((16, 17))), 1).masks.shape == (1, 16, 17)
+
+
+def test_a_region_and_the_whole_are_refused(cimd):
+    with pytest.raises(SettingsError, match="--roi: expected a region or --whole, got both"):
+        sample_study(cimd, of(volume((40, 48))), region=parse_region("20,20"), whole=True)
+
+
+def test_other_channels_are_refused(cimd):
+    with pytest.raises(InputError, match=r"expected 1 image channel\(s\).*got 3"):
+        sample_study(cimd, of(np.zeros((3, SIZE, SIZE), dtype=np.float32)))
+
+
+def test_planes_too_large_to_draw_at_once_are_refused(cimd):
+    giant = of(np.zeros((1, 2100, 2100), dtype=np.float32))
+    with pytest.raises(InputError, match="expected at most 4194304 pixels of a plane to draw at once, got 2100x2100"):
+        sample_study(cimd, giant, whole=True)
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is read as Linux tells it")
+def test_masks_take_memory_for_the_slices_of_the_region_alone(cimd):
+    scan = of(np.zeros((1, 300, 300, 400), dtype=np.float32))
+    before = resident_bytes()
+    panel = sample_study(cimd, scan, 16, region=parse_region("100,100,150:152"))
+    assert panel.masks.nbytes == 16 * math.prod((300, 300, 400))  # 576 MB of addresses
+    assert resident_bytes() - before < 0.25 * panel.masks.nbytes
