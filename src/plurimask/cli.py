@@ -39,6 +39,15 @@ class Sampler(StrEnum):
     dpm = "dpm++"
 
 
+class MaskFormat(StrEnum):
+    """What the panel of a study is written as."""
+
+    dicom_seg = "dicom-seg"
+    nifti = "nifti"
+    png = "png"
+    npz = "npz"
+
+
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most this many cases, spread over the patients, or the first of --cases.")
@@ -85,27 +94,62 @@ def train(
 @app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="A built-in name (lidc, phantom), a .safetensors file or a run folder.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Image files, folders of one case, or datasets.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Studies (DICOM series, NIfTI, PNG, JPEG, NPY, folders of a case) or datasets.")
+    ],
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="Masks a case.")] = 16,
     seed: Annotated[int, typer.Option(help="Same seed, same masks.")] = 0,
     sampler: Annotated[Sampler | None, typer.Option(help="Other than the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations a mask.")] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            help="The part of a study to draw, in voxels from 0 in the order row,column,slice (NIfTI: i,j,k) or in mm, "
+            "RAS+. A point, for the model's field around it on its slice: 240,260,31 or mm:-35.5,12,-210. A box, which "
+            "ends before its last voxels: 200:328,210:338,20:40 or mm:-80:-10,-40:30,-240:-190. A field on several "
+            "slices: 240,260,20:40."
+        ),
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="All of a study larger than the model's field, empty tissue too.")
+    ] = False,
+    format: Annotated[
+        MaskFormat | None,
+        typer.Option(help="Other than the study's own: DICOM SEG, NIfTI or PNG, and NPZ for NPY."),
+    ] = None,
     split: Annotated[Split, typer.Option(help="Which side of a dataset.")] = Split.all,
     case_list: CaseList = None,
     limit: Limit = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
-    """Draw plausible masks: OUT/CASE/masks.npz and OUT/CASE/set.json for every case."""
+    """Draw plausible masks of studies, or of a dataset's cases, into OUT/CASE.
+
+    A study's are written in its own format, with measurements. Cases of a dataset, and planes of just the model's size
+    that are not DICOM, give masks.npz and set.json.
+    """
     drawer = pm.load(model, device)
     settings = drawer.sampler(sampler and sampler.value, steps)
-    names = pm.read_case_list(case_list) if case_list else None
-    cases = pm.cases_at(inputs, split.value, limit, names)
-    with _progress("drawing panels", len(cases)) as tick:
-        for done, (name, read) in enumerate(cases.items(), start=1):
+    region = pm.parse_region(roi) if roi is not None else None
+    found = pm.inputs_at(inputs, split.value, limit, pm.read_case_list(case_list) if case_list else None)
+    found.check(region is not None, whole, format and format.value)
+    with _progress("drawing panels", len(found)) as tick:
+        for done, (name, read) in enumerate(found.cases.items(), start=1):
             pm.write_mask_set(out / name, drawer.sample(read(), count, seed, settings))
             tick(done)
-    console.print(f"{len(cases)} panels of {count} masks in {out}", soft_wrap=True)
+        for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
+            study = pm.open_study(path)
+            as_case = format is None and study.format != "dicom" and drawer.fits(study.case)
+            if not as_case:
+                pm.check_place(out / name, study, format and format.value)
+            watch = _watch(drawer, study, whole, tick, done)
+            panel = pm.sample_study(drawer, study, count, seed, settings, region, whole, watch)
+            if as_case:
+                pm.write_mask_set(out / name, panel)
+            else:
+                pm.write_panel(out / name, panel, study, format and format.value)
+            tick(done + 1)
+    console.print(f"{len(found)} panels of {count} masks in {out}", soft_wrap=True)
 
 
 @app.command()
@@ -169,6 +213,70 @@ def phantom(
     console.print(f"{count} cases in {out}", soft_wrap=True)
 
 
+@prepare.command("ms-mri")
+def ms_mri(
+    root: Annotated[Path, typer.Option(help="The download's folder, which holds training/training01/...")],
+    out: Out,
+    size: Annotated[int, typer.Option(min=1, help="Pixels a side.")] = 64,
+    native: Annotated[bool, typer.Option("--native", help="Slices on the scans' own grid instead.")] = False,
+    all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
+) -> None:
+    """The longitudinal MS data of ISBI 2015: slices of PD, FLAIR, MP-RAGE and T2 with two readers, and its folds."""
+    with _progress("cutting scans") as tick:
+        made = pm.prepare_ms_mri(root, out, None if native else size, every=all_slices, progress=tick)
+    console.print(
+        f"{made.slices} slices of {made.scans} scans of {len(made.patients)} patients in {out}; "
+        f"{made.unread} scans without masks passed over",
+        soft_wrap=True,
+    )
+    if made.folds:
+        console.print(f"One patient held out: --data {out / 'fold-1.csv'} to fold-{made.folds}.csv", soft_wrap=True)
+
+
+@prepare.command("folder")
+def prepare_folder(
+    root: Annotated[Path, typer.Option(help="The folder below which the files lie.")],
+    image: Annotated[list[str], typer.Option(help="Where images are: '{case}/ct.nii.gz'. Repeat it for each channel.")],
+    reader: Annotated[list[str], typer.Option(help="Where masks are: '{case}/reader_{reader}.nii.gz'. Repeatable.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
+    patient: Annotated[str | None, typer.Option(help="The patient in a case's name: '{patient}_*'.")] = None,
+    label: Annotated[str | None, typer.Option(help="The value that is drawn, or nonzero.")] = None,
+    axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
+    all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of every slice; else as they are.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is there and what looks wrong.")] = False,
+) -> None:
+    """Your own images with several readers each. Begin with --dry-run."""
+    settings = pm.FolderSettings(image, reader, patient, label, axis, all_slices, size)
+    if dry_run:
+        with _progress("reading cases") as tick:
+            survey = pm.survey_folder(root, settings, tick)
+        console.print(pm.render_survey(survey), soft_wrap=True)
+        return
+    if out is None:
+        raise typer.BadParameter("name the folder to write to, or add --dry-run", param_hint="--out")
+    with _progress("writing cases") as tick:
+        survey = pm.prepare_folder(root, out, settings, tick)
+    for line in pm.summarise_survey(survey):
+        console.print(line, soft_wrap=True)
+    console.print(f"{survey.written} cases in {out}, how they were made in {out / 'manifest.json'}", soft_wrap=True)
+
+
+def _watch(
+    drawer: "pm.Model", study: "pm.Study", whole: bool, tick: Callable[[float], None], before: int
+) -> Callable[[int, int], None]:
+    """Progress within a study, and what has to be said of a whole one."""
+
+    def look(done: int, total: int) -> None:
+        tick(before + done / total)
+
+    def warn(left: str) -> None:
+        line = f"{study.case.name}: about {left}; empty tissue will be outlined, since {drawer.name} saw lesions alone"
+        errors.print(line, soft_wrap=True)
+
+    return pm.Pace(warn, look) if whole and pm.needs_region(drawer, study) else look
+
+
 def _say(line: str) -> None:
     console.print(line, soft_wrap=True)
 
@@ -191,11 +299,11 @@ def _ticking(items: "Iterable[pm.MaskSet]", tick: Callable[[int], None]) -> "Ite
 
 
 @contextmanager
-def _progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
+def _progress(text: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, total=None: bar.update(task, completed=done, total=total)
 
 
 def main() -> None:
