@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError
+from plurimask.files.dicom_headers import quiet
 from plurimask.files.dicom_source import DicomSource, read_dicom_source
 from plurimask.optional import need
 from plurimask.records import MaskSet
@@ -66,9 +67,7 @@ def write_dicom_seg(folder: Path, panel: MaskSet, sources: Sequence[Path]) -> No
         InputError: a source that a segmentation cannot refer to.
         OSError: as the file system does.
     """
-    pydicom = need("pydicom", "dicom")
-    # Validation prints values that it finds odd; those of the source may be a person's.
-    with pydicom.config.disable_value_validation():
+    with quiet():
         try:
             source = read_dicom_source(sources, panel.grid)
             planes, stack = _marked_planes(panel.masks)
@@ -150,6 +149,8 @@ def _build(source: DicomSource, planes: np.ndarray, content: _Content, descripti
         content_description=content.description,
         content_creator_name="plurimask^",
     )
+    if places is None:
+        built.PatientOrientation = source.header.get("PatientOrientation", "")
     built.copy_patient_and_study_information(source.header)
     if "SpecificCharacterSet" in source.header:
         built.SpecificCharacterSet = source.header.SpecificCharacterSet

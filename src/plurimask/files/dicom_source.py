@@ -78,7 +78,7 @@ def _without_identity(header: Any) -> Any:
 def _positions(images: list[Any]) -> np.ndarray | None:
     frames = images[0].get("PerFrameFunctionalGroupsSequence")
     places = [frame.PlanePositionSequence[0] for frame in frames] if frames else images
-    if "ImagePositionPatient" not in places[0]:
+    if "ImagePositionPatient" not in places[0] or "FrameOfReferenceUID" not in images[0]:
         return None
     return np.array([place.ImagePositionPatient for place in places], dtype=float)
 

@@ -1,0 +1,313 @@
+"""DICOM SEG objects, judged by dciodvfy, and read back by pydicom alone, by highdicom and by SimpleITK."""
+
+import logging
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pytest
+import SimpleITK
+from dicom_series import OBLIQUE, PATIENT_ID, noise, write_multiframe, write_series
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from plurimask.errors import InputError
+from plurimask.files.dicom import Series, read_series
+from plurimask.files.dicom_seg import write_dicom_seg
+from plurimask.geometry import Grid, lps_to_ras
+from plurimask.records import MaskSet
+
+FILES = ("agreement.dcm", "frequency.dcm", "samples.dcm")
+MARKED = (1, 2, 4)
+
+
+def panel_on(grid: Grid, count: int = 5) -> MaskSet:
+    """Samples on slices 1, 2 and 4, or on a plane, of which the second is empty."""
+    masks = np.zeros((count, *grid.shape), dtype=bool)
+    slices = [index for index in MARKED if index < grid.shape[2]] or [0]
+    rng = np.random.default_rng(7)
+    masks[:, 4:9, 5:12, slices] = rng.random((count, 5, 7, len(slices))) < 0.6
+    masks[1] = False
+    return MaskSet("case", masks, grid, "cimd", tuple(range(20, 20 + count)), "ab" * 32, {"sampler": "ddim"})
+
+
+def write(folder: Path, series: Series, panel: MaskSet) -> Path:
+    folder.mkdir()
+    write_dicom_seg(folder, panel, series.files)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
+    """An oblique series of 6 slices, whose files are not in the order of the slices."""
+    folder = tmp_path_factory.mktemp("dicom") / "series"
+    write_series(folder, noise((16, 18, 6)), orientation=OBLIQUE)
+    return read_series(folder)
+
+
+@pytest.fixture(scope="module")
+def panel(series: Series) -> MaskSet:
+    return panel_on(series.grid)
+
+
+@pytest.fixture(scope="module")
+def written(series: Series, panel: MaskSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the three objects of `panel`."""
+    return write(tmp_path_factory.mktemp("seg") / "case", series, panel)
+
+
+def frames_of(path: Path, grid: Grid) -> np.ndarray:
+    """Stored values (segments, H, W, D) by pydicom alone: every frame at the slice on whose first pixel it lies."""
+    dataset = dcmread(path)
+    stored = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
+    found = np.zeros((len(dataset.SegmentSequence), *grid.shape), dtype=int)
+    firsts = (lps_to_ras(grid.affine) @ np.array([[0, 0, d, 1] for d in range(grid.shape[2])]).T)[:3].T
+    for frame, values in zip(dataset.PerFrameFunctionalGroupsSequence, stored, strict=True):
+        distances = np.linalg.norm(firsts - np.array(frame.PlanePositionSequence[0].ImagePositionPatient), axis=1)
+        assert distances.min() < 1e-3
+        groups = frame if "SegmentIdentificationSequence" in frame else dataset.SharedFunctionalGroupsSequence[0]
+        number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        found[number - 1, ..., distances.argmin()] = values
+    return found
+
+
+def complaints(path: Path) -> list[str]:
+    """The errors that dciodvfy finds in a file."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    said = subprocess.run(["dciodvfy", path], capture_output=True, text=True).stderr
+    assert "Segmentation" in said
+    return [line for line in said.splitlines() if line.startswith("Error")]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_dciodvfy_finds_no_error(written, name):
+    assert complaints(written / name) == []
+
+
+def test_samples_come_back_as_they_were(written, panel):
+    assert np.array_equal(frames_of(written / "samples.dcm", panel.grid), panel.masks)
+
+
+def test_agreement_holds_what_so_many_samples_hold(written, panel):
+    counts = panel.masks.sum(axis=0)
+    expected = np.stack([counts >= level for level in (1, 2, 3, 4, 5)])
+    assert np.array_equal(frames_of(written / "agreement.dcm", panel.grid), expected)
+
+
+def test_agreement_of_many_samples_has_five_levels(series, tmp_path):
+    write(tmp_path / "case", series, panel_on(series.grid, 16))
+    labels = [segment.SegmentLabel for segment in dcmread(tmp_path / "case" / "agreement.dcm").SegmentSequence]
+    assert labels == [f"at least {level} of 16" for level in (1, 4, 8, 12, 16)]
+
+
+def test_frequency_stores_the_number_of_samples(written, panel):
+    dataset = dcmread(written / "frequency.dcm")
+    assert (dataset.SegmentationFractionalType, dataset.MaximumFractionalValue) == ("PROBABILITY", 5)
+    assert np.array_equal(frames_of(written / "frequency.dcm", panel.grid)[0], panel.masks.sum(axis=0))
+
+
+def test_highdicom_puts_every_voxel_where_it_was(written, panel):
+    read = highdicom.seg.segread(written / "samples.dcm")
+    volume = read.get_volume(allow_missing_positions=True)
+    there = np.argwhere(volume.array)
+    world = (lps_to_ras(volume.affine) @ np.c_[there[:, :3], np.ones(len(there))].T)[:3].T
+    here = np.linalg.inv(panel.grid.affine) @ np.c_[world, np.ones(len(world))].T
+    index = np.c_[there[:, 3], here[:3].T]
+    assert np.allclose(index, index.round(), rtol=0, atol=1e-3)
+    assert {tuple(one) for one in index.round().astype(int)} == {tuple(one) for one in np.argwhere(panel.masks)}
+
+
+def test_simpleitk_puts_every_voxel_where_it_was(series, tmp_path):
+    panel = panel_on(series.grid)
+    panel.masks[..., 3] = panel.masks[..., 2]  # it takes all steps between frames as equal
+    image = SimpleITK.ReadImage(write(tmp_path / "case", series, panel) / "frequency.dcm")
+    values = SimpleITK.GetArrayFromImage(image)
+    counts = np.zeros(panel.grid.shape, dtype=int)
+    for slice_, row, column in np.argwhere(values).tolist():
+        point = np.array([*image.TransformIndexToPhysicalPoint((column, row, slice_)), 1.0])
+        index = np.linalg.inv(panel.grid.affine) @ lps_to_ras(np.eye(4)) @ point
+        assert np.allclose(index, index.round(), rtol=0, atol=1e-3)
+        counts[tuple(index[:3].round().astype(int))] = values[slice_, row, column]
+    assert np.array_equal(counts, panel.masks.sum(axis=0))
+
+
+def test_frames_without_a_mark_are_left_out(written, panel):
+    assert dcmread(written / "samples.dcm").NumberOfFrames == 4 * len(MARKED)
+
+
+def test_every_frame_refers_to_the_image_of_its_slice(written, series, panel):
+    dataset = dcmread(written / "frequency.dcm")
+    named = {
+        frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        for frame in dataset.PerFrameFunctionalGroupsSequence
+    }
+    assert named == {dcmread(series.files[index]).SOPInstanceUID for index in MARKED}
+
+
+def test_all_images_of_the_series_are_named_as_sources(written, series):
+    (referenced,) = dcmread(written / "samples.dcm").ReferencedSeriesSequence
+    assert len(referenced.ReferencedInstanceSequence) == len(series.files)
+
+
+def test_distances_between_slices_are_the_true_ones(series, panel, tmp_path):
+    def lie(dataset: Dataset, _: int) -> None:
+        dataset.SpacingBetweenSlices, dataset.SliceThickness = "99", ""
+
+    write_series(tmp_path / "lying", noise((16, 18, 6)), orientation=OBLIQUE, change=lie)
+    write(tmp_path / "case", read_series(tmp_path / "lying"), panel)
+    measures = dcmread(tmp_path / "case" / "samples.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert (measures.SpacingBetweenSlices, measures.SliceThickness) == pytest.approx((2.5, 2.5))
+
+
+def test_an_empty_sample_is_a_segment_without_frames_that_says_so(written):
+    dataset = dcmread(written / "samples.dcm")
+    assert [segment.SegmentLabel for segment in dataset.SegmentSequence][:3] == [
+        "sample 1",
+        "sample 2 (empty)",
+        "sample 3",
+    ]
+    assert "outlines nothing" in dataset.SegmentSequence[1].SegmentDescription
+    assert dataset.SeriesDescription == "5 plausible outlines, 1 empty"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_panel_that_outlines_nothing_has_one_slice_of_empty_frames(series, panel, tmp_path, name):
+    nothing = replace(panel, masks=np.zeros_like(panel.masks))
+    path = write(tmp_path / "case", series, nothing) / name
+    assert not frames_of(path, panel.grid).any()
+    assert dcmread(path).NumberOfFrames <= 5
+    assert complaints(path) == []
+
+
+def test_algorithm_names_method_weights_and_how_each_sample_was_drawn(written):
+    third = dcmread(written / "samples.dcm").SegmentSequence[2]
+    (algorithm,) = third.SegmentationAlgorithmIdentificationSequence
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("cimd", "ab" * 32)
+    assert algorithm.AlgorithmParameters == "seed=22, sampler=ddim"
+
+
+def test_names_that_dicom_cannot_hold_are_made_plain(series, panel, tmp_path):
+    odd = replace(panel, method="über\\net " + "x" * 99, checkpoint=None, seeds=None, settings={})
+    path = write(tmp_path / "case", series, odd) / "frequency.dcm"
+    assert dcmread(path).SegmentSequence[0].SegmentAlgorithmName == "?ber?net " + "x" * 55
+    assert complaints(path) == []
+
+
+def test_one_tracking_uid_says_that_all_outline_the_same(written):
+    uids = {segment.TrackingUID for name in FILES for segment in dcmread(written / name).SegmentSequence}
+    assert len(uids) == 1
+
+
+def test_each_object_is_a_series_of_its_own_in_the_study_of_the_source(written, series):
+    objects = [dcmread(written / name) for name in FILES]
+    assert len({one.SeriesInstanceUID for one in objects}) == len({one.SOPInstanceUID for one in objects}) == 3
+    assert {one.StudyInstanceUID for one in objects} == {dcmread(series.files[0]).StudyInstanceUID}
+    assert sorted(one.SeriesNumber for one in objects) == [301, 302, 303]
+
+
+def test_uids_are_fresh_in_every_writing(written, series, panel, tmp_path):
+    again = dcmread(write(tmp_path / "case", series, panel) / "samples.dcm")
+    assert again.SOPInstanceUID != dcmread(written / "samples.dcm").SOPInstanceUID
+
+
+def no_comma(dataset: Dataset, _: int) -> None:
+    dataset.PatientName, dataset.PatientBirthDate, dataset.PatientSex = "SECRET", "SECRET-DATE", "SECRET-SEX"
+
+
+def test_an_odd_identity_is_passed_on_and_never_printed(panel, tmp_path, capfd, caplog):
+    write_series(tmp_path / "odd", noise((16, 18, 6)), orientation=OBLIQUE, change=no_comma)
+    source = read_series(tmp_path / "odd")
+    caplog.clear()
+    capfd.readouterr()
+    with warnings.catch_warnings(record=True) as warned, caplog.at_level(logging.DEBUG):
+        warnings.simplefilter("always")
+        path = write(tmp_path / "case", source, panel) / "samples.dcm"
+    said = caplog.text + "".join(capfd.readouterr()) + "".join(str(one.message) for one in warned)
+    assert "SECRET" not in said
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert (dcmread(path).PatientName, dcmread(path).PatientID) == ("SECRET", PATIENT_ID)
+
+
+def bare(dataset: Dataset, _: int) -> None:
+    for keyword in ("AccessionNumber", "StudyID", "PatientBirthDate", "ReferringPhysicianName", "SeriesNumber"):
+        delattr(dataset, keyword)
+
+
+def foreign(dataset: Dataset, _: int) -> None:
+    dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 192", "Müller^Jürgen"
+
+
+@pytest.mark.parametrize("change", [bare, foreign])
+def test_sources_that_lack_attributes_or_have_other_letters_make_valid_objects(panel, tmp_path, change):
+    write_series(tmp_path / "source", noise((16, 18, 6)), orientation=OBLIQUE, change=change)
+    source = read_series(tmp_path / "source")
+    path = write(tmp_path / "case", source, panel) / "samples.dcm"
+    assert complaints(path) == []
+    assert dcmread(path).PatientName == dcmread(source.files[0]).PatientName
+
+
+def test_frames_of_a_multi_frame_file_are_found_in_any_order(series, panel, tmp_path):
+    path = write_multiframe(tmp_path / "enhanced.dcm", series.files[0].parent, (3, 0, 5, 1, 4, 2))
+    source = read_series(path)
+    assert source.grid.same_as(panel.grid)
+    written = write(tmp_path / "case", source, panel)
+    assert np.array_equal(frames_of(written / "samples.dcm", panel.grid), panel.masks)
+    frames = dcmread(written / "frequency.dcm").PerFrameFunctionalGroupsSequence
+    numbers = {frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber for frame in frames}
+    assert numbers == {4, 6, 5}
+    assert complaints(written / "samples.dcm") == []
+
+
+def radiograph(dataset: Dataset, _: int) -> None:
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.Modality = "CR"
+    for keyword in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):
+        delattr(dataset, keyword)
+
+
+def test_a_radiograph_without_a_place_in_space_keeps_its_pixels(tmp_path):
+    write_series(tmp_path / "source", noise((16, 18, 1)), change=radiograph)
+    source = read_series(tmp_path / "source")
+    panel = panel_on(source.grid)
+    path = write(tmp_path / "case", source, panel) / "samples.dcm"
+    dataset = dcmread(path)
+    numbers = [
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        for frame in dataset.PerFrameFunctionalGroupsSequence
+    ]
+    assert numbers == [1, 3, 4, 5]
+    assert np.array_equal(dataset.pixel_array, panel.masks[[0, 2, 3, 4], ..., 0])
+    assert complaints(path) == []
+
+
+def test_a_plane_is_a_single_slice(tmp_path):
+    write_series(tmp_path / "source", noise((16, 18, 1)), orientation=OBLIQUE)
+    source = read_series(tmp_path / "source")
+    panel = panel_on(source.grid)
+    plane = replace(panel, masks=panel.masks[..., 0], grid=Grid((16, 18), source.grid.affine))
+    path = write(tmp_path / "case", source, plane) / "samples.dcm"
+    assert np.array_equal(frames_of(path, source.grid), panel.masks)
+
+
+def without(keyword: str) -> Callable[[Dataset, int], None]:
+    return lambda dataset, _: delattr(dataset, keyword)
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "FrameOfReferenceUID"])
+def test_a_source_that_cannot_be_referred_to_is_refused(panel, tmp_path, keyword):
+    write_series(tmp_path / "source", noise((16, 18, 6)), orientation=OBLIQUE, change=without(keyword))
+    source = read_series(tmp_path / "source")
+    with pytest.raises(InputError, match=r"expected a header that a DICOM SEG can refer to, .*choose --format nifti"):
+        write(tmp_path / "case", source, panel)
+
+
+def test_another_number_of_slices_is_refused(series, panel, tmp_path):
+    with pytest.raises(InputError, match="expected 6 slices, as the panel has, got 5"):
+        write_dicom_seg(tmp_path, panel, series.files[:5])
