@@ -1,34 +1,23 @@
-"""Case folders: one folder a case, `image*` and `label0`, `label1`, ... inside; also a single case or a lone image.
+"""Case folders: one folder a case, as `plurimask.files.case_files` reads it, and tables beside them.
 
     ROOT/CASE/image.png                 or image0.png, image1.png, ...: channels, in this order
     ROOT/CASE/label0.png, label1.png    one file a reader; all zero: read, drew nothing; no file: did not read
     ROOT/patients.csv                   optional, header `case,patient`
     ROOT/split.csv                      optional, header `patient,side`; else sides follow from the patients' hashes
 
-Files are PNG, JPEG, NPY or NIfTI, mixed as they come. Whatever is hidden or has another name is ignored; links are
-followed.
+Other files and hidden folders are ignored.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from plurimask.datasets.dataset import Split
 from plurimask.datasets.patient_files import read_patients, read_sides
-from plurimask.errors import DatasetError, InputError
+from plurimask.errors import DatasetError
+from plurimask.files.case_files import CASE_LAYOUT, holds_case, list_case, list_visible, read_files
 from plurimask.files.digest import digest_files
-from plurimask.files.label import LabelRule, binarise
-from plurimask.files.read import read_image, read_label, split_name
-from plurimask.files.stored import unreadable
-from plurimask.geometry import Grid
 from plurimask.records import Case
-
-_LAYOUT = "image.png (or .jpg, .npy, .nii, .nii.gz), label0.png, label1.png, ..."
-_NAME = re.compile(r"(image|label)([0-9]*)", re.IGNORECASE)
 
 
 class CaseFolder:
@@ -49,7 +38,7 @@ class CaseFolder:
 
     def __init__(self, root: Path, split: Path | None = None) -> None:
         self.root = root
-        self._cases = tuple(_list_case(folder) for folder in _case_folders(root))
+        self._cases = tuple(list_case(folder) for folder in _case_folders(root))
         self.names = tuple(case.name for case in self._cases)
         patients = read_patients(root / "patients.csv", frozenset(self.names))
         self.patients = tuple(patients.get(name) for name in self.names)
@@ -78,159 +67,14 @@ class CaseFolder:
             yield self._split
 
 
-def read_case(folder: Path, patient: str | None = None) -> Case:
-    """The case in one folder; its name is the folder's.
-
-    Raises:
-        InputError: files that are missing, doubled, not numbered from 0 without a gap, unreadable, or on other grids.
-    """
-    one = _list_case(folder)
-    return read_files(one.name, one.images, one.labels, patient)
-
-
-def read_image_case(path: Path) -> Case:
-    """A lone image file as a case that nobody read; its name is the file's, without suffix.
-
-    Raises:
-        InputError: a file that cannot be read as an image, or whose name cannot name a case.
-    """
-    name = check_name(path, split_name(path)[0])
-    image, grid = read_image(path)
-    return Case(name, image, np.zeros((0, *grid.shape), dtype=np.bool_), grid)
-
-
-def holds_case(folder: Path) -> bool:
-    """Whether the folder is a case itself, with an image right inside it, and not a dataset of cases."""
-    names = (split_name(path) for path in _visible(folder))
-    return any(suffix and stem.lower().startswith("image") and _NAME.fullmatch(stem) for stem, suffix in names)
-
-
-@dataclass(frozen=True)
-class _CaseFiles:
-    name: str
-    images: tuple[Path, ...]
-    labels: tuple[Path, ...]
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise unreadable(folder, "folder", error) from error
-
-
 def _case_folders(root: Path) -> list[Path]:
     if holds_case(root):
         raise DatasetError(
             root, expected="one folder a case", got="the files of a single case", hint="pass the folder above it"
         )
-    folders = [path for path in _visible(root) if path.is_dir()]
+    folders = [path for path in list_visible(root) if path.is_dir()]
     if not folders:
         raise DatasetError(
-            root, expected="one folder a case", got="no folder", hint=f"put into each case's folder {_LAYOUT}"
+            root, expected="one folder a case", got="no folder", hint=f"put into each case's folder {CASE_LAYOUT}"
         )
     return folders
-
-
-def check_name(subject: Path, name: str) -> str:
-    """A case's name as it is: it becomes a folder of masks and stands in reports, so it must be plain.
-
-    Raises:
-        InputError: a name that not every file system can hold; `subject` says where it is from.
-    """
-    if not name.isprintable() or name.startswith((".", " ")) or not name.strip() or set(name) & set('/\\:*?"<>|'):
-        raise InputError(
-            ascii(str(subject)),
-            expected="a case name that any file system can hold",
-            got=ascii(name),
-            hint="rename it, best to letters, digits, - and _",
-        )
-    return name
-
-
-def _list_case(folder: Path) -> _CaseFiles:
-    stems = _by_stem(folder)
-    images = _numbered(folder, stems, "image")
-    if "image" in stems:
-        images = (stems["image"], *images)
-        if len(images) > 1:
-            raise InputError(folder, expected="image, or image0, image1, ...", got="both", hint="keep one of the two")
-    if not images:
-        found = ", ".join(path.name for path in _visible(folder)[:5]) or "an empty folder"
-        raise InputError(folder, expected=_LAYOUT, got=found, hint="add the image")
-    return _CaseFiles(check_name(folder, folder.absolute().name), images, _numbered(folder, stems, "label"))
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """The files of a case by "image", "image0", "label0", ...; a file beside one of them, as image.json, is ignored."""
-    stems: dict[str, Path] = {}
-    others: dict[str, Path] = {}
-    for path in _visible(folder):
-        stem, suffix = split_name(path)
-        match = _NAME.fullmatch(stem)
-        if match is None:
-            continue
-        key = match[1].lower() + (str(int(match[2])) if match[2] else "")
-        if suffix and key in stems:
-            raise InputError(
-                folder, expected=f"one file for {key}", got=f"{stems[key].name} and {path.name}", hint="remove one"
-            )
-        (stems if suffix else others)[key] = path
-    for key, path in (others | stems).items():
-        if key == "label" or key not in stems:
-            raise InputError(folder, expected=_LAYOUT, got=path.name, hint="rename or convert it")
-    return stems
-
-
-def _numbered(folder: Path, stems: dict[str, Path], kind: str) -> tuple[Path, ...]:
-    numbers = sorted(int(stem.removeprefix(kind)) for stem in stems if stem.startswith(kind) and stem != kind)
-    for wanted, number in enumerate(numbers):
-        if number != wanted:
-            raise InputError(
-                folder,
-                expected=f"{kind} files numbered from 0 without a gap",
-                got=f"{kind}{number} but no {kind}{wanted}",
-                hint=f"add {kind}{wanted}, or renumber the files",
-            )
-    return tuple(stems[f"{kind}{number}"] for number in numbers)
-
-
-def read_files(
-    name: str, image_files: Sequence[Path], label_files: Sequence[Path], patient: str | None, rule: LabelRule = binarise
-) -> Case:
-    """A case from one or more files of channels and one label a reader, which must lie on one grid.
-
-    Raises:
-        InputError: files that are unreadable, or on other grids.
-    """
-    images = {path: read_image(path) for path in image_files}
-    labels = {path: read_label(path, rule) for path in label_files}
-    grid = _common_grid({path: grid for path, (_, grid) in (images | labels).items()})
-    channels = np.concatenate([channel for channel, _ in images.values()])
-    raters = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
-    return Case(name, channels, raters, grid, patient)
-
-
-def _common_grid(grids: dict[Path, Grid]) -> Grid:
-    """The grid of the first file that knows its affine, or of the first file; all must agree with it."""
-    first, grid = next((pair for pair in grids.items() if pair[1].affine is not None), next(iter(grids.items())))
-    for path, other in grids.items():
-        if other.shape != grid.shape:
-            raise InputError(
-                path,
-                expected=f"size {_size(grid)}, as {first.name} has",
-                got=_size(other),
-                hint="bring all files of a case to one grid",
-            )
-        if not other.same_as(grid):
-            raise InputError(
-                path,
-                expected=f"the affine of {first.name}",
-                got="another one",
-                hint="bring all files of a case to one grid, or correct the header",
-            )
-    return grid
-
-
-def _size(grid: Grid) -> str:
-    return "x".join(map(str, grid.shape))
