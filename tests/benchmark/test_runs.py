@@ -226,6 +226,20 @@ def test_all_runs_are_timed_before_any_is_trained(data, tmp_path):
     assert not any("timing" in line for line in said)
 
 
+def test_results_from_before_a_setting_came_are_gone_on_with(data, tmp_path):
+    bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
+    prepared = prepare(bench, bench.suite.runs[0], silent)
+    del prepared.definition["recipe"]["training"]["intensity"]
+    write_record(bench.places.prepared("prob"), prepared)
+    open_bench(suite(runs=(PROB,)), data, tmp_path)
+    prepared.definition["recipe"]["training"]["intensity"] = 0.5
+    write_record(bench.places.prepared("prob"), prepared)
+    with pytest.raises(
+        SettingsError, match=r"expected recipe\.training\.intensity 0\.5, as its results have it, got 0\.0"
+    ):
+        open_bench(suite(runs=(PROB,)), data, tmp_path)
+
+
 def test_a_budget_of_too_few_seconds_is_refused(data, tmp_path):
     bench = open_bench(suite(budget={"minutes": 1e-9}, runs=(PROB,)), data, tmp_path)
     with pytest.raises(SettingsError, match="expected one step's worth or more, got minutes 1e-09"):

@@ -67,10 +67,7 @@ class Bench:
 
     def definition(self, run: RunSettings) -> Json:
         """What the run is, as plain values."""
-        tree = self.recipes[run.name].model_dump(mode="json")
-        for decided in ("steps", "learning_rate", "seed", "warmup", "ema", "validate_every", "checkpoint_every"):
-            del tree["training"][decided]
-        return {"recipe": tree, "readers": run.readers}
+        return _definition(self.recipes[run.name], run.readers)
 
     def recipe(self, run: RunSettings, steps: int, learning_rate: float, seed: int, **training: Any) -> Recipe:
         """The run's recipe for so many steps; `training` are further changes.
@@ -199,7 +196,19 @@ def _check_results(bench: Bench) -> None:
         pace, prepared = places.pace(run.name), places.prepared(run.name)
         for path, before in ((pace, read_record(pace, Pace)), (prepared, read_record(prepared, Prepared))):
             if before is not None:
-                check_same(path, before.definition, bench.definition(run))
+                check_same(path, _as_now(before.definition), bench.definition(run))
+
+
+def _definition(recipe: Recipe, readers: str) -> Json:
+    tree = recipe.model_dump(mode="json")
+    for decided in ("steps", "learning_rate", "seed", "warmup", "ema", "validate_every", "checkpoint_every"):
+        del tree["training"][decided]
+    return {"recipe": tree, "readers": readers}
+
+
+def _as_now(definition: Json) -> Json:
+    """A recorded definition with settings that have come since, which it had without saying so."""
+    return _definition(parse_recipe(definition["recipe"], "results"), definition["readers"])
 
 
 def _check_budgets(bench: Bench) -> None:
