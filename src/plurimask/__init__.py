@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from plurimask.plot import write_score_figures
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
     from plurimask.prepare.ms_mri import prepare_ms_mri
+    from plurimask.prepare.packings import import_packing
     from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.records import Batch, Case, MaskSet
     from plurimask.report import write_report
@@ -79,6 +80,7 @@ _HOMES = {
     "plot": ("write_score_figures",),
     "prepare.folder": ("FolderSettings", "prepare_folder", "survey_folder"),
     "prepare.ms_mri": ("prepare_ms_mri",),
+    "prepare.packings": ("import_packing",),
     "prepare.survey": ("render_survey", "summarise_survey"),
     "records": ("Batch", "Case", "MaskSet"),
     "report": ("write_report",),
@@ -119,6 +121,7 @@ __all__ = [
     "compare",
     "demo_cases",
     "evaluate",
+    "import_packing",
     "inputs_at",
     "load",
     "load_recipe",
