@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import PATIENT_ID, noise, uid, write_series
 from PIL import Image
+from pydicom import dcmread
 from tiny import write_cases, write_weights
 
 from plurimask.cli import main
@@ -75,6 +77,21 @@ def test_a_region_of_a_volume_comes_back_on_its_grid(sample, scan, out):
     assert masks[1:3, 4:20].any()
     masks[1:3, 4:20] = 0
     assert not masks.any()
+
+
+def test_a_dicom_series_gives_dicom_seg_of_its_slices(sample, tmp_path, out):
+    paths = write_series(tmp_path / "CT", noise((24, 20, 4)))
+    said = sample(tmp_path / "CT", "--roi", "12,10,1:3")
+    assert said.code == 0
+    assert PATIENT_ID not in said.out + said.err
+    written = dcmread(out / "CT/samples.dcm")
+    assert (written.Modality, written.Rows, written.Columns) == ("SEG", 24, 20)
+    assert written.ReferencedSeriesSequence[0].SeriesInstanceUID == uid("series")
+    shown = {
+        frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        for frame in written.PerFrameFunctionalGroupsSequence
+    }
+    assert shown == {dcmread(paths[slice_]).SOPInstanceUID for slice_ in (1, 2)}
 
 
 def test_a_point_in_mm_is_drawn_on_its_slice(sample, scan, out):

@@ -20,8 +20,8 @@ def array(folder, name):
 
 
 def test_a_dataset_gives_its_cases(dataset):
-    found = inputs_at([dataset], "all", 2, None)
-    assert (list(found.cases), dict(found.studies), len(found)) == (["case-00", "case-01"], {}, 2)
+    found = inputs_at([dataset], "all", None, None)
+    assert (list(found.cases), dict(found.studies), len(found)) == (["case-00", "case-01", "case-02"], {}, 3)
 
 
 def test_files_and_folders_of_a_case_are_studies(dataset, tmp_path):
