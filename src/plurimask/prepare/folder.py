@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.case_files import read_files
+from plurimask.files.case_files import check_name, read_files
 from plurimask.files.digest import digest_files
 from plurimask.prepare.case_writer import CaseWriter, writing_cases
 from plurimask.prepare.checks import agreement, suspicions
@@ -102,6 +102,7 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
 
 
 def _check_whole(found: FoundCase, images: Sequence[str]) -> None:
+    check_name(Path(found.name), found.name)
     for number, pattern in enumerate(images):
         if number not in found.images:
             raise InputError(found.name, expected=f"an image as {pattern}", got="none", hint="add it")

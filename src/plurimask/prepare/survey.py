@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Group, RenderableType
-from rich.table import Table
 
 from plurimask.prepare.checks import Agreement, Suspicion
 from plurimask.prepare.label_rule import shown
@@ -127,15 +125,17 @@ class Survey:
             )
 
 
-def render_survey(survey: Survey) -> RenderableType:
-    """A row a case, then all that can be said of the whole."""
-    table = Table(*("case", "readers", "channels", "size", "spacing mm", "Dice", "IoU", "empty", "becomes"), box=None)
+def render_survey(survey: Survey) -> str:
+    """A row a case, then all that can be said of the whole; never cut at the width of a terminal."""
+    rows = [("case", "readers", "channels", "size", "spacing mm", "Dice", "IoU", "empty", "becomes")]
     for case in survey.cases:
         size, spacing = ("x".join(f"{v:g}" for v in values) for values in (case.shape, case.spacing_mm or ()))
-        figures = (f"{v:.2f}" for v in (case.agreement.dice, case.agreement.iou, case.agreement.empty))
+        figures = [f"{v:.2f}" for v in (case.agreement.dice, case.agreement.iou, case.agreement.empty)]
         readers = ",".join(map(str, case.readers))
-        table.add_row(case.name, readers, str(case.channels), size, spacing or "-", *figures, str(case.written))
-    return Group(table, "", *summarise_survey(survey))
+        rows.append((case.name, readers, str(case.channels), size, spacing or "-", *figures, str(case.written)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*table, "", *summarise_survey(survey)])
 
 
 def summarise_survey(survey: Survey) -> list[str]:

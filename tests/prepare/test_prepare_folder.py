@@ -1,0 +1,261 @@
+"""Anyone's data through `prepare folder`: the dry run's findings, what is written, and what is refused."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from said import command
+
+import plurimask as pm
+
+AFFINE = np.array([[0, -0.8, 0, 5], [0.9, 0, 0, -7], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
+SHAPE = (16, 18, 5)
+PATTERNS = ("--image", "{case}/ct.nii.gz", "--reader", "{case}/reader_{reader}.nii.gz")
+PNG = ("--image", "{case}.png", "--reader", "{case}_{reader}.png")
+
+
+def volume(number):
+    return np.random.default_rng(number).normal(100, 20, SHAPE).astype(np.float32)
+
+
+def drawn(reader, value=1):
+    """An L on slices 1 to 3, a row longer for each reader; (H, W, D) uint8."""
+    mask = np.zeros(SHAPE, dtype=np.uint8)
+    mask[4 : 9 + reader, 5:8, 1:4] = value
+    mask[4:6, 5:12, 1:4] = value
+    return mask
+
+
+def save(path, values, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, affine), path)
+
+
+def save_png(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three volumes with two readers each, of two patients."""
+    for number, name in enumerate(("P1_a", "P1_b", "P2_a")):
+        save(tmp_path / "data" / name / "ct.nii.gz", volume(number))
+        for reader in (1, 2):
+            save(tmp_path / "data" / name / f"reader_{reader}.nii.gz", drawn(reader))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, root, tmp_path):
+    """`prepare folder` of the root; `--out` is tmp_path / "out", left out in a dry run."""
+
+    def call(*options, patterns=PATTERNS):
+        to = () if "--dry-run" in options else ("--out", tmp_path / "out")
+        return command(monkeypatch, capsys, "prepare", "folder", "--root", root, *patterns, *to, *options)
+
+    return call
+
+
+def written(root):
+    return pm.open_dataset(root.parent / "out")
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+def test_marked_slices_become_cases_where_they_lay_with_the_patient_of_their_name(run, root):
+    said = run("--patient", "{patient}_*")
+    assert said.code == 0
+    assert "9 cases in" in said.out
+    data = written(root)
+    assert list(data.names)[:4] == ["P1_a-s001", "P1_a-s002", "P1_a-s003", "P1_b-s001"]
+    assert sorted(set(data.patients)) == ["P1", "P2"]
+    case = data[1]
+    np.testing.assert_array_equal(case.image[0], volume(0)[:, :, 2])
+    np.testing.assert_array_equal(case.raters, [drawn(reader)[:, :, 2] for reader in (1, 2)])
+    np.testing.assert_allclose(case.grid.affine @ (3, 4, 0, 1), AFFINE @ (3, 4, 2, 1), atol=1e-4)
+
+
+def test_another_axis_all_slices_and_a_size(run, root):
+    assert run("--axis", 1, "--all-slices", "--size", 8).code == 0
+    data = written(root)
+    assert len(data) == 3 * SHAPE[1]
+    assert data[0].image.shape == (1, 8, 8)
+
+
+def test_pictures_stay_pictures_whoever_drew(run, root):
+    pixels = np.random.default_rng(0).integers(256, size=(9, 7), dtype=np.uint8)
+    save_png(root / "x.png", pixels)
+    save_png(root / "x_1.png", np.zeros_like(pixels))
+    assert run(patterns=PNG).code == 0
+    (case,) = written(root)
+    np.testing.assert_array_equal(case.image[0], pixels)
+    assert (case.name, case.raters.any(), case.patient) == ("x", False, None)
+
+
+def test_several_images_are_channels(run, root):
+    for name in ("P1_a", "P1_b", "P2_a"):
+        save(root / name / "pet.nii.gz", volume(9))
+    assert run("--image", "{case}/pet.nii.gz").code == 0
+    np.testing.assert_array_equal(written(root)[0].image[1], volume(9)[:, :, 1])
+
+
+@pytest.mark.parametrize(("label", "area"), [("2", 8), ("nonzero", 8 + 16)])
+def test_a_label_is_chosen_among_several(run, root, label, area):
+    for path in root.glob("*/reader_*.nii.gz"):
+        classes = np.zeros(SHAPE, dtype=np.uint8)
+        classes[2:4, 2:6, 1], classes[6:10, 2:6, 1] = 2, 3
+        save(path, classes)
+    assert run("--label", label).code == 0
+    assert {int(case.raters[0].sum()) for case in written(root)} == {area}
+
+
+def test_the_manifest_says_from_what_and_how(run, root):
+    run("--patient", "{patient}_*")
+    manifest = json.loads((root.parent / "out/manifest.json").read_text())
+    assert manifest["counts"] == {"cases": 9, "patients": 2, "cases_of_unknown_patient": 0}
+    assert manifest["sha256"] == written(root).digest
+    assert manifest["settings"]["images"] == ["{case}/ct.nii.gz"]
+    assert manifest["source"]["files"] == 9
+    assert manifest["found"][0]["agreement"]["dice"] == pytest.approx(2 * 26 / (26 + 29))
+    assert manifest["skipped"] == []
+
+
+def test_what_cannot_be_used_is_passed_over_with_its_reason(run, root):
+    save(root / "Q/ct.nii.gz", volume(7))
+    save(root / "R/reader_1.nii.gz", drawn(1))
+    save(root / "P1_b/reader_2.nii.gz", drawn(2), np.diag([1, 1, 1, 1.0]))
+    (root / "P2_a/reader_2.nii.gz").write_bytes(b"")
+    said = run()
+    assert said.code == 0
+    skipped = json.loads((root.parent / "out/manifest.json").read_text())["skipped"]
+    assert [one["what"] for one in skipped] == ["P1_b", "P2_a", "Q", "R"]
+    for one, why in zip(
+        skipped, ("the affine of", "NIfTI", "at least one reader", "an image as {case}/ct"), strict=True
+    ):
+        assert why in one["why"]
+        assert f"passed over: {one['what']}: " in said.out
+    assert {name[:4] for name in written(root).names} == {"P1_a"}
+
+
+# --- the dry run ------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_is_there_and_writes_nothing(run, root):
+    said = run("--dry-run")
+    assert said.code == 0
+    row = next(line for line in said.out.splitlines() if line.startswith("P1_a"))
+    assert row.split() == ["P1_a", "0,1", "1", "16x18x5", "0.9x0.8x2.5", "0.95", "0.90", "0.00", "3"]
+    assert "3 cases, 9 to write; 2 readers; label values 0, 1; mean Dice of two readers 0.95" in said.out
+    assert "reader 1: {case}/reader_2.nii.gz" in said.out
+    assert [path.name for path in root.parent.iterdir()] == ["data"]
+
+
+def test_sound_data_with_patients_raises_no_question(run):
+    assert "look at" not in run("--dry-run", "--patient", "{patient}_*").out
+
+
+def test_unknown_patients_are_told(run):
+    assert "the patient of 3 cases is unknown, and splits are by patient" in run("--dry-run").out
+
+
+def shift(root):
+    save(root / "P1_b/reader_2.nii.gz", np.roll(drawn(2), (4, 5), (0, 1)))
+
+
+def flip(root):
+    save(root / "P1_b/reader_2.nii.gz", drawn(2)[:, ::-1])
+
+
+def empty(root):
+    for path in root.glob("*/reader_2.nii.gz"):
+        save(path, np.zeros(SHAPE, np.uint8))
+
+
+def copy(root):
+    for path in root.glob("*/reader_2.nii.gz"):
+        save(path, drawn(1))
+
+
+def off_body(root):
+    image = volume(1)
+    image[:12, :13] = 0
+    save(root / "P1_b/ct.nii.gz", image)
+
+
+def another_size(root):
+    save(root / "P1_b/reader_2.nii.gz", drawn(2)[:, :, :4])
+
+
+def planes(root):
+    for name in ("P1_a", "P1_b"):
+        save(root / name / "ct.nii.gz", volume(0)[..., :1])
+        for reader in (1, 2):
+            save(root / name / f"reader_{reader}.nii.gz", drawn(reader)[..., 1:2])
+
+
+FAULTS = {
+    "shifted": (shift, "look at: P1_b, shifted: readers 0 and 1: Dice 0.0"),
+    "flipped": (flip, "with reader 1 flipped along axis 1"),
+    "empty": (empty, "reader 1 ({case}/reader_2.nii.gz) drew nothing in any of 3 cases"),
+    "a copy": (copy, "readers 0 and 1 have the same masks in all 3 cases where both drew"),
+    "off the body": (off_body, "look at: P1_b, off the body: reader 0: 100% of the mask"),
+    "missing": (lambda root: (root / "P1_b/reader_2.nii.gz").unlink(), "reader 1 ({case}/reader_2.nii.gz) read 2 of 3"),
+    "another size": (another_size, "passed over: P1_b: "),
+    "planes and volumes": (planes, "cases differ in their number of axes: 2 in 2, 3 in 1"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_dry_run_finds(run, root, name):
+    spoil, words = FAULTS[name]
+    spoil(root)
+    said = run("--dry-run")
+    assert said.code == 0
+    assert words in said.out
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def classes(root):
+    save(root / "P1_b/reader_1.nii.gz", drawn(1) * 2 + drawn(2))
+
+
+REFUSED = {
+    "several classes": (classes, [], ["P1_b/reader_1.nii.gz", "0, 1, 3", "--label nonzero", "not supported yet"]),
+    "a label that nobody drew": (lambda root: None, ["--label", "7"], ["--label 7 in some label", "got 0, 1"]),
+    "a label that is no number": (lambda root: None, ["--label", "lesion"], ["a number or nonzero"]),
+    "no patient in the pattern": (lambda root: None, ["--patient", "P1"], ["{patient} in it"]),
+    "names of another form": (lambda root: None, ["--patient", "{patient}x*"], ["of the form {patient}x*"]),
+    "images elsewhere": (lambda root: None, ["--image", "{name}/pet.nii.gz"], ["the placeholders of {case}/ct.nii.gz"]),
+    "one channel nowhere": (lambda root: None, ["--image", "{case}/pet.nii.gz"], ["3 passed over", "an image as"]),
+    "a name that no folder can have": (
+        lambda root: [path.rename(root / f"a:{i}") for i, path in enumerate(sorted(root.iterdir()))],
+        [],
+        ["a case name that any file system can hold"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_line_with_nothing_written(run, root, name):
+    spoil, options, words = REFUSED[name]
+    spoil(root)
+    assert run(*options).refused(*words)
+    assert [path.name for path in root.parent.iterdir()] == ["data"]
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_read(run, root):
+    (root.parent / "out").mkdir()
+    (root.parent / "out/mine").write_text("x")
+    assert run().refused("a new or empty folder", "name another --out")
+
+
+def test_without_out_there_must_be_a_dry_run(monkeypatch, capsys, root):
+    said = command(monkeypatch, capsys, "prepare", "folder", "--root", root, *PATTERNS)
+    assert said.code == 2
+    assert "--dry-run" in said.err
