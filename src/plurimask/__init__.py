@@ -73,6 +73,7 @@ _HOMES = {
         "render_table",
         "write_scores",
     ),
+    "export": ("export_onnx",),
     "files.mask_set": ("MaskSets", "read_mask_set", "write_mask_set"),
     "files.study": ("Study", "open_study"),
     "geometry": ("Grid",),

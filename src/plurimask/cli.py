@@ -39,6 +39,19 @@ class Sampler(StrEnum):
     dpm = "dpm++"
 
 
+class Runtime(StrEnum):
+    """What runs the nets."""
+
+    torch = "torch"
+    onnx = "onnx"
+
+
+class ExportFormat(StrEnum):
+    """What a model is written as."""
+
+    onnx = "onnx"
+
+
 class MaskFormat(StrEnum):
     """What the panel of a study is written as."""
 
@@ -122,13 +135,14 @@ def sample(
     case_list: CaseList = None,
     limit: Limit = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    runtime: Annotated[Runtime, typer.Option(help="onnx: MODEL is a folder of plurimask export.")] = Runtime.torch,
 ) -> None:
     """Draw plausible masks of studies, or of a dataset's cases, into OUT/CASE.
 
     A study's are written in its own format, with measurements. Cases of a dataset, and planes of just the model's size
     that are not DICOM, give masks.npz and set.json.
     """
-    drawer = pm.load(model, device)
+    drawer = pm.load(model, device, runtime.value)
     settings = drawer.sampler(sampler and sampler.value, steps)
     region = pm.parse_region(roi) if roi is not None else None
     found = pm.inputs_at(inputs, split.value, limit, pm.read_case_list(case_list) if case_list else None)
@@ -150,6 +164,18 @@ def sample(
                 pm.write_panel(out / name, panel, study, format and format.value)
             tick(done + 1)
     console.print(f"{len(found)} panels of {count} masks in {out}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model of the method panel: name, .safetensors file or run folder.")],
+    out: Annotated[Path, typer.Option(help="New folder.")],
+    format: Annotated[ExportFormat, typer.Option(help="What to write.")] = ExportFormat.onnx,
+) -> None:
+    """Write a model for another runtime: encoder and denoiser as ONNX, checked against PyTorch."""
+    differing = pm.export_onnx(pm.load(model, "cpu"), out)
+    console.print(f"{format.value} in {out}; {differing:.2%} of pixels differ from PyTorch's", soft_wrap=True)
+    console.print(f"Draw from it: plurimask sample {out} INPUT --out masks --runtime onnx", soft_wrap=True)
 
 
 @app.command()

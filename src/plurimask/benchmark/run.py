@@ -94,7 +94,7 @@ def _diverged_or_scored(bench: Bench, run: RunSettings, seed: int, prepared: Pre
         gflop_a_mask=gflop_a_mask(model, case, count),
         seconds_a_mask=seconds_a_mask(model, case, count),
         threads=torch.get_num_threads(),
-        device=str(next(model.method.parameters()).device),
+        device=str(model.method.device),
         weights=model.checkpoint.digest,
     )
 

@@ -16,8 +16,7 @@ def draw_masks(
 
     At most `chunk` samples are in work at once, so memory does not grow with their number.
     """
-    device = next(method.parameters()).device
-    fields = Fields.of(scale_intensity(torch.from_numpy(image))[None].to(device))
+    fields = Fields.of(scale_intensity(torch.from_numpy(image))[None].to(method.device))
     return draw_area(method, fields, seeds, sampler, chunk)
 
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -45,6 +46,11 @@ class Method(nn.Module, ABC):
     """
 
     image_channels: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
 
     @abstractmethod
     def loss(self, batch: Batch) -> LossTerms:

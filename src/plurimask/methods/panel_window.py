@@ -30,10 +30,10 @@ def panel_window(share: np.ndarray, visible: float, cell: int, least: int) -> Wi
         cell: pixels a side.
         least: cells a side at least, or as many as there are.
     """
-    inside = share >= min(float(share.max()), visible)
+    inside: np.ndarray = np.asarray(share >= min(float(share.max()), visible))
     height, width = (side // cell for side in inside.shape)
-    cells = inside.reshape(height, cell, width, cell).any(axis=(1, 3))
-    (top, rows), (left, columns) = (_span(cells.any(axis=axis), least) for axis in (1, 0))
+    cells: np.ndarray = np.asarray(inside.reshape(height, cell, width, cell).any(axis=(1, 3)))
+    (top, rows), (left, columns) = (_span(np.asarray(cells.any(axis=axis)), least) for axis in (1, 0))
     return Window(top, left, rows, columns)
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.errors import InputError, SettingsError
+from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
+from plurimask.methods.exported import Exported
+from plurimask.methods.onnx_panel import CARD, OnnxPanel
 from plurimask.records import Case, MaskSet
 from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import Checkpoint, find_weights, load_weights
@@ -123,17 +125,30 @@ class Model:
             )
 
 
-def load(model: str | Path, device: str = "auto") -> Model:
+def load(model: str | Path, device: str = "auto", runtime: Literal["torch", "onnx"] = "torch") -> Model:
     """A model by built-in name, by checkpoint (.safetensors) or by run folder (its best weights).
 
-    `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`. Nothing is unpickled.
+    `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`. Nothing is unpickled. By the runtime
+    `onnx` an exported folder is drawn from, on the CPU.
 
     Raises:
         CheckpointError: no such model, or weights that cannot be read.
         SettingsError: a device that is not there.
+        MissingPackageError: the packages of the extra `onnx` are not installed.
     """
+    if runtime == "onnx":
+        return _load_exported(Path(model))
+    if (Path(model) / CARD).is_file():
+        raise CheckpointError(model, expected="weights", got="an exported panel", hint="add --runtime onnx")
     name, path = find_weights(str(model))
     return Model(name, load_weights(path), _device(device))
+
+
+def _load_exported(folder: Path) -> Model:
+    panel = OnnxPanel(folder)
+    recipe = parse_recipe(panel.card.recipe, str(folder))
+    checkpoint = Checkpoint(Exported(panel), recipe, step=0, data="", digest=panel.card.weights)
+    return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
 
 
 def _as_case(image: np.ndarray) -> Case:

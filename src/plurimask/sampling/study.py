@@ -98,9 +98,8 @@ def _draw(
     looks = (slices.stop - slices.start) * chunks * len(tiling.starts) * model.evaluations(sampler)
     done = counter(1)
     masks = np.zeros((len(seeds), *planes.shape[1:]), dtype=np.bool_)
-    device = next(model.method.parameters()).device
     for place in range(slices.start, slices.stop):
-        fields = tiling.fields(planes[:, place], device, lambda: progress(next(done), looks))
+        fields = tiling.fields(planes[:, place], model.method.device, lambda: progress(next(done), looks))
         drawn = draw_area(model.method, fields, seeds, sampler, chunk)
         masks[:, place, *region] = drawn[:, *tiling.inside((region[0], region[1]))]
     return masks

@@ -1,6 +1,6 @@
 """An exported panel drawn with NumPy and ONNX Runtime alone: PyTorch is not imported, and need not be installed.
 
-    panel = ExportedPanel(Path("panel-onnx"))
+    panel = OnnxPanel(Path("panel-onnx"))
     masks = panel.masks(image, count=16, seed=0)
 
 A folder holds `encoder.onnx` (image -> shares, basis, maps; it scales intensities itself), `denoiser.onnx` (noisy mask,
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Card:
         least: cells a side of a window at least.
         visible: least share of readers that a window has to hold.
         steps: network evaluations a mask, unless said otherwise.
+        recipe: of the run, as plain values.
         gamma: gamma_t of the process for t = 0..T (diffusion.flow).
     """
 
@@ -53,10 +54,11 @@ class Card:
     least: int
     visible: float
     steps: int
+    recipe: dict[str, Any]
     gamma: tuple[float, ...]
 
 
-class ExportedPanel:
+class OnnxPanel:
     """A folder of `plurimask export`, ready to draw.
 
     Raises:
@@ -88,17 +90,20 @@ class ExportedPanel:
         shown = self._check(image)
         if count < 1:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give 1 or more")
-        times = self._times(self.card.steps if steps is None else steps)
-        share, basis, *maps = self._encoder.run(None, {"image": shown[None]})
+        return self.draw(shown, sample_seeds(shown, seed, count), self.card.steps if steps is None else steps)
+
+    def draw(self, image: np.ndarray, seeds: tuple[int, ...], steps: int) -> np.ndarray:
+        """Masks (S, H, W) bool, one a seed, of an image (C, H, W) float32. Raises SettingsError for the steps."""
+        times, plane = self._times(steps), image.shape[1:]
+        share, basis, *maps = self._encoder.run(None, {"image": image[None]})
         window = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
         look = self._cut(window, basis, maps)
-        masks = np.zeros((count, *shown.shape[1:]), dtype=bool)
+        masks = np.zeros((len(seeds), *plane), dtype=bool)
         top, left, height, width = window.scaled(self.card.cell)
         place = (slice(top, top + height), slice(left, left + width))
-        seeds = sample_seeds(shown, seed, count)
-        for start in range(0, count, CHUNK):
-            part = slice(start, min(start + CHUNK, count))
-            masks[part, *place] = self._draw(seeds[part], shown.shape[1:], place, look, times)
+        for start in range(0, len(seeds), CHUNK):
+            part = slice(start, start + CHUNK)
+            masks[part, *place] = self._draw(seeds[part], plane, place, look, times)
         return masks
 
     def _draw(
@@ -156,8 +161,8 @@ def _read_card(folder: Path) -> Card:
         tree = json.loads((folder / CARD).read_bytes())
         if tree["format"] != FORMAT:
             raise ValueError(f"format {tree['format']!r}")
-        kinds = {field.name: field.type for field in fields(Card)}
-        return Card(**{name: tuple(tree[name]) if name == "gamma" else kinds[name](tree[name]) for name in kinds})
+        kinds: dict[str, Any] = {field.name: get_origin(field.type) or field.type for field in fields(Card)}
+        return Card(**{name: kind(tree[name]) for name, kind in kinds.items()})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             folder,

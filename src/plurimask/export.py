@@ -1,4 +1,4 @@
-"""A trained panel -> ONNX files for `export.runtime`, checked against PyTorch before they are kept."""
+"""A trained panel -> ONNX files for `methods.onnx_panel`, checked against PyTorch before they are kept."""
 
 import contextlib
 import io
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import PlurimaskError, SettingsError
-from plurimask.export.runtime import CARD, DENOISER, ENCODER, FORMAT, Card, ExportedPanel
 from plurimask.files.atomic import atomic_folder
+from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, Card, OnnxPanel
 from plurimask.methods.panel import Panel
 from plurimask.nets.mask_denoiser import Look
 from plurimask.optional import need
@@ -33,7 +33,7 @@ class ExportError(PlurimaskError):
 
 
 def export_onnx(model: Model, out: Path) -> float:
-    """Write a panel's encoder and denoiser as ONNX, and what else `ExportedPanel` needs, into the folder `out`.
+    """Write a panel's encoder and denoiser as ONNX, and what else `OnnxPanel` needs, into the folder `out`.
 
     Returns:
         The share of pixels in which 4 masks of one image of noise differ from those of PyTorch.
@@ -57,7 +57,7 @@ def export_onnx(model: Model, out: Path) -> float:
     with atomic_folder(out) as folder:
         _write(method.cpu().eval(), folder)
         (folder / CARD).write_text(json.dumps(asdict(_card(model, method)), indent=1) + "\n", encoding="utf-8")
-        differing = _difference(model, ExportedPanel(folder))
+        differing = _difference(model, OnnxPanel(folder))
         if differing > TOLERANCE:
             raise ExportError(
                 out,
@@ -158,11 +158,12 @@ def _card(model: Model, method: Panel) -> Card:
         least=min(settings.windows) // settings.denoiser.multiple,
         visible=settings.visible,
         steps=len(sampler.times(settings.timesteps)) - 1,
+        recipe=model.recipe.model_dump(mode="json"),
         gamma=tuple(method.flow.gamma.tolist()),
     )
 
 
-def _difference(model: Model, exported: ExportedPanel) -> float:
+def _difference(model: Model, exported: OnnxPanel) -> float:
     size = model.recipe.image_size
     image = np.random.default_rng(0).standard_normal((model.method.image_channels, size, size), dtype=np.float32)
     mine = model.sample(image, _CHECKED, sampler=model.sampler("ddim", exported.card.steps)).masks

@@ -6,12 +6,20 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from tiny import SIZE, image, write_weights
+from typer.testing import CliRunner
 
+from plurimask.cli import app
+from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, MissingPackageError, SettingsError
-from plurimask.export.onnx import export_onnx
-from plurimask.export.runtime import CARD, DENOISER, ExportedPanel
-from plurimask.sampling import load
+from plurimask.export import export_onnx
+from plurimask.files.mask_set import read_mask_set
+from plurimask.files.study import Study
+from plurimask.geometry import Grid
+from plurimask.methods.onnx_panel import CARD, DENOISER, OnnxPanel
+from plurimask.records import Batch, Case
+from plurimask.sampling import load, sample_study
 
 pytest.importorskip("onnxruntime")
 PANEL = {
@@ -40,19 +48,19 @@ def folder(model, tmp_path_factory):
 def test_masks_are_those_of_pytorch(model, folder, count, steps):
     shown = image(3, BIG)
     expected = model.sample(shown, count, seed=2, sampler=model.sampler("ddim", steps)).masks
-    drawn = ExportedPanel(folder).masks(shown, count, seed=2, steps=steps)
+    drawn = OnnxPanel(folder).masks(shown, count, seed=2, steps=steps)
     assert (drawn.shape, drawn.dtype) == (expected.shape, np.bool_)
     assert (drawn != expected).mean() < 0.002
     assert 0.01 < expected.mean() < 0.99
 
 
 def test_steps_are_those_of_the_recipe_unless_said(folder):
-    panel = ExportedPanel(folder)
+    panel = OnnxPanel(folder)
     assert np.array_equal(panel.masks(image(0, BIG), 2), panel.masks(image(0, BIG), 2, steps=4))
 
 
 def test_the_unit_of_the_image_does_not_matter(folder):
-    panel, shown = ExportedPanel(folder), image(0, BIG)
+    panel, shown = OnnxPanel(folder), image(0, BIG)
     seeds = panel.masks(shown, 2), panel.masks(shown, 2)
     assert np.array_equal(*seeds)
     encoded = [panel._encoder.run(None, {"image": values[None]})[0] for values in (shown, shown * 3 - 7)]
@@ -64,13 +72,49 @@ def test_no_pytorch_is_imported(folder):
 import sys
 from pathlib import Path
 import numpy as np
-from plurimask.export.runtime import ExportedPanel
-masks = ExportedPanel(Path({str(folder)!r})).masks(np.zeros(({BIG}, {BIG})), count=2)
+from plurimask.methods.onnx_panel import OnnxPanel
+masks = OnnxPanel(Path({str(folder)!r})).masks(np.zeros(({BIG}, {BIG})), count=2)
 assert masks.shape == (2, {BIG}, {BIG})
 print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{"torch", "monai", "scipy", "pydantic"}}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_command_draws_from_it_as_from_any_model(model, folder, tmp_path):
+    np.save(tmp_path / "someone.npy", image(3, BIG)[0])
+    words = ["sample", str(folder), str(tmp_path / "someone.npy"), "--out", str(tmp_path / "out"), "--count", "3"]
+    done = CliRunner().invoke(app, [*words, "--runtime", "onnx"], catch_exceptions=False)
+    assert done.exit_code == 0
+    drawn, expected = read_mask_set(tmp_path / "out/someone"), model.sample(image(3, BIG), 3)
+    assert (drawn.masks != expected.masks).mean() < 0.002
+    assert (drawn.method, drawn.checkpoint, drawn.seeds) == ("panel", expected.checkpoint, expected.seeds)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "size", "match"),
+    [
+        (SamplerSettings(name="ddpm", steps=4), BIG, "expected ddim with eta 0, got ddpm, eta 0"),
+        (None, BIG + 8, "expected an image of 48 x 48 pixels, got one of 56 x 56"),
+    ],
+)
+def test_what_an_exported_panel_cannot_draw_is_refused(folder, sampler, size, match):
+    exported = load(folder, runtime="onnx")
+    shown = image(0, size)
+    case = Case("a", shown, np.zeros((0, size, size), bool), Grid((size, size)))
+    with pytest.raises(SettingsError, match=match):
+        sample_study(exported, Study(case, "npy", ()), 2, sampler=sampler, whole=True)
+
+
+def test_an_exported_folder_asks_for_its_runtime(folder):
+    with pytest.raises(CheckpointError, match="expected weights, got an exported panel; add --runtime onnx"):
+        load(folder)
+
+
+def test_an_exported_panel_does_not_learn(folder):
+    batch = Batch(torch.zeros(1, 1, BIG, BIG), torch.zeros(1, 1, BIG, BIG, dtype=torch.bool), torch.ones(1, 1) > 0)
+    with pytest.raises(SettingsError, match="expected weights, got an exported panel"):
+        load(folder, runtime="onnx").method.loss(batch)
 
 
 def test_another_method_is_not_exported(tmp_path):
@@ -99,29 +143,29 @@ def test_a_folder_in_use_is_left_alone(model, tmp_path):
 )
 def test_images_that_do_not_fit_are_refused(folder, shown, match):
     with pytest.raises(InputError, match=match):
-        ExportedPanel(folder).masks(shown)
+        OnnxPanel(folder).masks(shown)
 
 
 def test_a_constant_image_is_drawn_on(folder):
-    assert ExportedPanel(folder).masks(np.full((BIG, BIG), 7.0), 2).shape == (2, BIG, BIG)
+    assert OnnxPanel(folder).masks(np.full((BIG, BIG), 7.0), 2).shape == (2, BIG, BIG)
 
 
 @pytest.mark.parametrize(("asked", "match"), [({"count": 0}, "at least one mask, got 0"), ({"steps": 0}, "1 to 1000")])
 def test_numbers_that_make_no_panel_are_refused(folder, asked, match):
     with pytest.raises(SettingsError, match=match):
-        ExportedPanel(folder).masks(image(0, BIG), **asked)
+        OnnxPanel(folder).masks(image(0, BIG), **asked)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
-        ExportedPanel(tmp_path)
+        OnnxPanel(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"format": "plurimask-panel-onnx-9"}, {"cell": "wide"}])
 def test_a_card_of_another_form_is_refused(folder, tmp_path, change):
     (tmp_path / CARD).write_text(json.dumps(json.loads((folder / CARD).read_text()) | change))
     with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
-        ExportedPanel(tmp_path)
+        OnnxPanel(tmp_path)
 
 
 def test_a_damaged_net_is_refused(folder, tmp_path):
@@ -129,10 +173,10 @@ def test_a_damaged_net_is_refused(folder, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / DENOISER).write_bytes(b"nothing of the kind")
     with pytest.raises(CheckpointError, match="expected an ONNX file"):
-        ExportedPanel(tmp_path)
+        OnnxPanel(tmp_path)
 
 
 def test_a_missing_runtime_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingPackageError, match=r'pip install "plurimask\[onnx\]"'):
-        ExportedPanel(folder)
+        OnnxPanel(folder)
