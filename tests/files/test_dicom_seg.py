@@ -265,6 +265,15 @@ def test_frames_of_a_multi_frame_file_are_found_in_any_order(series, panel, tmp_
     assert complaints(written / "samples.dcm") == []
 
 
+def test_a_tilted_gantry_keeps_its_tilt(tmp_path):
+    write_series(tmp_path / "tilted", noise((16, 18, 6)), step=(0.0, 0.7, 2.5))
+    source = read_series(tmp_path / "tilted")
+    panel = panel_on(source.grid)
+    path = write(tmp_path / "case", source, panel) / "samples.dcm"
+    assert np.array_equal(frames_of(path, source.grid), panel.masks)
+    assert complaints(path) == []
+
+
 def radiograph(dataset: Dataset, _: int) -> None:
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
     dataset.Modality = "CR"

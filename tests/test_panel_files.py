@@ -1,0 +1,279 @@
+"""Panels on disk for other programs: every format read back, and everything that is refused."""
+
+import csv
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+
+from plurimask.errors import InputError, SettingsError
+from plurimask.files.mask_set import MaskSets, read_mask_set
+from plurimask.files.study import Study
+from plurimask.geometry import Grid, lps_to_ras
+from plurimask.panel_files import write_panel
+from plurimask.records import Case, MaskSet
+
+BESIDE = {"set.json", "measurements.csv", "measurements-summary.csv"}
+PLANE = Grid.plane((12, 14), 0.5)
+
+
+def oblique(spacing: tuple[float, float, float], flip: int | None = None) -> np.ndarray:
+    """An affine with its axes turned in space, of which one may be mirrored."""
+    turn, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
+    steps = np.array(spacing)
+    if flip is not None:
+        steps[flip] *= -1
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn * steps, (-101.25, 33.5, -310.123)
+    return affine
+
+
+def panel_on(grid: Grid, count: int = 4) -> MaskSet:
+    """Random masks, of which the third is empty."""
+    masks = np.zeros((count, *grid.shape), dtype=bool)
+    masks[:, 2:7, 3:9] = np.random.default_rng(1).random(masks[:, 2:7, 3:9].shape) < 0.6
+    masks[2] = False
+    return MaskSet("case 7", masks, grid, "cimd", tuple(range(count)), "ab" * 32, {"steps": 10})
+
+
+def study_of(panel: MaskSet, format: str, *sources: Path) -> Study:
+    image = np.random.default_rng(0).random((1, *panel.grid.shape), dtype=np.float32)
+    nobody = np.zeros((0, *panel.grid.shape), dtype=bool)
+    return Study(Case(panel.name, image, nobody, panel.grid), format, sources)
+
+
+def nifti_source(path: Path, affine: np.ndarray, shape: tuple[int, ...], unit: str = "mm") -> Path:
+    image = nib.Nifti1Image(np.zeros(shape, dtype=np.int16), affine)
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 2)
+    image.header.set_xyzt_units(unit)
+    image.to_filename(path)
+    return path
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> tuple[MaskSet, Study, Path]:
+    """A panel on a volume, its NIfTI study, and where it is written."""
+    affine = oblique((0.7, 0.6, 2.5), flip=1)
+    source = nifti_source(tmp_path / "case 7.nii", affine, (12, 14, 5))
+    panel = panel_on(Grid((12, 14, 5), nib.load(source).affine))
+    return panel, study_of(panel, "nifti", source), tmp_path / "out" / "case 7"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> tuple[MaskSet, Study, Path]:
+    """A panel on a picture of unknown spacing, its study, and where it is written."""
+    panel = panel_on(Grid((12, 14)))
+    return panel, study_of(panel, "picture", tmp_path / "case 7.png"), tmp_path / "out" / "case 7"
+
+
+def test_nifti_gives_the_samples_and_three_maps(volume):
+    panel, study, folder = volume
+    paths = write_panel(folder, panel, study)
+    expected = {"masks.nii.gz", *(f"maps/{name}.nii.gz" for name in ("consensus-50", "entropy", "frequency"))}
+    assert names_in(folder) == expected | BESIDE
+    assert {path.relative_to(folder).as_posix() for path in paths} == names_in(folder)
+
+
+@pytest.mark.parametrize("flip", [None, 0, 1, 2])
+def test_simpleitk_finds_the_samples_where_they_were(tmp_path, flip):
+    affine = oblique((0.7, 0.6, 2.5), flip)
+    panel = panel_on(Grid((12, 14, 5), affine))
+    write_panel(tmp_path / "case 7", panel, study_of(panel, "dicom"), "nifti")
+    image = SimpleITK.ReadImage(tmp_path / "case 7" / "masks.nii.gz")
+    assert np.array_equal(SimpleITK.GetArrayFromImage(image).transpose(0, 3, 2, 1), panel.masks)
+    volume = image[..., 0]
+    corners = [(0, 0, 0), (11, 0, 0), (0, 13, 0), (0, 0, 4), (11, 13, 4)]
+    there = np.array([[*volume.TransformIndexToPhysicalPoint(corner), 1.0] for corner in corners]).T
+    here = affine @ np.c_[corners, np.ones(5)].T
+    assert np.allclose(lps_to_ras(np.eye(4)) @ there, here, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("unit", ["mm", "micron", "meter"])
+def test_nifti_keeps_unit_and_both_forms_of_its_source_to_the_bit(tmp_path, unit):
+    source = nifti_source(tmp_path / "case 7.nii", oblique((0.7, 0.6, 2.5)), (12, 14, 5), unit)
+    scale = {"mm": 1.0, "micron": 1e-3, "meter": 1e3}[unit]
+    panel = panel_on(Grid((12, 14, 5), np.diag([scale] * 3 + [1.0]) @ nib.load(source).affine))
+    write_panel(tmp_path / "out" / "case 7", panel, study_of(panel, "nifti", source))
+    theirs, ours = nib.load(source).header, nib.load(tmp_path / "out" / "case 7" / "masks.nii.gz").header
+    assert ours.get_xyzt_units()[0] == unit
+    for form in ("get_sform", "get_qform"):
+        (affine, code), (kept, kept_code) = (getattr(one, form)(coded=True) for one in (theirs, ours))
+        assert (kept_code, kept.tolist()) == (code, affine.tolist())
+
+
+def test_a_plane_becomes_a_volume_of_one_slice(tmp_path):
+    panel = panel_on(PLANE)
+    write_panel(tmp_path / "case 7", panel, study_of(panel, "picture"), "nifti")
+    image = nib.load(tmp_path / "case 7" / "masks.nii.gz")
+    assert image.shape == (12, 14, 1, 4)
+    assert np.allclose(image.affine, PLANE.affine, rtol=0, atol=1e-6)
+
+
+def test_unknown_spacing_is_said_to_be_unknown(picture):
+    panel, study, folder = picture
+    write_panel(folder, panel, study, "nifti")
+    header = nib.load(folder / "masks.nii.gz").header
+    assert (header["sform_code"], header["qform_code"], header.get_xyzt_units()[0]) == (0, 0, "unknown")
+    assert read_mask_set(folder).grid.shape == (12, 14)
+
+
+def test_maps_are_those_of_the_samples(volume):
+    panel, study, folder = volume
+    write_panel(folder, panel, study)
+    frequency, consensus, entropy = (
+        np.asarray(nib.load(folder / "maps" / f"{name}.nii.gz").dataobj)
+        for name in ("frequency", "consensus-50", "entropy")
+    )
+    share = panel.masks.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+    assert np.allclose(frequency, share, rtol=0, atol=1e-6)
+    assert np.array_equal(consensus, share >= 0.5)
+    assert np.allclose(entropy, np.nan_to_num(bits), rtol=0, atol=1e-6)
+
+
+def test_another_agreement_is_in_the_name(volume):
+    panel, study, folder = volume
+    write_panel(folder, panel, study, agreement=0.75)
+    consensus = nib.load(folder / "maps" / "consensus-75.nii.gz").dataobj
+    assert np.array_equal(consensus, panel.masks.sum(axis=0) >= 3)
+
+
+def test_a_picture_gives_a_mask_a_sample_and_two_pictures(picture):
+    panel, study, folder = picture
+    write_panel(folder, panel, study)
+    pictures = {"pictures/outlines.png", "pictures/frequency.png"}
+    assert names_in(folder) == {f"sample{number}.png" for number in range(1, 5)} | pictures | BESIDE
+    for number, mask in enumerate(panel.masks, start=1):
+        assert np.array_equal(np.array(Image.open(folder / f"sample{number}.png")), mask * 255)
+
+
+def test_a_volume_gives_pictures_alone(volume):
+    panel, study, folder = volume
+    write_panel(folder, panel, study, "png")
+    assert names_in(folder) - BESIDE == {f"pictures/{name}.png" for name in ("outlines", "frequency", "slices")}
+
+
+def test_a_volume_without_a_mark_has_pictures(volume):
+    panel, study, folder = volume
+    write_panel(folder, replace(panel, masks=np.zeros_like(panel.masks)), study, "png")
+    assert Image.open(folder / "pictures" / "slices.png").size[0] > 100
+
+
+@pytest.mark.parametrize("format", ["nifti", "png", "npz"])
+def test_evaluation_reads_what_is_written(picture, format):
+    panel, study, folder = picture
+    write_panel(folder, panel, study, format)
+    read = MaskSets.under(folder.parent)["case 7"]
+    assert np.array_equal(read.masks, panel.masks)
+    assert (read.method, read.seeds, read.checkpoint, read.settings) == ("cimd", (0, 1, 2, 3), "ab" * 32, {"steps": 10})
+
+
+def test_measurements_have_a_row_a_sample_with_units_in_the_header(tmp_path):
+    panel = panel_on(PLANE)
+    write_panel(tmp_path / "case 7", panel, study_of(panel, "npy"))
+    rows = table(tmp_path / "case 7" / "measurements.csv")
+    assert list(rows[0]) == ["sample", "seed", "area_mm2", "longest_diameter_mm"]
+    assert [row["sample"] for row in rows] == ["1", "2", "3", "4"]
+    assert [float(row["area_mm2"]) for row in rows] == pytest.approx(panel.masks.sum(axis=(1, 2)) * 0.25)
+    assert (rows[2]["area_mm2"], rows[2]["longest_diameter_mm"]) == ("0", "")
+
+
+def test_summary_says_over_how_many_samples(tmp_path):
+    panel = panel_on(PLANE)
+    write_panel(tmp_path / "case 7", panel, study_of(panel, "npy"))
+    area, diameter = table(tmp_path / "case 7" / "measurements-summary.csv")
+    assert (area["quantity"], area["samples"], diameter["samples"]) == ("area_mm2", "4", "3")
+    values = panel.masks.sum(axis=(1, 2)) * 0.25
+    expected = (values.mean(), *np.quantile(values, (0.5, 0.05, 0.95)))
+    assert [float(area[name]) for name in ("mean", "median", "p5", "p95")] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("format", ["nifti", "png", "npz"])
+def test_all_bytes_but_those_of_archives_are_the_same_every_time(picture, format):
+    panel, study, folder = picture
+
+    def written() -> dict[str, bytes]:
+        paths = write_panel(folder, panel, study, format)
+        return {path.name: path.read_bytes() for path in paths if path.suffix != ".npz"}
+
+    assert written() == written()
+
+
+def test_a_smaller_panel_leaves_nothing_of_a_larger_one(picture):
+    panel, study, folder = picture
+    write_panel(folder, panel, study)
+    write_panel(folder, panel.first(2), study)
+    assert len(read_mask_set(folder).masks) == 2
+
+
+def test_files_of_others_are_never_replaced(picture):
+    panel, study, folder = picture
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"expected a new folder, or that of a panel, got notes\.txt in it"):
+        write_panel(folder, panel, study)
+    assert names_in(folder) == {"notes.txt"}
+
+
+def test_a_full_disk_leaves_the_former_panel_and_nothing_else(volume, monkeypatch):
+    panel, study, folder = volume
+    write_panel(folder, panel, study, "npz")
+    before = {name: (folder / name).read_bytes() for name in names_in(folder)}
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_panel(folder, panel, study, "nifti")
+    assert {name: (folder / name).read_bytes() for name in names_in(folder)} == before
+    assert os.listdir(folder.parent) == ["case 7"]
+
+
+def test_dicom_seg_of_a_study_that_is_not_dicom_is_refused(volume):
+    panel, study, folder = volume
+    with pytest.raises(SettingsError, match=r"expected a DICOM study for DICOM SEG, .*got one in format nifti"):
+        write_panel(folder, panel, study, "dicom-seg")
+    assert not folder.exists()
+
+
+def test_an_unknown_format_is_refused(volume):
+    panel, study, folder = volume
+    with pytest.raises(SettingsError, match="expected dicom-seg or nifti or png or npz, got tiff"):
+        write_panel(folder, panel, study, "tiff")
+
+
+@pytest.mark.parametrize("agreement", [0.0, 1.01, float("nan")])
+def test_an_agreement_that_is_no_share_is_refused(volume, agreement):
+    panel, study, folder = volume
+    with pytest.raises(SettingsError, match="expected a share above 0, at most 1"):
+        write_panel(folder, panel, study, agreement=agreement)
+
+
+def test_the_panel_of_another_grid_is_refused(volume):
+    _, study, folder = volume
+    with pytest.raises(InputError, match="expected the panel of case 7 on its grid"):
+        write_panel(folder, panel_on(PLANE), study)
+
+
+def test_a_folder_of_another_name_is_refused(volume):
+    panel, study, folder = volume
+    with pytest.raises(InputError, match="expected a folder named case 7, got case 8"):
+        write_panel(folder.with_name("case 8"), panel, study)
