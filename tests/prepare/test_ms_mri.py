@@ -172,6 +172,10 @@ SPOILT = {
         lambda root: save(root / "training/training02/masks/training02_01_mask1.nii.gz", np.zeros(SHAPE, np.uint8)),
         ["training02_01_mask1.nii", "one file of its kind"],
     ),
+    "a file of another subject": (
+        lambda root: save(root / "training/training02/masks/training03_01_mask1.nii", np.zeros(SHAPE, np.uint8)),
+        ["training03_01_mask1.nii", "files of training02 alone"],
+    ),
     "another size": (another_grid, ["training02_01_mask1.nii", "size 10x12x7", "10x12x8"]),
     "another affine": (another_place, ["training02_01_mask1.nii", "another one"]),
     "a file cut short": (cut_short, ["training03_01_t2_pp.nii", "a readable NIfTI file"]),

@@ -160,6 +160,19 @@ def elsewhere(folder):
     return path
 
 
+def group_elsewhere(folder):
+    other = as_hdf5(folder).rename(folder / "other.hdf5")
+    with h5py.File(folder / "data_lidc.hdf5", "w") as file:
+        file["train"] = h5py.ExternalLink(other.name, "train")
+    return folder / "data_lidc.hdf5"
+
+
+def array_for_a_group(folder):
+    with h5py.File(folder / "a.hdf5", "w") as file:
+        file["train"] = np.zeros(3)
+    return folder / "a.hdf5"
+
+
 def cut_short(folder):
     path = as_hdf5(folder)
     path.write_bytes(path.read_bytes()[:1500])
@@ -198,6 +211,8 @@ REFUSED = {
     "an empty dict": (lambda d: (d / "a").write_bytes(pickle.dumps({})) and d / "a", "got a dict without any"),
     "HDF5 with other names": (lambda d: as_hdf5(d, "masks"), r"labels \(n, H, W, R\) in a group, got images"),
     "HDF5 that links elsewhere": (elsewhere, "in a group, got neither"),
+    "HDF5 whose group lies elsewhere": (group_elsewhere, "in a group, got neither"),
+    "HDF5 with an array for a group": (array_for_a_group, "expected groups train, val and test, got an array"),
     "HDF5 cut short": (cut_short, "expected a whole HDF5 file"),
     "an array of objects": (with_pickled_stack, r"x\.npy: expected a readable NPY file"),
     "an image without masks": (without_a_mask, "case1: expected an image and its masks, got no mask"),

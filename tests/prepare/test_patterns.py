@@ -1,8 +1,10 @@
 """Patterns of paths: which files become which case, reader and patient; what cannot be."""
 
+import os
+
 import pytest
 
-from plurimask.errors import DatasetError, SettingsError
+from plurimask.errors import DatasetError, InputError, SettingsError
 from plurimask.prepare.patterns import Pattern, find_cases
 
 
@@ -87,6 +89,15 @@ def test_hidden_files_are_passed_over_and_links_followed_once(root):
     (root / "a" / "loop").symlink_to(root, target_is_directory=True)
     (root / "c").symlink_to(root / "a", target_is_directory=True)
     assert len(find(root, "{case}/ct.png", "{case}/r{reader}.png")) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_refused_and_not_passed_over(root):
+    touch(root, "a/ct.png", "b/ct.png")
+    (root / "b").chmod(0)
+    with pytest.raises(InputError, match="b: expected a readable folder, got 'Permission denied'"):
+        find(root, "{case}/ct.png", "{case}/r{reader}.png")
+    (root / "b").chmod(0o700)
 
 
 @pytest.mark.parametrize(

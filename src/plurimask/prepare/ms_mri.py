@@ -137,6 +137,13 @@ def _by_scan(subject: Path) -> dict[str, dict[str, Path]]:
         match = _FILE.fullmatch(path.name)
         if match is None or path.name.startswith("."):
             continue
+        if not match["scan"].lower().startswith(f"{subject.name.lower()}_"):
+            raise DatasetError(
+                path,
+                expected=f"files of {subject.name} alone",
+                got="another subject's",
+                hint="move it to its own folder",
+            )
         files = scans.setdefault(match["scan"], {})
         kind = (match["channel"] or match["reader"]).lower()
         if kind in files:

@@ -118,7 +118,8 @@ def _open_hdf5(path: Path) -> Packing:
     h5py = need("h5py", "hdf5")
     try:
         file = h5py.File(path, "r")
-        groups = {side: file[side] for side in _SIDES if side in file} or {"": file}
+        here = [side for side in _SIDES if isinstance(file.get(side, getlink=True), h5py.HardLink)]
+        groups = {side: file[side] for side in here} or {"": file}
         parts = [(side, *_datasets(path, h5py, group)) for side, group in groups.items()]
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise _unlike(path, "a whole HDF5 file", f"'{error}'") from error
@@ -128,6 +129,8 @@ def _open_hdf5(path: Path) -> Packing:
 
 def _datasets(path: Path, h5py: Any, group: Any) -> tuple[Any, Any, Any]:
     """`images`, `labels` and `uids` (or None) of a group; links and data that lie in other files are refused."""
+    if not isinstance(group, h5py.Group):
+        raise _unlike(path, "groups train, val and test", "an array of that name")
     found = {}
     for name in ("images", "labels", "uids"):
         dataset = group.get(name) if isinstance(group.get(name, getlink=True), h5py.HardLink) else None

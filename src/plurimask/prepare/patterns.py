@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from plurimask.errors import DatasetError, SettingsError
+from plurimask.files.stored import unreadable
 
 READER, PATIENT = "reader", "patient"
 
@@ -102,6 +103,7 @@ def find_cases(
     Raises:
         SettingsError: patterns whose placeholders do not fit each other.
         DatasetError: no folder there, no file that fits an image's pattern, or two files in one place.
+        InputError: a folder that cannot be read.
     """
     _check_placeholders(images, readers, patient)
     cases: dict[str, FoundCase] = {}
@@ -151,7 +153,7 @@ def _files(root: Path) -> Iterator[tuple[Path, str]]:
     if not root.is_dir():
         raise DatasetError(root, expected="a folder", got="none", hint="correct --root")
     seen: set[str] = set()
-    for folder, inner, names in os.walk(root, followlinks=True):
+    for folder, inner, names in os.walk(root, onerror=_refuse, followlinks=True):
         place = os.path.realpath(folder)
         inner[:] = [] if place in seen else sorted(name for name in inner if not name.startswith("."))
         for name in [] if place in seen else sorted(names):
@@ -159,6 +161,10 @@ def _files(root: Path) -> Iterator[tuple[Path, str]]:
                 path = Path(folder, name)
                 yield path, path.relative_to(root).as_posix()
         seen.add(place)
+
+
+def _refuse(error: OSError) -> None:
+    raise unreadable(Path(error.filename), "folder", error) from error
 
 
 def _first_match(patterns: Sequence[Pattern], relative: str) -> tuple[int, dict[str, str]] | None:

@@ -127,7 +127,9 @@ class Survey:
 
 def render_survey(survey: Survey) -> str:
     """A row a case, then all that can be said of the whole; never cut at the width of a terminal."""
-    rows = [("case", "readers", "channels", "size", "spacing mm", "Dice", "IoU", "empty", "becomes")]
+    rows: list[tuple[str, ...]] = [
+        ("case", "readers", "channels", "size", "spacing mm", "Dice", "IoU", "empty", "becomes")
+    ]
     for case in survey.cases:
         size, spacing = ("x".join(f"{v:g}" for v in values) for values in (case.shape, case.spacing_mm or ()))
         figures = [f"{v:.2f}" for v in (case.agreement.dice, case.agreement.iou, case.agreement.empty)]
