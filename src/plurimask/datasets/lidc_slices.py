@@ -1,7 +1,7 @@
-"""The `lidc-slices` layout: 128x128 slices of LIDC-IDRI with four reader slots, as strips, packed masks and an index.
+"""The `lidc-slices` layout: square slices of LIDC-IDRI with four reader slots, as strips, packed masks and an index.
 
-`images/<patient>.png` holds a patient's slices as tiles one below the other, each min-max scaled to 0..255 on its own;
-`masks.npz` holds `masks_packed` (rows, 4, 128, 16) uint8; `index.csv` names row, patient, tile and pixel spacing.
+`images/<patient>.png` holds a patient's slices as grey tiles one below the other; `masks.npz` holds `masks_packed`
+(rows, 4, N, N / 8, rounded up) uint8 for slices of NxN pixels; `index.csv` names row, patient, tile and pixel spacing.
 Slices without any mask are dropped. An empty slot is a reader who drew nothing. Slots are not readers.
 """
 
@@ -23,7 +23,6 @@ from plurimask.files.read import read_image
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
-SIZE = 128
 COLUMNS = {"row", "patient_id", "nodule", "slice", "tile", "non_empty_masks", "pixel_spacing_mm"}
 
 
@@ -39,6 +38,7 @@ class LidcSlices:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._masks = _read_masks(root / "masks.npz")
+        self._size = self._masks.shape[2]
         slices = _read_index(root / "index.csv")
         _check_same_release(root, slices, self._masks)
         self._slices = [one for one in slices if one.drawn > 0]
@@ -58,22 +58,22 @@ class LidcSlices:
 
     def __getitem__(self, index: int) -> Case:
         one = self._slices[index]
-        strip = self._strip(one.patient)
-        tiles = strip.shape[1] // SIZE
+        strip, size = self._strip(one.patient), self._size
+        tiles = strip.shape[1] // size
         if one.tile >= tiles:
             raise DatasetError(
                 one.name, expected=f"a tile below {tiles}, the strip's length", got=str(one.tile), hint=_ONE_RELEASE
             )
-        image = strip[:, one.tile * SIZE : (one.tile + 1) * SIZE]
-        masks = np.unpackbits(self._masks[one.row], axis=-1).astype(bool)
-        grid = Grid((SIZE, SIZE)) if one.spacing_mm is None else Grid.plane((SIZE, SIZE), one.spacing_mm)
+        image = strip[:, one.tile * size : (one.tile + 1) * size]
+        masks = np.unpackbits(self._masks[one.row], axis=-1, count=size).astype(bool)
+        grid = Grid((size, size)) if one.spacing_mm is None else Grid.plane((size, size), one.spacing_mm)
         return Case(one.name, image.copy(), masks, grid, one.patient)
 
     def _read_strip(self, patient: str) -> np.ndarray:
-        path = self.root / "images" / f"{patient}.png"
+        path, size = self.root / "images" / f"{patient}.png", self._size
         strip, _ = read_image(path)
-        if strip.shape[0] != 1 or strip.shape[2] != SIZE or strip.shape[1] % SIZE:
-            raise DatasetError(path, expected=f"a grey strip of {SIZE}x{SIZE} tiles", got=str(strip.shape), hint=_AGAIN)
+        if strip.shape[0] != 1 or strip.shape[2] != size or strip.shape[1] % size:
+            raise DatasetError(path, expected=f"a grey strip of {size}x{size} tiles", got=str(strip.shape), hint=_AGAIN)
         return strip
 
 
@@ -150,9 +150,14 @@ def _read_masks(path: Path) -> np.ndarray:
             packed = np.lib.format.read_array(file, allow_pickle=False)
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError) as error:
         raise DatasetError(path, expected="an archive with masks_packed", got=_reason(error), hint=_AGAIN) from error
-    if packed.dtype != np.uint8 or packed.shape[1:] != (4, SIZE, SIZE // 8):
+    size = packed.shape[2] if packed.ndim > 2 else 0
+    right = 4, size, -(-size // 8)
+    if packed.dtype != np.uint8 or packed.shape[1:] != right or not size:
         raise DatasetError(
-            path, expected=f"uint8 (rows, 4, {SIZE}, {SIZE // 8})", got=f"{packed.dtype} {packed.shape}", hint=_AGAIN
+            path,
+            expected=f"uint8 (rows, {', '.join(map(str, right))})",
+            got=f"{packed.dtype} {packed.shape}",
+            hint=_AGAIN,
         )
     return packed
 
