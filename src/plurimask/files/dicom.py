@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from plurimask.errors import InputError
+from plurimask.files.dicom_file import is_dicom, quiet
 from plurimask.files.dicom_geometry import stack
-from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header
+from plurimask.files.dicom_headers import Header, read_header
 from plurimask.files.dicom_pixels import read_frames
 from plurimask.files.mask_arrays import usable_grid
 from plurimask.files.stored import refuse_giant, unreadable

@@ -3,9 +3,6 @@
 No error names the patient.
 """
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +10,10 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError
+from plurimask.files.dicom_file import DAMAGE, is_dicom, not_dicom
 from plurimask.files.stored import refuse_giant, unreadable
 from plurimask.optional import need
 
-# What pydicom raises on damage, from reading bytes over converting values to decoding pixels (in Python or in C).
-DAMAGE = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RuntimeError),
-    *(OverflowError, MemoryError, UnboundLocalError),
-)
 _GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -38,6 +31,7 @@ _STORAGE = "1.2.840.10008.5.1.4.1.1"
 _DERIVED = tuple(
     f"{_STORAGE}.{kind}" for kind in ("66.4", "66.7", "481.2", "30")
 )  # SEG, label map, dose, parametric map
+_AGAIN = "fetch it again, or repair its header"
 _LARGEST = 1e15  # no position, spacing or slope is beyond it, and no product of two leaves float32
 
 
@@ -85,28 +79,6 @@ class Header:
     frames: tuple[Frame, ...]
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """pydicom without its own checks and warnings, both of which quote what a file says, a patient's name included."""
-    with need("pydicom.config", "dicom").disable_value_validation(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM does, with or without the preamble that it should have.
-
-    Raises:
-        InputError: a file that cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError as error:
-        raise unreadable(path, "file", error) from error
-    return start[128:] == b"DICM" or _starts_bare(start)
-
-
 def read_header(path: Path) -> Header:
     """The header of a file that holds an image, without its pixels.
 
@@ -115,7 +87,7 @@ def read_header(path: Path) -> Header:
         MissingPackageError: `pydicom` is not installed.
     """
     if not is_dicom(path):
-        raise _not_dicom(path)
+        raise not_dicom(path)
     pydicom = need("pydicom", "dicom")
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
@@ -125,30 +97,15 @@ def read_header(path: Path) -> Header:
         raise unreadable(path, "DICOM file", error) from error
 
 
-def _starts_bare(start: bytes) -> bool:
-    """Without preamble: the first element is of group 2 or 8 and names its type, or a length below 64 KiB."""
-    little = start[:2] in (b"\x02\x00", b"\x08\x00") and (start[4:6].isalpha() or start[6:8] == b"\x00\x00")
-    big = start[:2] in (b"\x00\x02", b"\x00\x08") and start[4:6].isalpha()
-    return len(start) >= 8 and (little or big)
-
-
-def _not_dicom(path: Path) -> InputError:
-    return InputError(
-        path,
-        expected="a DICOM file",
-        got="one without DICOM's mark" if path.stat().st_size else "an empty file",
-        hint="fetch it again, or unpack or decrypt it first; if it is of another kind, move it out of the folder",
-    )
-
-
 def _refuse_other_objects(path: Path, dataset: Any, uids: Any) -> None:
     kind = uids.UID(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
     if "Rows" in dataset and kind not in _DERIVED:
         return
+    named = f" of kind '{kind.name}'" if kind.keyword else ""
     raise InputError(
         path,
         expected="an image",
-        got=f"a DICOM object of kind '{kind.name}'" if kind.keyword else "a DICOM object without pixels",
+        got=f"a DICOM object{named}{'' if 'Rows' in dataset else ' without pixels'}",
         hint="pass the images alone, and move this file out of their folder",
     )
 
@@ -222,29 +179,29 @@ def _numbers(path: Path, keyword: str, value: Any, size: int) -> np.ndarray | No
         return None
     numbers = np.array(value, dtype=np.float64).reshape(-1)
     if len(numbers) != size or not (np.abs(numbers) < _LARGEST).all():
-        raise InputError(
-            path, expected=f"{size} finite number(s) as {keyword}", got="others", hint="fetch it again, or repair it"
-        )
+        raise InputError(path, expected=f"{size} finite number(s) as {keyword}", got="others", hint=_AGAIN)
     return numbers
 
 
 def _check_frame(
     path: Path, orientation: np.ndarray | None, spacing: np.ndarray | None, slope: np.ndarray | None
 ) -> None:
-    if orientation is not None:
-        ways = orientation.reshape(2, 3)
-        if not np.allclose(ways @ ways.T, np.eye(2), atol=1e-3):
-            raise InputError(
-                path,
-                expected="two unit vectors at right angles as ImageOrientationPatient",
-                got=f"{orientation.tolist()}",
-                hint="fetch it again, or repair it",
-            )
-    for keyword, value, right in (("PixelSpacing", spacing, np.greater), ("RescaleSlope", slope, np.not_equal)):
-        if value is not None and not right(value, 0).all():
-            raise InputError(
-                path, expected=f"{keyword} other than 0", got=f"{value.tolist()}", hint="fetch it again, or repair it"
-            )
+    for keyword, rule, numbers, holds in (
+        ("ImageOrientationPatient", "two unit vectors at right angles", orientation, _at_right_angles),
+        ("PixelSpacing", "numbers above 0", spacing, _positive),
+        ("RescaleSlope", "a number other than 0", slope, np.all),
+    ):
+        if numbers is not None and not holds(numbers):
+            raise InputError(path, expected=f"{rule} as {keyword}", got=f"{numbers.tolist()}", hint=_AGAIN)
+
+
+def _at_right_angles(orientation: np.ndarray) -> bool:
+    ways = orientation.reshape(2, 3)
+    return np.allclose(ways @ ways.T, np.eye(2), atol=1e-3)
+
+
+def _positive(numbers: np.ndarray) -> bool:
+    return bool((numbers > 0).all())
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

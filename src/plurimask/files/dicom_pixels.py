@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError, MissingPackageError
-from plurimask.files.dicom_headers import DAMAGE
+from plurimask.files.dicom_file import DAMAGE
 from plurimask.files.stored import reason, unreadable
 from plurimask.optional import need
 
@@ -58,7 +58,8 @@ def _refuse_other_pixels(path: Path, dataset: Any) -> None:
 def _refuse_surplus(path: Path, dataset: Any) -> None:
     """A damaged header may claim fewer rows or columns than the file holds; what writers append is zero."""
     values = dataset.Rows * dataset.Columns * _count(dataset) * dataset.SamplesPerPixel
-    if any(dataset.PixelData[-(-values * dataset.BitsAllocated // 8) :]):
+    length = -(-values * dataset.BitsAllocated // 16) * 2  # in pairs of bytes, which big-endian files exchange
+    if any(dataset.PixelData[length:]):
         raise InputError(
             path,
             expected=f"{values} values, as its header says",
