@@ -53,7 +53,7 @@ def read_series(path: Path) -> Series:
         MissingPackageError: `pydicom`, or a decoder that the file needs, is not installed.
     """
     with quiet():
-        headers = [read_header(file) for file in (_list_files(path) if path.is_dir() else [path])]
+        headers = [read_header(file) for file in (list_files(path) if path.is_dir() else [path])]
         _check_series(path, headers)
         slices = [(header, frame) for header in headers for frame in header.frames]
         order, affine = stack(path, [frame for _, frame in slices])
@@ -62,7 +62,8 @@ def read_series(path: Path) -> Series:
     return Series(image, usable_grid(path, image.shape[1:], affine), files, headers[0].patient)
 
 
-def _list_files(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
+    """What may be a slice in a folder, sorted by name. Raises InputError where nothing is."""
     try:
         found = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     except OSError as error:
