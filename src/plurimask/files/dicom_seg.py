@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.dicom_headers import quiet
+from plurimask.files.dicom_file import quiet
 from plurimask.files.dicom_source import DicomSource, read_dicom_source
 from plurimask.optional import need
 from plurimask.records import MaskSet
