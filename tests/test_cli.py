@@ -207,7 +207,7 @@ BAD_INPUTS = {
     "unreadable file": (text_as_png, ["readable PNG"]),
     "NaN in the image": (with_nan, ["1 NaN"]),
     "missing file": (lambda d: d / "none.png", ["none.png", "nothing there"]),
-    "unknown format": (tiff, ["one of .png", "convert"]),
+    "unknown format": (tiff, ["DICOM, or one of .nii", "convert"]),
     "empty folder": (lambda d: d, ["one folder a case", "got no folder"]),
     "empty case": (empty_case, ["label0.png", "an empty folder"]),
 }
