@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         render_table,
         write_scores,
     )
+    from plurimask.export import export_onnx
     from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
     from plurimask.files.study import Study, open_study
     from plurimask.geometry import Grid
@@ -122,6 +123,7 @@ __all__ = [
     "compare",
     "demo_cases",
     "evaluate",
+    "export_onnx",
     "import_packing",
     "inputs_at",
     "load",
