@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis.extra.numpy import arrays
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from plurimask.geometry import Grid
-from plurimask.measurements import longest_diameter, measure, sizes, summarise
+from plurimask.measurements import agreement_curve, longest_diameter, measure, sizes, summarise
 
 SKEWED = np.array([[0.0, -0.7, 0.2, 5.0], [-0.6, 0.1, 0.3, 1.0], [0.1, 0.0, 2.5, 9.0], [0.0, 0.0, 0.0, 1.0]])
 
@@ -33,6 +33,37 @@ def test_sizes(affine, shape, expected):
     mask.reshape(-1)[:3] = True
     values, unit = sizes(mask, Grid(shape, affine))
     assert (values.tolist(), unit) == (pytest.approx([expected[0]]), expected[1])
+
+
+def test_agreement_curve_by_hand():
+    """Three masks on voxels of 2 mm²: two voxels held by all, one by two, three by one."""
+    masks = np.array([[[1, 1, 1, 1, 0, 0, 0]], [[1, 1, 1, 0, 1, 0, 0]], [[1, 1, 0, 0, 0, 1, 0]]], dtype=bool)
+    curve, unit = agreement_curve(masks, Grid((1, 7), np.diag([1.0, 2.0, 1.0, 1.0])))
+    assert (curve.tolist(), unit) == ([12.0, 6.0, 4.0], "mm²")
+
+
+def test_agreement_curve_of_empty_masks_is_zero_for_every_k():
+    curve, unit = agreement_curve(np.zeros((3, 4, 4, 2), dtype=bool), Grid((4, 4, 2)))
+    assert (curve.tolist(), unit) == ([0.0, 0.0, 0.0], "voxels")
+
+
+def test_agreement_curve_of_no_masks_has_no_point():
+    assert agreement_curve(np.zeros((0, 4, 4), dtype=bool), Grid((4, 4)))[0].shape == (0,)
+
+
+@given(arrays(bool, array_shapes(min_dims=3, max_dims=4, max_side=6)))
+def test_agreement_curve_counts_what_at_least_k_masks_hold(masks):
+    votes = masks.astype(int).sum(axis=0)
+    by_hand = [(votes >= k).sum() for k in range(1, len(masks) + 1)]
+    assert agreement_curve(masks, Grid(masks.shape[1:]))[0].tolist() == by_hand
+
+
+@given(arrays(bool, array_shapes(min_dims=3, max_dims=4, max_side=6)))
+def test_agreement_curve_never_grows_and_its_mean_is_the_mean_size(masks):
+    grid = Grid(masks.shape[1:])
+    curve = agreement_curve(masks, grid)[0]
+    assert (np.diff(curve) <= 0).all()
+    assert curve.mean() == pytest.approx(sizes(masks, grid)[0].mean())
 
 
 @pytest.mark.parametrize(

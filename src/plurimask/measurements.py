@@ -60,11 +60,25 @@ def measure(masks: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:
 
 def sizes(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
     """Area or volume of each mask (S, H, W[, D]) and its unit: mm² or mm³, or a voxel count without spacing."""
-    counts = np.count_nonzero(masks, axis=tuple(range(1, masks.ndim))).astype(float)
-    plane = len(grid.shape) == 2
-    if grid.voxel_size is None:
-        return counts, "pixels" if plane else "voxels"
-    return counts * grid.voxel_size, "mm²" if plane else "mm³"
+    return _in_unit(np.count_nonzero(masks, axis=tuple(range(1, masks.ndim))), grid)
+
+
+def agreement_curve(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
+    """Area or volume of what at least k of S masks hold, for k = 1..S, and its unit as of `sizes`.
+
+    It never grows with k: the first value is the size of the union, the last that of the intersection, and their mean
+    is the mean size of the masks.
+
+    Args:
+        masks: (S, H, W[, D]) bool.
+        grid: of the masks.
+
+    Returns:
+        (S,) float64 and the unit.
+    """
+    held = masks.sum(axis=0, dtype=np.uint32)
+    by_count = np.bincount(held[held > 0], minlength=len(masks) + 1)
+    return _in_unit(by_count[:0:-1].cumsum()[::-1], grid)
 
 
 def longest_diameter(mask: np.ndarray, grid: Grid) -> float:
@@ -90,6 +104,14 @@ def summarise(values: np.ndarray) -> Summary:
         return Summary(0, *[math.nan] * 4)
     low, median, high = np.quantile(known, (0.05, 0.5, 0.95)).tolist()
     return Summary(len(known), float(known.mean()), median, low, high)
+
+
+def _in_unit(counts: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
+    """Numbers of voxels as areas or volumes, and their unit."""
+    plane = len(grid.shape) == 2
+    if grid.voxel_size is None:
+        return counts.astype(float), "pixels" if plane else "voxels"
+    return counts * grid.voxel_size, "mm²" if plane else "mm³"
 
 
 def _filled_planes(mask: np.ndarray) -> list[np.ndarray]:
