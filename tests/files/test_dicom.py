@@ -240,7 +240,7 @@ def test_the_patient_is_kept(tmp_path):
     assert read_series(tmp_path).patient == PATIENT_ID
 
 
-@pytest.mark.parametrize("name", [".hidden", "DICOMDIR", "069.xml", "LICENSE", "notes.txt"])
+@pytest.mark.parametrize("name", [".hidden", "DICOMDIR", "dicomdir", "069.xml", "LICENSE", "notes.txt"])
 def test_what_lies_beside_slices_and_says_so_is_passed_over(tmp_path, name):
     paths = write_series(tmp_path, noise())
     (tmp_path / name).write_text("no slice")

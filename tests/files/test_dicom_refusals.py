@@ -167,6 +167,12 @@ def test_a_truncated_file(tmp_path, lost):
     refused(tmp_path, r"IM07924\.dcm: expected ")
 
 
+def test_a_link_to_a_slice_that_is_gone(tmp_path):
+    write_series(tmp_path, noise())
+    (tmp_path / "IM00001.dcm").symlink_to(tmp_path / "gone.dcm")
+    refused(tmp_path, r"IM00001\.dcm: expected a readable file, got 'No such file or directory'")
+
+
 def test_a_folder_without_dicom(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing here")
     refused(tmp_path, "expected the DICOM files of one series, got none; pass the folder that holds the slices")

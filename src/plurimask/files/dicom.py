@@ -65,10 +65,10 @@ def read_series(path: Path) -> Series:
 def list_files(folder: Path) -> list[Path]:
     """What may be a slice in a folder, sorted by name. Raises InputError where nothing is."""
     try:
-        found = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        found = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
     except OSError as error:
         raise unreadable(folder, "folder", error) from error
-    files = [path for path in found if path.name != _INDEX and (not _is_beside(path) or is_dicom(path))]
+    files = [path for path in found if path.name.upper() != _INDEX and (not _is_beside(path) or is_dicom(path))]
     if not files:
         raise InputError(
             folder, expected="the DICOM files of one series", got="none", hint="pass the folder that holds the slices"

@@ -11,11 +11,15 @@ from plurimask.errors import InputError
 from plurimask.files.stored import unreadable
 from plurimask.optional import need
 
-# What pydicom raises on damage, from reading bytes over converting values to decoding pixels (in Python or in C).
-DAMAGE = (
+_DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RuntimeError),
     *(OverflowError, MemoryError, UnboundLocalError, struct.error, zlib.error),
 )
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What pydicom raises on damage, from reading bytes over converting values to decoding pixels (in Python or C)."""
+    return (*_DAMAGE, need("pydicom.errors", "dicom").BytesLengthException)
 
 
 @contextmanager

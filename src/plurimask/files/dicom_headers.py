@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.dicom_file import DAMAGE, is_dicom, not_dicom
+from plurimask.files.dicom_file import damage, is_dicom, not_dicom
 from plurimask.files.stored import refuse_giant, unreadable
 from plurimask.optional import need
 
@@ -93,7 +93,7 @@ def read_header(path: Path) -> Header:
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
         _refuse_other_objects(path, dataset, pydicom.uid)
         return _header(path, dataset)
-    except DAMAGE as error:
+    except damage() as error:
         raise unreadable(path, "DICOM file", error) from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError, MissingPackageError
-from plurimask.files.dicom_file import DAMAGE
+from plurimask.files.dicom_file import damage
 from plurimask.files.stored import reason, unreadable
 from plurimask.optional import need
 
@@ -29,13 +29,13 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         dataset = need("pydicom", "dicom").dcmread(path, force=True)
         _refuse_other_pixels(path, dataset)
         syntax = _transfer_syntax(dataset)
-    except DAMAGE as error:
+    except damage() as error:
         raise unreadable(path, "DICOM file", error) from error
     decoder = _decoder(path, syntax)
     try:
         for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset))):
             yield _channels(dataset, values)
-    except DAMAGE as error:
+    except damage() as error:
         raise InputError(
             path, expected=f"pixels in {syntax.name}", got=f"'{reason(error)}'", hint=_DECOMPRESS
         ) from error
