@@ -1,12 +1,14 @@
 """Packings of LIDC-IDRI that circulate: pickle, HDF5, trees of PNG, NPY; whose slices they are; what is refused."""
 
 import json
+import os
 import pickle
 
 import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from said import command
 
 import plurimask as pm
 from plurimask.errors import DatasetError, InputError
@@ -147,6 +149,29 @@ def test_progress_reaches_the_number_of_slices(tmp_path, out):
     seen = []
     import_packing(as_pickle(tmp_path), out, lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_command_says_what_it_wrote(monkeypatch, capsys, tmp_path, out):
+    said = command(monkeypatch, capsys, "prepare", "lidc", "--from", as_pickle(tmp_path), "--out", out)
+    assert said.code == 0
+    assert "3 slices of 2 patients" in said.out
+
+
+class Touch:
+    """Pickles to a call of the shell."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_the_command_refuses_a_pickle_that_runs_something(monkeypatch, capsys, tmp_path, out):
+    path = as_pickle(tmp_path, {"s0": record(0, KNOWN) | {"more": Touch(tmp_path / "mark")}})
+    said = command(monkeypatch, capsys, "prepare", "lidc", "--from", path, "--out", out)
+    assert said.refused("data_lidc.pickle", "the name 'posix.system'", "nothing of it was run")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["data_lidc.pickle"]
 
 
 def elsewhere(folder):

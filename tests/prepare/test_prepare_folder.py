@@ -141,6 +141,14 @@ def test_what_cannot_be_used_is_passed_over_with_its_reason(run, root):
     assert {name[:4] for name in written(root).names} == {"P1_a"}
 
 
+def test_of_many_that_are_passed_over_twenty_are_printed(run, root):
+    for number in range(23):
+        save(root / f"lone-{number:02d}/ct.nii.gz", volume(0)[:2, :2])
+    lines = run().out.splitlines()
+    assert sum(line.startswith("passed over: ") for line in lines) == 20
+    assert "... and 3 more of these" in lines
+
+
 # --- the dry run ------------------------------------------------------------------------------------------------------
 
 

@@ -140,8 +140,11 @@ def render_survey(survey: Survey) -> str:
     return "\n".join([*table, "", *summarise_survey(survey)])
 
 
-def summarise_survey(survey: Survey) -> list[str]:
-    """The lines below the table: how much there is, what is passed over and why, what looks wrong."""
+def summarise_survey(survey: Survey, most: int | None = None) -> list[str]:
+    """The lines below the table: how much there is, what is passed over and why, what looks wrong.
+
+    Of what is passed over, and of what looks wrong, `most` lines each; None: all.
+    """
     dice = [case.agreement.dice for case in survey.cases if not math.isnan(case.agreement.dice)]
     mean = f"; mean Dice of two readers {np.mean(dice):.2f}" if dice else ""
     lines = [
@@ -149,5 +152,11 @@ def summarise_survey(survey: Survey) -> list[str]:
         f"label values {shown(survey.values)}{mean}"
     ]
     lines += [f"reader {number}: {files}" for number, files in enumerate(survey.readers)]
-    lines += [f"passed over: {name}: {why}" for name, why in survey.skipped]
-    return lines + [f"look at: {question}" for question in survey.questions()]
+    lines += _first([f"passed over: {name}: {why}" for name, why in survey.skipped], most)
+    return lines + _first([f"look at: {question}" for question in survey.questions()], most)
+
+
+def _first(lines: list[str], most: int | None) -> list[str]:
+    if most is None or len(lines) <= most:
+        return lines
+    return [*lines[:most], f"... and {len(lines) - most} more of these"]
