@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from plurimask.panel_files import check_place, write_panel
     from plurimask.plot import write_score_figures
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
+    from plurimask.prepare.lidc import lidc_settings, prepare_lidc
     from plurimask.prepare.ms_mri import prepare_ms_mri
     from plurimask.prepare.packings import import_packing
     from plurimask.prepare.survey import render_survey, summarise_survey
@@ -81,6 +82,7 @@ _HOMES = {
     "panel_files": ("check_place", "write_panel"),
     "plot": ("write_score_figures",),
     "prepare.folder": ("FolderSettings", "prepare_folder", "survey_folder"),
+    "prepare.lidc": ("lidc_settings", "prepare_lidc"),
     "prepare.ms_mri": ("prepare_ms_mri",),
     "prepare.packings": ("import_packing",),
     "prepare.survey": ("render_survey", "summarise_survey"),
@@ -126,6 +128,7 @@ __all__ = [
     "export_onnx",
     "import_packing",
     "inputs_at",
+    "lidc_settings",
     "load",
     "load_recipe",
     "load_suite",
@@ -137,6 +140,7 @@ __all__ = [
     "parse_shard",
     "phantom_cases",
     "prepare_folder",
+    "prepare_lidc",
     "prepare_ms_mri",
     "prepare_phantom",
     "read_case_list",

