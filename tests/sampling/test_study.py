@@ -141,6 +141,14 @@ def test_nothing_is_drawn_outside_of_the_region(cimd):
     assert panel.settings["region"] == [[5, 35], [20, 28], [1, 3]]
 
 
+def test_samples_that_follow_are_those_of_one_longer_draw(cimd):
+    scan = of(volume((21, 40)))
+    longer = sample_study(cimd, scan, 5, whole=True)
+    rest = sample_study(cimd, scan, 3, whole=True, skip=2)
+    assert rest.seeds == longer.seeds[2:]
+    assert near(rest.masks, longer.masks[2:])
+
+
 def test_all_of_an_image_is_no_region_to_speak_of(cimd):
     assert "region" not in sample_study(cimd, of(volume((40, 20))), 1, whole=True).settings
 

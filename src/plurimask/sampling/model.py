@@ -67,9 +67,10 @@ class Model:
         seed: int,
         sampler: SamplerSettings | None,
         draw: Callable[[tuple[int, ...], SamplerSettings | None], np.ndarray],
+        skip: int = 0,
         **more: Any,
     ) -> MaskSet:
-        """The panel of a case and how it was drawn, to which `more` is added.
+        """The panel of a case and how it was drawn, to which `more` is added; its samples follow the first `skip`.
 
         `draw` gives the masks for seeds and a sampler: (S, H, W[, D]) bool. Raises as `sample`, but for the size.
         """
@@ -77,7 +78,7 @@ class Model:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
         self._check_channels(case)
         sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
-        seeds = sample_seeds(case.image, seed, count)
+        seeds = sample_seeds(case.image, seed, skip + count)[skip:]
         masks = draw(seeds, sampler)
         settings = self._described(sampler) | {"model": self.name, "seed": seed} | more
         return MaskSet(case.name, masks, case.grid, self.recipe.method.name, seeds, self.checkpoint.digest, settings)

@@ -39,6 +39,7 @@ def sample_study(
     region: Region | None = None,
     whole: bool = False,
     progress: Progress = lambda done, total: None,
+    skip: int = 0,
 ) -> MaskSet:
     """Draw a panel of a plane or volume of any size, all of it or a region; outside of the region nothing is drawn.
 
@@ -51,6 +52,7 @@ def sample_study(
         region: the part to draw.
         whole: draw a larger image as a whole, although the model saw crops around lesions alone.
         progress: called after each look at a field.
+        skip: how many samples of the panel are there already; those that follow them are drawn.
 
     Raises:
         InputError: another number of channels than the model's, or more than 2**22 pixels of a plane to draw.
@@ -72,7 +74,7 @@ def sample_study(
         return masks if study.case.image.ndim == 4 else masks[..., 0]
 
     partly = [[span.start, span.stop] for span in box] if _sizes(box) != image.shape[1:] else None
-    return model.panel(study.case, count, seed, sampler, draw, **({"region": partly} if partly else {}))
+    return model.panel(study.case, count, seed, sampler, draw, skip, **({"region": partly} if partly else {}))
 
 
 def needs_region(model: Model, study: Study) -> bool:
@@ -92,7 +94,8 @@ def _draw(
     progress: Progress,
 ) -> np.ndarray:
     """Masks (S, D, H, W) bool: planes (C, D, H, W), box in the order of the planes' axes."""
-    slices, *region = box
+    slices, rows, columns = box
+    inner_rows, inner_columns = tiling.inside((rows, columns))
     chunk = max(1, min(_SAMPLES_IN_WORK, _PIXELS_IN_WORK // prod(tiling.size)))
     chunks = -(-len(seeds) // chunk)
     looks = (slices.stop - slices.start) * chunks * len(tiling.starts) * model.evaluations(sampler)
@@ -101,7 +104,7 @@ def _draw(
     for place in range(slices.start, slices.stop):
         fields = tiling.fields(planes[:, place], model.method.device, lambda: progress(next(done), looks))
         drawn = draw_area(model.method, fields, seeds, sampler, chunk)
-        masks[:, place, *region] = drawn[:, *tiling.inside((region[0], region[1]))]
+        masks[:, place, rows, columns] = drawn[:, inner_rows, inner_columns]
     return masks
 
 
