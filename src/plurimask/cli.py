@@ -309,7 +309,7 @@ def prepare_folder(
         raise typer.BadParameter("name the folder to write to, or add --dry-run", param_hint="--out")
     with _progress("writing cases") as tick:
         survey = pm.prepare_folder(root, out, settings, tick)
-    for line in pm.summarise_survey(survey):
+    for line in pm.summarise_survey(survey, most=20):
         console.print(line, soft_wrap=True)
     console.print(f"{survey.written} cases in {out}, how they were made in {out / 'manifest.json'}", soft_wrap=True)
 
