@@ -4,7 +4,6 @@ python tools/compare_lidc_masks.py DATA        the folder of the release; no CT 
 """
 
 import sys
-from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -26,48 +25,40 @@ def made(settings: LidcSettings, patients: set[str]) -> Masks:
     }
 
 
-def compare(release: Masks, ours: Masks) -> Counter[str]:
-    """Counts: slices, slots, how many are equal by name, and slices whose masks are ours in any order."""
-    counts: Counter[str] = Counter()
-    for name, masks in release.items():
-        mine = ours.get(name)
-        same = np.zeros(4, dtype=bool) if mine is None else (masks == mine).all(axis=1)
-        drawn = masks.any(axis=1)
-        counts += Counter(
-            {
-                "slices": 1,
-                "slices of that name": mine is not None,
-                "slots": 4,
-                "slots, equal": int(same.sum()),
-                "drawn masks": int(drawn.sum()),
-                "drawn masks, equal": int((same & drawn).sum()),
-                "slices, all four slots equal": bool(same.all()),
-                "slices, equal in any order": mine is not None
-                and sorted(map(bytes, masks)) == sorted(map(bytes, mine)),
-            }
-        )
-    return counts
+def compare(release: Masks, ours: Masks) -> dict[str, tuple[int, int]]:
+    """How many of how many: slices and reader slots that are equal under the same name, and slices in any order."""
+    pairs = [(masks, ours[name]) for name, masks in release.items() if name in ours]
+    same = np.array([(masks == mine).all(axis=1) for masks, mine in pairs])
+    drawn = np.array([masks.any(axis=1) for masks, _ in pairs])
+    masks_drawn = sum(int(masks.any(axis=1).sum()) for masks in release.values())
+    return {
+        "slices of that name": (len(pairs), len(release)),
+        "slices with four equal slots": (int(same.all(axis=1).sum()), len(release)),
+        "slices equal in any order": (
+            sum(_unordered(masks) == _unordered(mine) for masks, mine in pairs),
+            len(release),
+        ),
+        "slots equal": (int(same.sum()), 4 * len(release)),
+        "masks that are not empty, equal": (int((same & drawn).sum()), masks_drawn),
+        "slices equal under any number": (_found_anywhere(release, ours), len(release)),
+        "slices that the release lacks": (sum(m.any() for n, m in ours.items() if n not in release), len(ours)),
+    }
 
 
-def found_anywhere(release: Masks, ours: Masks) -> int:
+def _unordered(masks: np.ndarray) -> list[bytes]:
+    return sorted(mask.tobytes() for mask in masks)
+
+
+def _found_anywhere(release: Masks, ours: Masks) -> int:
     """Slices of the release whose four masks, in any order, are those of some slice of the same patient."""
-    mine = defaultdict(set)
-    for name, masks in ours.items():
-        mine[name.partition("-n")[0]].add(tuple(sorted(map(bytes, masks))))
-    return sum(tuple(sorted(map(bytes, masks))) in mine[name.partition("-n")[0]] for name, masks in release.items())
+    mine = {(name.partition("-n")[0], *_unordered(masks)) for name, masks in ours.items()}
+    return sum((name.partition("-n")[0], *_unordered(masks)) in mine for name, masks in release.items())
 
 
 if __name__ == "__main__":
     data = LidcSlices(Path(sys.argv[1]))
     release = {name: np.packbits(data[i].raters.reshape(4, -1), axis=-1) for i, name in enumerate(data.names)}
     for title, settings in (("release", PRESETS["v1"]), ("drawn", LidcSettings(slices="drawn"))):
-        ours = made(settings, set(data.patients))
-        counts = compare(release, ours)
         print(f"\nslices = {title}")
-        for what, count in counts.items():
-            of = counts["slots" if "slots," in what else "drawn masks" if "drawn" in what else "slices"]
-            print(f"  {what:<32} {count:>7}  {100 * count / of:7.3f}%")
-        anywhere = found_anywhere(release, ours)
-        print(f"  {'slices found under any number':<32} {anywhere:>7}  {100 * anywhere / counts['slices']:7.3f}%")
-        more = sum(masks.any() for name, masks in ours.items() if name not in release)
-        print(f"  {'slices that the release lacks':<32} {more:>7}")
+        for what, (count, of) in compare(release, made(settings, set(data.patients))).items():
+            print(f"  {what:<32} {count:>6} of {of:>6}  {100 * count / of:6.2f}%")

