@@ -12,6 +12,7 @@ from plurimask.files.stored import reason, unreadable
 from plurimask.optional import need
 
 _MEASURED = ("CT", "PT")  # their values are quantities, whichever way they are shown
+_PLUGINS = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")  # GDCM last: some damage makes it end the process
 _DECOMPRESS = "decompress it with another program (gdcmconv --raw, dcmdjpeg), or fetch it again"
 
 
@@ -33,7 +34,7 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         raise unreadable(path, "DICOM file", error) from error
     decoder = _decoder(path, syntax)
     try:
-        for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset))):
+        for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset)), decoding_plugin=_plugin(decoder)):
             yield _channels(dataset, values)
     except damage() as error:
         raise InputError(
@@ -99,6 +100,10 @@ def _decoder(path: Path, syntax: Any) -> Any:
             hint=f'run pip install "plurimask[dicom]"; if that does not help, {_DECOMPRESS}',
         )
     return decoder
+
+
+def _plugin(decoder: Any) -> str:
+    return next((name for name in _PLUGINS if decoder.is_encapsulated and name in decoder.available_plugins), "")
 
 
 def _channels(dataset: Any, values: np.ndarray) -> np.ndarray:
