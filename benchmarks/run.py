@@ -6,6 +6,7 @@ import draw_speed
 import loader_speed
 import metric_speed
 import peak_memory
+import prepare_speed
 import startup
 import torch
 import train_speed
@@ -15,6 +16,7 @@ if __name__ == "__main__":
     print(f"{platform.processor() or platform.machine()}, {threads()}, torch {torch.__version__}")
     print_table("Start", startup.table())
     print_table("Loader", loader_speed.table())
+    print_table("Preparing LIDC-IDRI", prepare_speed.table())
     print_table("Metrics", metric_speed.table())
     print_table("Memory of drawing", peak_memory.table())
     print_table("Training", train_speed.table())
