@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.datasets.batches import scale_intensity
 from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.methods.draw import draw_masks
 from plurimask.methods.panel import Panel, PanelSettings, draw_ranks
 from plurimask.nets.image_encoder import ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiserSettings
@@ -208,6 +209,13 @@ def test_a_panel_costs_one_encoding(steps):
     made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
     masks = panel(made, list(range(7)), sampler=SamplerSettings(name="ddim", steps=steps))
     assert (rows, masks.shape, masks.dtype) == ([1], (7, SIZE, SIZE), torch.bool)
+
+
+def test_a_panel_of_many_chunks_costs_one_encoding():
+    made, rows = stirred().eval(), []
+    made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
+    masks = draw_masks(made, image(0), tuple(range(40)), EULER, chunk=16)
+    assert (rows, len(masks)) == ([1], 40)
 
 
 def test_each_distinct_image_is_encoded_once():

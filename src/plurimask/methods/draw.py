@@ -26,7 +26,8 @@ def draw_area(
     """Masks (S, H, W) bool of an area, one a seed, at most `chunk` of them in work at once."""
     masks = []
     with torch.inference_mode():
+        draw = method.drawer(fields, sampler)
         for start in range(0, len(seeds), chunk):
             part = torch.tensor(seeds[start : start + chunk], dtype=torch.int64)
-            masks.append(method.draw(fields, part, sampler).cpu().numpy())
+            masks.append(draw(part).cpu().numpy())
     return np.concatenate(masks)

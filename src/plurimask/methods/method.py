@@ -1,6 +1,7 @@
 """What every method offers: two verbs, `loss` and `draw`. The trainer and the sampler know no more than this."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -62,6 +63,10 @@ class Method(nn.Module, ABC):
 
         Noise is shared by the fields of a seed. `sampler` is None for a method without a diffusion process.
         """
+
+    def drawer(self, fields: Fields, sampler: SamplerSettings | None) -> Callable[[Tensor], Tensor]:
+        """`draw` with seeds still to be given, as often as one likes; what depends on the area alone is done once."""
+        return lambda seeds: self.draw(fields, seeds, sampler)
 
     def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
         """One mask a seed of images that are a field each: image (n, C, H, W) scaled -> (n, H, W) bool."""

@@ -17,6 +17,7 @@ around the masks, in sampling the smallest one around the pixels that the encode
 of it nothing is drawn, and a panel costs as much as its lesion is large, whatever the size of the image.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -121,15 +122,23 @@ class Panel(Method):
         return LossTerms(total, {"drawn": drawn.detach(), "mean": mean.detach()})
 
     def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of an area, one a seed, the fields' predictions blended at every step; each is encoded once."""
+        """Masks of an area, one a seed, the fields' predictions blended at every step."""
+        return self.drawer(fields, sampler)(seeds)
+
+    def drawer(self, fields: Fields, sampler: SamplerSettings | None) -> Callable[[Tensor], Tensor]:
+        """`draw` with seeds still to be given; each field is encoded once, here."""
         assert sampler is not None, "a recipe with a diffusion process has a sampler"
         shown, rows = fields.images.unique(dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
         views = [self._views(images) for images in shown]
-        masks = torch.zeros((len(seeds), *fields.size), dtype=torch.bool, device=shown.device)
-        for number, of_image in enumerate(zip(*views, strict=True)):
-            mine = (rows.expand(len(seeds)) == number).nonzero()[:, 0]
-            masks[mine] = self._draw(fields, of_image, seeds[mine.cpu()], sampler)
-        return masks
+
+        def draw(seeds: Tensor) -> Tensor:
+            masks = torch.zeros((len(seeds), *fields.size), dtype=torch.bool, device=shown.device)
+            for number, of_image in enumerate(zip(*views, strict=True)):
+                mine = (rows.expand(len(seeds)) == number).nonzero()[:, 0]
+                masks[mine] = self._draw(fields, of_image, seeds[mine.cpu()], sampler)
+            return masks
+
+        return draw
 
     def _draw(self, fields: Fields, views: tuple["_View", ...], seeds: Tensor, sampler: SamplerSettings) -> Tensor:
         """Masks of one area, of which there is a view a field: (n, H, W) bool."""
