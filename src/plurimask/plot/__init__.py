@@ -5,6 +5,7 @@ Voxel (r, c) covers [c, c + 1] x [r, r + 1], its centre lies at (c + 0.5, r + 0.
 so they hold exactly the voxels of their mask.
 """
 
+from plurimask.plot.agreement import agreement_figure
 from plurimask.plot.ged_ci import disagreeing, ged_ci_figure
 from plurimask.plot.outline import outlines, svg_path
 from plurimask.plot.overlays import contact_sheet, frequency_picture, most_disputed_slice, outlines_picture
@@ -19,6 +20,7 @@ __all__ = [
     "READER_COLOURS",
     "SAMPLE_COLOUR",
     "View",
+    "agreement_figure",
     "close_up",
     "contact_sheet",
     "disagreeing",

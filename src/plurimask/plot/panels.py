@@ -47,7 +47,7 @@ class View:
         Raises:
             InputError: the panel is another case's, or lies on another grid.
         """
-        _check_pair(case, panel)
+        check_pair(case, panel)
         spacing = case.grid.spacing_mm or (1.0, 1.0)
         aspect = spacing[0] / spacing[1]
         image, raters, samples, index = case.image[0], case.raters, panel.masks, slice_index
@@ -153,7 +153,8 @@ def _grey(image: np.ndarray) -> np.ndarray:
     return (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
-def _check_pair(case: Case, panel: MaskSet) -> None:
+def check_pair(case: Case, panel: MaskSet) -> None:
+    """Raises InputError where the panel is another case's, or lies on another grid."""
     if panel.name != case.name or not panel.grid.same_as(case.grid):
         raise InputError(
             panel.name,
