@@ -73,6 +73,19 @@ class Grid:
         steps = self.affine[:3, : len(self.shape)]
         return float(np.sqrt(np.linalg.det(steps.T @ steps)))
 
+    @property
+    def aspect(self) -> float:
+        """Height of a voxel over its width, as the planes of the first two axes are drawn; 1 where unknown."""
+        rows, columns = (self.spacing_mm or (1.0, 1.0))[:2]
+        return rows / columns
+
+    def measured(self, voxels: np.ndarray) -> tuple[np.ndarray, str]:
+        """Numbers of voxels as areas or volumes, float64, and their unit: mm² or mm³, without spacing voxels."""
+        plane = len(self.shape) == 2
+        if self.voxel_size is None:
+            return voxels.astype(np.float64), "pixels" if plane else "voxels"
+        return voxels * self.voxel_size, "mm²" if plane else "mm³"
+
     def same_as(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
         """Equal shape, and equal affines within `tolerance_mm` where both are known."""
         if self.shape != other.shape:

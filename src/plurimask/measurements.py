@@ -60,7 +60,7 @@ def measure(masks: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:
 
 def sizes(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
     """Area or volume of each mask (S, H, W[, D]) and its unit: mm² or mm³, or a voxel count without spacing."""
-    return _in_unit(np.count_nonzero(masks, axis=tuple(range(1, masks.ndim))), grid)
+    return grid.measured(np.count_nonzero(masks, axis=tuple(range(1, masks.ndim))))
 
 
 def agreement_curve(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
@@ -78,7 +78,7 @@ def agreement_curve(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
     """
     held = masks.sum(axis=0, dtype=np.uint32)
     by_count = np.bincount(held[held > 0], minlength=len(masks) + 1)
-    return _in_unit(by_count[:0:-1].cumsum()[::-1], grid)
+    return grid.measured(by_count[:0:-1].cumsum()[::-1])
 
 
 def longest_diameter(mask: np.ndarray, grid: Grid) -> float:
@@ -104,14 +104,6 @@ def summarise(values: np.ndarray) -> Summary:
         return Summary(0, *[math.nan] * 4)
     low, median, high = np.quantile(known, (0.05, 0.5, 0.95)).tolist()
     return Summary(len(known), float(known.mean()), median, low, high)
-
-
-def _in_unit(counts: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
-    """Numbers of voxels as areas or volumes, and their unit."""
-    plane = len(grid.shape) == 2
-    if grid.voxel_size is None:
-        return counts.astype(float), "pixels" if plane else "voxels"
-    return counts * grid.voxel_size, "mm²" if plane else "mm³"
 
 
 def _filled_planes(mask: np.ndarray) -> list[np.ndarray]:

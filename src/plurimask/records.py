@@ -13,9 +13,10 @@ from torch import Tensor
 
 from plurimask.errors import InputError
 from plurimask.geometry import Grid
+from plurimask.pixels.glance import case_html, panel_html
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Case:
     """One image, what its readers drew, and where it lies.
 
@@ -49,8 +50,17 @@ class Case:
                 hint="replace them before use",
             )
 
+    def __repr__(self) -> str:
+        name = public_name(self.name, self.patient, "of a patient who is not named")
+        empty = _count_empty(self.raters)
+        return f"Case {name}: {_words(self.grid)}, {len(self.raters)} readers, {empty} of whom drew nothing"
 
-@dataclass(frozen=True, eq=False)
+    def _repr_html_(self) -> str:
+        """What a notebook shows; the patient is not named."""
+        return case_html(repr(self), self.image[0], self.raters, self.grid)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class MaskSet:
     """Samples of one method for one case: a panel.
 
@@ -86,6 +96,16 @@ class MaskSet:
                 got=str(len(self.seeds)),
                 hint="write one seed for each mask, or none at all",
             )
+
+    def __repr__(self) -> str:
+        # Without the name: it is the case's, and a panel does not know whether it names a patient.
+        values, unit = self.grid.measured(np.count_nonzero(self.masks, axis=tuple(range(1, self.masks.ndim))))
+        extent = f"{values.min():.3g} to {values.max():.3g} {unit}, {_count_empty(self.masks)} empty"
+        return f"Panel by {self.method or 'an unknown method'}: {_words(self.grid)}, {len(values)} samples of {extent}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; neither case nor patient is named."""
+        return panel_html(repr(self), self.masks, self.grid)
 
     def first(self, count: int) -> "MaskSet":
         """The panel of its first `count` samples. Raises InputError where it has fewer."""
@@ -145,6 +165,20 @@ class LossTerms:
 
     total: Tensor
     terms: Mapping[str, Tensor]
+
+
+def public_name(name: str, patient: str | None, stand_in: str) -> str:
+    """The name of a case, or `stand_in` where it gives the patient away."""
+    return stand_in if patient and patient.casefold() in name.casefold() else name
+
+
+def _words(grid: Grid) -> str:
+    spacing = "unknown spacing" if grid.spacing_mm is None else f"{'x'.join(f'{v:.3g}' for v in grid.spacing_mm)} mm"
+    return f"{_size(grid.shape)} of {spacing}"
+
+
+def _count_empty(masks: np.ndarray) -> int:
+    return sum(not mask.any() for mask in masks)
 
 
 def _check_stack(name: str, what: str, array: np.ndarray, dtype: type, grid: Grid) -> None:

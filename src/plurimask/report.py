@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,8 @@ from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, CaseScores, Scores
 from plurimask.files.atomic import write_text
 from plurimask.measurements import sizes
-from plurimask.records import Case, MaskSet
+from plurimask.pixels.png import data_uri
+from plurimask.records import Case, MaskSet, public_name
 
 # More samples than this make a strip nobody reads; it then shows some, evenly spaced in order of size.
 STRIP_LENGTH = 24
@@ -109,13 +109,13 @@ class Card:
         """The image as the data URI of a PNG, no side longer than PICTURE_SIDE."""
         picture = Image.fromarray(self.view.image)
         picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
-        return _png(picture)
+        return data_uri(picture)
 
     @property
     def frequency(self) -> str:
         """The frequency map of the close-up, a pixel a voxel, as the data URI of a PNG."""
         colours = plot.frequency_colours(len(self.view.samples))
-        return _png(Image.fromarray(np.round(colours * 255).astype(np.uint8)[self.view.counts[self.view.window]]))
+        return data_uri(Image.fromarray(np.round(colours * 255).astype(np.uint8)[self.view.counts[self.view.window]]))
 
     @property
     def opacity(self) -> float:
@@ -221,10 +221,7 @@ def _group(masks: np.ndarray, sizes: np.ndarray, colours: Sequence[str]) -> Grou
 
 
 def _public_name(named: Case | CaseScores, stand_in: str) -> str:
-    """The name, or `stand_in` where it gives the patient away."""
-    if named.patient and named.patient.casefold() in named.name.casefold():
-        return stand_in
-    return named.name
+    return public_name(named.name, named.patient, stand_in)
 
 
 def _scale_bar(case: Case, view: plot.View) -> tuple[int, float] | None:
@@ -291,9 +288,3 @@ def _size(value: float) -> str:
 
 def _frequency_hex(samples: int) -> list[str]:
     return [to_hex(colour) for colour in plot.frequency_colours(samples)[1:]]
-
-
-def _png(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -5,14 +5,21 @@ Voxel (r, c) covers [c, c + 1] x [r, r + 1], its centre lies at (c + 0.5, r + 0.
 so they hold exactly the voxels of their mask.
 """
 
+from plurimask.pixels.colours import (
+    READER_COLOURS,
+    SAMPLE_COLOUR,
+    frequency_colours,
+    outline_opacity,
+    reader_colour,
+)
+from plurimask.pixels.frame import close_up
+from plurimask.pixels.outline import outlines, svg_path
 from plurimask.plot.agreement import agreement_figure
 from plurimask.plot.ged_ci import disagreeing, ged_ci_figure
-from plurimask.plot.outline import outlines, svg_path
 from plurimask.plot.overlays import contact_sheet, frequency_picture, most_disputed_slice, outlines_picture
-from plurimask.plot.panels import View, close_up, panel_figure, samples_figure
+from plurimask.plot.panels import View, panel_figure, samples_figure
 from plurimask.plot.save import save_figure, save_picture
 from plurimask.plot.scores import empty_figure, ged_by_count_figure, reliability_figure
-from plurimask.plot.style import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
 from plurimask.plot.training import training_figure
 from plurimask.plot.write import write_score_figures
 

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from plurimask.plot.panels import View, close_up, draw_frequency, draw_image, outline_samples
+from plurimask.pixels.frame import close_up
+from plurimask.plot.panels import View, draw_frequency, draw_image, outline_samples
 from plurimask.records import Case, MaskSet
 
 _MOST_TILES, _COLUMNS = 24, 6

@@ -1,6 +1,5 @@
 """What a case, its readers and a panel look like; all in the frame that `plurimask.plot` describes."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -13,10 +12,12 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.path import Path as Curve
 
 from plurimask.errors import InputError
-from plurimask.plot.outline import outline_curve
-from plurimask.plot.style import SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
+from plurimask.pixels.colours import SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
+from plurimask.pixels.frame import close_up, fullest_slice, grey
+from plurimask.pixels.outline import outlines
 from plurimask.records import Case, MaskSet
 
 
@@ -48,15 +49,14 @@ class View:
             InputError: the panel is another case's, or lies on another grid.
         """
         check_pair(case, panel)
-        spacing = case.grid.spacing_mm or (1.0, 1.0)
-        aspect = spacing[0] / spacing[1]
+        aspect = case.grid.aspect
         image, raters, samples, index = case.image[0], case.raters, panel.masks, slice_index
         if len(case.grid.shape) == 3:
             if index is None:
-                index = int(np.argmax(raters.sum(axis=(0, 1, 2)) + samples.sum(axis=(0, 1, 2))))
+                index = fullest_slice(raters, samples)
             image, raters, samples = image[..., index], raters[..., index], samples[..., index]
         whole = slice(0, image.shape[0]), slice(0, image.shape[1])
-        view = cls(_grey(image), raters, samples, aspect, whole, index)
+        view = cls(grey(image), raters, samples, aspect, whole, index)
         return replace(view, window=close_up(view.marked, aspect))
 
     @property
@@ -68,20 +68,6 @@ class View:
     def counts(self) -> np.ndarray:
         """(H, W) int: how many samples hold each voxel."""
         return np.asarray(self.samples.sum(axis=0))
-
-
-def close_up(marked: np.ndarray, aspect: float) -> tuple[slice, slice]:
-    """Rows and columns of a square (in mm) around all that is marked in a mask (H, W), at least a third of the plane.
-
-    `aspect` is the height of a voxel over its width. The whole plane where nothing is marked.
-    """
-    height, width = marked.shape
-    if not marked.any():
-        return slice(0, height), slice(0, width)
-    rows, columns = (np.flatnonzero(marked.any(axis=axis)) for axis in (1, 0))
-    side = 1.5 * max(np.ptp(rows) * aspect + aspect, np.ptp(columns) + 1.0)
-    side = max(side, max(height * aspect, width) / 3)
-    return _span(rows, side / aspect, height), _span(columns, side, width)
 
 
 def panel_figure(case: Case, panel: MaskSet) -> Figure:
@@ -139,20 +125,6 @@ def _same_window(views: Sequence[View], cases: Sequence[Case]) -> list[View]:
     return [replace(v, window=close_up(marked[c.name], v.aspect)) for v, c in zip(views, cases, strict=True)]
 
 
-def _span(marked: np.ndarray, length: float, size: int) -> slice:
-    count = min(size, math.ceil(length))
-    start = round((marked[0] + marked[-1] + 1 - count) / 2)
-    start = min(max(start, 0), size - count)
-    return slice(start, start + count)
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(image, (0.5, 99.5))
-    if low == high:
-        low, high = image.min() - 0.5, image.max() + 0.5
-    return (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-
-
 def check_pair(case: Case, panel: MaskSet) -> None:
     """Raises InputError where the panel is another case's, or lies on another grid."""
     if panel.name != case.name or not panel.grid.same_as(case.grid):
@@ -179,8 +151,13 @@ def draw_image(axes: Axes, view: View, title: str, *, whole: bool = False) -> No
 
 
 def _draw_outlines(axes: Axes, masks: np.ndarray, **style: Any) -> None:
-    curves = [outline_curve(mask) for mask in masks if mask.any()]
+    curves = [_curve(mask) for mask in masks if mask.any()]
     axes.add_collection(PathCollection(curves, facecolors="none", **style), autolim=False)
+
+
+def _curve(mask: np.ndarray) -> Curve:
+    """The outlines of a mask (H, W) that is not empty."""
+    return Curve.make_compound_path(*(Curve(np.vstack((p, p[:1])), closed=True) for p in outlines(mask)))
 
 
 def outline_readers(axes: Axes, view: View, scale: float = 1.0) -> None:

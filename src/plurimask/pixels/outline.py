@@ -1,12 +1,11 @@
 """The outlines of a mask as polygons along voxel edges, so that they hold exactly the voxels of the mask.
 
-In the frame of every picture: x along columns and y down the rows, in voxels from the outer corner of voxel (0, 0).
+In the frame of `plurimask.pixels`.
 """
 
 from itertools import pairwise
 
 import numpy as np
-from matplotlib.path import Path as Curve
 
 # The four edges of a voxel, clockwise from the top: the (row, column) of the neighbour behind it, the corner where it
 # starts, and the step to the next corner.
@@ -34,11 +33,6 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 def svg_path(mask: np.ndarray) -> str:
     """The outlines of a mask (H, W) as the `d` of an SVG path, in whole voxels; empty for an empty mask."""
     return "".join(_relative(polygon.tolist()) for polygon in outlines(mask))
-
-
-def outline_curve(mask: np.ndarray) -> Curve:
-    """The outlines of a mask (H, W) that is not empty as one curve of matplotlib's."""
-    return Curve.make_compound_path(*(Curve(np.vstack((p, p[:1])), closed=True) for p in outlines(mask)))
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:
