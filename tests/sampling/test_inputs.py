@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny import write_cases
 
+from plurimask.datasets.open import is_study
 from plurimask.errors import InputError, SettingsError
-from plurimask.sampling.inputs import Inputs, inputs_at, is_study
+from plurimask.sampling.inputs import Inputs, inputs_at
 
 
 @pytest.fixture(scope="module")

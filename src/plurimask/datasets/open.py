@@ -39,6 +39,15 @@ def is_split(path: Path) -> bool:
     return path.suffix.lower() == ".csv" and path.is_file()
 
 
+def is_study(path: Path) -> bool:
+    """Whether one study lies there: a file, a folder of one case, or a folder of nothing but files, as DICOM has it."""
+    if not path.is_dir():
+        return path.exists() and not is_split(path)
+    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    only_files = bool(inside) and not any(entry.is_dir() or entry.name == "index.csv" for entry in inside)
+    return only_files or holds_case(path)
+
+
 def choose_cases(
     dataset: Dataset, split: SplitOrAll, limit: int | None, names: Sequence[str] | None = None
 ) -> CasesByName:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plurimask.datasets.open import cases_at, is_split
+from plurimask.datasets.open import cases_at, is_study
 from plurimask.datasets.splits import SplitOrAll
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.case_files import holds_case
 from plurimask.files.study import study_name
 from plurimask.records import Case
 
@@ -62,12 +61,3 @@ def inputs_at(paths: Sequence[Path], split: SplitOrAll, limit: int | None, names
             raise InputError(name, expected="one case of this name", got="a second one", hint="rename a file")
         studies[name] = path
     return Inputs(studies, cases)
-
-
-def is_study(path: Path) -> bool:
-    """Whether one study lies there: a file, a folder of one case, or a folder of nothing but files, as DICOM has it."""
-    if not path.is_dir():
-        return path.exists() and not is_split(path)
-    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    only_files = bool(inside) and not any(entry.is_dir() or entry.name == "index.csv" for entry in inside)
-    return only_files or holds_case(path)
