@@ -7,7 +7,7 @@ it.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ _UNUSABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _SHARES = (0.25, 0.5, 0.75)
 _CAUTION = "For research only, not for diagnosis."
 _LONGEST_STRING, _LONGEST_TEXT = 64, 10240  # characters in the value representations LO and LT
+_LONGEST_DESCRIPTION = 900  # of the 1024 of ST, beside the caution
+_NO_NAME_PARTS = str.maketrans("^=", "  ")  # which divide names
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class _Content:
         segments: one a value of the last axis of the pixels.
         pixels: (planes, H, W, segments); bool for BINARY, float32 in [0, 1] for FRACTIONAL.
         maximum: the stored value that stands for 1 in FRACTIONAL.
+        creator: as DICOM writes names.
+        algorithm: AUTOMATIC, or SEMIAUTOMATIC where a person had a hand in it.
     """
 
     name: str
@@ -52,6 +56,8 @@ class _Content:
     segments: Sequence[_Segment]
     pixels: np.ndarray
     maximum: int = 1
+    creator: str = "plurimask^"
+    algorithm: str = "AUTOMATIC"
 
 
 def write_dicom_seg(folder: Path, panel: MaskSet, sources: Sequence[Path]) -> None:
@@ -67,12 +73,48 @@ def write_dicom_seg(folder: Path, panel: MaskSet, sources: Sequence[Path]) -> No
         InputError: a source that a segmentation cannot refer to.
         OSError: as the file system does.
     """
+    planes, stack = _marked_planes(panel.masks)
+    _write(folder, panel, sources, planes, _contents(panel, stack))
+
+
+def write_chosen_seg(folder: Path, chosen: MaskSet, sources: Sequence[Path], creator: str, text: str) -> None:
+    """Write chosen.dcm to `folder`: the one mask that a person chose or corrected.
+
+    Args:
+        folder, sources: as of `write_dicom_seg`.
+        chosen: one mask, and what drew the samples that it was made from.
+        creator: who.
+        text: what they say of it.
+
+    Raises:
+        As `write_dicom_seg`.
+    """
+    planes, stack = _marked_planes(chosen.masks)
+    described = f"Chosen or corrected by {creator}. {text}".strip()
+    content = _Content(
+        "chosen",
+        "Outline chosen by a person",
+        [_Segment("chosen", _plain(described, _LONGEST_DESCRIPTION))],
+        stack,
+        creator=f"{_plain(creator, _LONGEST_STRING - 1).translate(_NO_NAME_PARTS)}^",
+        algorithm="SEMIAUTOMATIC",
+    )
+    _write(folder, chosen, sources, planes, [content], first=4)
+
+
+def _write(
+    folder: Path,
+    panel: MaskSet,
+    sources: Sequence[Path],
+    planes: np.ndarray,
+    contents: Iterable[_Content],
+    first: int = 1,
+) -> None:
     with quiet():
         try:
             source = read_dicom_source(sources, panel.grid)
-            planes, stack = _marked_planes(panel.masks)
             tracking = need("highdicom", "dicom").UID()
-            for number, content in enumerate(_contents(panel, stack), start=1):
+            for number, content in enumerate(contents, start=first):
                 built = _build(source, planes, content, _descriptions(panel, content, tracking), number)
                 built.save_as(folder / f"{content.name}.dcm")
         except _UNUSABLE as error:
@@ -147,7 +189,7 @@ def _build(source: DicomSource, planes: np.ndarray, content: _Content, descripti
         device_serial_number="none",
         content_label=content.name.upper(),
         content_description=content.description,
-        content_creator_name="plurimask^",
+        content_creator_name=content.creator,
     )
     if places is None:
         built.PatientOrientation = source.header.get("PatientOrientation", "")
@@ -176,7 +218,7 @@ def _descriptions(panel: MaskSet, content: _Content, tracking: str) -> list[Any]
             segment_label=segment.label,
             segmented_property_category=codes.cid7150.MorphologicallyAbnormalStructure,
             segmented_property_type=codes.cid7159.Lesion,
-            algorithm_type="AUTOMATIC",
+            algorithm_type=content.algorithm,
             algorithm_identification=algorithm,
             tracking_uid=tracking,
             tracking_id="panel",
