@@ -8,7 +8,7 @@ install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[phantom,dicom,hdf5,onnx,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[phantom,dicom,hdf5,onnx,view,dev]'
 	touch $(READY)
 
 demo: $(READY)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plurimask.demo import run_demo
     from plurimask.diffusion.samplers import SamplerSettings
     from plurimask.evaluation import (
+        COLUMNS,
         Comparison,
         Scores,
         compare,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     )
     from plurimask.training.loop import train
     from plurimask.training.recipe import Recipe, load_recipe, recipe_names
+    from plurimask.viewer import serve
 
 _HOMES = {
     "benchmark": ("load_suite", "parse_shard", "render_results", "run_benchmark", "suite_names"),
@@ -66,6 +68,7 @@ _HOMES = {
     "demo": ("run_demo",),
     "diffusion.samplers": ("SamplerSettings",),
     "evaluation": (
+        "COLUMNS",
         "Comparison",
         "Scores",
         "compare",
@@ -100,10 +103,12 @@ _HOMES = {
     ),
     "training.loop": ("train",),
     "training.recipe": ("Recipe", "load_recipe", "recipe_names"),
+    "viewer": ("serve",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "COLUMNS",
     "Batch",
     "Case",
     "Comparison",
@@ -154,6 +159,7 @@ __all__ = [
     "run_benchmark",
     "run_demo",
     "sample_study",
+    "serve",
     "suite_names",
     "summarise_survey",
     "survey_folder",

@@ -227,6 +227,43 @@ def benchmark(
     console.print(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}", soft_wrap=True)
 
 
+@app.command()
+def view(
+    path: Annotated[
+        Path, typer.Argument(help="Mask sets, a study, a dataset, or the folder of a demo or a benchmark.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="The dataset or study with the images and readers of the mask sets.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Draws more samples: a name, .safetensors file or run folder.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for masks that a person chose or corrected.")] = Path("saved"),
+    host: Annotated[str, typer.Option(help="Where to listen; others than this machine need --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: any free one.")] = 8765,
+    token: Annotated[str | None, typer.Option(help="Demanded of everyone who opens the page.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    show_identity: Annotated[
+        bool, typer.Option("--show-identity", help="Show names and numbers of patients too.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Look at panels in a browser: a server of this machine alone."""
+    pm.serve(
+        path,
+        data,
+        model,
+        out,
+        host=host,
+        port=port,
+        token=token,
+        browser=not no_browser,
+        show_identity=show_identity,
+        device=device,
+        say=_say,
+    )
+
+
 @prepare.command()
 def phantom(
     out: Out,

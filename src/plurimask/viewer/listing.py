@@ -1,0 +1,72 @@
+"""A page of the list of cases, in the order that is asked for."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from plurimask.viewer.library import Library
+from plurimask.viewer.places import name_id
+from plurimask.viewer.summaries import Summaries
+from plurimask.viewer.views import Summary
+
+Sort = Literal["name", "disagreement", "size", "score"]
+Order = Literal["asc", "desc"]
+
+_FIELD = {"disagreement": "disagreement", "size": "size_mean", "score": "score"}
+_PATIENCE = 0.5  # seconds that a page waits for its own cases
+_MOST_BROKEN = 100
+
+
+def list_cases(
+    library: Library, summaries: Summaries, source: str, sort: Sort, order: Order, offset: int, limit: int
+) -> dict[str, Any]:
+    """A page of cases: total, items, broken, and computing {done, total} while not all is known that it needs.
+
+    `total` and `offset` count broken cases too, so that pages stay where they are as these are found.
+    """
+    names, odd = library.names(source)
+    if sort != "name":
+        summaries.ask_all((source, name) for name in names)
+    shown = _sorted(names, summaries, source, sort, order)[offset : offset + limit]
+    summaries.ask([(source, name) for name in shown], _PATIENCE)
+    wanted = names if sort != "name" else shown
+    done = summaries.done([(source, name) for name in wanted])
+    found = [(name, summaries.get((source, name))) for name in shown]
+    broken = [(name, what) for name in names if isinstance(what := summaries.get((source, name)), str)]
+    broken += [(ascii(name), "its name cannot be shown; rename it") for name in odd]
+    return {
+        "total": len(names),
+        "items": [_item(source, name, what) for name, what in found if not isinstance(what, str)],
+        "broken": [{"name": name, "reason": reason} for name, reason in broken[:_MOST_BROKEN]],
+        "broken_total": len(broken),
+        "computing": None if done == len(wanted) else {"done": done, "total": len(wanted)},
+    }
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON has it: None where it is undefined."""
+    return value if math.isfinite(value) else None
+
+
+def _sorted(names: Sequence[str], summaries: Summaries, source: str, sort: Sort, order: Order) -> Sequence[str]:
+    """Cases without a value, or not known yet, come last in either order."""
+    if sort == "name":
+        return names if order == "asc" else names[::-1]
+    values = {}
+    for name in names:
+        found = summaries.get((source, name))
+        values[name] = getattr(found, _FIELD[sort]) if isinstance(found, Summary) else math.nan
+    known = sorted((name for name in names if not math.isnan(values[name])), key=values.__getitem__)
+    return (known if order == "asc" else known[::-1]) + [name for name in names if math.isnan(values[name])]
+
+
+def _item(source: str, name: str, summary: Summary | None) -> dict[str, Any]:
+    identifier = name_id(name)
+    known = asdict(summary) if summary else dict.fromkeys(Summary.__dataclass_fields__)
+    return {
+        "id": identifier,
+        "name": name,
+        **{key: plain(value) if isinstance(value, float) else value for key, value in known.items()},
+        "thumbnail": f"/api/v1/cases/{identifier}/thumbnail?source={source}",
+    }

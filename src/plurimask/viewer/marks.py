@@ -1,0 +1,116 @@
+"""Masks as they are kept in memory: where anything is marked. A plane counts as a volume of one slice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+
+from plurimask.records import MaskSet
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Masks of one image, kept where anything is marked.
+
+    Args:
+        masks: (S, h, w, d) bool, what lies in the box.
+        box: the smallest that holds all marks; of no size where there are none.
+        shape: (H, W, D) of the image.
+    """
+
+    masks: np.ndarray
+    box: Box
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, masks: np.ndarray) -> Self:
+        """Masks (S, H, W[, D]) bool, of which a copy is kept."""
+        volumes = masks[..., None] if masks.ndim == 3 else masks
+        shape = volumes.shape[1:]
+        drawn = np.bitwise_or.reduce(volumes.view(np.uint8), axis=0)
+        box = tuple(_extent(drawn.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
+        return cls(volumes[:, *box].copy(), (box[0], box[1], box[2]), shape)
+
+    def within(self, box: Box) -> np.ndarray:
+        """The same masks in a box that holds their own: (S, ...) bool."""
+        spread = np.zeros((len(self.masks), *(span.stop - span.start for span in box)), dtype=np.bool_)
+        if self.masks.size:
+            spread[:, *(slice(a.start - b.start, a.stop - b.start) for a, b in zip(self.box, box, strict=True))] = (
+                self.masks
+            )
+        return spread
+
+    def slice(self, axis: int, index: int) -> np.ndarray:
+        """Masks (S, h, w) bool of one slice, in the box; (S, 0, 0) where nothing is marked on it."""
+        span = self.box[axis]
+        if not span.start <= index < span.stop:
+            return np.zeros((len(self.masks), 0, 0), dtype=np.bool_)
+        plane = across(self.masks, axis + 1, index - span.start)
+        return plane if plane.any() else plane[:, :0, :0]
+
+    def only(self, number: int) -> "Marks":
+        """One of the masks."""
+        return replace(self, masks=self.masks[number : number + 1])
+
+    def whole(self) -> np.ndarray:
+        """The masks as they were: (S, H, W, D) bool."""
+        return self.within((slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2])))
+
+    def marked(self, axis: int) -> list[int]:
+        """The slices on which anything is marked."""
+        drawn = self.masks.any(axis=tuple({0, 1, 2, 3} - {axis + 1}))
+        return (np.flatnonzero(drawn) + self.box[axis].start).tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A mask set as it is kept in memory: `MaskSet` says what the fields are."""
+
+    marks: Marks
+    method: str | None = None
+    seeds: tuple[int, ...] | None = None
+    checkpoint: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, panel: MaskSet) -> Self:
+        """What is kept of a mask set."""
+        return cls(Marks.of(panel.masks), panel.method, panel.seeds, panel.checkpoint, dict(panel.settings))
+
+    def followed_by(self, more: "Panel") -> "Panel":
+        """This panel and further samples of the same origin; seeds are known where both know theirs."""
+        seeds = None if self.seeds is None or more.seeds is None else self.seeds + more.seeds
+        return replace(self, marks=joined((self.marks, more.marks)), seeds=seeds)
+
+
+def joined(parts: Sequence[Marks]) -> Marks:
+    """The masks of several stacks of one image, in their order."""
+    box = common_box(parts)
+    return Marks(np.concatenate([part.within(box) for part in parts]), box, parts[0].shape)
+
+
+def common_box(parts: Sequence[Marks]) -> Box:
+    """The smallest box that holds the marks of all; of no size where there are none."""
+    boxes = [part.box for part in parts if part.masks.size]
+    if not boxes:
+        return slice(0, 0), slice(0, 0), slice(0, 0)
+    spans = [slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)]
+    return spans[0], spans[1], spans[2]
+
+
+def consensus(samples: Marks, level: int) -> Marks:
+    """What at least `level` samples hold, as one mask in the box of the samples."""
+    return replace(samples, masks=(samples.masks.sum(axis=0) >= level)[None])
+
+
+def across(array: np.ndarray, axis: int, index: int) -> np.ndarray:
+    """A slice of an array, without looking at the rest of it."""
+    return np.moveaxis(array, axis, 0)[index]
+
+
+def _extent(drawn: np.ndarray) -> slice:
+    places = np.flatnonzero(drawn)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)

@@ -1,0 +1,164 @@
+"""From a path to a server that listens: what may be served to whom, and where it is reached."""
+
+import errno
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+
+from plurimask.errors import SettingsError
+from plurimask.viewer.api import Room
+from plurimask.viewer.guard import LOOPBACK, Door
+from plurimask.viewer.jobs import ServedModel
+from plurimask.viewer.library import open_library
+from plurimask.viewer.server import make_app
+
+_SHORTEST_TOKEN = 16
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
+_TRIED = 100
+
+
+def serve(
+    path: Path,
+    data: Path | None = None,
+    model: str | None = None,
+    out: Path = Path("saved"),
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    token: str | None = None,
+    browser: bool = True,
+    show_identity: bool = False,
+    device: str = "auto",
+    say: Callable[[str], object] = print,
+) -> None:
+    """Serve what lies at a path until Ctrl-C.
+
+    Args:
+        path: mask sets, a study, a dataset, or the folder of a demo or a benchmark.
+        data: a dataset or a study with the images of the mask sets.
+        model: draws further samples.
+        out: where chosen masks go; outside of `path`.
+        host, port: where to listen.
+        token: demanded of every request.
+        browser: whether to open the page.
+        show_identity: whether names and numbers of patients are sent.
+        device: where the model computes.
+        say: prints a line.
+
+    Raises:
+        InputError, DatasetError: nothing that can be served.
+        SettingsError: a host that other machines reach without a token, a short token, a port in use, or an `out` in
+            what is served.
+    """
+    _check_token(host, token)
+    _check_out(path, out)
+    with _listen(host, port) as listening:
+        library = open_library(path, data, drawing=model is not None)
+        room = Room(library, ServedModel(model, device), out, show_identity)
+        app = make_app(room, Door(_names(host), token), compress=not _is_loopback(host))
+        address = _address(host, listening.getsockname()[1], token)
+        say(f"{library.title}: {address}")
+        say(f"Chosen masks go to {out}. Ctrl-C ends it.")
+        if browser:
+            webbrowser.open(address)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=1,
+        )
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _check_token(host: str, token: str | None) -> None:
+    proposal = f"--token {secrets.token_urlsafe(24)}"
+    if token is None and not _is_loopback(host):
+        raise SettingsError(
+            f"--host {host}", expected="a token where other machines can connect", got="none", hint=f"add {proposal}"
+        )
+    if token is not None and (len(token) < _SHORTEST_TOKEN or not (token.isascii() and token.isprintable())):
+        raise SettingsError(
+            "--token",
+            expected=f"at least {_SHORTEST_TOKEN} plain characters",
+            got=f"{len(token)} characters",
+            hint=f"give {proposal}",
+        )
+
+
+def _check_out(path: Path, out: Path) -> None:
+    """A folder of masks beside cases would no longer be a dataset."""
+    if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+        raise SettingsError(
+            "--out", expected="a folder outside of the served one", got=str(out), hint="name another, as --out ../saved"
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections. SettingsError for a port in use, which names the next free one."""
+    try:
+        return _bound(host, port)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES) and not isinstance(error, socket.gaierror):
+            raise
+        if error.errno == errno.EADDRINUSE:
+            free = next((one for one in range(port + 1, min(port + _TRIED, 2**16)) if _is_free(host, one)), 0)
+            raise SettingsError(
+                "--port", expected="a free port", got=f"{port}, which is in use", hint=f"try --port {free}"
+            ) from None
+        raise SettingsError(
+            f"--host {host} --port {port}",
+            expected="an address of this machine that may be listened at",
+            got=error.strerror or "another one",
+            hint="leave --host out, and take a port above 1023",
+        ) from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        _bound(host, port).close()
+    except OSError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() in LOOPBACK
+
+
+def _names(host: str) -> frozenset[str] | None:
+    if host in _ALL_ADDRESSES:
+        return None
+    return LOOPBACK | {host} if _is_loopback(host) else frozenset((host.lower(),))
+
+
+def _address(host: str, port: int, token: str | None) -> str:
+    name = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host  # noqa: S104
+    shown = f"[{name}]" if ":" in name else name
+    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")

@@ -1,0 +1,210 @@
+"""A mask that a person chose or corrected, as a file that stays: never overwritten, with who and when.
+
+OUT/CASE/0001/chosen.nii.gz or chosen.dcm, and saved.json
+"""
+
+import json
+from base64 import b64decode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from plurimask.files.dicom_seg import write_chosen_seg
+from plurimask.files.new_folder import new_folder
+from plurimask.files.nifti import write_nifti
+from plurimask.geometry import Grid
+from plurimask.records import MaskSet
+from plurimask.viewer.library import Opened
+from plurimask.viewer.marks import Panel, consensus
+from plurimask.viewer.problems import ProblemError
+
+FORMATS = ("nifti", "dicom-seg")
+_RECORD = "saved.json"
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Sample(_Asked):
+    """A sample as it is, counted from 0."""
+
+    kind: Literal["sample"]
+    sample: Count
+
+
+class Consensus(_Asked):
+    """What at least `level` samples hold."""
+
+    kind: Literal["consensus"]
+    level: Count
+
+
+class Edited(_Asked):
+    """A mask that was changed by hand, and what it was made from."""
+
+    kind: Literal["edited"]
+    sample: Count | None = None
+    level: Count | None = None
+
+
+class Request(_Asked):
+    """A mask to save.
+
+    Args:
+        author: who saves it, as typed.
+        note: what they say of it.
+        format: of the file.
+        source: the mask set that it was made from.
+        origin: how it came about.
+        axis: across which the slices are cut.
+        box: first and last + 1 row and column of what is sent of each slice.
+        slices: base64 of the packed bits of each slice in the box, by number; the others are empty.
+    """
+
+    author: Text
+    note: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)] = ""
+    format: Literal["nifti", "dicom-seg"]
+    source: str
+    origin: Annotated[Sample | Consensus | Edited, Field(discriminator="kind")]
+    axis: Annotated[int, Field(ge=0, le=2)] = 2
+    box: Annotated[list[Count], Field(min_length=4, max_length=4)]
+    slices: Annotated[dict[str, str], Field(max_length=2**16)]
+
+
+@dataclass
+class Saved:
+    """The folder that masks are saved to.
+
+    Args:
+        out: made with the first mask.
+    """
+
+    out: Path
+
+    def __post_init__(self) -> None:
+        self._lock = Lock()
+
+    def write(self, opened: Opened, panel: Panel | None, asked: Request) -> dict[str, Any]:
+        """Save what is asked, and say where it lies.
+
+        Raises:
+            ProblemError: bits that do not fit their box or the image, a mask that is not what it says, or DICOM SEG
+                of a study that is not DICOM.
+            MissingPackageError: DICOM SEG without highdicom.
+            InputError: a source that DICOM SEG cannot refer to.
+            OSError: as the file system does.
+        """
+        study = opened.study
+        if asked.format == "dicom-seg" and study.format != "dicom":
+            raise ProblemError(422, "DICOM SEG needs a DICOM study, which it refers to; choose nifti")
+        mask = _unpacked(asked, opened.readers.shape)
+        _check_origin(asked.origin, panel, mask)
+        mask = mask.reshape(opened.grid.shape)
+        with self._lock:
+            folder = self._next(study.case.name)
+            with new_folder(folder) as work:
+                digest = _write_mask(work, mask, opened, panel, asked)
+                record = _record(asked, opened, panel, int(mask.sum()), digest)
+                (work / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return {"path": str(folder / record["file"]), "digest": digest}
+
+    def list(self, case: str) -> list[dict[str, Any]]:
+        """What was saved of a case, oldest first. A record that cannot be read is passed over."""
+        records = []
+        for path in sorted((self.out / case).glob(f"*/{_RECORD}")):
+            try:
+                records.append({"path": str(path.parent), **json.loads(path.read_bytes())})
+            except (OSError, ValueError, TypeError):
+                continue
+        return records
+
+    def _next(self, case: str) -> Path:
+        place = self.out / case
+        numbers = [int(path.name) for path in place.glob("*") if path.name.isdecimal()] if place.exists() else []
+        return place / f"{max(numbers, default=0) + 1:04}"
+
+
+def _unpacked(asked: Request, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask (H, W, D) bool. ProblemError for what does not fit the image."""
+    top, bottom, left, right = asked.box
+    height, width = (side for axis, side in enumerate(shape) if axis != asked.axis)
+    if not (top <= bottom <= height and left <= right <= width):
+        raise ProblemError(422, f"the box {asked.box} does not lie in {height} x {width} pixels")
+    mask = np.zeros(shape, dtype=np.bool_)
+    planes = np.moveaxis(mask, asked.axis, 0)
+    for key, text in asked.slices.items():
+        if not (key.isascii() and key.isdecimal() and len(key) < 7 and int(key) < len(planes)):
+            raise ProblemError(422, f"there is no slice {key[:20]!a}, but 0 to {len(planes) - 1}")
+        planes[int(key), top:bottom, left:right] = _bits(text, (bottom - top, right - left))
+    return mask
+
+
+def _bits(text: str, shape: tuple[int, int]) -> np.ndarray:
+    count = shape[0] * shape[1]
+    try:
+        packed = np.frombuffer(b64decode(text, validate=True), dtype=np.uint8)
+    except ValueError:
+        raise ProblemError(422, "the bits of a slice are not base64") from None
+    if len(packed) != -(-count // 8):
+        raise ProblemError(422, f"{-(-count // 8)} bytes of bits are needed for each slice, not {len(packed)}")
+    return np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
+
+
+def _check_origin(origin: Sample | Consensus | Edited, panel: Panel | None, mask: np.ndarray) -> None:
+    """What is said to be a sample or a consensus is one, voxel for voxel."""
+    if isinstance(origin, Edited):
+        return
+    count = len(panel.marks.masks) if panel else 0
+    number = origin.sample + 1 if isinstance(origin, Sample) else origin.level
+    if panel is None or not 1 <= number <= count:
+        raise ProblemError(422, f"there are {count} samples, none to be {origin.kind} {number}")
+    true = consensus(panel.marks, number) if isinstance(origin, Consensus) else panel.marks.only(number - 1)
+    if not np.array_equal(true.whole()[0], mask):
+        raise ProblemError(422, f"what was sent is not {origin.kind} {number}; say that it was edited")
+
+
+def _write_mask(folder: Path, mask: np.ndarray, opened: Opened, panel: Panel | None, asked: Request) -> str:
+    """Write the mask; sha256 of its file."""
+    study = opened.study
+    if asked.format == "nifti":
+        path = folder / "chosen.nii.gz"
+        write_nifti(path, mask.view(np.uint8), opened.grid, study.sources[0] if study.format == "nifti" else None)
+    else:
+        path = folder / "chosen.dcm"
+        chosen = _as_set(study.case.name, mask, opened.grid, panel, asked)
+        write_chosen_seg(folder, chosen, study.sources, asked.author, asked.note)
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _as_set(name: str, mask: np.ndarray, grid: Grid, panel: Panel | None, asked: Request) -> MaskSet:
+    settings = (panel.settings if panel else {}) | {"origin": asked.origin.model_dump(exclude_none=True)}
+    made = (panel.method, panel.checkpoint) if panel else (None, None)
+    return MaskSet(name, mask[None], grid, made[0], None, made[1], settings)
+
+
+def _record(asked: Request, opened: Opened, panel: Panel | None, voxels: int, digest: str) -> dict[str, Any]:
+    return {
+        "case": opened.study.case.name,
+        "author": asked.author,
+        "note": asked.note,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "origin": asked.origin.model_dump(exclude_none=True),
+        "source": asked.source,
+        "method": panel.method if panel else None,
+        "checkpoint": panel.checkpoint if panel else None,
+        "seeds": list(panel.seeds) if panel and panel.seeds else None,
+        "settings": panel.settings if panel else {},
+        "file": "chosen.nii.gz" if asked.format == "nifti" else "chosen.dcm",
+        "digest": digest,
+        "voxels": voxels,
+    }

@@ -1,0 +1,70 @@
+"""The HTTP application of the reading room: its errors, its files, and the guard before it."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from plurimask.errors import MissingPackageError, PlurimaskError
+from plurimask.version import version
+from plurimask.viewer.api import API, Api, Room
+from plurimask.viewer.guard import Door, Guard, problem
+from plurimask.viewer.problems import ProblemError
+
+_STATIC = Path(__file__).parent / "static"
+_NO_SPACE = 28
+# No request leaves the machine, whatever the environment says. Versions of FastAPI without telemetry pass this over.
+_SILENT: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
+
+
+def make_app(room: Room, door: Door, compress: bool = False) -> Guard:
+    """The application, guarded. `compress`: gzip for those who take it, which pays between two machines."""
+    app = FastAPI(
+        title="plurimask reading room",
+        version=version() or "unknown",
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_SILENT,
+    )
+    _add_errors(app)
+    Api(room).add_to(app)
+    app.mount("/", StaticFiles(directory=_STATIC, html=True))
+    if compress:
+        app.add_middleware(GZipMiddleware, compresslevel=1)
+    return Guard(app, door)
+
+
+def _add_errors(app: FastAPI) -> None:
+    def said(status: int, detail: str) -> Response:
+        return Response(problem(status, detail), status, media_type="application/problem+json")
+
+    @app.exception_handler(ProblemError)
+    async def refused(_: Request, error: ProblemError) -> Response:
+        return said(error.status, error.detail)
+
+    @app.exception_handler(PlurimaskError)
+    async def unusable(_: Request, error: PlurimaskError) -> Response:
+        return said(501 if isinstance(error, MissingPackageError) else 422, str(error))
+
+    @app.exception_handler(OSError)
+    async def unreadable(_: Request, error: OSError) -> Response:
+        return said(507 if error.errno == _NO_SPACE else 500, error.strerror or "a file cannot be read or written")
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return said(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def unknown(_: Request, error: HTTPException) -> Response:
+        return said(error.status_code, str(error.detail))
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> Response:
+        return said(500, "something went wrong here; the terminal says what")

@@ -1,0 +1,212 @@
+"""Drawing further samples with a real, tiny model: the same as in one longer draw, progress, cancel, refusals."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from served import case, client, get, squares, write_case, write_set
+from tiny import SIZE, recipe, stir
+
+from plurimask.datasets.case_folder import CaseFolder
+from plurimask.files.mask_set import write_mask_set
+from plurimask.sampling import Model, model
+from plurimask.training.checkpoint import Checkpoint, build_method
+from plurimask.viewer import jobs
+
+PATIENCE = 60
+LARGE = (40, 48)
+
+
+def tiny(**changed):
+    made = recipe(**changed)
+    torch.manual_seed(0)
+    method = build_method(made)
+    stir(method)
+    return Model("tiny", Checkpoint(method.eval(), made, 0, "", "0" * 64), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def drawer():
+    return tiny()
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_case(tmp_path / "data", "a", 3, 5, size=(SIZE, SIZE))
+    write_case(tmp_path / "data", "large", 3, size=LARGE)
+    return tmp_path / "data"
+
+
+def start(browser, name="a", **asked):
+    return browser.post(f"/api/v1/{case(name, 'jobs')}", json={"count": 2, "source": "drawn"} | asked)
+
+
+def finished(browser, answer):
+    """The state of a job that is over."""
+    assert answer.status_code == 202, answer.text
+    deadline = time.monotonic() + PATIENCE
+    while (state := get(browser, f"jobs/{answer.json()['id']}"))["state"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return state
+
+
+def drawn(browser, name="a", source="drawn"):
+    """What is said of the samples of a case."""
+    return get(browser, case(name), source=source)
+
+
+def test_samples_are_those_of_one_longer_draw(data, drawer):
+    browser = client(data, model=drawer)
+    for count in (2, 3):
+        assert finished(browser, start(browser, count=count))["state"] == "finished"
+    truth = drawer.sample(CaseFolder(data)[0], 5)
+    found = drawn(browser)
+    assert found["seeds"] == [str(seed) for seed in truth.seeds]
+    assert found["sizes"] == pytest.approx(np.count_nonzero(truth.masks, axis=(1, 2)), abs=1)
+    assert (found["checkpoint"], found["settings"]["model"]) == ("0" * 64, "tiny")
+
+
+def test_masks_on_disk_are_gone_on_with(data, drawer, tmp_path):
+    write_mask_set(tmp_path / "masks" / "a", drawer.sample(CaseFolder(data)[0], 2, seed=7))
+    browser = client(tmp_path / "masks", data, drawer)
+    source = get(browser, "info")["sources"][0]["id"]
+    assert finished(browser, start(browser, source=source))["state"] == "finished"
+    truth = drawer.sample(CaseFolder(data)[0], 4, seed=7)
+    assert drawn(browser, source=source)["seeds"] == [str(seed) for seed in truth.seeds]
+
+
+def test_masks_of_another_origin_are_not(data, drawer, tmp_path):
+    write_set(tmp_path / "masks", "a", squares(3, size=(SIZE, SIZE)))
+    browser = client(tmp_path / "masks", data, drawer)
+    answer = start(browser, source=get(browser, "info")["sources"][0]["id"])
+    assert answer.status_code == 409
+    assert "draw into 'drawn here'" in answer.json()["detail"]
+
+
+def listed(browser):
+    """The first case of the list, as soon as it is worked out."""
+    deadline = time.monotonic() + PATIENCE
+    while (page := get(browser, "cases", limit=1))["computing"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return page["items"][0]
+
+
+def test_the_list_knows_of_what_was_drawn(data, drawer):
+    browser = client(data, model=drawer)
+    assert listed(browser)["samples"] == 0
+    finished(browser, start(browser))
+    assert listed(browser)["samples"] == 2
+
+
+def test_events_tell_progress_until_the_end(data, drawer):
+    browser = client(data, model=drawer)
+    job = start(browser).json()["id"]
+    answer = browser.get(f"/api/v1/jobs/{job}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    states = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert states[-1] == {"state": "finished", "done": 3, "total": 3, "reason": None}
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Every look of a job at the image takes a moment, so that there is time to do something meanwhile."""
+    true = jobs.Job.tick
+
+    def tick(job, done, total):
+        time.sleep(0.3)
+        true(job, done, total)
+
+    monkeypatch.setattr(jobs.Job, "tick", tick)
+
+
+@pytest.mark.usefixtures("slow")
+def test_cancel_stops_and_leaves_nothing(data, drawer):
+    browser = client(data, model=drawer)
+    answer = start(browser)
+    assert browser.delete(f"/api/v1/jobs/{answer.json()['id']}").status_code == 200
+    assert finished(browser, answer)["state"] == "cancelled"
+    assert drawn(browser)["samples"] == 0
+
+
+@pytest.mark.usefixtures("slow")
+def test_one_job_at_a_time(data, drawer):
+    browser = client(data, model=drawer)
+    first = start(browser)
+    second = start(browser)
+    assert (second.status_code, second.headers["content-type"]) == (409, "application/problem+json")
+    finished(browser, first)
+    assert finished(browser, start(browser))["state"] == "finished"
+
+
+def test_without_a_model_the_reason_is_given(data):
+    answer = start(client(data))
+    assert (answer.status_code, answer.json()["detail"]) == (409, "no model is served; start with --model")
+
+
+def test_a_model_that_is_missing_gives_its_reason():
+    served = jobs.ServedModel("no-such-model")
+    deadline = time.monotonic() + PATIENCE
+    while "being loaded" in served.reason and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert served.model is None
+    assert "expected a built-in name" in served.reason
+
+
+def test_without_an_image_nothing_can_be_drawn(tmp_path, drawer):
+    write_set(tmp_path / "masks", "a", squares(3, size=(SIZE, SIZE)))
+    answer = start(client(tmp_path / "masks", model=drawer))
+    assert (answer.status_code, "--data" in answer.json()["detail"]) == (409, True)
+
+
+def test_a_model_of_crops_needs_a_region(data):
+    crops = tiny(images="lesion-crops")
+    browser = client(data, model=crops)
+    assert start(browser, "large").status_code == 422
+    assert finished(browser, start(browser, "large", region="20,20"))["state"] == "finished"
+    assert drawn(browser, "large")["settings"]["region"] == [[12, 28], [12, 28], [0, 1]]
+    assert finished(browser, start(browser, "large"))["state"] == "finished"
+    assert drawn(browser, "large")["samples"] == 4
+
+
+def test_samples_of_another_region_are_not_appended(data, drawer):
+    browser = client(data, model=drawer)
+    finished(browser, start(browser, "large", region="20,20"))
+    state = finished(browser, start(browser, "large", region="10,10"))
+    assert (state["state"], state["reason"]) == (
+        "failed",
+        "the samples that are there were drawn with other settings",
+    )
+    assert drawn(browser, "large")["samples"] == 2
+
+
+@pytest.mark.parametrize("region", ["x", "1,2,3,4", "900,900"])
+def test_a_region_that_cannot_be_is_said(data, drawer, region):
+    browser = client(data, model=drawer)
+    answer = start(browser, "large", region=region)
+    said = answer.json().get("detail") or finished(browser, answer)["reason"]
+    assert "expected" in said
+
+
+@pytest.mark.parametrize(
+    "asked", [{"count": 0}, {"count": 257}, {"count": "2"}, {"count": 2.5}, {"more": 1}, {"whole": 1}, {"source": "x"}]
+)
+def test_a_request_out_of_range_is_refused(data, drawer, asked):
+    assert start(client(data, model=drawer), **asked).status_code in (404, 422)
+
+
+def test_an_unknown_job_is_a_problem(data):
+    browser = client(data)
+    assert [browser.get(f"/api/v1/jobs/x{end}").status_code for end in ("", "/events")] == [404, 404]
+    assert browser.delete("/api/v1/jobs/x").status_code == 404
+
+
+def test_an_accident_is_said_without_its_details(data, drawer, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("patient Doe")
+
+    monkeypatch.setattr(model, "sample_seeds", broken)
+    browser = client(data, model=drawer)
+    state = finished(browser, start(browser))
+    assert (state["state"], state["reason"]) == ("failed", "the drawing stopped; the terminal says why")

@@ -1,0 +1,201 @@
+"""What is served of a path: every kind of folder, and broken sets beside good ones."""
+
+import os
+
+import numpy as np
+import pytest
+from dicom_series import noise, write_series
+from served import SIZE, squares, write_case, write_set
+
+from plurimask.datasets.demo_cases import demo_cases
+from plurimask.errors import DatasetError, InputError
+from plurimask.files.nifti import write_nifti
+from plurimask.geometry import Grid
+from plurimask.viewer.library import DRAWN_HERE, open_library
+from plurimask.viewer.places import name_id
+
+
+def opened(path, data=None, drawing=False):
+    return open_library(path, data, drawing)
+
+
+def labels(library):
+    return [source.label for source in library.sources.values()]
+
+
+def first(library):
+    return next(iter(library.sources))
+
+
+def test_a_folder_of_mask_sets_in_every_form(tmp_path):
+    write_set(tmp_path, "a", squares(3, 4))
+    np.savez(tmp_path / "b.npz", masks=squares(2))
+    np.save(tmp_path / "c.npy", squares(1))
+    library = opened(tmp_path)
+    assert library.names(first(library)) == (["a", "b", "c"], [])
+    assert [len(library.panel(first(library), name).marks.masks) for name in "abc"] == [2, 1, 1]
+
+
+def test_the_folder_of_one_mask_set(tmp_path):
+    write_set(tmp_path, "a", squares(3, 4))
+    library = opened(tmp_path / "a")
+    assert (library.names(first(library))[0], labels(library)) == (["a"], ["a"])
+
+
+def test_one_file_of_masks(tmp_path):
+    np.savez(tmp_path / "b.npz", masks=squares(2))
+    (tmp_path / "other").mkdir()
+    library = opened(tmp_path / "b.npz")
+    assert library.names(first(library))[0] == ["b"]
+
+
+def test_without_data_the_image_is_blank_and_says_so(tmp_path):
+    write_set(tmp_path, "a", squares(3, 4))
+    case = opened(tmp_path).case(first(opened(tmp_path)), "a")
+    assert not case.has_image
+    assert not case.study.case.image.any()
+
+
+def test_data_gives_images_and_readers(tmp_path):
+    write_set(tmp_path / "masks", "a", squares(3, 4))
+    write_case(tmp_path / "data", "a", 3, 5, 0)
+    library = opened(tmp_path / "masks", tmp_path / "data")
+    case = library.case(first(library), "a")
+    assert case.has_image
+    assert np.array_equal(case.readers.whole()[..., 0], squares(3, 5, 0))
+
+
+def test_a_demo_folder_brings_its_own_images(tmp_path):
+    true = demo_cases()[2]
+    write_set(tmp_path / "masks", true.name, true.raters, true.grid)
+    library = opened(tmp_path)
+    assert np.array_equal(library.case(first(library), true.name).study.case.image, true.image)
+
+
+def test_a_benchmark_has_a_source_a_run(tmp_path):
+    for run in ("cimd-seed0", "cimd-seed1", "unet-seed0"):
+        write_set(tmp_path / "masks" / run, "a", squares(3))
+    (tmp_path / "runs").mkdir()
+    assert labels(opened(tmp_path)) == ["cimd-seed0", "cimd-seed1", "unet-seed0"]
+
+
+def test_a_dataset_is_listed_without_masks(tmp_path):
+    write_case(tmp_path, "a", 3)
+    write_case(tmp_path, "b")
+    library = opened(tmp_path)
+    assert (labels(library), library.names(DRAWN_HERE)[0]) == (["drawn here"], ["a", "b"])
+    assert library.panel(DRAWN_HERE, "a") is None
+
+
+def test_a_dicom_series_is_a_study(tmp_path):
+    write_series(tmp_path / "scan", noise())
+    case = opened(tmp_path / "scan").case(DRAWN_HERE, "scan")
+    assert (case.study.format, case.study.case.image.shape) == ("dicom", (1, *noise().shape))
+
+
+def test_a_study_that_cannot_be_read_is_refused_at_once(tmp_path):
+    (tmp_path / "scan.nii.gz").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"scan\.nii\.gz"):
+        opened(tmp_path / "scan.nii.gz")
+
+
+def test_a_model_brings_a_source_for_what_it_draws(tmp_path):
+    write_set(tmp_path, "a", squares(3))
+    assert labels(opened(tmp_path, drawing=True)) == [tmp_path.name, "drawn here"]
+
+
+def test_nothing_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nothing there"):
+        opened(tmp_path / "gone")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="got none of these"):
+        opened(tmp_path)
+
+
+def test_data_for_something_else_than_masks_is_refused(tmp_path):
+    write_case(tmp_path, "a", 3)
+    with pytest.raises(InputError, match="leave --data out"):
+        opened(tmp_path, tmp_path)
+
+
+def test_folders_that_are_no_cases_are_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    with pytest.raises((InputError, DatasetError), match="expected"):
+        opened(tmp_path)
+
+
+def set_of(folder, name, content):
+    (folder / name).mkdir(parents=True)
+    (folder / name / "masks.npz").write_bytes(content)
+
+
+BROKEN = {
+    "damaged": (lambda root: set_of(root, "x", b"no zip"), "whole masks.npz"),
+    "empty": (lambda root: (root / "x").mkdir(), "got none"),
+    "twice": (lambda root: [write_set(root, "x", squares(1)), np.save(root / "x.npy", squares(1))], "in one form"),
+    "other size": (lambda root: write_set(root, "x", squares(1, size=(9, 9))), "expected masks on the grid"),
+    "other grid": (lambda root: write_set(root, "x", squares(1), Grid.plane(SIZE, 9.0)), "another affine"),
+    "unknown": (lambda root: write_set(root, "y", squares(1)), "an unknown case"),
+    "pipe": (lambda root: [(root / "x").mkdir(), os.mkfifo(root / "x" / "masks.npz")], "a pipe"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_set_has_its_reason_and_the_good_one_works(tmp_path, what):
+    write_case(tmp_path / "data", "a", 3)
+    (tmp_path / "data" / "x").mkdir()
+    write_nifti(tmp_path / "data" / "x" / "image.nii.gz", np.zeros(SIZE, np.float32), Grid.plane(SIZE, 1.0))
+    write_set(tmp_path / "masks", "a", squares(3, 4))
+    spoil, said = BROKEN[what]
+    spoil(tmp_path / "masks")
+    library = opened(tmp_path / "masks", tmp_path / "data")
+    assert library.summary(first(library), "a").samples == 2
+    name = "y" if what == "unknown" else "x"
+    assert name in library.names(first(library))[0]
+    with pytest.raises(InputError, match=said):
+        library.summary(first(library), name)
+
+
+@pytest.mark.parametrize("link", ["folder", "file", "data"])
+def test_a_link_out_of_the_served_folder_is_refused(tmp_path, link):
+    write_case(tmp_path / "data", "a", 3)
+    write_case(tmp_path / "data", "b", 3)
+    write_case(tmp_path / "secret", "b", 5)
+    write_set(tmp_path / "masks", "a", squares(3))
+    write_set(tmp_path / "elsewhere", "b", squares(1))
+    if link == "folder":
+        (tmp_path / "masks" / "b").symlink_to(tmp_path / "elsewhere" / "b")
+    elif link == "file":
+        (tmp_path / "masks" / "b").mkdir()
+        (tmp_path / "masks" / "b" / "masks.npz").symlink_to(tmp_path / "elsewhere" / "b" / "masks.npz")
+    else:
+        write_set(tmp_path / "masks", "b", squares(1))
+        (tmp_path / "data" / "b" / "label0.png").unlink()
+        (tmp_path / "data" / "b" / "label0.png").symlink_to(tmp_path / "secret" / "b" / "label0.png")
+    library = opened(tmp_path / "masks", tmp_path / "data")
+    with pytest.raises(InputError, match="got a link out of it") as error:
+        library.summary(first(library), "b")
+    assert "elsewhere" not in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_links_within_the_served_folder_work(tmp_path):
+    write_set(tmp_path, "a", squares(3))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "masks.npz").symlink_to(tmp_path / "a" / "masks.npz")
+    library = opened(tmp_path)
+    assert library.panel(first(library), "b").marks.masks.shape == (1, 3, 3, 1)
+
+
+def test_names_that_cannot_be_shown_are_told_apart(tmp_path):
+    write_set(tmp_path, "a", squares(3))
+    np.save(tmp_path / "line\nbreak.npy", squares(1))
+    np.save(tmp_path / "b.npy", squares(1))
+    os.rename(tmp_path / "b.npy", os.fsencode(tmp_path) + b"/\xff.npy")
+    library = opened(tmp_path)
+    names, odd = library.names(first(library))
+    assert (names, len(odd)) == (["a"], 2)
+    assert all(library.name(name_id(name)) is None for name in odd)
