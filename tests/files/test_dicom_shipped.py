@@ -13,6 +13,7 @@ from plurimask.files.dicom_file import is_dicom
 
 SHIPPED = Path(pydicom.__file__).parent / "data"
 GREY = {
+    "J2K_pixelrep_mismatch": (512, 512),
     "CT_small": (128, 128),
     "JPEG2000": (1024, 256),
     "JPEGLSNearLossless_08": (45, 10),
@@ -28,10 +29,8 @@ GREY = {
     "image_dfl": (512, 512),
     "693_J2KI": (512, 512),
 }
-UNLIKE_OTHERS = {"MR_small_padded": (64, 64), "J2K_pixelrep_mismatch": (512, 512)}  # other readers refuse or differ
 COLOUR = {
     "ExplVR_BigEnd": (60, 80),
-    "GDCMJ2K_TextGBR": (400, 400),
     "SC_jpeg_no_color_transform": (256, 256),
     "SC_jpeg_no_color_transform_2": (256, 256),
     "SC_rgb_dcmtk_+eb+cr": (100, 100),
@@ -67,6 +66,7 @@ NO_PIXELS = r"expected an image, got a DICOM object( of kind '\w+ Image Storage'
 REFUSED = {
     "ExplVR_BigEndNoMeta": KIND % "RT Ion Plan Storage",
     "ExplVR_LitEndNoMeta": KIND % "RT Ion Plan Storage",
+    "GDCMJ2K_TextGBR": r"expected pixels in JPEG 2000 .*, got 'Unable to decode.*'; decompress it with another program",
     "JPEG-lossy": TWELVE_BITS,
     "JPEG2000-embedded-sequence-delimiter": "expected pixels in JPEG 2000 Image Compression, got 'Unable to decode",
     "JPGExtended": TWELVE_BITS,
@@ -107,7 +107,7 @@ def shipped(name):
 
 def test_the_tables_name_every_shipped_file():
     here = {path.stem for path in (SHIPPED / "test_files").glob("*.dcm")}
-    assert here == set(GREY) | set(UNLIKE_OTHERS) | set(COLOUR) | set(REFUSED)
+    assert here - {"MR_small_padded"} == set(GREY) | set(COLOUR) | set(REFUSED)
 
 
 @pytest.mark.parametrize(("name", "shape"), GREY.items())
@@ -119,11 +119,6 @@ def test_a_grey_image_is_as_simpleitk_has_it(name, shape):
         far = other.TransformIndexToPhysicalPoint((shape[1] - 1, shape[0] - 1, 0))
         found = series.grid.affine @ (shape[0] - 1, shape[1] - 1, 0, 1)
         assert np.abs(found[:3] - np.array(far) * [-1, -1, 1]).max() < 1e-3
-
-
-@pytest.mark.parametrize(("name", "shape"), UNLIKE_OTHERS.items())
-def test_a_grey_image_that_other_readers_do_not_agree_on_opens(name, shape):
-    assert read_series(shipped(name)).image.shape == (1, *shape, 1)
 
 
 def test_padding_of_zeros_does_not_count():
