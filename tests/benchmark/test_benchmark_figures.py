@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
+import pytest
 
-from plurimask.benchmark.figures import _worst, choose_examples, diversity_figure, latents_figure
+from plurimask.benchmark.figures import _dodged, _worst, choose_examples, diversity_figure, latents_figure
 from plurimask.benchmark.places import DiversityPoint
 from plurimask.evaluation import CaseScores
 
@@ -61,3 +62,10 @@ def test_a_line_a_training_in_each_chart_of_latents():
     # Medians of ten steps each: the first of the third chart is three times that of steps 1 to 10.
     assert charts[2].lines[0].get_ydata()[0] == 3 * 5.5
     assert len(charts[0].lines[0].get_ydata()) == 60
+
+
+def test_runs_of_equal_cost_stand_side_by_side_about_it():
+    first, lone, second = _dodged([4.0, 1.0, 4.0])
+    assert lone == 1.0
+    assert first < 4.0 < second
+    assert first * second == pytest.approx(16.0)

@@ -93,12 +93,13 @@ def failures_figure(results: Results) -> Figure:
 
 
 def quality_cost_figure(results: Results) -> Figure:
-    """U-GED with its interval against GFLOP a mask, a point a run."""
+    """U-GED with its interval against GFLOP a mask, a point a run; those of equal cost stand side by side."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    for run, colour in zip(results.scored, _colours(len(results.scored)), strict=True):
+    places = _dodged([run.scored[0].finished.gflop_a_mask for run in results.scored])
+    for run, x, colour in zip(results.scored, places, _colours(len(results.scored)), strict=True):
         row = run.mean[results.counts[-1]].table[0]
-        x, y = run.scored[0].finished.gflop_a_mask, row.values["ged_u"]
+        y = row.values["ged_u"]
         low, high = row.intervals["ged_u"]
         axes.plot([x, x], [low, high], color=colour, linewidth=1.2, alpha=0.6)
         axes.plot([x], [y], color=colour, marker="o", markersize=6, linestyle="", label=run.run.title)
@@ -143,6 +144,15 @@ def diversity_figure(points: Sequence[DiversityPoint]) -> Figure:
     axes.legend(fontsize=8, frameon=False)
     plain_axes(axes)
     return figure
+
+
+def _dodged(costs: Sequence[float]) -> list[float]:
+    """The costs, equal ones to three digits set apart by an eighth each."""
+    groups = [[i for i, other in enumerate(costs) if f"{other:.3g}" == f"{cost:.3g}"] for cost in costs]
+    return [
+        cost * 1.125 ** (group.index(i) - (len(group) - 1) / 2)
+        for i, (cost, group) in enumerate(zip(costs, groups, strict=True))
+    ]
 
 
 def _worst(rows: Sequence[CaseScores]) -> list[CaseScores]:
