@@ -249,7 +249,10 @@ def _read_scans(connection: sqlite3.Connection) -> dict[int, Scan]:
     for scan, z_mm in connection.execute("SELECT scan_id, val FROM zvals"):
         slices[scan].append(z_mm)
     rows = connection.execute("SELECT id, patient_id, series_instance_uid, pixel_spacing, slice_thickness FROM scans")
-    return {row[0]: Scan(*row, np.sort(slices[row[0]])) for row in rows}
+    return {
+        i: Scan(i, patient, series, pixel, thickness, np.sort(slices[i]))
+        for i, patient, series, pixel, thickness in rows
+    }
 
 
 def _read_contours(connection: sqlite3.Connection) -> dict[int, list[Contour]]:
