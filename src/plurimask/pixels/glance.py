@@ -27,7 +27,7 @@ def case_html(text: str, image: np.ndarray, raters: np.ndarray, grid: Grid) -> s
     height, width = plane.shape
     pictures = {f"image{where}": _scaled(plane, (slice(0, height), slice(0, width)), grid.aspect, _SIDE)}
     if marks.any():
-        window = close_up(marks.any(axis=0), grid.aspect)
+        window = close_up(np.asarray(marks.any(axis=0)), grid.aspect)
         pictures[f"readers{where}"] = _outlined(_scaled(plane, window, grid.aspect, _SIDE), marks, window)
     return _page(text, pictures)
 
@@ -35,7 +35,7 @@ def case_html(text: str, image: np.ndarray, raters: np.ndarray, grid: Grid) -> s
 def panel_html(text: str, masks: np.ndarray, grid: Grid) -> str:
     """`text`, the frequency map of masks (S, H, W[, D]) and the first of them white on black, all in one close-up."""
     where, (marks,) = _shown(masks, masks)
-    window = close_up(marks.any(axis=0), grid.aspect)
+    window = close_up(np.asarray(marks.any(axis=0)), grid.aspect)
     colours = np.round(frequency_colours(len(marks)) * 255).astype(np.uint8)[:, :3]
     tiles = [_scaled(mask.view(np.uint8) * 255, window, grid.aspect, _TILE) for mask in marks[:_MOST_TILES]]
     most = f"frequency{where}: black where none of {len(marks)} samples is, yellow where all are"

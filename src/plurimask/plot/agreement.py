@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from plurimask.measurements import agreement_curve
@@ -28,10 +29,10 @@ def agreement_figure(case: Case, panel: MaskSet) -> Figure:
     figure = Figure(figsize=(6.6, 3.9), layout="constrained")
     axes = figure.subplots()
     _draw_steps(axes, samples, BLUE, "o")
-    _name_levels(axes, len(samples), "samples", BLUE)
+    _name_levels(axes.xaxis, len(samples), "samples", BLUE)
     if len(readers):
         _draw_steps(axes, readers, VERMILLION, "D")
-        _name_levels(axes.secondary_xaxis("top"), len(readers), "readers", VERMILLION)
+        _name_levels(axes.secondary_xaxis("top").xaxis, len(readers), "readers", VERMILLION)
     axes.set_ylabel(f"{'area' if len(case.grid.shape) == 2 else 'volume'} in {unit}", fontsize=9)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.06 * max((*samples, *readers)) or 1.0))
     plain_axes(axes)
@@ -56,8 +57,8 @@ def _draw_steps(axes: Axes, curve: np.ndarray, colour: str, marker: str) -> None
     )
 
 
-def _name_levels(axes: Axes, count: int, who: str, colour: str) -> None:
+def _name_levels(axis: Axis, count: int, who: str, colour: str) -> None:
     """Ticks at k of `count`, at most five of them, the first and the last among them."""
     levels = np.unique(np.linspace(1, count, 5).round().astype(int))
-    axes.set_xticks(levels / count, [str(level) for level in levels])
-    axes.set_xlabel(f"held by at least k of {count} {who}", fontsize=9, color=colour)
+    axis.set_ticks(levels / count, [str(level) for level in levels])
+    axis.set_label_text(f"held by at least k of {count} {who}", fontsize=9, color=colour)

@@ -49,7 +49,7 @@ def contact_sheet(case: Case, panel: MaskSet) -> Figure:
     chosen = np.unique(np.linspace(0, max(len(marked) - 1, 0), _MOST_TILES).round().astype(int))
     slices = marked[chosen].tolist() if len(marked) else [most_disputed_slice(panel)]
     views = [View.of(case, panel, index) for index in slices]
-    window = close_up(panel.masks.any(axis=(0, 3)), views[0].aspect)
+    window = close_up(np.asarray(panel.masks.any(axis=(0, 3))), views[0].aspect)
     columns = min(_COLUMNS, len(views))
     rows = -(-len(views) // columns)
     figure = Figure(figsize=(2.2 * columns, 2.4 * rows), layout="constrained")
