@@ -60,7 +60,7 @@ def measure(masks: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:
 
 def sizes(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
     """Area or volume of each mask (S, H, W[, D]) and its unit: mm² or mm³, or a voxel count without spacing."""
-    return grid.measured(np.count_nonzero(masks, axis=tuple(range(1, masks.ndim))))
+    return grid.measured(np.array([np.count_nonzero(mask) for mask in masks]))
 
 
 def agreement_curve(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
