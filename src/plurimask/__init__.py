@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from plurimask.demo import run_demo
     from plurimask.diffusion.samplers import SamplerSettings
     from plurimask.evaluation import (
-        COLUMNS,
         Comparison,
         Scores,
         compare,
@@ -68,7 +67,6 @@ _HOMES = {
     "demo": ("run_demo",),
     "diffusion.samplers": ("SamplerSettings",),
     "evaluation": (
-        "COLUMNS",
         "Comparison",
         "Scores",
         "compare",
@@ -108,7 +106,6 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "COLUMNS",
     "Batch",
     "Case",
     "Comparison",

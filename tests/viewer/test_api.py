@@ -83,6 +83,7 @@ def test_the_list_has_the_good_ones_and_says_which_are_broken(browser):
 def test_an_item_by_hand(browser):
     item = wait_for(lambda: get(browser, "cases", limit=1))["items"][0]
     assert (item["id"], item["samples"], item["readers"], item["unit"]) == (name_id("a"), 4, 2, "pixels")
+    assert (item["shape"], item["spacing_mm"]) == (list(SIZE), None)
     assert item["size_mean"] == (9 + 9 + 36 + 0) / 4
     assert item["disagreement"] == pytest.approx((0 + 2 * 0.75 + 3 * 1) / 6)
 
@@ -198,12 +199,12 @@ def test_a_thumbnail_is_a_small_picture_with_outlines(browser):
     answer = browser.get(f"/api/v1/{case('a', 'thumbnail')}")
     assert answer.headers["content-type"] == "image/png"
     picture = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
-    assert picture.shape == (72, 96, 3)
+    assert picture.shape == (96, 96, 3)
     coloured = picture[..., 0] > picture[..., 2] + 20
     rows, columns = np.nonzero(coloured)
-    # The largest square is rows 2 to 7 and columns 3 to 8, and a pixel is 6 wide.
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (12, 47, 18, 53)
-    assert not coloured[34:44, 40:50].any()
+    # Shown are 9 x 9 pixels from row 0 and column 2; the largest square is rows 2 to 7 and columns 3 to 8 of them.
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (21, 84, 11, 74)
+    assert not coloured[60:80, 50:70].any()
 
 
 def test_readers_are_in_the_thumbnail_where_nothing_was_drawn(tmp_path):

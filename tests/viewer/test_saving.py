@@ -171,6 +171,15 @@ def test_a_wrong_request_is_refused_and_nothing_is_written(browser, tmp_path, wr
     assert not (tmp_path / "saved").exists()
 
 
+def test_half_a_character_is_no_author(browser):
+    request = asked(browser, squares(4)[0][..., None]) | {"author": "\ud800"}
+    answer = browser.post(
+        f"/api/v1/{case('a', 'saved')}", content=json.dumps(request), headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 422
+    assert get(browser, case("a", "saved")) == []
+
+
 def test_a_folder_that_cannot_be_written_is_said(browser, tmp_path):
     (tmp_path / "saved").write_text("a file in the way")
     answer = save(browser, asked(browser, squares(4)[0][..., None]))

@@ -12,12 +12,12 @@ from fastapi import FastAPI, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-import plurimask as pm
 from plurimask.version import version
 from plurimask.viewer import saving
 from plurimask.viewer.cache import Cache
 from plurimask.viewer.description import describe
 from plurimask.viewer.jobs import Job, Jobs, ServedModel
+from plurimask.viewer.later import evaluation
 from plurimask.viewer.library import Library, Opened, scored_pair
 from plurimask.viewer.listing import Order, Sort, list_cases, plain
 from plurimask.viewer.marks import Marks, Panel, across
@@ -159,14 +159,14 @@ class Api:
         if len(panel.marks.masks) * opened.study.case.raters[0].size > _MOST_SCORED:
             return {"values": [], "reason": "the volume is too large to be scored while one waits"}
         masks, case = scored_pair(opened, panel)
-        scored = pm.evaluate([masks], {case.name: case})
+        scored, columns = evaluation().evaluate([masks], {case.name: case}), evaluation().COLUMNS
         return {
             "values": [
                 {
                     "key": key,
-                    "label": pm.COLUMNS[key].label,
-                    "convention": pm.COLUMNS[key].convention,
-                    "better": pm.COLUMNS[key].better,
+                    "label": columns[key].label,
+                    "convention": columns[key].convention,
+                    "better": columns[key].better,
                     "unit": scored.units.get(key),
                     "value": plain(value),
                 }

@@ -8,9 +8,9 @@ from math import prod
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Literal
 
-import plurimask as pm
 from plurimask.errors import PlurimaskError
 from plurimask.seeds import sample_seeds
+from plurimask.viewer.later import sampling
 from plurimask.viewer.library import UNREADABLE, Library, Opened
 from plurimask.viewer.marks import Panel
 from plurimask.viewer.problems import ProblemError
@@ -18,6 +18,7 @@ from plurimask.viewer.summaries import Summaries
 
 if TYPE_CHECKING:
     from plurimask.diffusion.samplers import SamplerSettings
+    from plurimask.sampling import Model, Region
 
 State = Literal["running", "finished", "cancelled", "failed"]
 _KEPT, _MOST_SAMPLES, _MOST_VOXELS = 32, 1024, 2**31
@@ -37,14 +38,14 @@ class ServedModel:
 
     def __init__(self, name: str | None, device: str = "auto") -> None:
         self.name = name
-        self.model: pm.Model | None = None
+        self.model: Model | None = None
         self.reason = "no model is served; start with --model" if name is None else f"{name} is being loaded"
         if name is not None:
             Thread(target=self._load, args=(name, device), daemon=True).start()
 
     def _load(self, name: str, device: str) -> None:
         try:
-            self.model = pm.load(name, device)
+            self.model = sampling().load(name, device)
             self.reason = ""
         except UNREADABLE as error:
             self.reason = str(error)
@@ -124,7 +125,7 @@ class Jobs:
         if not opened.has_image:
             raise ProblemError(409, "there is no image to draw for; start with --data")
         seed, sampler = _origin(model, opened, before)
-        chosen = pm.parse_region(text) if (text := region or _region(before, opened)) and not whole else None
+        chosen = sampling().parse_region(text) if (text := region or _region(before, opened)) and not whole else None
         _check_size(model, opened, before, count, chosen, whole)
         job = Job(secrets.token_urlsafe(9), case, source)
         with self._lock:
@@ -136,7 +137,7 @@ class Jobs:
 
         def draw() -> Panel:
             skip = len(before.marks.masks) if before else 0
-            more = pm.sample_study(model, opened.study, count, seed, sampler, chosen, whole, job.tick, skip)
+            more = sampling().sample_study(model, opened.study, count, seed, sampler, chosen, whole, job.tick, skip)
             return Panel.of(more)
 
         Thread(target=self._run, args=(job, draw, before), daemon=True).start()
@@ -160,7 +161,7 @@ class Jobs:
             raise
 
 
-def _origin(model: "pm.Model", opened: Opened, before: Panel | None) -> "tuple[int, SamplerSettings | None]":
+def _origin(model: "Model", opened: Opened, before: Panel | None) -> "tuple[int, SamplerSettings | None]":
     """Seed and sampler that the next samples are drawn with. ProblemError where they would not be of one panel."""
     if before is None:
         return 0, None
@@ -184,9 +185,9 @@ def _region(before: Panel | None, opened: Opened) -> str | None:
 
 
 def _check_size(
-    model: "pm.Model", opened: Opened, before: Panel | None, count: int, region: "pm.Region | None", whole: bool
+    model: "Model", opened: Opened, before: Panel | None, count: int, region: "Region | None", whole: bool
 ) -> None:
-    if region is None and not whole and pm.needs_region(model, opened.study):
+    if region is None and not whole and sampling().needs_region(model, opened.study):
         raise ProblemError(422, f"{model.name} saw crops of lesions alone: give a region, or ask for the whole image")
     if (len(before.marks.masks) if before else 0) + count > _MOST_SAMPLES:
         raise ProblemError(422, f"a panel has at most {_MOST_SAMPLES} samples here")

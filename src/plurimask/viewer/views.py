@@ -49,6 +49,7 @@ class Summary:
     """What a list says of a case; NaN where it is undefined.
 
     Args:
+        shape, spacing_mm: of the image; spacing is None where it is unknown.
         samples, readers: how many.
         disagreement: mean 1 - IoU of distinct pairs of samples; where nothing was drawn, of readers.
         size_mean: of the samples, those that drew nothing included; where nothing was drawn, of the readers.
@@ -56,6 +57,8 @@ class Summary:
         score: U-GED of samples against readers.
     """
 
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...] | None
     samples: int
     readers: int
     disagreement: float
@@ -78,6 +81,8 @@ def summarise(samples: Marks | None, readers: Marks, grid: Grid) -> Summary:
         disagreement = float(mean_distance(within, present))
         score = float(energy_distance(between, within, readers_within, pairs.read, "u"))
     return Summary(
+        shape=grid.shape,
+        spacing_mm=grid.spacing_mm,
         samples=len(samples.masks) if samples else 0,
         readers=len(readers.masks),
         disagreement=disagreement,
