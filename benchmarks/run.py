@@ -12,6 +12,7 @@ import startup
 import study_speed
 import torch
 import train_speed
+import viewer_speed
 from common import print_table, threads
 
 if __name__ == "__main__":
@@ -23,5 +24,6 @@ if __name__ == "__main__":
     print_table("Metrics", metric_speed.table())
     print_table("DICOM SEG", segmentation_speed.table())
     print_table("Memory of drawing", peak_memory.table())
+    print_table("Reading room", viewer_speed.table())
     print_table("Training", train_speed.table())
     print_table("Drawing", draw_speed.table())

@@ -48,7 +48,7 @@ def test_a_slice_is_that_of_the_volume(axis):
     rows, columns = (span for place, span in enumerate(marks.box) if place != axis)
     for index in range(masks.shape[axis + 1]):
         wanted = np.moveaxis(masks, axis + 1, 0)[index]
-        found = marks.slice(axis, index)
+        found = marks.plane(axis, index)
         assert np.array_equal(found, wanted[:, rows, columns] if wanted.any() else np.zeros((3, 0, 0), bool))
 
 

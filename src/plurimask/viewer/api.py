@@ -230,7 +230,7 @@ def _packed(marks: Marks | None, axis: int, index: int) -> Response:
     """Bits of one slice, samples first, most significant bit first, without padding between rows."""
     if marks is None:
         return Response(b"", headers={"X-Box": "0,0,0,0", "X-Count": "0"}, media_type=_BITS)
-    masks = marks.slice(axis, index)
+    masks = marks.plane(axis, index)
     rows, columns = (span for place, span in enumerate(marks.box) if place != axis)
     box = f"{rows.start},{rows.stop},{columns.start},{columns.stop}"
     headers = {"X-Box": box, "X-Count": str(len(masks))}

@@ -20,7 +20,7 @@ def thumbnail(opened: Opened, panel: Panel | None) -> bytes:
     marks = panel.marks if panel and panel.marks.masks.size else opened.readers
     index = start_slice(panel.marks if panel else None, opened.readers, _AXIS)
     plane = across(opened.study.case.image[0].reshape(*opened.readers.shape), _AXIS, index)
-    masks, aspect = marks.slice(_AXIS, index), opened.grid.aspect
+    masks, aspect = marks.plane(_AXIS, index), opened.grid.aspect
     marked = np.zeros(plane.shape, dtype=np.bool_)
     if masks.size:
         marked[marks.box[0], marks.box[1]] = masks.any(axis=0)
