@@ -14,7 +14,7 @@ Sort = Literal["name", "disagreement", "size", "score"]
 Order = Literal["asc", "desc"]
 
 _FIELD = {"disagreement": "disagreement", "size": "size_mean", "score": "score"}
-_PATIENCE = 0.5  # seconds that a page waits for its own cases
+_PATIENCE = 0.3  # seconds that a page waits for its own cases
 _MOST_BROKEN = 100
 
 
