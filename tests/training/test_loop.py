@@ -321,8 +321,8 @@ class Bright(Method):
     def loss(self, batch):
         raise NotImplementedError
 
-    def sample(self, image, seeds, sampler):
-        return image[:, 0] > self.level
+    def draw(self, fields, seeds, sampler):
+        return (fields.images[0, :, 0] > self.level).expand(len(seeds), -1, -1)
 
 
 @pytest.mark.parametrize("training", [True, False])
