@@ -107,8 +107,14 @@ def summarise(values: np.ndarray) -> Summary:
 
 
 def _filled_planes(mask: np.ndarray) -> list[np.ndarray]:
+    """What is marked on each slice, cut to its bounding box."""
     volume = mask.reshape(*mask.shape[:2], -1)
-    return [volume[..., index] for index in np.flatnonzero(volume.any(axis=(0, 1)))]
+    return [_cut(volume[..., index]) for index in np.flatnonzero(volume.any(axis=(0, 1)))]
+
+
+def _cut(plane: np.ndarray) -> np.ndarray:
+    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+    return plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _diagonals(boxes: list[tuple[slice, slice]], steps: np.ndarray) -> np.ndarray:
