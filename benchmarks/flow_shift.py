@@ -1,6 +1,6 @@
 """How often a few steps of the straight path draw pixels that go together, for each shift; the best denoiser is known.
 
-    python benchmarks/flow_shift.py
+python benchmarks/flow_shift.py
 """
 
 from itertools import pairwise
