@@ -61,12 +61,28 @@ def test_a_wrong_option_would_be_noticed():
         parse(typer.main.get_command(app), ["demo", "--nonsense"])
 
 
-@pytest.fixture(scope="module")
-def page_maker():
-    spec = importlib.util.spec_from_file_location("make_metrics_page", ROOT / "tools/make_metrics_page.py")
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"tools/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def page_maker():
+    return tool("make_metrics_page")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/benchmarks").glob("*.md")), ids=lambda page: page.stem)
+def test_the_tables_of_a_benchmark_page_are_those_of_the_kept_results(page):
+    assert tool("make_benchmark_page").filled(page) == page.read_text(encoding="utf-8")
+
+
+def test_a_benchmark_page_has_a_table_of_every_kept_suite():
+    page = ROOT / "docs/benchmarks/lidc.md"
+    kept = {path.stem for path in (ROOT / "docs/benchmarks/lidc").glob("*.json")}
+    assert kept
+    assert {name for name in kept if f"<!-- table: {name} -->\n| N = " in page.read_text(encoding="utf-8")} == kept
 
 
 def test_the_tables_of_the_metrics_page_are_those_of_the_kept_scores(page_maker):

@@ -20,14 +20,7 @@ from plurimask.evaluation.tables import ARROWS, number
 
 PAGES = Path(__file__).parents[1] / "docs/benchmarks"
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-KEYS = {
-    "ged_u": "U-GED ↓",
-    "ged_v": "V-GED ↓",
-    "hm_iou": "HM-IoU ↑",
-    "dice_max": "D_max ↑",
-    "ci": "CI ↑",
-    "d_ss": "d_SS",
-}
+KEYS = ("ged_u", "ged_v", "hm_iou", "dice_max", "ci", "d_ss")
 
 
 def main(dataset: str, folders: Annotated[list[Path], typer.Argument(help="Folders that benchmarks wrote.")]) -> None:
@@ -98,7 +91,7 @@ def _with_interval(row: Mapping[str, Any], key: str) -> str:
 
 
 def _mean(row: Mapping[str, Any], key: str) -> str:
-    return _number(row["mean"][key])
+    return _number(row["mean"].get(key))
 
 
 def _number(value: float | None) -> str:
