@@ -16,6 +16,7 @@ from plurimask.viewer.guard import Door, Guard, problem
 from plurimask.viewer.problems import ProblemError
 
 _STATIC = Path(__file__).parent / "static"
+_STYLE = Path(__file__).parents[1] / "style"
 _NO_SPACE = 28
 # No request leaves the machine, whatever the environment says. Versions of FastAPI without telemetry pass this over.
 _SILENT: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
@@ -34,6 +35,7 @@ def make_app(room: Room, door: Door, compress: bool = False) -> Guard:
     )
     _add_errors(app)
     Api(room).add_to(app)
+    app.mount("/style", StaticFiles(directory=_STYLE))
     app.mount("/", StaticFiles(directory=_STATIC, html=True))
     if compress:
         app.add_middleware(GZipMiddleware, compresslevel=1)

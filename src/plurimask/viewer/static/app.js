@@ -1,0 +1,93 @@
+// Starts the page: which case is shown follows the address, and each part builds itself in its place.
+import * as api from "./api.js";
+import * as header from "./header.js";
+import { listAddress, state, watch } from "./state.js";
+
+// One line for each part: `mount(element)` builds it in the element of that id.
+const PARTS = { header };
+
+for (const [id, part] of Object.entries(PARTS)) part.mount(document.getElementById(id));
+showLine("error", state.error);
+showLine("said", state.said);
+addEventListener("hashchange", follow);
+watch([state.page], () => {
+  document.body.dataset.page = state.page.value;
+});
+watch([state.caseId, state.source, state.revision], () => read(state.description, state.source.value, true));
+watch([state.caseId, state.other, state.revision], () => read(state.otherDescription, state.other.value, false));
+watch([state.info, state.description, state.page], () => {
+  const name = state.page.value === "case" ? state.description.value?.name : null;
+  document.title = [name, state.info.value?.title, "plurimask"].filter(Boolean).join(" · ");
+});
+await start();
+
+async function start() {
+  try {
+    state.info.value = await api.info();
+    follow();
+  } catch (error) {
+    state.error.value = error.message;
+  }
+}
+
+/** Show what the address says: #/ or #/case/ID?source=S&with=S2. */
+function follow() {
+  const [path, query] = location.hash.slice(1).split("?");
+  const asked = new URLSearchParams(query);
+  const sources = state.info.value.sources.map((one) => one.id);
+  const id = /^\/case\/(.+)$/.exec(path)?.[1];
+  if (!id && path !== "/" && path !== "") {
+    if (path.startsWith("/")) location.replace(listAddress(sources[0]));
+    return;
+  }
+  state.error.value = null;
+  state.source.value = sources.includes(asked.get("source")) ? asked.get("source") : sources[0];
+  state.other.value = id && sources.includes(asked.get("with")) ? asked.get("with") : null;
+  state.caseId.value = id ? decodeURIComponent(id) : null;
+  state.page.value = id ? "case" : "list";
+}
+
+/** Put the description of the shown case into a signal. What is on screen stays where the case is the same. */
+async function read(target, source, leads) {
+  const id = state.caseId.value;
+  if (!id || !source) {
+    target.value = null;
+    return;
+  }
+  const isNew = target.value?.id !== id;
+  if (isNew) target.value = null;
+  try {
+    const description = { ...(await api.theCase(id, source)), id, source };
+    const wanted = leads ? state.source.value : state.other.value;
+    if (state.caseId.value !== id || wanted !== source) return;
+    if (leads) begin(description, isNew);
+    target.value = description;
+  } catch (error) {
+    if (state.caseId.value === id) state.error.value = error.message;
+  }
+}
+
+function begin(description, isNew) {
+  if (isNew) {
+    const flat = description.shape[2] === 1;
+    state.axis.value = flat ? 2 : state.axis.value;
+    state.slice.value = description.start_slice[state.axis.value];
+    state.window.value = description.window;
+    state.channel.value = 0;
+    state.view.value = null;
+    state.edit.value = null;
+    state.tool.value = null;
+  }
+  if (isNew || state.sample.value >= description.samples) state.sample.value = null;
+  if (isNew || state.level.value > description.samples) {
+    state.level.value = Math.max(1, Math.ceil(description.samples / 2));
+  }
+}
+
+function showLine(id, line) {
+  const element = document.getElementById(id);
+  watch([line], () => {
+    element.textContent = line.value ?? "";
+    if (id === "error") element.hidden = !line.value;
+  });
+}

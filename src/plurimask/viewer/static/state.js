@@ -1,0 +1,56 @@
+// What all parts of the page share. Parts listen to signals, and change what is theirs to change.
+import { signal, watch } from "./signal.js";
+
+export { signal, watch };
+
+export const MODES = ["outlines", "frequency", "sample", "consensus", "image"];
+
+export const state = {
+  info: signal(null), // GET info
+  page: signal("list"), // "list" or "case"
+  source: signal(null), // id of the mask sets that are shown
+  other: signal(null), // id of those beside them, or null
+  caseId: signal(null),
+  description: signal(null), // GET cases/ID of `source`; null while it is being read
+  otherDescription: signal(null), // of `other`
+  axis: signal(2), // across which the volume is cut
+  slice: signal(0), // along that axis
+  channel: signal(0),
+  window: signal(null), // {low, high}: the values shown as black and as white
+  view: signal(null), // {zoom, row, column}: times the fitted size, and the voxel in the middle; null: fitted
+  mode: signal("outlines"), // one of MODES
+  showReaders: signal(true),
+  opacity: signal(1), // of overlays, 0 to 1
+  sample: signal(null), // number of the selected sample from 0, or null
+  level: signal(1), // at least `level` of N samples
+  edit: signal(null), // {mask: EditMask} while a mask is being corrected
+  tool: signal(null), // "brush", "eraser", or null: the pointer moves the image
+  pointer: signal(null), // {row, column, slice, axis} in voxels under the pointer, as floats; or null
+  theme: signal("system"), // "system", "light" or "dark"
+  revision: signal(0), // grows when samples were added: what was read of them before is out of date
+  error: signal(null), // one line about what went wrong, or null
+  said: signal(""), // what screen readers are told
+};
+
+/** Samples were added: read the description and the slice again. */
+export function refresh() {
+  state.revision.value += 1;
+}
+
+/** Go to a case, shown as it is now: the same sources. */
+export function select(caseId) {
+  location.hash = caseAddress(caseId, state.source.value, state.other.value);
+}
+
+/** The address of a case. `other` is the source beside it, if any. */
+export function caseAddress(caseId, source, other = null) {
+  const query = new URLSearchParams();
+  if (source) query.set("source", source);
+  if (other) query.set("with", other);
+  return `#/case/${encodeURIComponent(caseId)}${query.size ? `?${query}` : ""}`;
+}
+
+/** The address of the list of cases. */
+export function listAddress(source) {
+  return source ? `#/?${new URLSearchParams({ source })}` : "#/";
+}
