@@ -1,0 +1,162 @@
+"""A real reading room on a free port, and a browser that stands in it.
+
+A browser is closed with its file of tests: Playwright keeps an event loop in the thread while it runs.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+import uvicorn
+
+from plurimask.datasets.demo_cases import demo_cases
+from plurimask.files.case_files import read_case
+from plurimask.files.mask_set import write_mask_set
+from plurimask.files.nifti import write_nifti
+from plurimask.geometry import Grid
+from plurimask.records import Case, MaskSet
+from plurimask.viewer.api import Room
+from plurimask.viewer.guard import LOOPBACK, Door
+from plurimask.viewer.jobs import ServedModel
+from plurimask.viewer.library import open_library
+from plurimask.viewer.places import name_id
+from plurimask.viewer.server import make_app
+
+PATIENCE = 20_000
+"""Milliseconds that a test waits for the page."""
+
+SIZE = {"width": 1440, "height": 900}
+PLANES, VOLUME = ("demo-01", "demo-02", "demo-03", "demo-05"), "volume"
+STEPS_MM = np.array([[0, -0.6, 0, 10], [-0.8, 0, 0, 20], [0, 0, 2.5, -30], [0, 0, 0, 1.0]])
+"""Rows run to the back, columns to the left, slices to the head: 0.8, 0.6 and 2.5 mm."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server that runs, and what it serves.
+
+    Args:
+        address: of the page, with a slash at its end.
+        out: where masks are saved.
+        cases: by name.
+        panels: by source and name.
+    """
+
+    address: str
+    out: Path
+    cases: dict[str, Case]
+    panels: dict[str, dict[str, MaskSet]]
+
+    def to(self, case: str, source: str | None = None, other: str | None = None) -> str:
+        """The address of a case, by names."""
+        named = {"source": source, "with": other}
+        query = urlencode({key: name_id(name) for key, name in named.items() if name is not None})
+        return f"{self.address}#/case/{name_id(case)}" + (f"?{query}" if query else "")
+
+
+@contextmanager
+def serving(path, out, data=None, model=None, cases=None, panels=None) -> Iterator[Place]:
+    """The server of `plurimask view`, in a thread, until the end of the block."""
+    served = Room(open_library(path, data, drawing=model is not None), ServedModel(model, "cpu"), out)
+    config = uvicorn.Config(make_app(served, Door(LOOPBACK)), port=0, log_level="warning", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Place(f"http://127.0.0.1:{port}/", out, cases or {}, panels or {})
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
+def write_images(root) -> dict[str, Case]:
+    """A dataset of shipped planes and one volume, with their readers."""
+    shipped = {case.name: case for case in demo_cases()}
+    for case in (*(shipped[name] for name in PLANES), volume()):
+        folder = root / case.name
+        folder.mkdir(parents=True)
+        write_nifti(folder / "image.nii.gz", case.image[0], case.grid)
+        for number, mask in enumerate(case.raters):
+            write_nifti(folder / f"label{number}.nii.gz", mask.astype(np.uint8), case.grid)
+    return {name: read_case(root / name) for name in (*PLANES, VOLUME)}
+
+
+def volume(shape=(40, 48, 16)) -> Case:
+    """A ramp under noise, and three readers who differ in where an ellipsoid ends: no two axes are alike."""
+    row, column, slices = np.indices(shape)
+    image = (100 * slices + 3 * row + column + np.random.default_rng(0).integers(0, 60, shape)).astype(np.float32)
+    away = ((row - 18) / 7) ** 2 + ((column - 27) / 10) ** 2 + ((slices - 6) / 4) ** 2
+    readers = np.stack([away < size for size in (0.6, 1.0, 1.3)])
+    return Case(VOLUME, image[None], readers, Grid(shape, STEPS_MM))
+
+
+def panel(case: Case, count: int, seed: int) -> MaskSet:
+    """Samples that are readers' masks, moved by up to two rows and columns; the last one draws nothing."""
+    chance = np.random.default_rng(seed)
+    moved = [
+        np.roll(case.raters[chance.integers(len(case.raters))], chance.integers(-2, 3, 2), axis=(0, 1))
+        for _ in range(count)
+    ]
+    moved[-1] = np.zeros_like(moved[-1])
+    return MaskSet(case.name, np.stack(moved), case.grid, f"toy {seed}")
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """Two sources, `first` and `second`, of masks for four planes and a volume; one of `first` is broken. No model."""
+    root = tmp_path_factory.mktemp("room")
+    cases = write_images(root / "data")
+    panels = {
+        source: {name: panel(case, count, seed) for name, case in cases.items()}
+        for source, count, seed in (("first", 12, 1), ("second", 7, 2))
+    }
+    for source, sets in panels.items():
+        for name, one in sets.items():
+            write_mask_set(root / "run" / "masks" / source / name, one)
+    broken = root / "run" / "masks" / "first" / "broken" / "masks.npz"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no archive")
+    with serving(root / "run", root / "saved", root / "data", cases=cases, panels=panels) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page of its own, with nothing remembered. Errors of scripts and requests to elsewhere fail the test."""
+    context = browser.new_context(viewport=SIZE)
+    context.set_default_timeout(PATIENCE)
+    opened = context.new_page()
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+    opened.on("request", lambda asked: None if _is_own(asked.url) else faults.append(f"asked for {asked.url}"))
+    yield opened
+    context.close()
+    assert not faults
+
+
+def _is_own(address: str) -> bool:
+    return address.startswith(("http://127.0.0.1:", "blob:", "data:", "about:"))
