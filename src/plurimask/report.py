@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
@@ -182,7 +182,7 @@ def write_report(
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("plurimask"),
+        loader=ChoiceLoader([PackageLoader("plurimask"), PackageLoader("plurimask", "style")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
