@@ -12,9 +12,9 @@ equal ones in random order. Of all raters together u is uniform whatever the ima
 holds exactly and a sample draws its u uniformly. The denoiser can so tell from one number, before the first step and in
 the readers' own proportions, how large a mask is and whether it is empty; that few steps need not make it of noise.
 
-The cross-entropy of a lesion grows with its area, so a few large ones would be most of L. w(b) = (1 + A / 64)^-balance,
-where A is the area in pixels that the encoder's mean mask expects, makes them count less. It depends on the image alone,
-whence D and the mean mask that are best for L stay those of (1).
+The cross-entropy of a lesion grows with its area, so a few large ones would be most of L. They count less by
+w(b) = (1 + A / 64)^-balance, A being the area in pixels that the encoder's mean mask expects. That depends on the image
+alone, so the D and the mean mask that are best for L stay what they were.
 
 A lesion fills a small part of its image. The denoiser therefore works in a window: in training one of several sizes
 around the masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out. Outside
@@ -40,7 +40,6 @@ from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, cells_of, random_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.seeds import NOISE_BLOCK, RANK_STREAM
-
 
 _USUAL_AREA = 64.0  # pixels: about the median lesion of LIDC-IDRI
 
