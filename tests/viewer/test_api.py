@@ -62,13 +62,16 @@ def wait_for(look):
 
 
 def names(page):
-    return [item["name"] for item in page["items"]]
+    return [item["name"] for item in page["items"] if item["reason"] is None]
 
 
 def test_info_says_what_is_served(browser):
     info = get(browser, "info")
     assert [source["label"] for source in info["sources"]] == ["masks"]
-    assert info["model"] == {"name": None, "ready": False, "reason": "no model is served; start with --model"}
+    assert info["model"] == {
+        **{"name": None, "ready": False, "loading": False},
+        "reason": "no model is served; start with --model",
+    }
     assert (info["title"], info["formats"]) == ("masks", ["nifti", "dicom-seg"])
 
 
@@ -78,6 +81,13 @@ def test_the_list_has_the_good_ones_and_says_which_are_broken(browser):
     (broken,) = page["broken"]
     assert broken["name"] == "d"
     assert "whole masks.npz" in broken["reason"]
+
+
+def test_a_broken_one_keeps_its_place_and_says_why(browser):
+    page = wait_for(lambda: get(browser, "cases", order="desc", limit=2))
+    broken, good = page["items"]
+    assert (broken["name"], broken["samples"], good["name"], good["reason"]) == ("d", None, "c", None)
+    assert broken["reason"] == page["broken"][0]["reason"]
 
 
 def test_an_item_by_hand(browser):

@@ -23,7 +23,8 @@ def list_cases(
 ) -> dict[str, Any]:
     """A page of cases: total, items, broken, and computing {done, total} while not all is known that it needs.
 
-    `total` and `offset` count broken cases too, so that pages stay where they are as these are found.
+    Broken cases are among the items too, with a reason and without values, so that places stay what they are as these
+    are found.
     """
     names, odd = library.names(source)
     if sort != "name":
@@ -32,12 +33,11 @@ def list_cases(
     summaries.ask([(source, name) for name in shown], _PATIENCE)
     wanted = names if sort != "name" else shown
     done = summaries.done([(source, name) for name in wanted])
-    found = [(name, summaries.get((source, name))) for name in shown]
     broken = [(name, what) for name in names if isinstance(what := summaries.get((source, name)), str)]
     broken += [(ascii(name), "its name cannot be shown; rename it") for name in odd]
     return {
         "total": len(names),
-        "items": [_item(source, name, what) for name, what in found if not isinstance(what, str)],
+        "items": [_item(source, name, summaries.get((source, name))) for name in shown],
         "broken": [{"name": name, "reason": reason} for name, reason in broken[:_MOST_BROKEN]],
         "broken_total": len(broken),
         "computing": None if done == len(wanted) else {"done": done, "total": len(wanted)},
@@ -61,12 +61,13 @@ def _sorted(names: Sequence[str], summaries: Summaries, source: str, sort: Sort,
     return (known if order == "asc" else known[::-1]) + [name for name in names if math.isnan(values[name])]
 
 
-def _item(source: str, name: str, summary: Summary | None) -> dict[str, Any]:
+def _item(source: str, name: str, found: Summary | str | None) -> dict[str, Any]:
     identifier = name_id(name)
-    known = asdict(summary) if summary else dict.fromkeys(Summary.__dataclass_fields__)
+    known = asdict(found) if isinstance(found, Summary) else dict.fromkeys(Summary.__dataclass_fields__)
     return {
         "id": identifier,
         "name": name,
+        "reason": found if isinstance(found, str) else None,
         **{key: plain(value) if isinstance(value, float) else value for key, value in known.items()},
         "thumbnail": f"/api/v1/cases/{identifier}/thumbnail?source={source}",
     }
