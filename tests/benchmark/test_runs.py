@@ -226,6 +226,13 @@ def test_all_runs_are_timed_before_any_is_trained(data, tmp_path):
     assert not any("timing" in line for line in said)
 
 
+def test_all_runs_are_over_before_any_has_a_second_seed(data, tmp_path):
+    said: list[str] = []
+    run_part(open_bench(suite(runs=(PROB, DIVERGING), seeds=(0, 1)), data, tmp_path), (1, 1), said.append)
+    over = [line.split(":")[0] for line in said if ": scored" in line or ": diverged" in line]
+    assert over == ["prob-seed0", "wild-seed0", "prob-seed1", "wild-seed1"]
+
+
 def test_results_from_before_a_setting_came_are_gone_on_with(data, tmp_path):
     bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
     prepared = prepare(bench, bench.suite.runs[0], silent)

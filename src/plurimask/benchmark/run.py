@@ -45,9 +45,10 @@ def run_part(bench: Bench, shard: tuple[int, int], say: Say) -> None:
     # All first, so that all are timed under the load of the same minute.
     for run in part:
         time_steps(bench, run, say)
-    for run in part:
-        prepared = prepare(bench, run, say)
-        for seed in bench.suite.seeds:
+    # A table of all runs comes before a second seed of any.
+    for seed in bench.suite.seeds:
+        for run in part:
+            prepared = prepare(bench, run, say)
             finished = finish(bench, run, seed, prepared, say)
             if finished.diverged is None:
                 _vary_noise(bench, run, seed, say)
