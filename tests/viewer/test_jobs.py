@@ -14,6 +14,7 @@ from plurimask.files.mask_set import write_mask_set
 from plurimask.sampling import Model, model
 from plurimask.training.checkpoint import Checkpoint, build_method
 from plurimask.viewer import jobs
+from plurimask.viewer.places import name_id
 
 PATIENCE = 60
 LARGE = (40, 48)
@@ -130,6 +131,29 @@ def test_cancel_stops_and_leaves_nothing(data, drawer):
     assert drawn(browser)["samples"] == 0
 
 
+def test_cancel_after_the_last_look_leaves_nothing_either(data, drawer, monkeypatch):
+    true = jobs.sampling().sample_study
+
+    def cancelled_late(*args):
+        more = true(*args)
+        assert browser.delete(f"/api/v1/jobs/{get(browser, 'info')['job']['id']}").status_code == 200
+        return more
+
+    monkeypatch.setattr(jobs.sampling(), "sample_study", cancelled_late)
+    browser = client(data, model=drawer)
+    assert finished(browser, start(browser))["state"] == "cancelled"
+    assert drawn(browser)["samples"] == 0
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_page_that_comes_later_is_told_of_the_job(data, drawer):
+    browser = client(data, model=drawer)
+    answer = start(browser)
+    assert get(browser, "info")["job"] == {"id": answer.json()["id"], "case": name_id("a"), "source": "drawn"}
+    finished(browser, answer)
+    assert get(browser, "info")["job"] is None
+
+
 @pytest.mark.usefixtures("slow")
 def test_one_job_at_a_time(data, drawer):
     browser = client(data, model=drawer)
@@ -150,7 +174,7 @@ def test_a_model_that_is_missing_gives_its_reason():
     deadline = time.monotonic() + PATIENCE
     while "being loaded" in served.reason and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert served.model is None
+    assert (served.model, served.loading) == (None, False)
     assert "expected a built-in name" in served.reason
 
 
@@ -164,8 +188,10 @@ def test_a_model_of_crops_needs_a_region(data):
     crops = tiny(images="lesion-crops")
     browser = client(data, model=crops)
     assert start(browser, "large").status_code == 422
+    assert drawn(browser, "large")["needs_region"]
     assert finished(browser, start(browser, "large", region="20,20"))["state"] == "finished"
     assert drawn(browser, "large")["settings"]["region"] == [[12, 28], [12, 28], [0, 1]]
+    assert not drawn(browser, "large")["needs_region"]
     assert finished(browser, start(browser, "large"))["state"] == "finished"
     assert drawn(browser, "large")["samples"] == 4
 

@@ -22,6 +22,7 @@ from plurimask.viewer.library import Library, Opened, scored_pair
 from plurimask.viewer.listing import Order, Sort, list_cases, plain
 from plurimask.viewer.marks import Marks, Panel, across
 from plurimask.viewer.patient import patient_of
+from plurimask.viewer.places import name_id
 from plurimask.viewer.problems import ProblemError
 from plurimask.viewer.summaries import Summaries
 from plurimask.viewer.thumbnails import thumbnail
@@ -93,13 +94,19 @@ class Api:
         app.get(f"{case}/saved")(self.saved)
 
     def info(self) -> dict[str, Any]:
-        """What is served, and by which model samples can be drawn."""
-        served = self._room.served
+        """What is served, by which model samples can be drawn, and the job that runs."""
+        served, job = self._room.served, self._jobs.running
         return {
             "version": version(),
             "title": self._library.title,
             "sources": [{"id": source.id, "label": source.label} for source in self._library.sources.values()],
-            "model": {"name": served.name, "ready": served.model is not None, "reason": served.reason or None},
+            "model": {
+                "name": served.name,
+                "ready": served.model is not None,
+                "loading": served.loading,
+                "reason": served.reason or None,
+            },
+            "job": None if job is None else {"id": job.id, "case": name_id(job.case), "source": job.source},
             "formats": list(saving.FORMATS),
         }
 
@@ -119,7 +126,8 @@ class Api:
         opened, panel = self._find(id, source)
         shown: dict[str, Any] = {"patient": patient_of(opened.study)} if self._room.show_identity else {}
         formats = [one for one in saving.FORMATS if one == "nifti" or opened.study.format == "dicom"]
-        return describe(opened, panel) | {"formats": formats} | shown
+        more = {"formats": formats, "needs_region": self._jobs.needs_region(opened, panel)}
+        return describe(opened, panel) | more | shown
 
     def image(self, id: str, k: int, channel: int = 0, axis: Axis = 2, source: SourceId = None) -> Response:
         """A slice as int16, little endian: value = raw * X-Scale + X-Offset."""

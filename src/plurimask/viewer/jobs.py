@@ -39,6 +39,7 @@ class ServedModel:
     def __init__(self, name: str | None, device: str = "auto") -> None:
         self.name = name
         self.model: Model | None = None
+        self.loading = name is not None
         self.reason = "no model is served; start with --model" if name is None else f"{name} is being loaded"
         if name is not None:
             Thread(target=self._load, args=(name, device), daemon=True).start()
@@ -52,6 +53,8 @@ class ServedModel:
         except Exception:
             self.reason = f"{name} could not be loaded; the terminal says why"
             raise
+        finally:
+            self.loading = False
 
 
 @dataclass(eq=False)
@@ -103,6 +106,16 @@ class Jobs:
             raise ProblemError(404, "no such job")
         return job
 
+    @property
+    def running(self) -> Job | None:
+        """The job that runs."""
+        return next((job for job in list(self._jobs.values()) if job.state == "running"), None)
+
+    def needs_region(self, opened: Opened, before: Panel | None) -> bool:
+        """Whether further samples must be given a region: the model saw crops, and those that are there have none."""
+        model = self._served.model
+        return model is not None and _region(before, opened) is None and sampling().needs_region(model, opened.study)
+
     def cancel(self, identifier: str) -> Job:
         """Stop a job at its next look at the image."""
         job = self.get(identifier)
@@ -129,7 +142,7 @@ class Jobs:
         _check_size(model, opened, before, count, chosen, whole)
         job = Job(secrets.token_urlsafe(9), case, source)
         with self._lock:
-            if any(one.state == "running" for one in self._jobs.values()):
+            if self.running is not None:
                 raise ProblemError(409, "samples are being drawn already; wait, or cancel that")
             self._jobs[job.id] = job
             while len(self._jobs) > _KEPT:
@@ -146,6 +159,8 @@ class Jobs:
     def _run(self, job: Job, draw: Callable[[], Panel], before: Panel | None) -> None:
         try:
             more = draw()
+            if job.cancelled:
+                raise _Cancelled
             if before is not None and before.settings != more.settings:
                 job.reason, job.state = "the samples that are there were drawn with other settings", "failed"
                 return
