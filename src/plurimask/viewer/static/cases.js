@@ -1,0 +1,130 @@
+// The list of cases: the whole page, or a narrow column beside a case. One list for both.
+import { make } from "./dom.js";
+import { Grid } from "./grid.js";
+import { Listing } from "./listing.js";
+import { showLater } from "./pictures.js";
+import { caseAddress, select, state, watch } from "./state.js";
+import { count, score, sizeWords } from "./words.js";
+
+// What can be sorted by, and which end is worth looking at first.
+const SORTS = {
+  name: { label: "name", order: "asc" },
+  disagreement: { label: "disagreement", order: "desc" },
+  size: { label: "size", order: "desc" },
+  score: { label: "U-GED", order: "desc" },
+};
+const ORDERS = { asc: "rising", desc: "falling" };
+
+let listing;
+let grid;
+
+/** Open the case that is `by` places further in the list, where there is one. */
+export function step(by) {
+  const here = listing.place(state.caseId.value);
+  const next = here < 0 ? undefined : listing.at(here + by);
+  if (!next) return;
+  grid.reveal(here + by);
+  select(next.id);
+}
+
+export function mount(element) {
+  const sort = make("select", { className: "cases-sort" }, ...options());
+  const order = make("button", { className: "cases-order", type: "button" });
+  const facts = make("p", { className: "cases-facts" });
+  const progress = make("progress", { className: "cases-progress", ariaLabel: "Values worked out", hidden: true });
+  const broken = make("details", { className: "cases-broken", hidden: true });
+  const list = make("ol", { className: "cases-list", ariaDescription: "Arrow keys lead from case to case" });
+  const head = make("div", { className: "cases-head" }, make("label", {}, "sort by ", sort), order, facts, progress);
+  element.append(head, broken, make("div", { className: "cases-box" }, list));
+
+  listing = new Listing(
+    () => {
+      showFacts(facts, progress);
+      showBroken(broken);
+      grid.show(listing.total);
+    },
+    (error) => (state.error.value = error.message),
+  );
+  grid = new Grid(list, fill, (first, end) => listing.look(first, end));
+  const ask = () => {
+    order.textContent = ORDERS[order.value];
+    order.ariaLabel = `Order: ${ORDERS[order.value]}`;
+    list.dataset.shown = sort.value === "name" ? "disagreement" : sort.value;
+    if (state.source.value) listing.ask({ source: state.source.value, sort: sort.value, order: order.value });
+  };
+  order.value = SORTS.name.order;
+  sort.addEventListener("change", () => {
+    order.value = SORTS[sort.value].order;
+    ask();
+    list.parentElement.scrollTop = 0;
+  });
+  order.addEventListener("click", () => {
+    order.value = order.value === "asc" ? "desc" : "asc";
+    ask();
+    list.parentElement.scrollTop = 0;
+  });
+  watch([state.source, state.revision], ask);
+  watch([state.caseId, state.other], () => grid.show(listing.total ?? 0));
+}
+
+const options = () => Object.entries(SORTS).map(([value, { label }]) => make("option", { value }, label));
+
+function showFacts(facts, progress) {
+  const { total, computing } = listing;
+  facts.textContent = computing
+    ? `${count(total, "case")}; working out values, ${computing.done} of ${computing.total}`
+    : count(total, "case");
+  progress.hidden = !computing;
+  if (computing) Object.assign(progress, { value: computing.done, max: computing.total });
+}
+
+function showBroken(details) {
+  if (details.dataset.total === String(listing.brokenTotal)) return;
+  details.dataset.total = listing.brokenTotal;
+  details.hidden = !listing.brokenTotal;
+  const lines = listing.broken.map(({ name, reason }) => make("li", {}, make("b", {}, name), ` ${reason}`));
+  const rest = listing.brokenTotal - lines.length;
+  if (rest > 0) lines.push(make("li", {}, `and ${rest} more`));
+  details.replaceChildren(
+    make("summary", {}, `${count(listing.brokenTotal, "case")} cannot be read`),
+    make("ul", {}, ...lines),
+  );
+}
+
+/** Put a case into its cell: a link, or why there is none. */
+function fill(cell, place) {
+  if (!cell.firstChild) cell.append(empty());
+  const link = cell.firstChild;
+  const [picture, name, facts, values] = link.children;
+  const item = listing.at(place);
+  link.toggleAttribute("data-broken", Boolean(item?.reason));
+  name.textContent = item?.name ?? "…";
+  facts.textContent = item?.reason ?? (item ? factsOf(item) : "");
+  values.replaceChildren(...(item && !item.reason ? valuesOf(item) : []));
+  link.ariaCurrent = item && item.id === state.caseId.value ? "page" : null;
+  if (!item || item.reason) return link.removeAttribute("href");
+  link.href = caseAddress(item.id, state.source.value, state.other.value);
+  showLater(picture, `${item.thumbnail}&revision=${state.revision.value}`);
+}
+
+function empty() {
+  const part = (name) => make("span", { className: `case-${name}` });
+  return make("a", { className: "case" }, make("img", { alt: "" }), part("name"), part("facts"), part("values"));
+}
+
+function factsOf({ samples, readers, shape }) {
+  if (samples === null) return "…";
+  return [count(samples, "sample"), count(readers, "reader"), shape.join(" × ")].join(" · ");
+}
+
+function valuesOf(item) {
+  const known = item.samples !== null;
+  const values = {
+    disagreement: score(item.disagreement),
+    size: item.size_mean === null ? "–" : sizeWords(item.size_mean, item.unit),
+    score: score(item.score),
+  };
+  return Object.entries(values).map(([key, value]) =>
+    make("span", { data: { value: key } }, make("i", {}, `${SORTS[key].label} `), make("b", {}, known ? value : "…")),
+  );
+}
