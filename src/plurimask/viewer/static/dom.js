@@ -9,3 +9,21 @@ export function make(tag, { data = {}, aria = {}, ...properties } = {}, ...child
   element.append(...children);
   return element;
 }
+
+/** A button with what is written on it, and its name where that says more. */
+export function button(text, name, run) {
+  const element = make("button", { type: "button", title: name }, text);
+  element.setAttribute("aria-label", name);
+  element.addEventListener("click", run);
+  return element;
+}
+
+/** Fill a fieldset with radio buttons: [{value, label, title}], of which one is chosen; pick(value) at a choice. */
+export function choice(fieldset, name, legend, options, chosen, pick) {
+  const had = fieldset.contains(document.activeElement);
+  const inputs = options.map(({ value }) => make("input", { type: "radio", name, value, checked: value === chosen }));
+  const labels = options.map(({ label, title = "" }, place) => make("label", { title }, inputs[place], make("span", {}, label)));
+  for (const input of inputs) input.addEventListener("change", () => pick(input.value));
+  fieldset.replaceChildren(make("legend", { className: "unseen" }, legend), ...labels);
+  if (had) inputs.find((one) => one.checked)?.focus();
+}

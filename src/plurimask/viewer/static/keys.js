@@ -1,0 +1,82 @@
+// One table of keys. Parts add theirs with `bind`; the dialog of help lists them all.
+import { make } from "./dom.js";
+
+const TABLE = []; // {section, keys, does, run}
+const KEPT = "plurimask.keys";
+const LABELS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page ↑", PageDown: "Page ↓" };
+const held = new Set();
+let dialog;
+
+/** Add keys: [{keys: ["+", "Shift+ArrowUp", "Ctrl+z"], does: "zoom in", run(event)}]; ones without `run` are told only. */
+export function bind(section, entries) {
+  TABLE.push(...entries.map((entry) => ({ section, ...entry })));
+}
+
+/** Whether a letter is held down. */
+export const isHeld = (letter) => held.has(letter);
+
+export function openHelp() {
+  dialog.replaceChildren(...contents());
+  dialog.showModal();
+}
+
+/** Listen, from now on. */
+export function mount() {
+  dialog = make("dialog", { className: "help", aria: { labelledby: "help-title" } });
+  document.body.append(dialog);
+  addEventListener("keydown", pressed);
+  addEventListener("keyup", (event) => held.delete(event.key.toLowerCase()));
+  addEventListener("blur", () => held.clear());
+  bind("Page", [{ keys: ["?"], does: "this list", run: openHelp }]);
+}
+
+function pressed(event) {
+  if (event.defaultPrevented || document.querySelector("dialog[open]") || isTyping(event.target, event)) return;
+  held.add(event.key.toLowerCase());
+  const name = nameOf(event);
+  if (name.length === 1 && localStorage.getItem(KEPT) === "off" && !event.target.closest?.(".stage")) return;
+  const entry = TABLE.find((one) => one.run && one.keys.includes(name));
+  if (!entry) return;
+  event.preventDefault();
+  entry.run(event);
+}
+
+/** Whether a key belongs to what has the focus: text, sliders, choices. */
+function isTyping(target, event) {
+  if (target.matches?.("textarea, select, [contenteditable]")) return true;
+  if (!target.matches?.("input")) return target.matches?.("[role=listbox] *, [role=listbox]") && event.key.startsWith("Arrow");
+  if (!["range", "radio", "checkbox", "button"].includes(target.type)) return true;
+  return /^(Arrow|Page|Home|End)/.test(event.key);
+}
+
+/** As the table writes it: modifiers first; Shift where it does not make another sign; letters small. */
+function nameOf(event) {
+  const letter = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const shifted = event.shiftKey && (event.key.length > 1 || letter !== letter.toUpperCase());
+  return [(event.ctrlKey || event.metaKey) && "Ctrl", event.altKey && "Alt", shifted && "Shift", letter].filter(Boolean).join("+");
+}
+
+function contents() {
+  const sections = [...new Set(TABLE.map((entry) => entry.section))];
+  const shortcuts = make("input", { type: "checkbox", checked: localStorage.getItem(KEPT) !== "off" });
+  shortcuts.addEventListener("change", () => localStorage.setItem(KEPT, shortcuts.checked ? "on" : "off"));
+  const close = make("button", { type: "button" }, "Close");
+  close.addEventListener("click", () => dialog.close());
+  return [
+    make("header", {}, make("h2", { id: "help-title" }, "Keys and pointer"), close),
+    make("div", { className: "sections" }, ...sections.map(listed)),
+    make("label", {}, shortcuts, " keys of a single letter or sign work anywhere, not on the image alone"),
+  ];
+}
+
+function listed(section) {
+  const entries = TABLE.filter((entry) => entry.section === section);
+  const rows = entries.flatMap(({ keys, does }) => [
+    make("dt", {}, ...keys.flatMap((key, place) => [...(place ? [" "] : []), make("kbd", {}, shown(key))])),
+    make("dd", {}, does),
+  ]);
+  return make("section", {}, make("h3", {}, section), make("dl", {}, ...rows));
+}
+
+const shown = (key) =>
+  key.replace(/[^+]+$/, (last) => LABELS[last] ?? (last.length === 1 ? last.toUpperCase() : last)) || key;

@@ -1,0 +1,121 @@
+// The picture of one source on the shown slice. Two of them side by side share what they show and where.
+import { make } from "./dom.js";
+import { listen } from "./gestures.js";
+import { paint } from "./paint.js";
+import { Picture } from "./picture.js";
+import { makeReadout } from "./readout.js";
+import { readAhead, readSlice } from "./slices.js";
+import { state, watch } from "./state.js";
+import { matrixOf, planeOf } from "./view.js";
+
+const LOOK = ["mode", "showReaders", "opacity", "sample", "level", "edit"];
+
+export class Stage {
+  #description; // signal
+  #canvas = make("canvas", { role: "img" });
+  #picture = new Picture();
+  #readout;
+  #slice = null; // as readSlice gives it: what is painted
+  #size = { width: 0, height: 0, ratio: 1 };
+  #reading = false;
+  #waits = false;
+
+  /** The stage of the source that a signal describes. `element` is to be put into the page. */
+  constructor(description) {
+    this.#description = description;
+    this.element = make("div", { className: "stage", tabIndex: 0, role: "group" }, this.#canvas);
+    this.#readout = makeReadout(this.element);
+    new ResizeObserver(() => this.#measure()).observe(this.element);
+    listen(this.element, this);
+    const { axis, slice, channel, window, view, pointer } = state;
+    watch([description, axis, slice, channel], () => this.#read());
+    watch([window, view, ...LOOK.map((name) => state[name])], () => this.#paintSoon());
+    watch([pointer], () => this.#point());
+  }
+
+  /** The plane that is shown, as view.js has it; null before there is one. */
+  get plane() {
+    const description = this.#description.value;
+    return description && planeOf(description, state.axis.value);
+  }
+
+  /** From (column, row) to CSS pixels of the stage. */
+  get matrix() {
+    return matrixOf(this.plane, state.view.value, this.#size.width, this.#size.height);
+  }
+
+  #measure() {
+    const ratio = devicePixelRatio;
+    const [width, height] = [this.element.clientWidth, this.element.clientHeight].map((one) => Math.round(one * ratio));
+    Object.assign(this.#canvas, { width, height });
+    this.#size = { width: width / ratio, height: height / ratio, ratio };
+    this.#canvas.style.width = `${width / ratio}px`;
+    this.#canvas.style.height = `${height / ratio}px`;
+    this.#paint();
+  }
+
+  /** Read what is asked for, until what is there is what is asked for: slices that were passed over are left out. */
+  async #read() {
+    if (this.#reading) return;
+    this.#reading = true;
+    let asked;
+    try {
+      while (asked !== (asked = this.#asked())) {
+        if (!asked) this.#slice = null;
+        else await this.#take();
+        this.#paintSoon();
+      }
+    } catch (error) {
+      this.#slice = null;
+      state.error.value = error.message;
+    }
+    this.#reading = false;
+    if (asked !== this.#asked()) this.#read();
+  }
+
+  async #take() {
+    const [description, axis, k, channel] = [this.#description.value, state.axis.value, state.slice.value, state.channel.value];
+    const slice = await readSlice(description, axis, k, channel);
+    const direction = this.#slice?.axis === axis ? Math.sign(k - this.#slice.k) : 0;
+    this.#slice = slice;
+    for (const one of direction ? [direction] : [1, -1]) readAhead(description, axis, k, channel, one);
+  }
+
+  #asked() {
+    const description = this.#description.value;
+    const { id, source } = description ?? {};
+    return description && [id, source, state.revision.value, state.axis.value, state.slice.value, state.channel.value].join(" ");
+  }
+
+  #paintSoon() {
+    if (this.#waits) return;
+    this.#waits = true;
+    requestAnimationFrame(() => {
+      this.#waits = false;
+      this.#paint();
+    });
+  }
+
+  #paint() {
+    const [slice, plane, { width, height, ratio }] = [this.#slice, this.plane, this.#size];
+    if (!width || !height) return;
+    const context = this.#canvas.getContext("2d", { alpha: false });
+    if (!slice || !plane || slice.axis !== plane.axis || !state.window.value) {
+      context.resetTransform();
+      context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
+      delete this.#canvas.dataset.slice;
+      this.#readout.clear();
+      return;
+    }
+    const picture = slice.image && this.#picture.of(slice.image, state.window.value);
+    const look = Object.fromEntries(LOOK.map((name) => [name, state[name].value]));
+    paint(context, matrixOf(plane, state.view.value, width * ratio, height * ratio), ratio, picture, slice, look);
+    this.#canvas.dataset.slice = slice.k;
+    this.#readout.place(plane, this.matrix, this.#size, slice, this.#description.value);
+    this.#point();
+  }
+
+  #point() {
+    if (this.#slice && this.plane) this.#readout.point(state.pointer.value, this.#slice, this.matrix);
+  }
+}
