@@ -29,7 +29,7 @@ def table() -> list[Row]:
         (
             f"{MASKS} masks, paper-size network",
             f"{paper:,.0f} s",
-            f"extrapolated: {TIMED} of {STEPS} ddpm steps timed at batch 1 and 2, at best {step:.2f} s a mask and step, "
+            f"extrapolated: {TIMED} of {STEPS} ddpm steps timed at batch 1 and 2, at best {step:.2f} s a mask a step, "
             f"{threads()}",
         ),
         ("ratio", f"{paper / ours:,.0f}", "target: at least 5,000"),
