@@ -1,4 +1,5 @@
 // What people do with the image, by pointer, key or button alike.
+import { groupsOf } from "./groups.js";
 import { state } from "./state.js";
 import { panned, matrixOf, planeOf, zoomed } from "./view.js";
 
@@ -68,8 +69,9 @@ export function showSample(index = state.sample.value ?? state.description.value
 
 /** Select the sample that is `steps` further in the order of the groups. */
 export function moveSample(steps) {
-  const order = state.description.value?.groups.flatMap((group) => group.members) ?? [];
-  if (!order.length) return;
+  const description = state.description.value;
+  if (!description?.samples) return;
+  const order = groupsOf(description).flatMap((group) => group.members);
   const at = order.indexOf(state.sample.value);
   state.sample.value = at < 0 ? order.at(steps > 0 ? 0 : -1) : order[(at + steps + order.length) % order.length];
 }

@@ -1,6 +1,7 @@
 // Starts the page: which case is shown follows the address, and each part builds itself in its place.
 import * as api from "./api.js";
 import * as cases from "./cases.js";
+import * as film from "./film.js";
 import * as header from "./header.js";
 import * as keys from "./keys.js";
 import * as layers from "./layers.js";
@@ -8,7 +9,7 @@ import * as stages from "./stages.js";
 import { listAddress, state, watch } from "./state.js";
 
 // One line for each part: `mount(element)` builds it in the element of that id.
-const PARTS = { header, stages, layers, cases };
+const PARTS = { header, stages, layers, cases, film };
 
 keys.mount();
 for (const [id, part] of Object.entries(PARTS)) part.mount(document.getElementById(id));

@@ -13,7 +13,7 @@ const SORTS = {
   size: { label: "size", order: "desc" },
   score: { label: "U-GED", order: "desc" },
 };
-const ORDERS = { asc: "rising", desc: "falling" };
+const ORDERS = { asc: "↑ rising", desc: "↓ falling" };
 
 let listing;
 let grid;
@@ -48,8 +48,8 @@ export function mount(element) {
   grid = new Grid(list, fill, (first, end) => listing.look(first, end));
   const ask = () => {
     order.textContent = ORDERS[order.value];
-    order.ariaLabel = `Order: ${ORDERS[order.value]}`;
-    list.dataset.shown = sort.value === "name" ? "disagreement" : sort.value;
+    order.ariaLabel = `Order: ${ORDERS[order.value].slice(2)}`;
+    list.dataset.shown = sort.value;
     if (state.source.value) listing.ask({ source: state.source.value, sort: sort.value, order: order.value });
   };
   order.value = SORTS.name.order;

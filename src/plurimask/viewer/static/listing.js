@@ -51,7 +51,7 @@ export class Listing {
 
   /** Places from `first` up to `end` are in view. */
   look(first, end) {
-    this.#view = [first, end];
+    this.#view = [first, Math.max(end, first + 1)];
     clearTimeout(this.#soon);
     this.#soon = setTimeout(() => this.#read(), PAUSE);
   }
