@@ -297,3 +297,15 @@ def test_the_small_recipes_are_one_network_of_3_8_million_parameters():
     assert small == phantom
     denoiser = Denoiser(small.image_channels, small.diffusion.output_channels, small.denoiser)
     assert sum(weight.numel() for weight in denoiser.parameters()) == pytest.approx(3.8e6, rel=0.01)
+
+
+@pytest.mark.parametrize("changes", [("image_size=64", "training.crop_steps=0"), ("training.crop=64",)])
+def test_single_images_whose_coarsest_maps_are_one_pixel_are_refused_where_batches_are_normalised(changes):
+    with pytest.raises(SettingsError, match=r"batch_size of at least 2 for images of 64 pixels, since .*, got 1;"):
+        load_recipe("phiseg", ("training.batch_size=1", *changes))
+
+
+@pytest.mark.parametrize(("recipe", "size"), [("phiseg", 128), ("prob-unet", 64)])
+def test_single_images_are_taken_where_something_is_left_of_them(recipe, size):
+    changes = ("training.batch_size=1", f"image_size={size}", "training.crop_steps=0")
+    assert load_recipe(recipe, changes).training.batch_size == 1

@@ -34,6 +34,11 @@ class MethodSettings(BaseModel, ABC):
         """Height and width must be multiples of this many pixels."""
 
     @property
+    def normalises_batches(self) -> bool:
+        """Whether maps are normalised over a batch, by which nothing is left of a single map of one pixel."""
+        return False
+
+    @property
     def timesteps(self) -> int | None:
         """T of the diffusion process; None: a mask is drawn in one evaluation, and there is no sampler."""
         return None

@@ -107,8 +107,14 @@ class Recipe(BaseModel):
         for name, size in sizes.items():
             if size % multiple or size > self.image_size:
                 raise ValueError(f"{name} a multiple of {multiple} (patch and levels) up to image_size, not {size}")
-        if self.training.batch_size % self.training.devices:
-            raise ValueError(f"training.batch_size in multiples of training.devices, not {self.training.batch_size}")
+        settings = self.training
+        if settings.batch_size % settings.devices:
+            raise ValueError(f"training.batch_size in multiples of training.devices, not {settings.batch_size}")
+        if self.method.normalises_batches and settings.batch_size == settings.devices and multiple in sizes.values():
+            raise ValueError(
+                f"training.batch_size of at least {2 * settings.devices} for images of {multiple} pixels, since batch "
+                f"normalisation leaves nothing of a single 1x1 map, not {settings.batch_size}"
+            )
         return self
 
 
