@@ -9,8 +9,8 @@ in training, from p in sampling. A mask is S_1 > 0. As the masks here have one c
 channel, the mask less 0.5, where the released code has as many of both as classes.
 
 Batch normalisation makes a batch's masks depend on each other in training mode, not in evaluation mode; its running
-means are those of latents from q. Of a single image of 64 pixels it leaves nothing at the coarsest level, whose maps are
-one pixel: the released code goes on with its offset alone; here a recipe of such steps is refused.
+means are those of latents from q. Of a single image of 64 pixels it leaves nothing at the coarsest level, a map of one
+pixel: the released code goes on with its offset alone; here a recipe of such steps is refused.
 """
 
 from collections.abc import Sequence
