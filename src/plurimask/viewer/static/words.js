@@ -21,3 +21,6 @@ export function count(number, word) {
 export function sizeWords(value, unit) {
   return value > 0 ? `${size(value)} ${unit}` : "nothing";
 }
+
+/** With a capital at its head. */
+export const capital = (words) => words[0].toUpperCase() + words.slice(1);

@@ -1,0 +1,118 @@
+// The panel on which a person takes what is on screen, and corrects it.
+import { setMode, shownPlane } from "./actions.js";
+import { RADII, radiusOn, resize, size } from "./brush.js";
+import { begin, end, listen, mayLose, redo, undo } from "./correcting.js";
+import { button, choice, make } from "./dom.js";
+import { bind } from "./keys.js";
+import { follow } from "./ring.js";
+import { state, watch } from "./state.js";
+import { measured, nameOf, shown, sizeOf } from "./taking.js";
+import { capital, sizeWords } from "./words.js";
+
+const MODES = { sample: "sample", consensus: "consensus", nothing: "image" };
+const TOOLS = [
+  { value: "brush", label: "Brush", title: "Add to the mask; the right button erases (B)" },
+  { value: "eraser", label: "Eraser", title: "Take away from the mask (E)" },
+  { value: "", label: "Move", title: "The pointer moves the image (Esc)" },
+];
+
+export function mount(element) {
+  element.append(taking(), correcting());
+  const stages = document.getElementById("stages");
+  listen(stages);
+  follow(stages);
+  bind("Correct", [
+    { keys: ["b"], does: "brush; begins with what is on screen", run: () => useTool("brush") },
+    { keys: ["e"], does: "eraser", run: () => useTool("eraser") },
+    { keys: ["Escape"], does: "the pointer moves the image again", run: () => (state.tool.value = null) },
+    { keys: ["["], does: "smaller brush", run: () => resize(-1) },
+    { keys: ["]"], does: "larger brush", run: () => resize(1) },
+    { keys: ["Ctrl+z"], does: "take back", run: undo },
+    { keys: ["Ctrl+Shift+z", "Ctrl+y"], does: "make again", run: redo },
+    { keys: ["right drag"], does: "erase, with either tool" },
+  ]);
+}
+
+/** Which one mask is on screen, or is to be. */
+function taking() {
+  const fieldset = make("fieldset", { className: "segments" });
+  const line = make("p", { className: "small quiet" });
+  const start = button("Correct", "Correct what is on screen", beginOrSay);
+  const element = make("div", { className: "taking" }, fieldset, line, start);
+  watch([state.description, state.mode, state.sample, state.level, state.edit], () => {
+    const description = state.description.value;
+    element.hidden = !description || state.edit.value !== null;
+    if (element.hidden) return;
+    const taken = shown();
+    choice(fieldset, "taken", "Take", offers(description), taken?.kind, (kind) => setMode(MODES[kind]));
+    line.textContent = taken ? said(taken, description) : "Take one of these: what is on screen can be corrected and saved.";
+    start.disabled = !taken;
+  });
+  return element;
+}
+
+function offers({ samples, groups }) {
+  const sample = state.sample.value ?? groups[0]?.representative;
+  const labelled = (kind, more) => ({ value: kind, label: capital(nameOf({ kind, ...more }, samples)) });
+  const nothing = { ...labelled("nothing"), title: "An empty mask" };
+  return samples ? [labelled("sample", { sample }), labelled("consensus", { level: state.level.value }), nothing] : [nothing];
+}
+
+function said(taken, description) {
+  const name = capital(nameOf(taken, description.samples));
+  return taken.kind === "nothing" ? "An empty mask." : `${name}: ${sizeOf(taken, description)}.`;
+}
+
+async function beginOrSay() {
+  try {
+    await begin();
+  } catch (error) {
+    state.error.value = error.message;
+  }
+}
+
+function correcting() {
+  const line = make("p", { className: "small" });
+  const tools = make("fieldset", { className: "segments" });
+  const back = button("Undo", "Take back (Ctrl+Z)", undo);
+  const again = button("Redo", "Make again (Ctrl+Shift+Z)", redo);
+  const stop = button("Stop", "Stop correcting", () => mayLose() && end());
+  const element = make(
+    "div",
+    { className: "correcting" },
+    line,
+    tools,
+    radius(),
+    make("div", { className: "row" }, back, again, stop),
+  );
+  watch([state.edit, state.description], () => {
+    const [edit, description] = [state.edit.value, state.description.value];
+    element.hidden = !edit || !description;
+    if (element.hidden) return;
+    const amount = sizeWords(measured(edit.mask.count, description), description.unit);
+    line.textContent = `From ${edit.name}: ${amount}${edit.isUnsaved ? ", not saved" : ""}.`;
+    back.disabled = !edit.undo.canUndo;
+    again.disabled = !edit.undo.canRedo;
+  });
+  watch([state.tool], () => choice(tools, "tool", "Tool", TOOLS, state.tool.value ?? "", (tool) => (state.tool.value = tool || null)));
+  return element;
+}
+
+function radius() {
+  const slider = make("input", { type: "range", min: 0, max: RADII.length - 1, step: 1 });
+  const now = make("output", { className: "number" });
+  slider.addEventListener("input", () => (size.value = slider.valueAsNumber));
+  watch([size, state.description, state.axis], () => {
+    const plane = shownPlane();
+    if (!plane) return;
+    slider.value = size.value;
+    now.textContent = plane.isKnown ? `${Number(radiusOn(plane).toPrecision(2))} mm` : `${RADII[size.value]} pixels`;
+    slider.setAttribute("aria-valuetext", now.textContent);
+  });
+  return make("label", { className: "check" }, make("span", {}, "Radius"), slider, now);
+}
+
+async function useTool(tool) {
+  if (!state.edit.value && shown()) await beginOrSay();
+  if (state.edit.value) state.tool.value = tool;
+}
