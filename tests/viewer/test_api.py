@@ -145,6 +145,7 @@ def test_scores_are_those_of_an_evaluation(browser):
     assert values["d_ss"]["value"] == 0.0
     assert values["dice_max"]["value"] == pytest.approx((0 + 2 * 16 / (16 + 25)) / 2)
     assert values["ged_u"]["better"] == "lower"
+    assert (values["ged_u"]["headline"], values["brier"]["headline"]) == (True, False)
 
 
 def test_without_readers_there_are_no_scores(browser):

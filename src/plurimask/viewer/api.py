@@ -175,6 +175,7 @@ class Api:
                     "label": columns[key].label,
                     "convention": columns[key].convention,
                     "better": columns[key].better,
+                    "headline": columns[key].headline,
                     "unit": scored.units.get(key),
                     "value": plain(value),
                 }

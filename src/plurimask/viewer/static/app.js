@@ -1,15 +1,21 @@
 // Starts the page: which case is shown follows the address, and each part builds itself in its place.
+import * as agreement from "./agreement.js";
 import * as api from "./api.js";
 import * as cases from "./cases.js";
+import * as draw from "./draw.js";
+import * as edit from "./edit.js";
 import * as film from "./film.js";
 import * as header from "./header.js";
 import * as keys from "./keys.js";
 import * as layers from "./layers.js";
+import * as saving from "./saving.js";
+import * as scores from "./scores.js";
+import * as sizes from "./sizes.js";
 import * as stages from "./stages.js";
 import { listAddress, state, watch } from "./state.js";
 
 // One line for each part: `mount(element)` builds it in the element of that id.
-const PARTS = { header, stages, layers, cases, film };
+const PARTS = { header, stages, layers, cases, film, agreement, sizes, scores, draw, edit, saving };
 
 keys.mount();
 for (const [id, part] of Object.entries(PARTS)) part.mount(document.getElementById(id));

@@ -99,7 +99,7 @@ function fill(cell, place) {
   const item = listing.at(place);
   link.toggleAttribute("data-broken", Boolean(item?.reason));
   name.textContent = item?.name ?? "…";
-  facts.textContent = item?.reason ?? (item ? factsOf(item) : "");
+  facts.replaceChildren(...(item?.reason ? [item.reason] : item ? factsOf(item) : []));
   values.replaceChildren(...(item && !item.reason ? valuesOf(item) : []));
   link.ariaCurrent = item && item.id === state.caseId.value ? "page" : null;
   if (!item || item.reason) return link.removeAttribute("href");
@@ -113,8 +113,9 @@ function empty() {
 }
 
 function factsOf({ samples, readers, shape }) {
-  if (samples === null) return "…";
-  return [count(samples, "sample"), count(readers, "reader"), shape.join(" × ")].join(" · ");
+  if (samples === null) return ["…"];
+  const facts = [count(samples, "sample"), count(readers, "reader"), shape.join(" × ")];
+  return facts.flatMap((fact) => [make("span", {}, fact), " "]);
 }
 
 function valuesOf(item) {

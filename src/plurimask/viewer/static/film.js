@@ -39,6 +39,8 @@ function build() {
   const had = strip.contains(document.activeElement);
   strip.replaceChildren(...(description ? groupsOf(description).map((one, place) => group(one, place, description)) : []));
   strip.parentElement.hidden = !description?.samples;
+  strip.style.setProperty("--samples", description?.samples);
+  strip.style.setProperty("--groups", description?.groups.length);
   mark();
   if (had) strip.querySelector("[tabindex='0']")?.focus();
 }
