@@ -1,5 +1,7 @@
 """GED against CI: examples chosen as by hand, points where they belong, undefined cases said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -121,3 +123,10 @@ def test_nothing_defined_is_refused() -> None:
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(InputError, match=r"got \(5,\), \(6,\) and 6 names"):
         draw(GED[1:])
+
+
+@pytest.mark.parametrize(("patient", "told"), [("A", False), ("P1", True), (None, True)])
+def test_a_name_that_gives_the_patient_away_is_not_told(patient: str | None, told: bool) -> None:
+    case, panel = example("a")
+    figure = plot.ged_ci_figure(GED, CI, NAMES, [(replace(case, patient=patient), panel)], samples=16)
+    assert any(text.split("\n")[0] == "a" for text in texts(figure) if "rank" in text) == told

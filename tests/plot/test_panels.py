@@ -1,5 +1,7 @@
 """Panels against truth: pictures and outlines share one frame, and figures show what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,6 +37,20 @@ def test_image_and_outline_share_one_frame(pair: tuple[Case, MaskSet]) -> None:
     assert tuple(picture.get_extent()) == (0, 10, 8, 0)
     assert picture.origin == "upper"
     assert np.array_equal(outline.vertices[:4], [[3, 2], [7, 2], [7, 5], [3, 5]])
+
+
+@pytest.mark.parametrize(("patient", "title"), [("LIDC-7", "image"), ("LIDC-8", "lidc-7-s3"), (None, "lidc-7-s3")])
+def test_a_name_that_gives_the_patient_away_is_not_drawn(pair, patient, title) -> None:
+    case, panel = (replace(one, name="lidc-7-s3") for one in pair)
+    figure = plot.panel_figure(replace(case, patient=patient), panel)
+    assert figure.axes[0].get_title() == title
+
+
+def test_a_name_is_no_formula(pair) -> None:
+    case, panel = (replace(one, name="a$_$b") for one in pair)
+    figure = plot.panel_figure(case, panel)
+    FigureCanvasAgg(figure).draw()
+    assert figure.axes[0].get_title() == "a$_$b"
 
 
 def test_rendered_outline_stands_on_the_border_of_the_rendered_voxels() -> None:

@@ -14,7 +14,7 @@ from plurimask.errors import InputError
 from plurimask.metrics.ged import Estimator
 from plurimask.plot.panels import View, draw_image, outline_readers, outline_samples
 from plurimask.plot.style import BLUE, VERMILLION, counted, plain_axes
-from plurimask.records import Case, MaskSet
+from plurimask.records import Case, MaskSet, public_name
 
 _HALO = [withStroke(linewidth=2.5, foreground="white")]
 
@@ -73,7 +73,8 @@ def ged_ci_figure(
         ged: (n,) float, NaN where undefined.
         ci: (n,) float, NaN where undefined.
         names: of the n cases.
-        examples: some of these cases with their panels, as `disagreeing` chose them; lettered in this order.
+        examples: some of these cases with their panels, as `disagreeing` chose them; lettered in this order. A name
+            that gives the patient away is not told.
         samples: N, on which both scores depend.
         estimator: which GED it is.
 
@@ -178,8 +179,9 @@ def _draw_examples(figure: SubFigure, examples: Sequence[_Example], score: str) 
 def _draw_words(axes: Axes, example: _Example, score: str) -> None:
     (ged, ci), (by_ged, by_ci) = example.point, example.ranks
     better = "GED good, CI poor" if example.colour == BLUE else "GED poor, CI good"
+    name = public_name(example.case.name, example.case.patient, "")
     lines = (
-        example.case.name if len(example.case.name) <= 24 else f"{example.case.name[:23]}…",
+        name if len(name) <= 24 else f"{name[:23]}…",
         f"{score} {ged:.2f}, rank {by_ged:g} of {example.cases}",
         f"CI {ci:.2f}, rank {by_ci:g} of {example.cases}",
         f"{_drawn(example.case.raters)} readers drew",
@@ -189,7 +191,7 @@ def _draw_words(axes: Axes, example: _Example, score: str) -> None:
     bold: dict[str, Any] = {"fontweight": "bold", "color": example.colour, "va": "center"}
     axes.text(0, 0.9, example.letter, fontsize=13, **bold)
     axes.text(0.13, 0.9, better, fontsize=9, **bold)
-    axes.text(0.13, 0.76, "\n".join(lines), fontsize=8, va="top", linespacing=1.45)
+    axes.text(0.13, 0.76, "\n".join(lines), fontsize=8, va="top", linespacing=1.45, parse_math=False)
 
 
 def _drawn(masks: np.ndarray) -> str:

@@ -18,7 +18,7 @@ from plurimask.errors import InputError
 from plurimask.pixels.colours import SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
 from plurimask.pixels.frame import close_up, fullest_slice, grey
 from plurimask.pixels.outline import outlines
-from plurimask.records import Case, MaskSet
+from plurimask.records import Case, MaskSet, public_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,8 @@ class View:
         if len(case.grid.shape) == 3:
             if index is None:
                 index = fullest_slice(raters, samples)
-            image, raters, samples = image[..., index], raters[..., index], samples[..., index]
+            # Planes of their own: views into a volume would keep all of it.
+            image, raters, samples = (stack[..., index].copy() for stack in (image, raters, samples))
         whole = slice(0, image.shape[0]), slice(0, image.shape[1])
         view = cls(grey(image), raters, samples, aspect, whole, index)
         return replace(view, window=close_up(view.marked, aspect))
@@ -71,7 +72,7 @@ class View:
 
 
 def panel_figure(case: Case, panel: MaskSet) -> Figure:
-    """Image, readers, samples and frequency of one case, side by side.
+    """Image, readers, samples and frequency of one case, side by side; a name that gives the patient away is not told.
 
     The image is shown whole, with a frame round the close-up that the other pictures show.
 
@@ -82,7 +83,7 @@ def panel_figure(case: Case, panel: MaskSet) -> Figure:
     figure = Figure(figsize=(13, 3.7), layout="constrained")
     image, readers, samples, frequency = figure.subplots(1, 4)
     where = "" if view.slice_index is None else f", slice {view.slice_index}"
-    draw_image(image, view, f"{case.name}{where}", whole=True)
+    draw_image(image, view, f"{public_name(case.name, case.patient, 'image')}{where}", whole=True)
     _draw_readers(readers, view, f"readers, {_nothing(case.raters)}")
     _draw_samples(samples, view, f"samples, {_nothing(panel.masks)}")
     draw_frequency(frequency, view)
@@ -140,7 +141,7 @@ def draw_image(axes: Axes, view: View, title: str, *, whole: bool = False) -> No
     """The image in the close-up of the view, or `whole` with a frame round the close-up."""
     height, width = view.image.shape
     axes.imshow(view.image, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), aspect=view.aspect)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, parse_math=False)
     axes.set_axis_off()
     rows, columns = view.window
     if whole:
