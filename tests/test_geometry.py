@@ -126,3 +126,23 @@ def test_lps_to_ras_turns_the_first_two_coordinates():
 
 def test_lps_to_ras_is_its_own_way_back():
     np.testing.assert_array_equal(lps_to_ras(lps_to_ras(oblique())), oblique())
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_the_axial_axis_is_the_one_along_the_body(order):
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag([1, -1, -3])[:, list(order)]
+    assert Grid((2, 2, 2), affine).axial_axis == order.index(2)
+
+
+def test_without_affine_the_last_axis_is_axial():
+    assert Grid((2, 2, 2)).axial_axis == 2
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_across_an_axis_every_voxel_stays_where_it_is(axis):
+    grid, voxel = Grid((4, 5, 6), oblique()), np.array([1, 2, 3])
+    across = grid.across(axis)
+    order = [*np.delete([0, 1, 2], axis), axis]
+    assert across.shape == tuple(np.array(grid.shape)[order])
+    assert across.affine @ [*voxel[order], 1] == pytest.approx(grid.affine @ [*voxel, 1])

@@ -79,6 +79,19 @@ class Grid:
         rows, columns = (self.spacing_mm or (1.0, 1.0))[:2]
         return rows / columns
 
+    @property
+    def axial_axis(self) -> int:
+        """The axis of a volume that runs most along the body; the third where the affine is unknown."""
+        if self.affine is None:
+            return 2
+        return int(np.abs(self.affine[2, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)).argmax())
+
+    def across(self, axis: int) -> "Grid":
+        """The grid of a volume whose axis 0, 1 or 2 is made its third; the other two keep their order."""
+        order = [*(other for other in range(3) if other != axis), axis]
+        affine = None if self.affine is None else self.affine[:, [*order, 3]]
+        return Grid(tuple(self.shape[one] for one in order), affine)
+
     def measured(self, voxels: np.ndarray) -> tuple[np.ndarray, str]:
         """Numbers of voxels as areas or volumes, float64, and their unit: mm² or mm³, without spacing voxels."""
         plane = len(self.shape) == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plurimask.geometry import Grid
-from plurimask.prepare.planes import axial_axis, fit_square, to_planes
+from plurimask.prepare.planes import fit_square, to_planes
 from plurimask.records import Case
 
 AFFINE = np.array([[0, -0.9, 0.1, 5], [1.1, 0, 0, -7], [0, 0.1, 2.5, 11], [0, 0, 0, 1.0]])
@@ -53,17 +53,6 @@ def test_a_plane_stays_a_plane_whoever_drew():
 def test_a_plane_of_a_volume_whose_marks_vanish_is_named():
     kept, lost = to_planes(volume(), 2, 1)
     assert (kept, lost) == ([], ["a-s003"])
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
-def test_the_axial_axis_is_the_one_along_the_body(order):
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag([1, -1, -3])[:, list(order)]
-    assert axial_axis(Grid((2, 2, 2), affine)) == order.index(2)
-
-
-def test_without_affine_the_last_axis_is_axial():
-    assert axial_axis(Grid((2, 2, 2))) == 2
 
 
 def test_a_small_plane_is_padded_with_the_least_value_and_never_enlarged():

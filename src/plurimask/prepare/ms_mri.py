@@ -16,7 +16,7 @@ from plurimask.errors import DatasetError
 from plurimask.files.case_files import read_files
 from plurimask.files.digest import digest_files
 from plurimask.prepare.case_writer import CaseWriter, writing_cases
-from plurimask.prepare.planes import axial_axis, to_planes
+from plurimask.prepare.planes import to_planes
 
 CHANNELS = ("pd", "flair", "mprage", "t2")
 """Order of the image channels, the paper's."""
@@ -65,8 +65,8 @@ def prepare_ms_mri(
         progress: called with the number of time points written and of all.
 
     Raises:
-        DatasetError: no time point with masks, one of which a channel or a reader is missing or doubled, or `out` is
-            in use.
+        DatasetError: no time point with masks, or one of which a channel or a reader is missing or doubled.
+        SettingsError: `out` is in use.
         InputError: a file that cannot be read, or lies on another grid than its neighbours.
     """
     scans, unread = _find_scans(root)
@@ -167,7 +167,7 @@ def _scan(subject: Path, name: str, files: Mapping[str, Path]) -> _Scan:
 
 def _write_slices(writer: CaseWriter, scan: _Scan, size: int | None, every: bool) -> None:
     volume = read_files(scan.name, scan.images, scan.masks, scan.patient)
-    kept, lost = to_planes(volume, axial_axis(volume.grid), size, every=every)
+    kept, lost = to_planes(volume, volume.grid.axial_axis, size, every=every)
     for case in kept:
         writer.add(case)
     for name in lost:

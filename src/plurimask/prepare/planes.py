@@ -11,14 +11,6 @@ from plurimask.records import Case
 _ROUNDING = 1e-9  # half a pixel stays half a pixel, whatever the order in which its parts are added
 
 
-def axial_axis(grid: Grid) -> int:
-    """The axis of an array (H, W, D) that runs most along the body; the last one where the affine is unknown."""
-    if grid.affine is None:
-        return 2
-    steps = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
-    return int(np.abs(steps[2]).argmax())
-
-
 def to_planes(case: Case, axis: int, size: int | None, *, every: bool = False) -> tuple[list[Case], list[str]]:
     """The planes of a volume along `axis`, where they lie; a plane stays one plane.
 
@@ -89,13 +81,10 @@ def _area_weights(side: int, size: int) -> np.ndarray:
 
 
 def _plane_grid(grid: Grid, axis: int, number: int) -> Grid:
-    rest = [other for other in range(3) if other != axis]
-    shape = tuple(grid.shape[other] for other in rest)
-    if grid.affine is None:
-        return Grid(shape)
-    affine = grid.affine[:, [*rest, axis, 3]]
-    affine[:, 3] += number * affine[:, 2]
-    return Grid(shape, affine)
+    across = grid.across(axis)
+    moved = np.eye(4)
+    moved[2, 3] = number
+    return Grid(across.shape[:2], None if across.affine is None else across.affine @ moved)
 
 
 def _fitted_grid(grid: Grid, before: list[int], factor: float, size: int) -> Grid:

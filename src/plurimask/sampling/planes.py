@@ -19,6 +19,6 @@ def slicing_axis(study: Study) -> int:
         return 2
     spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
     if spacing.max() <= _ISOTROPIC * spacing.min():
-        return int(np.abs(grid.affine[2, :3] / spacing).argmax())
+        return grid.axial_axis
     planes = [np.delete(spacing, axis) for axis in range(3)]
     return int(np.argmin([plane.max() / plane.min() for plane in planes]))
