@@ -128,7 +128,7 @@ def test_another_method_is_not_exported(tmp_path):
 
 def test_a_folder_in_use_is_left_alone(model, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(SettingsError, match="expected a new or empty folder, got one in use"):
+    with pytest.raises(SettingsError, match="expected a new or empty folder, or that of an export, got mine"):
         export_onnx(model, tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "keep"
 

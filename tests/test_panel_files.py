@@ -195,6 +195,28 @@ def test_measurements_have_a_row_a_sample_with_units_in_the_header(tmp_path):
     assert (rows[2]["area_mm2"], rows[2]["longest_diameter_mm"]) == ("0", "")
 
 
+def stored_along(axis: int, panel: MaskSet, study: Study) -> tuple[MaskSet, Study]:
+    """The same panel and study, as a NIfTI file has them that stores its slices along another axis."""
+    image, raters, masks = (
+        np.moveaxis(stack, -1, axis + 1) for stack in (study.case.image, study.case.raters, panel.masks)
+    )
+    grid = Grid(masks.shape[1:], panel.grid.affine[:, [*np.insert([0, 1], axis, 2), 3]])
+    case = replace(study.case, image=image, raters=raters, grid=grid)
+    return replace(panel, masks=masks, grid=grid), replace(study, case=case, format="nifti")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_diameters_and_pictures_are_those_of_the_slices_whichever_axis_they_are_stored_along(tmp_path, axis):
+    panel = panel_on(Grid((12, 14, 5), np.diag([0.5, 0.5, 3.0, 1.0])))
+    study = study_of(panel, "dicom")
+    shown = []
+    for number, pair in enumerate([(panel, study), stored_along(axis, panel, study)]):
+        paths = write_panel(tmp_path / str(number) / "case 7", *pair, "png")
+        shown.append({path.name: path.read_bytes() for path in paths if path.name != "set.json"})
+    assert shown[0] == shown[1]
+    assert {"measurements.csv", "outlines.png", "slices.png"} < set(shown[0])
+
+
 def test_summary_says_over_how_many_samples(tmp_path):
     panel = panel_on(PLANE)
     write_panel(tmp_path / "case 7", panel, study_of(panel, "npy"))
@@ -227,7 +249,9 @@ def test_files_of_others_are_never_replaced(picture):
     panel, study, folder = picture
     folder.mkdir(parents=True)
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"expected a new folder, or that of a panel, got notes\.txt in it"):
+    with pytest.raises(
+        SettingsError, match=r"expected a new or empty folder, or that of a panel, got notes\.txt in it"
+    ):
         write_panel(folder, panel, study)
     assert names_in(folder) == {"notes.txt"}
 

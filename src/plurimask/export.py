@@ -51,10 +51,8 @@ def export_onnx(model: Model, out: Path) -> float:
             got=model.recipe.method.name,
             hint="of the other methods none is exported; draw from them with plurimask sample",
         )
-    if out.exists() and not (out / CARD).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingsError(out, expected="a new or empty folder", got="one in use", hint="name another --out")
     need("onnxscript", "onnx")
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, (CARD, ENCODER, DENOISER).__contains__, "that of an export") as folder:
         _write(method.cpu().eval(), folder)
         (folder / CARD).write_text(json.dumps(asdict(_card(model, method)), indent=1) + "\n", encoding="utf-8")
         differing = _difference(model, OnnxPanel(folder))

@@ -1,7 +1,8 @@
 """A panel written for other programs, on the grid of the study that it was drawn for.
 
 A folder a panel, which appears as a whole or not at all. In every format it holds set.json (what drew the masks), one
-row a sample in measurements.csv, and their summary in measurements-summary.csv. Samples are counted from 1.
+row a sample in measurements.csv, and their summary in measurements-summary.csv. Samples are counted from 1; slices, of
+which diameters and pictures are, from 0 across the axis that planes lie across.
 
     dicom-seg   samples.dcm, agreement.dcm, frequency.dcm
     nifti       masks.nii.gz, and in maps/ frequency, consensus-50 and entropy
@@ -13,6 +14,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +22,22 @@ from PIL import Image
 
 from plurimask import plot
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.atomic import atomic_folder
+from plurimask.files.atomic import atomic_folder, check_free
 from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.mask_files import DESCRIPTION, MEASUREMENTS, STACK, SUMMARY
 from plurimask.files.mask_set import check_name, describe
 from plurimask.files.nifti import write_nifti
 from plurimask.files.study import Study
 from plurimask.measurements import measure, summarise
-from plurimask.records import MaskSet
+from plurimask.records import Case, MaskSet
+from plurimask.sampling.planes import slicing_axis
 
 _OWN_FORMAT = {"dicom": "dicom-seg", "nifti": "nifti", "picture": "png", "npy": "npz"}
 _OUR_FILES = re.compile(
     rf"{STACK}\.(npz|nii\.gz)|(samples|agreement|frequency)\.dcm|sample\d+\.png|maps|pictures"
     rf"|{DESCRIPTION}|{MEASUREMENTS}|{SUMMARY}"
 )
+_REPLACEABLE = _OUR_FILES.fullmatch, "that of a panel"
 
 
 def write_panel(
@@ -52,8 +56,9 @@ def write_panel(
         The paths of all files, sorted.
 
     Raises:
-        SettingsError: another format, DICOM SEG for a study that is not DICOM, or an agreement outside (0, 1].
-        InputError: the panel of another case or grid, a name that cannot be a folder's, or a folder of other files.
+        SettingsError: another format, DICOM SEG for a study that is not DICOM, an agreement outside (0, 1], or a folder
+            of other files.
+        InputError: the panel of another case or grid, or a name that cannot be a folder's.
         MissingPackageError: DICOM SEG without highdicom.
         OSError: as the file system does (disk full, no permission); the folder is then as it was.
     """
@@ -62,10 +67,11 @@ def write_panel(
         raise SettingsError("agreement", expected="a share above 0, at most 1", got=str(agreement), hint="try 0.5")
     _check_pair(panel, study)
     check_name(folder, panel.name)
-    with atomic_folder(folder) as fresh:
+    with atomic_folder(folder, *_REPLACEABLE) as fresh:
         _WRITERS[chosen](fresh, panel, study, agreement)
         (fresh / DESCRIPTION).write_text(describe(panel), encoding="utf-8")
-        quantities = measure(panel.masks, panel.grid)
+        _, sliced = _sliced_last(study, panel)
+        quantities = measure(sliced.masks, sliced.grid)
         (fresh / MEASUREMENTS).write_text(_measurements(panel, quantities), encoding="utf-8")
         (fresh / SUMMARY).write_text(_summary(quantities), encoding="utf-8")
     return tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
@@ -75,12 +81,11 @@ def check_place(folder: Path, study: Study, format: str | None = None) -> str:
     """The format that `write_panel` will write, refused before anything is drawn where it would refuse it.
 
     Raises:
-        SettingsError: another format, or DICOM SEG for a study that is not DICOM.
-        InputError: a folder of other files.
+        SettingsError: another format, DICOM SEG for a study that is not DICOM, or a folder of other files.
     """
     chosen = format or _OWN_FORMAT[study.format]
     _check_format(chosen, study)
-    _check_replaceable(folder)
+    check_free(folder, *_REPLACEABLE)
     return chosen
 
 
@@ -103,12 +108,13 @@ def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float) -
 
 
 def _write_png(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
+    case, sliced = _sliced_last(study, panel)
     figures = {
-        "outlines": plot.outlines_picture(study.case, panel),
-        "frequency": plot.frequency_picture(study.case, panel),
+        "outlines": plot.outlines_picture(case, sliced),
+        "frequency": plot.frequency_picture(case, sliced),
     }
     if len(panel.grid.shape) == 3:
-        figures["slices"] = plot.contact_sheet(study.case, panel)
+        figures["slices"] = plot.contact_sheet(case, sliced)
     else:
         digits = len(str(len(panel.masks)))
         for number, mask in enumerate(panel.masks, start=1):
@@ -127,6 +133,18 @@ _WRITERS: Mapping[str, Callable[[Path, MaskSet, Study, float], None]] = {
     "png": _write_png,
     "npz": _write_npz,
 }
+
+
+def _sliced_last(study: Study, panel: MaskSet) -> tuple[Case, MaskSet]:
+    """Case and panel with the axis that their planes lie across as the third, whose slices are measured and shown."""
+    slicing = slicing_axis(study)
+    if slicing == 2:
+        return study.case, panel
+    image, raters, masks = (
+        np.moveaxis(stack, slicing + 1, -1) for stack in (study.case.image, study.case.raters, panel.masks)
+    )
+    grid = panel.grid.across(slicing)
+    return replace(study.case, image=image, raters=raters, grid=grid), replace(panel, masks=masks, grid=grid)
 
 
 def _entropy(share: np.ndarray) -> np.ndarray:
@@ -185,15 +203,4 @@ def _check_pair(panel: MaskSet, study: Study) -> None:
             expected=f"the panel of {study.case.name} on its grid {study.case.grid.shape}",
             got=f"a panel of {panel.name} on {panel.grid.shape}",
             hint="pair each study with its own panel",
-        )
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Whatever a panel replaces is a panel, so that no other file of anyone's vanishes."""
-    stranger = folder.name if folder.exists() and not folder.is_dir() else None
-    if stranger is None and folder.exists():
-        stranger = next((path.name for path in sorted(folder.iterdir()) if not _OUR_FILES.fullmatch(path.name)), None)
-    if stranger is not None:
-        raise InputError(
-            folder, expected="a new folder, or that of a panel", got=f"{stranger} in it", hint="name another --out"
         )

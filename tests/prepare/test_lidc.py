@@ -281,7 +281,7 @@ def test_no_scan_that_serves_is_refused(tmp_path, database):
 
 def test_a_folder_in_use_is_refused(tmp_path, download, database):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(DatasetError, match="a new or empty folder, or one of a run with the same settings, got one in"):
+    with pytest.raises(SettingsError, match="a new or empty folder, or that of a run with the same settings, got mine"):
         prepare_lidc(download[0], tmp_path, V1, workers=1, database=database)
 
 

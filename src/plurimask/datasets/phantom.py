@@ -14,7 +14,7 @@ from PIL import Image
 
 from plurimask.datasets.lidc_contours import READERS, Nodule, find_database, read_nodules
 from plurimask.datasets.phantom_ct import SIZE, simulate_ct
-from plurimask.files.new_folder import new_folder
+from plurimask.files.atomic import atomic_folder
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
@@ -72,10 +72,10 @@ def prepare_phantom(
         progress: called with the number of cases written so far after each.
 
     Raises:
-        DatasetError: `out` holds something.
+        SettingsError: `out` holds something.
         MissingPackageError: `pylidc` is not installed.
     """
-    with new_folder(out) as work:
+    with atomic_folder(out) as work:
         _write_cases(work, phantom_cases(count, seed), progress)
         (work / "README.txt").write_text(README.format(count=count, seed=seed), encoding="utf-8")
 

@@ -2,9 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from plurimask.errors import SettingsError
 
 
 @contextmanager
@@ -26,13 +28,49 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+Ours = Callable[[str], object]
+"""Whether a file or folder of this name, right below, may be replaced."""
+
+
+def check_free(folder: Path, ours: Ours = lambda name: False, that: str = "") -> None:
+    """Refuse a folder that holds what nobody said may be replaced.
+
+    Args:
+        folder: that is to be written; it need not be there.
+        ours: what may be in it.
+        that: whose folder that makes it, for the error, such as "that of a panel".
+
+    Raises:
+        SettingsError: a folder that holds anything else, or a file.
+        OSError: as the file system does.
+    """
+    if not folder.exists():
+        return
+    held = [f"{name} in it" for name in sorted(os.listdir(folder)) if not ours(name)] if folder.is_dir() else ["a file"]
+    if held:
+        expected = "a new or empty folder" + (f", or {that}" if that else "")
+        raise SettingsError(folder, expected=expected, got=held[0], hint="name another --out")
+
+
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, ours: Ours = lambda name: False, that: str = "") -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its place when the block ends well, and vanishes when it does not.
 
-    What `folder` held before is gone afterwards, so the caller makes sure first that nobody misses it. Between two
-    renames the name is absent for an instant. Raises OSError as the file system does (disk full, no permission).
+    What `folder` held before is gone afterwards. Between two renames the name is absent for an instant.
+
+    Args:
+        folder: its parents are made where they are missing; of a link, the folder it leads to.
+        ours, that: what may be replaced, as `check_free` has it.
+
+    Raises:
+        SettingsError: as `check_free`, before the block and once more after it; or the root of a file system.
+        OSError: as the file system does (disk full, no permission).
     """
+    check_free(folder, ours, that)
+    if os.path.ismount(folder):
+        got = "the root of a file system"
+        raise SettingsError(folder, expected="one that can be renamed", got=got, hint="name a folder in it as --out")
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
         fresh, former = Path(place, "new"), Path(place, "old")
@@ -41,14 +79,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         for path in fresh.rglob("*"):
             if path.is_file():
                 _to_disk(path)
-        if folder.exists():
-            folder.rename(former)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if former.exists():
-                former.rename(folder)
-            raise
+        check_free(folder, ours, that)
+        _replace(folder, fresh, former)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -60,6 +92,17 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write `content`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _replace(folder: Path, fresh: Path, former: Path) -> None:
+    if folder.exists():
+        folder.rename(former)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if former.exists():
+            former.rename(folder)
+        raise
 
 
 def _to_disk(path: Path) -> None:

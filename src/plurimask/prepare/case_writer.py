@@ -23,8 +23,8 @@ from PIL import Image
 from plurimask.datasets.case_folder import CaseFolder
 from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
+from plurimask.files.atomic import atomic_folder
 from plurimask.files.case_files import check_name
-from plurimask.files.new_folder import new_folder
 from plurimask.files.nifti import write_nifti
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -104,8 +104,8 @@ class CaseWriter:
 
 @contextmanager
 def writing_cases(out: Path) -> Iterator[CaseWriter]:
-    """A writer whose folder becomes `out` when the block ends well. Raises DatasetError where `out` is in use."""
-    with new_folder(out) as folder:
+    """A writer whose folder becomes `out` when the block ends well. Raises SettingsError where `out` is in use."""
+    with atomic_folder(out) as folder:
         yield CaseWriter(folder)
 
 

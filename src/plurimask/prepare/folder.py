@@ -66,8 +66,8 @@ def prepare_folder(
     with a file that cannot be read or lies on another grid.
 
     Raises:
-        SettingsError: as `survey_folder`.
-        DatasetError: no case that can be used, or `out` is in use.
+        SettingsError: as `survey_folder`, or `out` is in use.
+        DatasetError: no case that can be used.
     """
     with writing_cases(out) as writer:
         survey = _run(root, settings, writer, progress)

