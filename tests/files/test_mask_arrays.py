@@ -1,6 +1,7 @@
 """Masks in every format against the same truth, and the arrays that are refused."""
 
 import gzip
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from plurimask.errors import InputError
+from plurimask.files import stored
 from plurimask.files.mask_arrays import read_samples, read_stack
 
 PLANES = np.arange(5 * 6 * 7).reshape(5, 6, 7) % 3 == 0
@@ -146,6 +148,43 @@ def test_a_nifti_that_claims_too_much_is_refused_before_memory_is_taken(tmp_path
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(claim)))
     with pytest.raises(InputError, match=r"b\.nii\.gz: expected at most 1073741824 voxels"):
         read_stack(tmp_path / "b.nii.gz")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_of_a_nifti_stack_every_sample_may_be_as_large_as_a_volume(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(stored, "_MOST_VOXELS", 6 * 7 * 4)
+    save_nifti(tmp_path / f"a{suffix}", VOLUMES)
+    np.testing.assert_array_equal(read_stack(tmp_path / f"a{suffix}")[0], VOLUMES)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_beside_the_masks_of_a_nifti_stack_little_memory_is_taken(tmp_path, suffix):
+    masks = np.zeros((64, 32, 32, 32), dtype=bool)
+    save_nifti(tmp_path / f"a{suffix}", masks)
+    tracemalloc.start()
+    read_stack(tmp_path / f"a{suffix}")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.25 * masks.nbytes
+
+
+def test_masks_that_no_memory_holds_are_refused(tmp_path):
+    save_nifti(tmp_path / "a.nii", VOLUMES)
+    claim = bytearray((tmp_path / "a.nii").read_bytes())
+    claim[42:50] = np.array([1000, 1000, 1000, 30000], dtype="<i2").tobytes()
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(claim)))
+    with pytest.raises(InputError, match=r"b\.nii\.gz: expected masks that fit into memory, got size \(30000, 1000"):
+        read_stack(tmp_path / "b.nii.gz")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".nii"])
+def test_the_rule_for_labels_is_that_of_each_sample(tmp_path, suffix):
+    values = PLANES.astype(np.uint8) * np.array([1, 255, 255, 1, 255], dtype=np.uint8)[:, None, None]
+    if suffix == ".nii":
+        write_nifti(tmp_path / "a.nii", np.moveaxis(values[..., None], 0, -1))
+    else:
+        SAVERS[suffix](tmp_path / f"a{suffix}", values)
+    np.testing.assert_array_equal(read_stack(tmp_path / f"a{suffix}")[0], PLANES)
 
 
 def test_a_nifti_stack_with_a_singular_affine_is_refused_by_name(tmp_path):

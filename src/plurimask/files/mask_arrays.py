@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tokenize import TokenError
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from plurimask.errors import InputError
 from plurimask.files.label import binarise
-from plurimask.files.nifti import read_nifti_values
+from plurimask.files.nifti import read_nifti_stack
 from plurimask.files.read import read_label
 from plurimask.geometry import Grid
 
@@ -25,18 +25,26 @@ _DAMAGE = (
 def read_stack(path: Path) -> tuple[np.ndarray, Grid]:
     """All samples of a case from one file: (S, H, W[, D]) in NPZ and NPY, (H, W, D, S) in NIfTI, D = 1 for a plane.
 
-    An NPZ holds them as `masks`, or holds no other array. Only NIfTI brings an affine.
+    An NPZ holds them as `masks`, or holds no other array. Only NIfTI brings an affine; of it, one sample at a time is
+    in memory beside the masks.
 
     Raises:
-        InputError: a file that is missing, damaged, pickled or of another shape, or breaks the rule for labels.
+        InputError: a file that is missing, damaged, pickled or of another shape, holds more than fits into memory, or
+            breaks the rule for labels in a sample.
     """
-    values, affine = _read_values(path)
-    if values.ndim not in (3, 4) or values.size == 0:
+    shape, samples, affine = _open_stack(path)
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise InputError(path, expected="masks of shape (S, H, W[, D])", got=str(shape), hint="stack one mask a sample")
+    grid = usable_grid(path, shape[1:], affine)
+    try:
+        masks = np.empty(shape, dtype=np.bool_)
+    except MemoryError as error:
         raise InputError(
-            path, expected="masks of shape (S, H, W[, D])", got=str(values.shape), hint="stack one mask a sample"
-        )
-    masks = np.ascontiguousarray(binarise(path, values))
-    return masks, usable_grid(path, masks.shape[1:], affine)
+            path, expected="masks that fit into memory", got=f"size {shape}", hint="keep fewer samples, or a region"
+        ) from error
+    for mask, values in zip(masks, samples, strict=True):
+        mask[...] = binarise(path, values)
+    return masks, grid
 
 
 def read_samples(paths: Sequence[Path]) -> tuple[np.ndarray, Grid]:
@@ -71,11 +79,13 @@ def usable_grid(subject: Path, shape: tuple[int, ...], affine: np.ndarray | None
         ) from None
 
 
-def _read_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _open_stack(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.ndarray | None]:
+    """Shape (S, H, W[, D]), the samples as the file has them, and the affine."""
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        return _read_nifti(path)
+        return _open_nifti(path)
     try:
-        return (_read_npz(path) if path.name.lower().endswith(".npz") else _read_npy(path)), None
+        values = _read_npz(path) if path.name.lower().endswith(".npz") else _read_npy(path)
+        return values.shape, values, None
     except _DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(
@@ -105,15 +115,16 @@ def _read_npy(path: Path) -> np.ndarray:
     return np.lib.format.open_memmap(path, mode="r")
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    values, affine = read_nifti_values(path)
-    if values.ndim != 4:
+def _open_nifti(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.ndarray]:
+    shape, samples, affine = read_nifti_stack(path)
+    if len(shape) != 4:
         # Three axes may be the slices of one sample or the samples of one slice.
         raise InputError(
             path,
             expected="four axes (H, W, D, S), samples last",
-            got=f"size {values.shape}",
+            got=f"size {shape}",
             hint="write (H, W, 1, S) for a plane, (H, W, D, 1) for one sample, or a folder with one file a sample",
         )
-    masks = np.moveaxis(values, -1, 0)
-    return masks[..., 0] if masks.shape[-1] == 1 else masks, affine
+    *space, count = shape
+    sample = tuple(space[:2] if space[2] == 1 else space)
+    return (count, *sample), (one.reshape(sample) for one in samples), affine

@@ -2,7 +2,10 @@
 `plurimask.geometry`)."""
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -30,27 +33,49 @@ def read_nifti(path: Path) -> Stored:
     """One channel with its affine in mm; without scale factors in the header, values keep the file's own type.
 
     Raises:
-        InputError: as `read_nifti_values`, or more than three axes.
+        InputError: a file that is missing, damaged or over 2**30 voxels, or more than three axes.
     """
-    values, affine = read_nifti_values(path)
+    image, affine = _open(path)
+    refuse_giant(path, image.shape)
+    with _damage_refused(path):
+        values = np.asanyarray(image.dataobj)
     return Stored(one_channel(path, values), affine)
 
 
-def read_nifti_values(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All values of a file with any number of axes, and its affine in mm.
+def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray], np.ndarray]:
+    """The shape of a file with any number of axes, what lies along the last of them one by one, and its affine in mm.
 
     Raises:
-        InputError: a file that is missing, damaged or over 2**30 voxels.
+        InputError: a file that is missing, damaged, or of more than 2**30 voxels in one of these; damage further on is
+            refused where it is met.
     """
-    try:
+    image, affine = _open(path)
+    refuse_giant(path, image.shape[:-1])
+    return image.shape, _along_last(path, image.dataobj), affine
+
+
+def _open(path: Path) -> tuple[Any, np.ndarray]:
+    with _damage_refused(path):
         kind = next((kind for kind in _KINDS if kind.path_maybe_image(path)[0]), nib.Nifti1Image)
-        volume = kind.from_filename(path)
-        refuse_giant(path, volume.shape)
-        values = np.asanyarray(volume.dataobj)
-        mm_per_unit = _MM_PER_UNIT[volume.header.get_xyzt_units()[0]]
+        # Kept open, a compressed file is read once, however many parts it is read in.
+        image = kind.from_filename(path, keep_file_open=True)
+        mm_per_unit = _MM_PER_UNIT[image.header.get_xyzt_units()[0]]
+        return image, np.diag([mm_per_unit] * 3 + [1.0]) @ image.affine
+
+
+def _along_last(path: Path, values: Any) -> Iterator[np.ndarray]:
+    for index in range(values.shape[-1]):
+        with _damage_refused(path):
+            one = np.asanyarray(values[..., index])
+        yield one
+
+
+@contextmanager
+def _damage_refused(path: Path) -> Iterator[None]:
+    try:
+        yield
     except _DAMAGE as error:
         raise unreadable(path, "NIfTI file", error) from error
-    return values, np.diag([mm_per_unit] * 3 + [1.0]) @ volume.affine
 
 
 def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = None) -> None:
