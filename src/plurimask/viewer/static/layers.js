@@ -15,7 +15,7 @@ const MEANINGS = {
 };
 
 export function mount(element) {
-  element.append(modes(), about(), readers(), opacity());
+  element.append(modes(), readers(), opacity(), about());
   bind("Layers", [
     ...MODES.map((mode, place) => ({ keys: [String(place + 1)], does: MEANINGS[mode], run: () => setMode(mode) })),
     { keys: ["r"], does: "readers on or off", run: () => (state.showReaders.value = !state.showReaders.value) },

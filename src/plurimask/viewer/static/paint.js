@@ -7,7 +7,7 @@ const COARSE = 3; // pixels a voxel from which on voxels are drawn as squares
 const FILL = 0.22;
 const [THIN, THICK, STEP] = [1.2, 2.2, 0.9];
 
-/** Draw a slice. `matrix` leads from (column, row) to pixels of the canvas; `ratio` is pixels a CSS pixel. */
+/** Draw a slice. `matrix` leads from (column, row) to pixels of the canvas; `ratio` is pixels a unit of line widths. */
 export function paint(context, matrix, ratio, picture, slice, look) {
   context.resetTransform();
   context.fillStyle = "#000";
@@ -17,8 +17,10 @@ export function paint(context, matrix, ratio, picture, slice, look) {
     const least = Math.min(Math.hypot(matrix.a, matrix.b), Math.hypot(matrix.c, matrix.d));
     field(pen, picture, 0, 0, 1, least < COARSE);
   }
-  if (slice.samples) paintSamples(pen, slice.samples, look);
-  if (look.showReaders && slice.readers) paintReaders(pen, slice.readers);
+  const [readers, isThin] = [look.showReaders && slice.readers, look.mode === "outlines"];
+  if (readers && isThin) paintReaders(pen, readers); // whose wide lines would hide those of samples
+  paintSamples(pen, slice.samples, look);
+  if (readers && !isThin) paintReaders(pen, readers);
   if (look.edit) paintEdited(pen, look.edit, slice);
 }
 

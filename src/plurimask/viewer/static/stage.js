@@ -9,6 +9,7 @@ import { state, watch } from "./state.js";
 import { matrixOf, planeOf } from "./view.js";
 
 const LOOK = ["mode", "showReaders", "opacity", "sample", "level", "edit"];
+const LETTERS = 13; // px of the smallest ones
 
 export class Stage {
   #description; // signal
@@ -16,7 +17,7 @@ export class Stage {
   #picture = new Picture();
   #readout;
   #slice = null; // as readSlice gives it: what is painted
-  #size = { width: 0, height: 0, ratio: 1 };
+  #size = { width: 0, height: 0, ratio: 1, line: 1 };
   #reading = false;
   #waits = false;
 
@@ -48,7 +49,8 @@ export class Stage {
     const ratio = devicePixelRatio;
     const [width, height] = [this.element.clientWidth, this.element.clientHeight].map((one) => Math.round(one * ratio));
     Object.assign(this.#canvas, { width, height });
-    this.#size = { width: width / ratio, height: height / ratio, ratio };
+    const letters = parseFloat(getComputedStyle(this.element).fontSize) / LETTERS; // lines grow as letters do
+    this.#size = { width: width / ratio, height: height / ratio, ratio, line: letters * ratio };
     this.#canvas.style.width = `${width / ratio}px`;
     this.#canvas.style.height = `${height / ratio}px`;
     this.#paint();
@@ -97,7 +99,7 @@ export class Stage {
   }
 
   #paint() {
-    const [slice, plane, { width, height, ratio }] = [this.#slice, this.plane, this.#size];
+    const [slice, plane, { width, height, ratio, line }] = [this.#slice, this.plane, this.#size];
     if (!width || !height) return;
     const context = this.#canvas.getContext("2d", { alpha: false });
     if (!slice || !plane || slice.axis !== plane.axis || !state.window.value) {
@@ -109,7 +111,7 @@ export class Stage {
     }
     const picture = slice.image && this.#picture.of(slice.image, state.window.value);
     const look = Object.fromEntries(LOOK.map((name) => [name, state[name].value]));
-    paint(context, matrixOf(plane, state.view.value, width * ratio, height * ratio), ratio, picture, slice, look);
+    paint(context, matrixOf(plane, state.view.value, width * ratio, height * ratio), line, picture, slice, look);
     this.#canvas.dataset.slice = slice.k;
     this.#readout.place(plane, this.matrix, this.#size, slice, this.#description.value);
     this.#point();
