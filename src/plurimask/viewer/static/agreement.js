@@ -67,11 +67,11 @@ function draw(plot, description, other) {
   plot.replaceChildren(
     ...steps.flatMap((step) => [
       svg("line", { x1: 0, x2: "100%", y1: share(top - step, top), y2: share(top - step, top) }),
-      svg("text", { x: -14, y: share(top - step, top), dy: ".32em" }, String(step)),
+      svg("text", { x: "-.9rem", y: share(top - step, top), dy: ".32em" }, String(step)),
     ]),
     ...curves.map((one) => curve(one, samples, top)).reverse(),
     svg("line", { class: "level", x1: x, x2: x, y1: 0, y2: "100%" }),
-    svg("circle", { cx: x, cy: y, r: 5 }),
+    svg("circle", { cx: x, cy: y }),
   );
 }
 

@@ -104,7 +104,7 @@ function fill(cell, place) {
   link.ariaCurrent = item && item.id === state.caseId.value ? "page" : null;
   if (!item || item.reason) return link.removeAttribute("href");
   link.href = caseAddress(item.id, state.source.value, state.other.value);
-  showLater(picture, `${item.thumbnail}&revision=${state.revision.value}`);
+  if (item.samples !== null) showLater(picture, `${item.thumbnail}&revision=${state.revision.value}`);
 }
 
 function empty() {

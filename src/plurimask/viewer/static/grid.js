@@ -12,6 +12,7 @@ export class Grid {
   #cells = new Map();
   #count = 0;
   #current = 0;
+  #kept = "";
   #shape = { columns: 1, height: 1 };
 
   /**
@@ -64,6 +65,9 @@ export class Grid {
   }
 
   #keep(first, end) {
+    const key = [first, end, this.#current, this.#count].join(" ");
+    if (key === this.#kept) return;
+    this.#kept = key;
     const wanted = Array.from({ length: Math.max(0, end - first) }, (_, k) => first + k);
     if (this.#current < first) wanted.unshift(this.#current);
     if (this.#current >= end && this.#current < this.#count) wanted.push(this.#current);

@@ -1,6 +1,9 @@
 // The samples of a case in the order in which they are shown.
 
-/** Groups of samples that are alike, the largest first; in each the largest sample first: [{members, share, text}]. */
+/** Groups of samples that are alike, the most frequent first, and large ones before small ones: [{members, text}]. */
 export function groupsOf({ groups, sizes }) {
-  return groups.map((group) => ({ ...group, members: group.members.toSorted((a, b) => sizes[b] - sizes[a]) }));
+  const bySize = (a, b) => sizes[b] - sizes[a];
+  return groups
+    .map(({ members, text }) => ({ members: members.toSorted(bySize), text }))
+    .sort((a, b) => b.members.length - a.members.length || bySize(a.members[0], b.members[0]));
 }

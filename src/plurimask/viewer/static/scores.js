@@ -43,7 +43,9 @@ function table(shown, answers) {
   const kinds = answers.find(({ values }) => values.length).values;
   const heads = shown.map((one) => make("th", { scope: "col", className: "number" }, shown.length > 1 ? labelOf(one) : "value"));
   const head = make("thead", { className: shown.length > 1 ? "" : "unseen" }, make("tr", {}, make("th", { scope: "col" }, "score"), ...heads));
-  const bodies = kinds.map((kind) => rows(kind, columns.map((column) => column.get(kind.key)?.value ?? null)));
+  const valuesOf = ({ key }) => columns.map((column) => column.get(key)?.value ?? null);
+  const isFair = new Set(shown.map(({ samples }) => samples)).size === 1;
+  const bodies = kinds.map((kind) => rows(kind, valuesOf(kind), isFair));
   const whole = make("table", { className: "scores" }, head, ...bodies);
   const more = make("button", { type: "button", className: "scores-more" });
   const show = () => {
@@ -59,31 +61,31 @@ function table(shown, answers) {
   return [whole, more];
 }
 
-/** A score and, when its name is pressed, how it is counted. */
-function rows({ key, label, convention, better, unit }, values) {
+/** A score and, when its name is pressed, how it is counted. The better value is marked where the comparison is fair. */
+function rows({ key, label, convention, better, unit }, values, isFair) {
   const note = make("tr", { id: `score-${key}`, className: "scores-note", hidden: true });
   note.append(make("td", { colSpan: values.length + 1 }, better ? `${convention}; ${better} is better` : convention));
   const name = make("button", { type: "button", title: convention, ariaExpanded: "false", aria: { controls: note.id } });
-  name.append(...symbol(label), ...(unit ? [make("span", { className: "quiet" }, ` ${unit}`)] : []));
+  name.append(symbol(label), ...(unit ? [make("span", { className: "quiet" }, ` ${unit}`)] : []));
   if (better) name.append(" ", make("span", { className: "better", role: "img", ariaLabel: `${better} is better` }, ARROWS[better]));
   name.addEventListener("click", () => {
     note.hidden = !note.hidden;
     name.ariaExpanded = String(!note.hidden);
   });
-  const best = bestOf(values, better);
+  const best = isFair ? bestOf(values, better) : undefined;
   const cells = values.map((value) => make("td", { className: value === best ? "number best" : "number" }, score(value)));
   return make("tbody", {}, make("tr", {}, make("th", { scope: "row" }, name), ...cells), note);
 }
 
-/** The better one of several values that differ. */
+/** The better one of several values that differ in what is written. */
 function bestOf(values, better) {
   const known = values.filter((value) => value !== null);
-  if (!better || new Set(known).size < 2) return undefined;
+  if (!better || new Set(known.map(score)).size < 2) return undefined;
   return better === "lower" ? Math.min(...known) : Math.max(...known);
 }
 
 /** D_max with its index set below the line. */
 function symbol(label) {
   const [stem, index] = label.split("_");
-  return index ? [stem, make("sub", {}, index)] : [stem];
+  return make("span", {}, stem, ...(index ? [make("sub", {}, index)] : []));
 }

@@ -8,7 +8,7 @@ import { size, sizeWords } from "./words.js";
 
 const PLACES = 44; // along the axis; what falls on one place is piled up
 const [LEFT, WIDTH] = [3, 94]; // percent
-const [STEP, HIGHEST, GAP] = [7, 70, 16]; // px: from dot to dot, of a pile at most, above a pile
+const [STEP, HIGHEST, NAME] = [0.45, 4.5, 1]; // rem: from dot to dot, of a pile at most, of a source's name
 
 export function mount(element) {
   const plot = svg("svg", { class: "sizes-plot", role: "img" });
@@ -50,7 +50,8 @@ function said(label, values, unit) {
   if (!drawn.length) return `${label}: all ${values.length} drew nothing`;
   const half = (drawn.length - 1) / 2;
   const median = (drawn[Math.floor(half)] + drawn[Math.ceil(half)]) / 2;
-  return `${label}: median ${size(median)} ${unit} (${size(drawn[0])} to ${size(drawn.at(-1))})${nothing}`;
+  const [low, high] = [size(drawn[0]), size(drawn.at(-1))];
+  return `${label}: ${low === high ? low : `median ${size(median)}`} ${unit}${low === high ? "" : ` (${low} to ${high})`}${nothing}`;
 }
 
 function draw(plot, all, readers, unit) {
@@ -60,37 +61,39 @@ function draw(plot, all, readers, unit) {
   let base = 0;
   for (const one of all) {
     const dots = piled(one.sizes, top);
-    const step = Math.min(STEP, HIGHEST / (1 + Math.max(...dots.map((dot) => dot.level))));
-    base += GAP + step * Math.max(...dots.map((dot) => dot.level)) + 4;
-    rows.push(row(one, dots, base, step, all));
+    const most = Math.max(...dots.map((dot) => dot.level));
+    const step = Math.min(STEP, HIGHEST / (most + 1));
+    const name = all.length > 1 ? [svg("text", { class: "name", y: rem(base + NAME) }, labelOf(one, all))] : [];
+    base += 0.75 + step * most + (name.length && NAME);
+    rows.push(...name, row(one, dots, base, step));
   }
-  const foot = base + 18 + 5 * Math.max(0, ...piled(readers, top).map((dot) => dot.level));
-  plot.style.height = `${foot + 18}px`;
+  const foot = base + 1.1 + 0.3 * Math.max(0, ...piled(readers, top).map((dot) => dot.level));
+  plot.style.height = rem(foot + 1.1);
   plot.setAttribute("aria-label", `Sizes of samples and readers in ${unit}; medians and ranges stand below`);
   plot.replaceChildren(
     ...steps.flatMap((step) => [
-      svg("line", { x1: x(step / top), x2: x(step / top), y1: 0, y2: foot }),
-      svg("text", { x: x(step / top), y: foot + 13 }, String(step)),
+      svg("line", { x1: x(step / top), x2: x(step / top), y1: 0, y2: rem(foot) }),
+      svg("text", { x: x(step / top), y: rem(foot + 0.85) }, String(step)),
     ]),
     ...rows,
     ...piled(readers, top).map((dot) => triangle(dot, base, unit)),
   );
 }
 
-function row(one, dots, base, step, all) {
+function row(one, dots, base, step) {
   const circles = dots.map(({ index, place, level, value }) => {
     const own = one.source === state.source.value ? { "data-sample": index } : {};
     const title = svg("title", {}, `sample ${index + 1}: ${sizeWords(value, one.unit)}`);
-    return svg("circle", { cx: x(place / PLACES), cy: base - 5 - step * level, r: 3.2, ...own }, title);
+    return svg("circle", { cx: x(place / PLACES), cy: rem(base - 0.3 - step * level), ...own }, title);
   });
-  const name = all.length > 1 ? [svg("text", { class: "name", x: "100%", y: base - 5 }, labelOf(one, all))] : [];
-  return svg("g", {}, svg("line", { class: "base", x1: 0, x2: "100%", y1: base, y2: base }), ...name, svg("g", {}, ...circles));
+  return svg("g", {}, svg("line", { class: "base", x1: 0, x2: "100%", y1: rem(base), y2: rem(base) }), ...circles);
 }
 
 function triangle({ index, place, level, value }, base, unit) {
   const title = svg("title", {}, `reader ${index + 1}: ${sizeWords(value, unit)}`);
   const path = svg("path", { d: "M0 0l5 9h-10z", fill: readerColour(index) }, title);
-  return svg("svg", { x: x(place / PLACES), y: base + 3 + 5 * level, overflow: "visible" }, path);
+  const box = { viewBox: "0 0 10 10", width: rem(0.65), height: rem(0.65), overflow: "visible" };
+  return svg("svg", { x: x(place / PLACES), y: rem(base + 0.15 + 0.3 * level), ...box }, path);
 }
 
 /** Where each value stands: {index, value, place, level}. Nothing but empty masks stands at 0. */
@@ -106,3 +109,4 @@ function piled(values, top) {
 }
 
 const x = (share) => `${(LEFT + WIDTH * share).toFixed(2)}%`;
+const rem = (value) => `${value.toFixed(3)}rem`;
