@@ -189,7 +189,7 @@ def evaluate(
     count: Annotated[int | None, typer.Option(min=1, help="Score the first N masks of each case.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
 ) -> None:
-    """Score masks against the readers: tables, OUT/scores.csv, OUT/summary.json and figures."""
+    """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
     dataset = pm.open_dataset(data)
     cases = pm.choose_cases(dataset, split.value, limit, pm.read_case_list(case_list) if case_list else None)
     scores, panels, passed = _score(masks, dataset, cases, count)
@@ -202,6 +202,7 @@ def evaluate(
     chosen = {"digest": dataset.digest, "split": split.value, "cases": case_list, "limit": limit}
     pm.write_scores(scores, out, chosen, comparison)
     pm.write_score_figures(scores, out, panels, cases)
+    pm.write_evaluation_report(scores, out / "report.html", panels, cases, chosen, comparison)
     console.print(pm.render_scores(scores))
     if comparison:
         console.print()
@@ -209,6 +210,7 @@ def evaluate(
     if passed:
         console.print(f"\n{passed} mask sets of cases that were not to be scored are passed over")
     console.print(f"\nA row a case in {out / 'scores.csv'}, every convention in {out / 'summary.json'}", soft_wrap=True)
+    console.print(f"Open {out / 'report.html'} in a browser.", soft_wrap=True)
 
 
 @app.command()
@@ -223,8 +225,11 @@ def benchmark(
     """Train, draw and score a suite of methods on equal terms; what is done already is not done again."""
     chosen, part = pm.load_suite(suite), pm.parse_shard(shard)
     results = pm.run_benchmark(chosen, pm.open_dataset(data), out, part, _say)
+    pm.write_benchmark_report(results)
     console.print(pm.render_results(results))
     console.print(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}", soft_wrap=True)
+    if results.scored:
+        console.print(f"Open {out / 'report.html'} in a browser.", soft_wrap=True)
 
 
 @app.command()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from plurimask.benchmark.figures import _dodged, _worst, choose_examples, diversity_figure, latents_figure
+from plurimask.benchmark.figures import choose_examples, diversity_figure, dodged, latents_figure, worst_cases
 from plurimask.benchmark.places import DiversityPoint
 from plurimask.evaluation import CaseScores
 
@@ -42,7 +42,7 @@ def test_no_reader_is_not_an_empty_case():
 
 def test_the_worst_cases_have_the_largest_ged():
     rows = [row("a", 4, 1.0, 0.5), row("b", 4, 1.0, math.nan), row("c", 4, 1.0, 1.5), row("d", 4, 1.0, 0.75)]
-    assert [one.name for one in _worst(rows)] == ["c", "d"]
+    assert [one.name for one in worst_cases(rows)] == ["c", "d"]
 
 
 def test_diversity_is_drawn_against_the_scale():
@@ -65,7 +65,7 @@ def test_a_line_a_training_in_each_chart_of_latents():
 
 
 def test_runs_of_equal_cost_stand_side_by_side_about_it():
-    first, lone, second = _dodged([4.0, 1.0, 4.0])
+    first, lone, second = dodged([4.0, 1.0, 4.0])
     assert lone == 1.0
     assert first < 4.0 < second
     assert first * second == pytest.approx(16.0)

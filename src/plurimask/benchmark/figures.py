@@ -76,7 +76,7 @@ def choose_examples(rows: Sequence[CaseScores]) -> tuple[Choice, ...]:
 
 def methods_figure(results: Results, name: str, count: int) -> Figure:
     """One case, a row a run: image, readers, the run's first `count` samples, after the paper's Fig. 3 and 8 to 13."""
-    panels = [_panel(results, run, name).first(count) for run in results.scored]
+    panels = [panel_of(results, run, name).first(count) for run in results.scored]
     figure = samples_figure([results.bench.cases[name]] * len(panels), panels)
     _name_rows(figure, [run.run.title for run in results.scored])
     return figure
@@ -85,8 +85,8 @@ def methods_figure(results: Results, name: str, count: int) -> Figure:
 def failures_figure(results: Results) -> Figure:
     """Of each run's first seed the cases of largest V-GED, with that figure, and all their samples."""
     count = results.counts[-1]
-    worst = [(run, row) for run in results.scored for row in _worst(run.scored[0].scores[count].rows)]
-    panels = [_panel(results, run, row.name) for run, row in worst]
+    worst = [(run, row) for run in results.scored for row in worst_cases(run.scored[0].scores[count].rows)]
+    panels = [panel_of(results, run, row.name) for run, row in worst]
     figure = samples_figure([results.bench.cases[row.name] for _, row in worst], panels)
     _name_rows(figure, [f"{run.run.title}\nV-GED {row.values['ged_v']:.2f}" for run, row in worst])
     return figure
@@ -96,7 +96,7 @@ def quality_cost_figure(results: Results) -> Figure:
     """U-GED with its interval against GFLOP a mask, a point a run; those of equal cost stand side by side."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    places = _dodged([run.scored[0].finished.gflop_a_mask for run in results.scored])
+    places = dodged([run.scored[0].finished.gflop_a_mask for run in results.scored])
     for run, x, colour in zip(results.scored, places, _colours(len(results.scored)), strict=True):
         row = run.mean[results.counts[-1]].table[0]
         y = row.values["ged_u"]
@@ -146,21 +146,23 @@ def diversity_figure(points: Sequence[DiversityPoint]) -> Figure:
     return figure
 
 
-def _dodged(costs: Sequence[float]) -> list[float]:
-    """The costs, equal ones to three digits set apart by an eighth each."""
+def dodged(costs: Sequence[float], apart: float = 1.125) -> list[float]:
+    """The costs, equal ones to three digits set apart by a factor each."""
     groups = [[i for i, other in enumerate(costs) if f"{other:.3g}" == f"{cost:.3g}"] for cost in costs]
     return [
-        cost * 1.125 ** (group.index(i) - (len(group) - 1) / 2)
+        cost * apart ** (group.index(i) - (len(group) - 1) / 2)
         for i, (cost, group) in enumerate(zip(costs, groups, strict=True))
     ]
 
 
-def _worst(rows: Sequence[CaseScores]) -> list[CaseScores]:
+def worst_cases(rows: Sequence[CaseScores]) -> list[CaseScores]:
+    """The FAILURES cases of largest V-GED, the worst first."""
     defined = [row for row in rows if not math.isnan(row.values["ged_v"])]
     return sorted(defined, key=lambda row: -row.values["ged_v"])[:FAILURES]
 
 
-def _panel(results: Results, run: RunResult, name: str) -> MaskSet:
+def panel_of(results: Results, run: RunResult, name: str) -> MaskSet:
+    """The masks of a case by a run's first seed."""
     return read_mask_set(results.bench.places.masks(key_of(run.run.name, run.scored[0].seed)) / name)
 
 

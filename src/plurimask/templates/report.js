@@ -1,6 +1,7 @@
-// Makes the headings of a table.sortable into buttons that sort its rows; without scripts the tables stay as written.
+// Makes the headings of a table.sortable into buttons that sort its last body; without scripts tables stay as written.
 "use strict";
-const text = (row, column) => row.cells[column].textContent.trim();
+// A cell that says more than its number names the number apart.
+const text = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
 // The page writes a true minus sign; a dash, where a score is undefined, is no number.
 const number = (written) => Number(written.replace("\u2212", "-"));
 const compare = (a, b) => {
@@ -8,17 +9,18 @@ const compare = (a, b) => {
   return Number.isNaN(difference) ? a.localeCompare(b, undefined, { numeric: true }) : difference;
 };
 const sort = (table, column, up) => {
-  const rows = [...table.tBodies[0].rows];
+  const body = [...table.tBodies].at(-1);
   const isDash = (row) => text(row, column) === "\u2013";
-  rows.sort(
+  const rows = [...body.rows].sort(
     (a, b) =>
       isDash(a) - isDash(b) || (up ? 1 : -1) * compare(text(a, column), text(b, column)),
   );
-  table.tBodies[0].append(...rows);
+  body.append(...rows);
 };
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
+    if (head.classList.contains("picture")) return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
@@ -31,3 +33,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// Paper shows what is folded away.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+});
