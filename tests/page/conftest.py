@@ -25,7 +25,7 @@ from plurimask.records import Case, MaskSet
 from plurimask.viewer.api import Room
 from plurimask.viewer.guard import LOOPBACK, Door
 from plurimask.viewer.jobs import ServedModel
-from plurimask.viewer.library import open_library
+from plurimask.viewer.library import DRAWN_HERE, open_library
 from plurimask.viewer.places import name_id
 from plurimask.viewer.server import make_app
 
@@ -57,7 +57,8 @@ class Place:
     def to(self, case: str, source: str | None = None, other: str | None = None) -> str:
         """The address of a case, by names."""
         named = {"source": source, "with": other}
-        query = urlencode({key: name_id(name) for key, name in named.items() if name is not None})
+        ids = {key: name if name == DRAWN_HERE else name_id(name) for key, name in named.items() if name is not None}
+        query = urlencode(ids)
         return f"{self.address}#/case/{name_id(case)}" + (f"?{query}" if query else "")
 
 
@@ -79,16 +80,20 @@ def serving(path, out, data=None, model=None, cases=None, panels=None) -> Iterat
         thread.join()
 
 
-def write_images(root) -> dict[str, Case]:
-    """A dataset of shipped planes and one volume, with their readers."""
-    shipped = {case.name: case for case in demo_cases()}
-    for case in (*(shipped[name] for name in PLANES), volume()):
+def write_images(root, cases) -> dict[str, Case]:
+    """A dataset of cases with their readers, as it is read again."""
+    for case in cases:
         folder = root / case.name
         folder.mkdir(parents=True)
         write_nifti(folder / "image.nii.gz", case.image[0], case.grid)
         for number, mask in enumerate(case.raters):
             write_nifti(folder / f"label{number}.nii.gz", mask.astype(np.uint8), case.grid)
-    return {name: read_case(root / name) for name in (*PLANES, VOLUME)}
+    return {case.name: read_case(root / case.name) for case in cases}
+
+
+def planes(*names) -> list[Case]:
+    """Shipped cases."""
+    return [case for case in demo_cases() if case.name in names]
 
 
 def volume(shape=(40, 48, 16)) -> Case:
@@ -115,7 +120,7 @@ def panel(case: Case, count: int, seed: int) -> MaskSet:
 def room(tmp_path_factory):
     """Two sources, `first` and `second`, of masks for four planes and a volume; one of `first` is broken. No model."""
     root = tmp_path_factory.mktemp("room")
-    cases = write_images(root / "data")
+    cases = write_images(root / "data", [*planes(*PLANES), volume()])
     panels = {
         source: {name: panel(case, count, seed) for name, case in cases.items()}
         for source, count, seed in (("first", 12, 1), ("second", 7, 2))
