@@ -18,6 +18,10 @@ import { listAddress, state, watch } from "./state.js";
 const PARTS = { header, stages, layers, cases, film, agreement, sizes, scores, draw, edit, saving };
 
 keys.mount();
+keys.bind("Page", [
+  { keys: ["n"], does: "next case", run: () => cases.step(1) },
+  { keys: ["p"], does: "previous case", run: () => cases.step(-1) },
+]);
 for (const [id, part] of Object.entries(PARTS)) part.mount(document.getElementById(id));
 showLine("error", state.error);
 showLine("said", state.said);

@@ -7,9 +7,10 @@ import { Picture } from "./picture.js";
 import { shapesOf } from "./shapes.js";
 import { readSlice } from "./slices.js";
 import { state, watch } from "./state.js";
-import { matrixOf, planeOf } from "./view.js";
+import { closeUp, matrixOf, planeOf } from "./view.js";
 import { sizeWords } from "./words.js";
 
+const [ROOM, LEAST] = [1.5, 1 / 3]; // of a close-up, as pixels/frame.py has them
 const AFTER = 120; // ms that the strip lags behind at most, so that the image comes first
 const LOOK = { mode: "sample", opacity: 1, showReaders: false, edit: null };
 const picture = new Picture();
@@ -141,7 +142,7 @@ function draw(frames) {
   const { slice, description, box } = shown;
   const plane = planeOf(description, slice.axis);
   const side = Math.round(frames[0].firstChild.clientWidth * devicePixelRatio);
-  const matrix = matrixOf(plane, closeUp(plane, box), side, side);
+  const matrix = matrixOf(plane, closeUp(plane, box, ROOM, LEAST), side, side);
   const ground = slice.image && picture.of(slice.image, state.window.value);
   for (const frame of frames) {
     const canvas = frame.firstChild;
@@ -149,18 +150,4 @@ function draw(frames) {
     const context = canvas.getContext("2d", { alpha: false });
     paint(context, matrix, devicePixelRatio, ground, slice, { ...LOOK, sample: Number(frame.dataset.index) });
   }
-}
-
-/** The view of a square around a box, at least a third of the plane; all of it without one. As pixels/frame.py has it. */
-function closeUp(plane, box) {
-  if (!box) return null;
-  const [r0, r1, c0, c1] = box;
-  const whole = extent(plane, plane.rows, plane.columns);
-  const side = Math.max(1.5 * extent(plane, r1 - r0, c1 - c0), whole / 3);
-  return { zoom: whole / side, row: (r0 + r1) / 2, column: (c0 + c1) / 2 };
-}
-
-/** The longer side of so many rows and columns, in mm. */
-function extent({ xc, xr, yc, yr }, rows, columns) {
-  return Math.max(Math.abs(xc) * columns + Math.abs(xr) * rows, Math.abs(yc) * columns + Math.abs(yr) * rows);
 }

@@ -11,12 +11,12 @@ export function mount(element) {
   const name = make("h1");
   const case_ = make("p", { className: "facts quiet" });
   element.append(listToggle(), title, name, case_, make("div", { className: "tools" }, ...sources(), theme(), button("?", "Keys and help", openHelp)));
-  watch([state.info, state.source, state.description, state.page], () => {
+  watch([state.info, state.source, state.description, state.page, state.error], () => {
     const [info, description] = [state.info.value, state.description.value];
     const isCase = state.page.value === "case";
     title.textContent = info?.title ?? "plurimask";
     title.href = listAddress(state.source.value);
-    name.textContent = isCase ? (description?.name ?? "…") : "Cases";
+    name.textContent = isCase ? (description?.name ?? (state.error.value ? "Cannot be shown" : "…")) : "Cases";
     case_.textContent = isCase && description ? facts(description) : "";
   });
 }

@@ -1,7 +1,9 @@
 // One table of keys. Parts add theirs with `bind`; the dialog of help lists them all.
 import { make } from "./dom.js";
+import { state } from "./state.js";
 
 const TABLE = []; // {section, keys, does, run}
+const ANYWHERE = "Page"; // keys of other sections work beside an image alone
 const KEPT = "plurimask.keys";
 const LABELS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page ↑", PageDown: "Page ↓" };
 const held = new Set();
@@ -35,19 +37,18 @@ function pressed(event) {
   if (["Enter", " "].includes(event.key) && event.target.matches?.("a, button, summary")) return;
   held.add(event.key.toLowerCase());
   const name = nameOf(event);
-  if (name.length === 1 && localStorage.getItem(KEPT) === "off" && !event.target.closest?.(".stage")) return;
+  if (name.length === 1 && localStorage.getItem(KEPT) === "off" && !event.target.closest(".stage")) return;
   const entry = TABLE.find((one) => one.run && one.keys.includes(name));
-  if (!entry) return;
+  if (!entry || (entry.section !== ANYWHERE && state.page.value !== "case")) return;
   event.preventDefault();
   entry.run(event);
 }
 
-/** Whether a key belongs to what has the focus: text, sliders, choices. */
-function isTyping(target, event) {
-  if (target.matches?.("textarea, select, [contenteditable]")) return true;
-  if (!target.matches?.("input")) return target.matches?.("[role=listbox] *, [role=listbox]") && event.key.startsWith("Arrow");
-  if (!["range", "radio", "checkbox", "button"].includes(target.type)) return true;
-  return /^(Arrow|Page|Home|End)/.test(event.key);
+/** Whether a key belongs to what has the focus: text, sliders, choices, buttons. */
+function isTyping(target, { key }) {
+  if (target.matches("textarea, select, input:not([type=range], [type=radio], [type=checkbox])")) return true;
+  if (target.matches("input, #cases *") && /^(Arrow|Page|Home|End)/.test(key)) return true;
+  return target.matches("button, a, summary, input") && /^(Enter| )$/.test(key);
 }
 
 /** As the table writes it: modifiers first; Shift where it does not make another sign; letters small. */

@@ -75,9 +75,10 @@ function readers() {
   box.addEventListener("change", () => (state.showReaders.value = box.checked));
   watch([state.showReaders], () => (box.checked = state.showReaders.value));
   watch([state.description], () => {
-    const { readers: count = 0, reader_sizes: sizes = [] } = state.description.value ?? {};
-    box.disabled = !count;
-    names.replaceChildren(...(count ? sizes.map(reader) : [make("span", { className: "quiet" }, "nobody read this case")]));
+    const description = state.description.value;
+    const none = make("span", { className: "quiet" }, description ? "nobody read this case" : "");
+    box.disabled = !description?.readers;
+    names.replaceChildren(...(box.disabled ? [none] : description.reader_sizes.map(reader)));
   });
   return element;
 }

@@ -4,6 +4,7 @@ import { listen } from "./gestures.js";
 import { paint } from "./paint.js";
 import { Picture } from "./picture.js";
 import { makeReadout } from "./readout.js";
+import { shapesOf } from "./shapes.js";
 import { readAhead, readSlice } from "./slices.js";
 import { state, watch } from "./state.js";
 import { matrixOf, planeOf } from "./view.js";
@@ -38,6 +39,12 @@ export class Stage {
   get plane() {
     const description = this.#description.value;
     return description && planeOf(description, state.axis.value);
+  }
+
+  /** [r0, r1, c0, c1] of all marks of samples, else of readers, as far as they are on the shown slice; or null. */
+  get marked() {
+    const { samples, readers } = this.#slice ?? {};
+    return [samples, readers].map((marks) => marks && shapesOf(marks).box).find(Boolean) ?? null;
   }
 
   /** From (column, row) to CSS pixels of the stage. */

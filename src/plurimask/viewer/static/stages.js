@@ -6,10 +6,16 @@ import { Stage } from "./stage.js";
 import { makeSlider } from "./slider.js";
 import { makeToolbar } from "./toolbar.js";
 import { state, watch } from "./state.js";
+import { closeUp } from "./view.js";
+
+const [ROOM, LEAST] = [2, 1 / 12]; // of a close-up: times what is marked, and of the plane
 
 export function mount(element) {
-  const [first, second] = [framed(state.source, state.description), framed(state.other, state.otherDescription)];
-  element.append(makeToolbar(), make("div", { className: "field" }, first, second), makeSlider());
+  const stage = new Stage(state.description);
+  const first = framed(stage, state.source, state.description);
+  const second = framed(new Stage(state.otherDescription), state.other, state.otherDescription);
+  const lookCloser = () => (state.view.value = stage.plane && closeUp(stage.plane, stage.marked, ROOM, LEAST));
+  element.append(makeToolbar(lookCloser), make("div", { className: "field" }, first, second), makeSlider());
   watch([state.other], () => {
     second.hidden = state.other.value === null;
     element.classList.toggle("paired", !second.hidden);
@@ -18,6 +24,7 @@ export function mount(element) {
     { keys: ["+", "="], does: "zoom in", run: () => zoomBy(1.25) },
     { keys: ["-"], does: "zoom out", run: () => zoomBy(0.8) },
     { keys: ["0"], does: "whole image", run: fit },
+    { keys: ["z"], does: "close to what is marked", run: lookCloser },
     { keys: ["Shift+ArrowLeft"], does: "move left", run: () => panBy(0.1, 0) },
     { keys: ["Shift+ArrowRight"], does: "move right", run: () => panBy(-0.1, 0) },
     { keys: ["Shift+ArrowUp"], does: "move up", run: () => panBy(0, 0.1) },
@@ -45,10 +52,9 @@ export function mount(element) {
 }
 
 /** A stage under the name of its source, where there are two. */
-function framed(source, description) {
+function framed(stage, source, description) {
   const name = make("figcaption");
   const none = make("p", { className: "none", hidden: true }, "No samples of this case here.");
-  const stage = new Stage(description);
   watch([state.info, source, description, state.other], () => {
     name.hidden = state.other.value === null;
     name.textContent = state.info.value?.sources.find((one) => one.id === source.value)?.label ?? "";

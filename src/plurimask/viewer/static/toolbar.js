@@ -4,8 +4,9 @@ import { button, choice, make } from "./dom.js";
 import { state, watch } from "./state.js";
 import { planeOf } from "./view.js";
 
-export function makeToolbar() {
-  return make("div", { className: "toolbar" }, axes(), channel(), windowing(), zooming());
+/** `lookCloser` zooms to what is marked. */
+export function makeToolbar(lookCloser) {
+  return make("div", { className: "toolbar" }, axes(), channel(), windowing(), zooming(lookCloser));
 }
 
 function axes() {
@@ -57,7 +58,7 @@ function windowing() {
   return element;
 }
 
-function zooming() {
+function zooming(lookCloser) {
   const now = make("output", { className: "number", ariaLabel: "Zoom" });
   watch([state.view], () => (now.textContent = `${((state.view.value?.zoom ?? 1) * 100).toFixed(0)}%`));
   return make(
@@ -66,6 +67,7 @@ function zooming() {
     button("\u2212", "Zoom out", () => zoomBy(0.8)),
     now,
     button("+", "Zoom in", () => zoomBy(1.25)),
-    button("Fit", "Whole image", fit),
+    button("Whole", "Whole image (0)", fit),
+    button("Close-up", "Close to what is marked (Z)", lookCloser),
   );
 }

@@ -63,6 +63,15 @@ export function panned(plane, view, matrix, dx, dy) {
   return inside(plane, { zoom: from.zoom, row: from.row - step.rows, column: from.column - step.columns });
 }
 
+/** The view of a box of voxels [r0, r1, c0, c1] with room around, at least a share of the plane; of all without one. */
+export function closeUp(plane, box, room, least) {
+  if (!box) return null;
+  const [r0, r1, c0, c1] = box;
+  const whole = longer(plane, plane.rows, plane.columns);
+  const side = Math.max(room * longer(plane, r1 - r0, c1 - c0), whole * least);
+  return { zoom: whole / side, row: (r0 + r1) / 2, column: (c0 + c1) / 2 };
+}
+
 /** A length of 1, 2 or 5 times a power of ten that is at most `most`. */
 export function roundLength(most) {
   const power = 10 ** Math.floor(Math.log10(most));
@@ -70,9 +79,18 @@ export function roundLength(most) {
 }
 
 function fitted(plane, width, height) {
-  const across = Math.abs(plane.xc) * plane.columns + Math.abs(plane.xr) * plane.rows;
-  const down = Math.abs(plane.yc) * plane.columns + Math.abs(plane.yr) * plane.rows;
+  const { across, down } = extent(plane, plane.rows, plane.columns);
   return Math.min(width / across, height / down);
+}
+
+/** How far so many rows and columns reach on the screen, in mm. */
+function extent({ xc, xr, yc, yr }, rows, columns) {
+  return { across: Math.abs(xc) * columns + Math.abs(xr) * rows, down: Math.abs(yc) * columns + Math.abs(yr) * rows };
+}
+
+function longer(plane, rows, columns) {
+  const { across, down } = extent(plane, rows, columns);
+  return Math.max(across, down);
 }
 
 const middle = ({ rows, columns }) => ({ row: rows / 2, column: columns / 2 });
