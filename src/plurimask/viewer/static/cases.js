@@ -39,6 +39,7 @@ export function mount(element) {
 
   listing = new Listing(
     () => {
+      list.ariaBusy = String(Boolean(listing.computing));
       showFacts(facts, progress);
       showBroken(broken);
       grid.show(listing.total);
@@ -50,6 +51,7 @@ export function mount(element) {
     order.textContent = ORDERS[order.value];
     order.ariaLabel = `Order: ${ORDERS[order.value].slice(2)}`;
     list.dataset.shown = sort.value;
+    list.ariaBusy = "true";
     if (state.source.value) listing.ask({ source: state.source.value, sort: sort.value, order: order.value });
   };
   order.value = SORTS.name.order;
@@ -82,7 +84,7 @@ function showBroken(details) {
   if (details.dataset.total === String(listing.brokenTotal)) return;
   details.dataset.total = listing.brokenTotal;
   details.hidden = !listing.brokenTotal;
-  const lines = listing.broken.map(({ name, reason }) => make("li", {}, make("b", {}, name), ` ${reason}`));
+  const lines = listing.broken.map((one) => make("li", {}, make("b", {}, one.name), ` ${reasonOf(one)}`));
   const rest = listing.brokenTotal - lines.length;
   if (rest > 0) lines.push(make("li", {}, `and ${rest} more`));
   details.replaceChildren(
@@ -99,7 +101,7 @@ function fill(cell, place) {
   const item = listing.at(place);
   link.toggleAttribute("data-broken", Boolean(item?.reason));
   name.textContent = item?.name ?? "…";
-  facts.replaceChildren(...(item?.reason ? [item.reason] : item ? factsOf(item) : []));
+  facts.replaceChildren(...(item?.reason ? [reasonOf(item)] : item ? factsOf(item) : []));
   values.replaceChildren(...(item && !item.reason ? valuesOf(item) : []));
   link.ariaCurrent = item && item.id === state.caseId.value ? "page" : null;
   if (!item || item.reason) return link.removeAttribute("href");
@@ -111,6 +113,9 @@ function empty() {
   const part = (name) => make("span", { className: `case-${name}` });
   return make("a", { className: "case" }, make("img", { alt: "" }), part("name"), part("facts"), part("values"));
 }
+
+/** Why a case cannot be read, without its name, which stands before it. */
+const reasonOf = ({ name, reason }) => (reason.startsWith(`${name}: `) ? reason.slice(name.length + 2) : reason);
 
 function factsOf({ samples, readers, shape }) {
   if (samples === null) return ["…"];

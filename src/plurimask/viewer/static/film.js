@@ -37,6 +37,7 @@ export function mount(element) {
 
 function build() {
   const description = state.description.value;
+  delete strip.dataset.slice;
   const had = strip.contains(document.activeElement);
   strip.replaceChildren(...(description ? groupsOf(description).map((one, place) => group(one, place, description)) : []));
   strip.parentElement.hidden = !description?.samples;
@@ -150,4 +151,5 @@ function draw(frames) {
     const context = canvas.getContext("2d", { alpha: false });
     paint(context, matrix, devicePixelRatio, ground, slice, { ...LOOK, sample: Number(frame.dataset.index) });
   }
+  strip.dataset.slice = slice.k;
 }
