@@ -29,7 +29,7 @@ from plurimask.viewer.library import DRAWN_HERE, open_library
 from plurimask.viewer.places import name_id
 from plurimask.viewer.server import make_app
 
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds that a test waits for the page."""
 
 SIZE = {"width": 1440, "height": 900}

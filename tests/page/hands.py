@@ -4,25 +4,42 @@ import numpy as np
 
 _MATRIX = """
   const [{ state }, { planeOf, matrixOf }] = await Promise.all([import("./state.js"), import("./view.js")]);
-  const stage = document.querySelector(".stage");
   const plane = planeOf(state.description.value, state.axis.value);
   const m = matrixOf(plane, state.view.value, stage.clientWidth, stage.clientHeight);
   const place = (r, c) => [m.a * c + m.c * r + m.e, m.b * c + m.d * r + m.f];
 """
 _PLACES = f"""async (voxels) => {{
+  const stage = document.querySelector(".stage");
   {_MATRIX}
   const {{ left, top }} = stage.getBoundingClientRect();
   return voxels.map(([r, c]) => place(r, c)).map(([x, y]) => [left + x, top + y]);
 }}"""
-_SEEN = f"""async () => {{
-  {_MATRIX}
-  const canvas = stage.querySelector("canvas");
-  const {{ data }} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const isCyan = (i) => data[i + 2] - data[i] > 20;
-  const at = ([x, y]) => 4 * (Math.floor(y * devicePixelRatio) * canvas.width + Math.floor(x * devicePixelRatio));
-  const marked = (r, c) => Number(isCyan(at(place(r + 0.5, c + 0.5))));
-  const rows = Array.from({{ length: plane.rows }}, (_, r) => r);
-  return rows.map((r) => Array.from({{ length: plane.columns }}, (_, c) => marked(r, c)).join(""));
+_READ = f"""
+  const stage = document.querySelector(".stage"), canvas = stage.querySelector("canvas");
+  const read = async () => {{
+    {_MATRIX}
+    const {{ data }} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const isCyan = (i) => data[i + 2] - data[i] > 20;
+    const at = ([x, y]) => 4 * (Math.floor(y * devicePixelRatio) * canvas.width + Math.floor(x * devicePixelRatio));
+    const marked = (r, c) => Number(isCyan(at(place(r + 0.5, c + 0.5))));
+    const rows = Array.from({{ length: plane.rows }}, (_, r) => r);
+    return rows.map((r) => Array.from({{ length: plane.columns }}, (_, c) => marked(r, c)).join(""));
+  }};
+"""
+_SEEN = f"async () => {{ {_READ} return read(); }}"
+_SEEN_ALL = f"""async (axis) => {{
+  {_READ}
+  const [{{ state }}, {{ setAxis }}] = await Promise.all([import("./state.js"), import("./actions.js")]);
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  setAxis(axis);
+  const found = [];
+  for (let k = 0; k < state.description.value.shape[axis]; k += 1) {{
+    state.slice.value = k;
+    await frame();
+    do await frame(); while (canvas.dataset.slice !== String(k));
+    found.push(await read());
+  }}
+  return found;
 }}"""
 
 
@@ -64,7 +81,16 @@ def seen(page):
     Read from the pixels of the canvas, where the image is grey.
     """
     shown(page)
-    return np.array([[one == "1" for one in row] for row in page.evaluate(_SEEN)])
+    return _bits(page.evaluate(_SEEN))
+
+
+def seen_volume(page, axis):
+    """The same of all slices across an axis, one after the other on screen: (H, W, D) bool."""
+    return np.moveaxis(np.stack([_bits(rows) for rows in page.evaluate(_SEEN_ALL, axis)]), 0, axis)
+
+
+def _bits(rows):
+    return np.array([list(row) for row in rows]) == "1"
 
 
 def choose(page, kind):

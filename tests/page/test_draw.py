@@ -85,7 +85,7 @@ def test_a_cancelled_draw_adds_nothing(drawing, page, held):
     start(page, 16)
     page.locator("#draw .drawing", has_text="left").wait_for()
     with page.expect_response(lambda answer: answer.request.method == "DELETE"):
-        page.get_by_role("button", name="Stop drawing").click()
+        page.get_by_role("button", name="Cancel; nothing is added").click()
     held.set()
     assert is_over(page) == "Cancelled: nothing was added"
     page.reload()
@@ -108,7 +108,7 @@ def test_samples_of_another_origin_are_refused_with_a_way_on(drawing, page):
     open_case(page, drawing.to("demo-01", "other"))
     start(page, 4)
     page.locator("#draw .fault", has_text="These samples were not drawn by phantom").wait_for()
-    page.get_by_role("button", name="Show the samples that are drawn here").click()
+    page.get_by_role("button", name="Show what is drawn here").click()
     page.locator(".facts", has_text="0 samples").or_(page.get_by_text("No samples have been drawn")).first.wait_for()
     assert page.url == drawing.to("demo-01", "drawn")
 

@@ -101,9 +101,9 @@ def test_strokes_are_taken_back_and_made_again(corrected):
     assert (drawn & ~before).sum() > 20
     page.keyboard.press("Control+z")
     assert np.array_equal(seen(page), before)
-    page.get_by_role("button", name="Make again").click()
+    page.get_by_role("button", name="Redo").click()
     assert np.array_equal(seen(page), drawn)
-    assert page.get_by_role("button", name="Make again").is_disabled()
+    assert page.get_by_role("button", name="Redo").is_disabled()
 
 
 def test_leaving_with_strokes_asks(corrected, room):

@@ -11,7 +11,7 @@ const PLACE = "place"; // the tool that points at a region
 export function mount(element) {
   const region = makeRegion();
   const line = make("p", { className: "small quiet" });
-  const starts = COUNTS.map((count) => button(`+${count}`, `Draw ${count} more samples`, () => jobs.start(count, region.text())));
+  const starts = COUNTS.map((count) => button(`+${count}`, `Draw ${count} more samples (+${count})`, () => jobs.start(count, region.text())));
   const row = make("div", { className: "row" }, ...starts);
   element.append(line, region.element, row, progress(), refusal());
   jobs.mount();
@@ -34,7 +34,7 @@ function whyNot() {
 function progress() {
   const bar = make("progress", { ariaLabel: "Drawing" });
   const line = make("span", { className: "small quiet number" });
-  const stop = button("Cancel", "Stop drawing; nothing is added", () => {
+  const stop = button("Cancel", "Cancel; nothing is added", () => {
     stop.disabled = true;
     jobs.cancel();
   });
@@ -60,7 +60,7 @@ function left({ done, total, begun }) {
 /** Why the latest request failed, and where it would not. */
 function refusal() {
   const line = make("span");
-  const other = button("Show what is drawn here", "Show the samples that are drawn here", () => {
+  const other = button("Show what is drawn here", "Show what is drawn here", () => {
     location.hash = caseAddress(state.caseId.value, HERE, state.other.value);
   });
   const element = make("p", { className: "fault small", role: "alert" }, line, " ", other);

@@ -74,8 +74,8 @@ async function beginOrSay() {
 function correcting() {
   const line = make("p", { className: "small" });
   const tools = make("fieldset", { className: "segments" });
-  const back = button("Undo", "Take back (Ctrl+Z)", undo);
-  const again = button("Redo", "Make again (Ctrl+Shift+Z)", redo);
+  const back = button("Undo", "Undo (Ctrl+Z)", undo);
+  const again = button("Redo", "Redo (Ctrl+Shift+Z)", redo);
   const stop = button("Stop", "Stop correcting", () => mayLose() && end());
   const element = make(
     "div",
