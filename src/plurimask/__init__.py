@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from plurimask.prepare.packings import import_packing
     from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.records import Batch, Case, MaskSet
-    from plurimask.report import write_benchmark_report, write_evaluation_report, write_report
+    from plurimask.report import write_evaluation_report, write_report
+    from plurimask.report.benchmark import write_benchmark_report
     from plurimask.sampling import (
         Model,
         Pace,
@@ -88,7 +89,8 @@ _HOMES = {
     "prepare.packings": ("import_packing",),
     "prepare.survey": ("render_survey", "summarise_survey"),
     "records": ("Batch", "Case", "MaskSet"),
-    "report": ("write_benchmark_report", "write_evaluation_report", "write_report"),
+    "report": ("write_evaluation_report", "write_report"),
+    "report.benchmark": ("write_benchmark_report",),
     "sampling": (
         "Model",
         "Pace",

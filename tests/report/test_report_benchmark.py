@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 from small_benchmark import small_results
 
-from plurimask.report import write_benchmark_report
-from plurimask.report.benchmark import _chosen, _contradicting, _quality_against_cost
+from plurimask.report.benchmark import _chosen, _contradicting, _quality_against_cost, write_benchmark_report
 
 
 @pytest.fixture(scope="module")

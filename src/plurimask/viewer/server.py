@@ -18,6 +18,19 @@ from plurimask.viewer.problems import ProblemError
 _STATIC = Path(__file__).parent / "static"
 _STYLE = Path(__file__).parents[1] / "style"
 _NO_SPACE = 28
+_ABOUT = """Cases, slices of images, masks, jobs that draw samples, and masks that people saved.
+
+Ids are made from names and are no paths. Errors are `application/problem+json` with one line in `detail`."""
+_PROBLEM: Any = {
+    "type": "object",
+    "properties": {"status": {"type": "integer"}, **{key: {"type": "string"} for key in ("type", "title", "detail")}},
+}
+_PROBLEMS: Any = {
+    "4XX": {
+        "description": "What is wrong with the request, in one line",
+        "content": {"application/problem+json": {"schema": _PROBLEM}},
+    }
+}
 # No request leaves the machine, whatever the environment says. Versions of FastAPI without telemetry pass this over.
 _SILENT: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 
@@ -27,6 +40,8 @@ def make_app(room: Room, door: Door, compress: bool = False) -> Guard:
     app = FastAPI(
         title="plurimask reading room",
         version=version() or "unknown",
+        description=_ABOUT,
+        responses=_PROBLEMS,
         openapi_url=f"{API}/openapi.json",
         docs_url=None,
         redoc_url=None,

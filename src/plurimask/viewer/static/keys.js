@@ -68,6 +68,7 @@ function contents() {
     make("header", {}, make("h2", { id: "help-title" }, "Keys and pointer"), close),
     make("div", { className: "sections" }, ...sections.map(listed)),
     make("label", {}, shortcuts, " keys of a single letter or sign work anywhere, not on the image alone"),
+    make("p", {}, make("a", { href: "api.html" }, "The HTTP interface of this server")),
   ];
 }
 
