@@ -38,7 +38,14 @@ SourceId = Annotated[str | None, Query(max_length=64, description="A set of mask
 
 
 class JobRequest(BaseModel):
-    """Samples to draw; `region` as `--roi` takes it."""
+    """Samples to draw.
+
+    Args:
+        count: how many.
+        source: the set of masks that they join; the first unless given.
+        region: the part of the study to draw, as `--roi` takes it.
+        whole: all of a study that is larger than the model's field.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
