@@ -35,6 +35,10 @@ watch([state.info, state.description, state.page], () => {
   const name = state.page.value === "case" ? state.description.value?.name : null;
   document.title = [name, state.info.value?.title, "plurimask"].filter(Boolean).join(" · ");
 });
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says which case is shown
+  document.getElementById("main").focus();
+});
 await start();
 
 async function start() {
@@ -51,15 +55,12 @@ function follow() {
   const [path, query] = location.hash.slice(1).split("?");
   const asked = new URLSearchParams(query);
   const sources = state.info.value.sources.map((one) => one.id);
-  const id = /^\/case\/(.+)$/.exec(path)?.[1];
-  if (!id && path !== "/" && path !== "") {
-    if (path.startsWith("/")) location.replace(listAddress(sources[0]));
-    return;
-  }
+  const id = /^\/case\/([\w-]+)$/.exec(path)?.[1] ?? null;
+  if (!id && path !== "/" && path !== "") return location.replace(listAddress(sources[0]));
   state.error.value = null;
   state.source.value = sources.includes(asked.get("source")) ? asked.get("source") : sources[0];
   state.other.value = id && sources.includes(asked.get("with")) ? asked.get("with") : null;
-  state.caseId.value = id ? decodeURIComponent(id) : null;
+  state.caseId.value = id;
   state.page.value = id ? "case" : "list";
 }
 
@@ -76,14 +77,14 @@ async function read(target, source, leads) {
     const description = { ...(await api.theCase(id, source)), id, source };
     const wanted = leads ? state.source.value : state.other.value;
     if (state.caseId.value !== id || wanted !== source) return;
-    if (leads) begin(description, isNew);
+    if (leads) begin(description, isNew, isNew || target.value.source !== source);
     target.value = description;
   } catch (error) {
     if (state.caseId.value === id) state.error.value = error.message;
   }
 }
 
-function begin(description, isNew) {
+function begin(description, isNew, isOther) {
   if (isNew) {
     const flat = description.shape[2] === 1;
     state.axis.value = flat ? 2 : state.axis.value;
@@ -94,7 +95,7 @@ function begin(description, isNew) {
     state.edit.value = null;
     state.tool.value = null;
   }
-  if (isNew || state.sample.value >= description.samples) state.sample.value = null;
+  if (isOther) state.sample.value = null;
   if (isNew || state.level.value > description.samples) {
     state.level.value = Math.max(1, Math.ceil(description.samples / 2));
   }

@@ -47,7 +47,7 @@ export function caseAddress(caseId, source, other = null) {
   const query = new URLSearchParams();
   if (source) query.set("source", source);
   if (other) query.set("with", other);
-  return `#/case/${encodeURIComponent(caseId)}${query.size ? `?${query}` : ""}`;
+  return `#/case/${caseId}${query.size ? `?${query}` : ""}`;
 }
 
 /** The address of the list of cases. */
