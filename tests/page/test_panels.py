@@ -6,6 +6,9 @@ from conftest import VOLUME, serving
 from hands import open_case, state_of
 
 from plurimask.evaluation import evaluate
+from plurimask.files.mask_set import write_mask_set
+from plurimask.geometry import Grid
+from plurimask.records import MaskSet
 
 PLANE = "demo-02"
 
@@ -64,17 +67,34 @@ def test_one_case_can_be_tabbed_to_and_arrows_and_enter_open_another(cases):
     assert cases.locator(".case[aria-current=page] .case-name").inner_text() == "demo-05"
 
 
-def test_a_long_list_has_few_cells_and_reaches_its_end(tmp_path, page):
-    for number in range(3000):
-        (tmp_path / "many" / f"set-{number:04}").mkdir(parents=True)
-        (tmp_path / "many" / f"set-{number:04}" / "masks.npz").write_bytes(b"no archive")
-    with serving(tmp_path / "many", tmp_path / "saved") as long:
-        page.goto(long.address)
-        page.wait_for_selector(".case-name:text('set-0000')")
-        page.evaluate("document.querySelector('.cases-box').scrollTop = 1e9")
-        page.wait_for_selector(".case-name:text('set-2999')")
-        assert page.locator(".cases-list li").count() < 100
-        assert page.locator(".cases-list li").last.get_attribute("aria-posinset") == "3000"
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """130 mask sets, and 2,000 broken ones after them."""
+    root = tmp_path_factory.mktemp("long")
+    for number in range(130):
+        masks = np.zeros((2, 8, 8), bool)
+        write_mask_set(root / f"good-{number:03}", MaskSet(f"good-{number:03}", masks, Grid((8, 8)), "toy"))
+    for number in range(2000):
+        (root / f"set-{number:04}").mkdir()
+        (root / f"set-{number:04}" / "masks.npz").write_bytes(b"no archive")
+    with serving(root, root.parent / "saved") as place:
+        yield place
+
+
+def test_a_long_list_has_few_cells_and_reaches_its_end(long, page):
+    page.goto(long.address)
+    page.wait_for_selector(".case-name:text('good-000')")
+    page.evaluate("document.querySelector('.cases-box').scrollTop = 1e9")
+    page.wait_for_selector(".case-name:text('set-1999')")
+    assert page.locator(".cases-list li").count() < 100
+    assert page.locator(".cases-list li").last.get_attribute("aria-posinset") == "2130"
+
+
+def test_the_list_shows_where_a_case_stands_and_keys_lead_on_from_there(long, page):
+    open_case(page, long.to("good-119"))
+    page.wait_for_selector(".case[aria-current=page] .case-name:text('good-119')")
+    page.keyboard.press("n")
+    page.wait_for_selector(".case[aria-current=page] .case-name:text('good-120')")
 
 
 @pytest.fixture

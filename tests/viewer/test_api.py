@@ -120,6 +120,16 @@ def test_pages_follow_each_other(browser):
     assert [names(page) for page in pages] == [["a", "b"], ["c"], []]
 
 
+@pytest.mark.parametrize(("name", "offset", "held"), [("a", 0, "ab"), ("c", 2, "c")])
+def test_the_page_that_holds_a_case(browser, name, offset, held):
+    page = wait_for(lambda: get(browser, "cases", holding=name_id(name), offset=3, limit=2))
+    assert (page["offset"], "".join(names(page))) == (offset, held)
+
+
+def test_a_page_that_holds_an_unknown_case_is_refused(browser):
+    assert browser.get("/api/v1/cases", params={"holding": "x"}).status_code == 404
+
+
 @pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 201}, {"offset": -1}, {"sort": "x"}, {"order": "up"}])
 def test_a_query_out_of_range_is_refused(browser, query):
     assert browser.get("/api/v1/cases", params=query).status_code == 422

@@ -124,9 +124,11 @@ class Api:
         order: Order = "asc",
         offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        holding: Annotated[str | None, Query(max_length=64, description="A case, whose page is meant.")] = None,
     ) -> dict[str, Any]:
         """A page of cases. Values are null while they are worked out; `computing` says how far that is."""
-        return list_cases(self._library, self._summaries, self._source(source), sort, order, offset, limit)
+        name = None if holding is None else self._name(holding)
+        return list_cases(self._library, self._summaries, self._source(source), sort, order, offset, limit, name)
 
     def case(self, id: str, source: SourceId = None) -> dict[str, Any]:
         """All of a case but its pixels."""

@@ -19,9 +19,18 @@ _MOST_BROKEN = 100
 
 
 def list_cases(
-    library: Library, summaries: Summaries, source: str, sort: Sort, order: Order, offset: int, limit: int
+    library: Library,
+    summaries: Summaries,
+    source: str,
+    sort: Sort,
+    order: Order,
+    offset: int,
+    limit: int,
+    holding: str | None = None,
 ) -> dict[str, Any]:
-    """A page of cases: total, items, broken, and computing {done, total} while not all is known that it needs.
+    """A page of cases: total, offset, items, broken, and computing {done, total} while not all is known that it needs.
+
+    With the name of a case in `holding`, the page of `limit` cases that holds it, if there is one, whatever `offset`.
 
     Broken cases are among the items too, with a reason and without values, so that places stay what they are as these
     are found.
@@ -29,7 +38,10 @@ def list_cases(
     names, odd = library.names(source)
     if sort != "name":
         summaries.ask_all((source, name) for name in names)
-    shown = _sorted(names, summaries, source, sort, order)[offset : offset + limit]
+    ordered = _sorted(names, summaries, source, sort, order)
+    if holding in ordered:
+        offset = ordered.index(holding) // limit * limit
+    shown = ordered[offset : offset + limit]
     summaries.ask([(source, name) for name in shown], _PATIENCE)
     wanted = names if sort != "name" else shown
     done = summaries.done([(source, name) for name in wanted])
@@ -37,6 +49,7 @@ def list_cases(
     broken += [(ascii(name), "its name cannot be shown; rename it") for name in odd]
     return {
         "total": len(names),
+        "offset": offset,
         "items": [_item(source, name, summaries.get((source, name))) for name in shown],
         "broken": [{"name": name, "reason": reason} for name, reason in broken[:_MOST_BROKEN]],
         "broken_total": len(broken),

@@ -18,13 +18,15 @@ const ORDERS = { asc: "↑ rising", desc: "↓ falling" };
 let listing;
 let grid;
 
-/** Open the case that is `by` places further in the list, where there is one. */
-export function step(by) {
-  const here = listing.place(state.caseId.value);
-  const next = here < 0 ? undefined : listing.at(here + by);
-  if (!next) return;
-  grid.reveal(here + by);
-  select(next.id);
+/** Open the next case of the list that can be read, or the previous one with -1. */
+export async function step(by) {
+  const here = await listing.find(state.caseId.value);
+  if (here < 0) return;
+  let place = here + by;
+  while ((await listing.get(place))?.reason) place += by;
+  if (!listing.at(place)) return;
+  grid.reveal(place);
+  select(listing.at(place).id);
 }
 
 export function mount(element) {
@@ -67,6 +69,14 @@ export function mount(element) {
   });
   watch([state.source, state.revision], ask);
   watch([state.caseId, state.other], () => grid.show(listing.total ?? 0));
+  watch([state.caseId, state.source], revealCase);
+}
+
+async function revealCase() {
+  const id = state.caseId.value;
+  if (!id) return;
+  const place = await listing.find(id).catch(() => -1); // a case that is not there is told where it should be shown
+  if (place >= 0 && id === state.caseId.value) grid.reveal(place);
 }
 
 const options = () => Object.entries(SORTS).map(([value, { label }]) => make("option", { value }, label));

@@ -44,9 +44,11 @@ export class Grid {
 
   /** Scroll as little as it takes to have a cell in view; it is the one that Tab leads to. */
   reveal(place) {
+    const { columns, height } = this.#shape;
+    const [top, bottom] = this.#view();
+    const row = Math.floor(place / columns) * height;
+    this.#list.parentElement.scrollTop += Math.min(0, row - top) + Math.max(0, row + height - bottom);
     this.#current = place;
-    this.draw();
-    this.#cells.get(place)?.scrollIntoView({ block: "nearest" });
     this.draw();
   }
 
@@ -145,6 +147,6 @@ export class Grid {
     event.preventDefault();
     event.stopPropagation();
     this.reveal(Math.max(0, Math.min(this.#current + step, this.#count - 1)));
-    this.#cells.get(this.#current).querySelector("a").focus({ preventScroll: true });
+    this.#cells.get(this.#current).querySelector("a").focus();
   }
 }

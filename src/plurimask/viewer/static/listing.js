@@ -13,7 +13,7 @@ export class Listing {
   computing = null; // {done, total} of values that are being worked out
   #query = {};
   #pages = new Map();
-  #reading = new Set();
+  #reading = new Map(); // promises by page
   #view = [0, 1];
   #soon = 0;
   #again = 0;
@@ -31,7 +31,7 @@ export class Listing {
     this.#again = 0;
     this.#query = query;
     this.#pages = new Map();
-    this.#reading = new Set();
+    this.#reading = new Map();
     this.#read();
   }
 
@@ -49,6 +49,22 @@ export class Listing {
     return -1;
   }
 
+  /** The place of a case, read if need be; -1 where it is not among these cases. */
+  async find(id) {
+    const query = this.#query;
+    if (this.place(id) < 0) {
+      const answer = await api.cases({ ...query, holding: id, limit: PAGE });
+      if (query === this.#query) this.#take(answer.offset / PAGE, answer);
+    }
+    return this.place(id);
+  }
+
+  /** The case at a place, read if need be; undefined beyond the ends of the list. */
+  async get(place) {
+    if (place >= 0 && place < this.total && !this.at(place)) await this.#readPage(Math.floor(place / PAGE));
+    return this.at(place);
+  }
+
   /** Places from `first` up to `end` are in view. */
   look(first, end) {
     this.#view = [first, Math.max(end, first + 1)];
@@ -59,21 +75,21 @@ export class Listing {
   #read() {
     const [first, end] = this.#view;
     for (let page = Math.floor(first / PAGE); page * PAGE < end; page += 1) {
-      if (!this.#pages.get(page)?.isFresh && !this.#reading.has(page)) this.#readPage(page);
+      if (!this.#pages.get(page)?.isFresh) this.#readPage(page);
     }
   }
 
-  async #readPage(page) {
+  #readPage(page) {
     const [query, reading] = [this.#query, this.#reading];
-    reading.add(page);
-    try {
-      const answer = await api.cases({ ...query, offset: page * PAGE, limit: PAGE });
-      if (query === this.#query) this.#take(page, answer);
-    } catch (error) {
-      if (query === this.#query) this.#failed(error);
-    } finally {
-      reading.delete(page);
+    if (!reading.has(page)) {
+      const answer = api.cases({ ...query, offset: page * PAGE, limit: PAGE });
+      const taken = answer.then(
+        (answer) => query === this.#query && this.#take(page, answer),
+        (error) => query === this.#query && this.#failed(error),
+      );
+      reading.set(page, taken.finally(() => reading.delete(page)));
     }
+    return reading.get(page);
   }
 
   #take(page, answer) {
