@@ -10,10 +10,7 @@ which diameters and pictures are, from 0 across the axis that planes lie across.
     npz         masks.npz
 """
 
-import csv
-import io
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,20 +21,16 @@ from plurimask import plot
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.atomic import atomic_folder, check_free
 from plurimask.files.dicom_seg import write_dicom_seg
-from plurimask.files.mask_files import DESCRIPTION, MEASUREMENTS, STACK, SUMMARY
-from plurimask.files.mask_set import check_name, describe
+from plurimask.files.mask_files import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY
+from plurimask.files.mask_set import check_bears_name, describe
 from plurimask.files.nifti import write_nifti
 from plurimask.files.study import Study
+from plurimask.files.table import csv_text
 from plurimask.measurements import measure, summarise
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.planes import slicing_axis
 
 _OWN_FORMAT = {"dicom": "dicom-seg", "nifti": "nifti", "picture": "png", "npy": "npz"}
-_OUR_FILES = re.compile(
-    rf"{STACK}\.(npz|nii\.gz)|(samples|agreement|frequency)\.dcm|sample\d+\.png|maps|pictures"
-    rf"|{DESCRIPTION}|{MEASUREMENTS}|{SUMMARY}"
-)
-_REPLACEABLE = _OUR_FILES.fullmatch, "that of a panel"
 
 
 def write_panel(
@@ -66,8 +59,8 @@ def write_panel(
     if not 0 < agreement <= 1:
         raise SettingsError("agreement", expected="a share above 0, at most 1", got=str(agreement), hint="try 0.5")
     _check_pair(panel, study)
-    check_name(folder, panel.name)
-    with atomic_folder(folder, *_REPLACEABLE) as fresh:
+    check_bears_name(folder, panel.name)
+    with atomic_folder(folder, *REPLACEABLE) as fresh:
         _WRITERS[chosen](fresh, panel, study, agreement)
         (fresh / DESCRIPTION).write_text(describe(panel), encoding="utf-8")
         _, sliced = _sliced_last(study, panel)
@@ -85,7 +78,7 @@ def check_place(folder: Path, study: Study, format: str | None = None) -> str:
     """
     chosen = format or _OWN_FORMAT[study.format]
     _check_format(chosen, study)
-    check_free(folder, *_REPLACEABLE)
+    check_free(folder, *REPLACEABLE)
     return chosen
 
 
@@ -162,21 +155,15 @@ def _measurements(panel: MaskSet, quantities: Mapping[str, np.ndarray]) -> str:
         [number, "" if seed is None else seed, *map(_number, row)]
         for number, (seed, row) in enumerate(zip(seeds, values, strict=True), start=1)
     ]
-    return _csv(["sample", "seed", *quantities], rows)
+    return csv_text([["sample", "seed", *quantities], *rows])
 
 
 def _summary(quantities: Mapping[str, np.ndarray]) -> str:
-    rows = []
+    rows: list[list[object]] = [["quantity", "samples", "mean", "median", "p5", "p95"]]
     for name, values in quantities.items():
         found = summarise(values)
         rows.append([name, found.samples, *map(_number, (found.mean, found.median, found.low, found.high))])
-    return _csv(["quantity", "samples", "mean", "median", "p5", "p95"], rows)
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def _number(value: float) -> str:

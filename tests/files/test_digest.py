@@ -44,5 +44,5 @@ def test_content_names_and_borders_all_count(tmp_path, other):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="absent: expected a readable file, got No such file"):
+    with pytest.raises(InputError, match="absent: expected a readable file, got 'No such file"):
         digest_files(tmp_path, [tmp_path / "absent"])

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from plurimask.errors import InputError
+from plurimask.errors import InputError, SettingsError
 from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
@@ -93,15 +93,31 @@ def test_a_set_is_replaced_whole(folder):
     assert read.seeds is None
 
 
+def test_a_set_replaces_a_panel_of_another_format(folder):
+    (folder / "masks.npz").rename(folder / "masks.nii.gz")
+    (folder / "maps").mkdir()
+    write_mask_set(folder, PANEL)
+    assert sorted(os.listdir(folder)) == ["masks.npz", "set.json"]
+
+
+def test_files_of_others_are_never_replaced(folder):
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(
+        SettingsError, match=r"expected a new or empty folder, or that of a panel, got notes\.txt in it"
+    ):
+        write_mask_set(folder, PANEL)
+    assert sorted(os.listdir(folder)) == ["masks.npz", "notes.txt", "set.json"]
+
+
 def test_settings_that_json_cannot_hold_leave_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_mask_set(tmp_path / "a", MaskSet("a", MASKS, Grid((3, 4)), settings={"scale": float("nan")}))
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a/b", "a\\b", "..", ".", "", "a\nb", "c:d"])
+@pytest.mark.parametrize("name", ["a/b", "a\\b", "..", ".", "", "a\nb", "c:d", "e*", ".f"])
 def test_names_that_cannot_be_a_folders_are_refused(tmp_path, name):
-    with pytest.raises(InputError, match="expected a case name that can be a folder's"):
+    with pytest.raises(InputError, match="expected a case name that any file system can hold"):
         write_mask_set(tmp_path / name, MaskSet(name, MASKS, Grid((3, 4))))
     assert not list(tmp_path.iterdir())
 

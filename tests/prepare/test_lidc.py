@@ -286,7 +286,7 @@ def test_a_folder_in_use_is_refused(tmp_path, download, database):
 
 
 def test_a_dataset_of_other_settings_is_not_written_over(prepared, download, database):
-    with pytest.raises(DatasetError, match="one of a run with the same settings"):
+    with pytest.raises(SettingsError, match="that of a run with the same settings"):
         prepare_lidc(download[0], prepared, HALF_MM, workers=1, database=database)
 
 

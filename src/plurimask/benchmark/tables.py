@@ -1,7 +1,5 @@
 """A benchmark's results as tables: Markdown for people, CSV for spreadsheets, JSON for programs."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -19,6 +17,7 @@ from plurimask.evaluation import COLUMNS, TableRow
 from plurimask.evaluation.scores import LEVEL
 from plurimask.evaluation.tables import ARROWS, number
 from plurimask.files.atomic import write_text
+from plurimask.files.table import csv_text
 
 FEWER = ("ged_v", "ci", "dice_max")
 """Columns at the smaller N, which are the paper's."""
@@ -279,19 +278,17 @@ def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _csv(results: Results) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     costs = ["steps", "images", "minutes", "parameters", "gflop_a_mask", "seconds_a_mask"]
     spans = [f"{key}_{end}" for key in COLUMNS for end in ("low", "high")]
-    writer.writerow(["run", "label", "group", "seed", "samples", *COLUMNS, *spans, *costs])
+    rows: list[list[object]] = [["run", "label", "group", "seed", "samples", *COLUMNS, *spans, *costs]]
     for run in results.scored:
         facts = [run.run.name, run.run.title, run.run.group]
         for count in results.counts:
-            writer.writerow([*facts, "mean", count, *_fields(run.mean[count].table[0]), *[""] * len(costs)])
+            rows.append([*facts, "mean", count, *_fields(run.mean[count].table[0]), *[""] * len(costs)])
             for seed in run.scored:
                 cost = [getattr(seed.finished, name) for name in costs]
-                writer.writerow([*facts, seed.seed, count, *_fields(seed.scores[count].table[0]), *cost])
-    return text.getvalue()
+                rows.append([*facts, seed.seed, count, *_fields(seed.scores[count].table[0]), *cost])
+    return csv_text(rows)
 
 
 def _fields(row: TableRow) -> list[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from plurimask.datasets.dataset import Split
 from plurimask.datasets.patient_files import read_patients, read_sides
 from plurimask.errors import DatasetError
-from plurimask.files.case_files import CASE_LAYOUT, holds_case, list_case, list_visible, read_files
+from plurimask.files.case_files import CASE_LAYOUT, holds_case, list_case, read_files
 from plurimask.files.digest import digest_files
+from plurimask.files.listing import list_visible
 from plurimask.records import Case
 
 

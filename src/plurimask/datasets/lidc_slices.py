@@ -20,6 +20,7 @@ from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
 from plurimask.files.digest import digest_files
 from plurimask.files.read import read_image
+from plurimask.files.stored import reason
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
@@ -94,7 +95,7 @@ def _read_index(path: Path) -> list[_Slice]:
             reader = csv.DictReader(file)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(path, expected="an index of slices", got=_reason(error), hint=_AGAIN) from error
+        raise DatasetError(path, expected="an index of slices", got=reason(error), hint=_AGAIN) from error
     missing = COLUMNS - set(reader.fieldnames or ())
     if missing:
         absent = ", ".join(sorted(missing))
@@ -149,7 +150,7 @@ def _read_masks(path: Path) -> np.ndarray:
         with zipfile.ZipFile(path) as archive, archive.open("masks_packed.npy") as file:
             packed = np.lib.format.read_array(file, allow_pickle=False)
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError) as error:
-        raise DatasetError(path, expected="an archive with masks_packed", got=_reason(error), hint=_AGAIN) from error
+        raise DatasetError(path, expected="an archive with masks_packed", got=reason(error), hint=_AGAIN) from error
     size = packed.shape[2] if packed.ndim > 2 else 0
     right = 4, size, -(-size // 8)
     if packed.dtype != np.uint8 or packed.shape[1:] != right or not size:
@@ -160,10 +161,6 @@ def _read_masks(path: Path) -> np.ndarray:
             hint=_AGAIN,
         )
     return packed
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 _AGAIN = "take the file again"

@@ -1,7 +1,5 @@
 """Scores on disk: a row a case as CSV, and all else as one JSON file that states every convention."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +10,7 @@ from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
 from plurimask.evaluation.comparison import Comparison
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, Scores, TableRow
 from plurimask.files.atomic import write_text
+from plurimask.files.table import csv_text
 from plurimask.metrics import CONVENTIONS
 from plurimask.version import version
 
@@ -52,14 +51,12 @@ def _conventions() -> dict[str, str]:
 
 
 def _csv(scores: Scores) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "patient", "readers", "drawn", "size", "samples", *COLUMNS])
+    rows: list[list[object]] = [["name", "patient", "readers", "drawn", "size", "samples", *COLUMNS]]
     for row in scores.rows:
         values = (_field(row.values[key]) for key in COLUMNS)
         facts = [row.name, row.patient or "", row.readers, row.drawn, _field(row.size), row.samples]
-        writer.writerow([*facts, *values])
-    return text.getvalue()
+        rows.append([*facts, *values])
+    return csv_text(rows)
 
 
 def _field(value: float) -> str:

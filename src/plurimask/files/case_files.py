@@ -13,8 +13,8 @@ import numpy as np
 
 from plurimask.errors import InputError
 from plurimask.files.label import LabelRule, binarise
+from plurimask.files.listing import list_visible
 from plurimask.files.read import read_image, read_label, split_name
-from plurimask.files.stored import unreadable
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
@@ -96,14 +96,6 @@ def holds_case(folder: Path) -> bool:
     """Whether the folder is a case itself, with an image right inside it, and not a dataset of cases."""
     names = (split_name(path) for path in list_visible(folder))
     return any(suffix and stem.lower().startswith("image") and _NAME.fullmatch(stem) for stem, suffix in names)
-
-
-def list_visible(folder: Path) -> list[Path]:
-    """What lies in a folder and is not hidden, sorted. Raises InputError for a folder that cannot be read."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise unreadable(folder, "folder", error) from error
 
 
 def check_name(subject: Path, name: str) -> str:

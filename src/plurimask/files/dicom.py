@@ -12,8 +12,9 @@ from plurimask.files.dicom_file import is_dicom, quiet
 from plurimask.files.dicom_geometry import stack
 from plurimask.files.dicom_headers import Header, read_header
 from plurimask.files.dicom_pixels import read_frames
+from plurimask.files.listing import list_visible
 from plurimask.files.mask_arrays import usable_grid
-from plurimask.files.stored import refuse_giant, unreadable
+from plurimask.files.stored import refuse_giant
 from plurimask.geometry import Grid
 
 _INDEX = "DICOMDIR"
@@ -64,10 +65,7 @@ def read_series(path: Path) -> Series:
 
 def list_files(folder: Path) -> list[Path]:
     """What may be a slice in a folder, sorted by name. Raises InputError where nothing is."""
-    try:
-        found = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        raise unreadable(folder, "folder", error) from error
+    found = [path for path in list_visible(folder) if not path.is_dir()]
     files = [path for path in found if path.name.upper() != _INDEX and (not _is_beside(path) or is_dicom(path))]
     if not files:
         raise InputError(

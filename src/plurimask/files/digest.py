@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from plurimask.errors import InputError
+from plurimask.files.stored import unreadable
 
 
 def digest_files(root: Path, paths: Iterable[Path]) -> str:
@@ -26,6 +26,4 @@ def digest_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(
-            path, expected="a readable file", got=f"{error.strerror}", hint="check that it is there and may be read"
-        ) from error
+        raise unreadable(path, "file", error) from error

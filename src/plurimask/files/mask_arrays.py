@@ -12,6 +12,7 @@ from plurimask.errors import InputError
 from plurimask.files.label import binarise
 from plurimask.files.nifti import read_nifti_stack
 from plurimask.files.read import read_label
+from plurimask.files.stored import reason
 from plurimask.geometry import Grid
 
 # What reading the archive raises on damaged or encrypted content, and what numpy raises on an array that is pickled,
@@ -33,7 +34,7 @@ def read_stack(path: Path) -> tuple[np.ndarray, Grid]:
             breaks the rule for labels in a sample.
     """
     shape, samples, affine = _open_stack(path)
-    if len(shape) not in (3, 4) or 0 in shape:
+    if len(shape) not in (3, 4) or min(shape) < 1:
         raise InputError(path, expected="masks of shape (S, H, W[, D])", got=str(shape), hint="stack one mask a sample")
     grid = usable_grid(path, shape[1:], affine)
     try:
@@ -87,10 +88,8 @@ def _open_stack(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.n
         values = _read_npz(path) if path.name.lower().endswith(".npz") else _read_npy(path)
         return values.shape, values, None
     except _DAMAGE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(
-            path, expected=f"a whole {path.name} without pickled objects", got=reason, hint="write it again"
-        ) from error
+        expected = f"a whole {path.name} without pickled objects"
+        raise InputError(path, expected=expected, got=reason(error), hint="write it again") from error
 
 
 def _read_npz(path: Path) -> np.ndarray:

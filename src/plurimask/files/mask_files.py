@@ -11,11 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plurimask.errors import InputError
+from plurimask.files.listing import list_visible, natural
 from plurimask.files.read import split_name
-from plurimask.files.stored import unreadable
 
 STACK, DESCRIPTION = "masks", "set.json"
 MEASUREMENTS, SUMMARY = "measurements.csv", "measurements-summary.csv"
+REPLACEABLE = (
+    re.compile(
+        rf"{STACK}\.(npz|nii\.gz)|(samples|agreement|frequency)\.dcm|sample\d+\.png|maps|pictures"
+        rf"|{DESCRIPTION}|{MEASUREMENTS}|{SUMMARY}"
+    ).fullmatch,
+    "that of a panel",
+)
+"""What a panel that is written may replace, as `files.atomic.check_free` takes it: all that we write of one."""
 _STACK_SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz")
 _LAYOUTS = "CASE/masks.npz (or .npy, .nii, .nii.gz), CASE.npz, or CASE/ with one file a sample"
 
@@ -44,7 +52,7 @@ def list_mask_files(root: Path) -> list[MaskFiles]:
         InputError: no masks at all, the files of a single case, a case in two forms, or as `find_mask_files`.
     """
     found: dict[str, MaskFiles] = {}
-    for place in _visible(root):
+    for place in list_visible(root):
         files = find_mask_files(place)
         if files is None:
             continue
@@ -73,9 +81,9 @@ def find_mask_files(place: Path) -> MaskFiles | None:
 
 def _in_folder(folder: Path) -> MaskFiles | None:
     beside = (DESCRIPTION, MEASUREMENTS, SUMMARY)
-    files = [path for path in _visible(folder) if path.name not in beside and not path.is_dir()]
+    files = [path for path in list_visible(folder) if path.name not in beside and not path.is_dir()]
     stacks = [path for path in files if (_stack_stem(path) or "").lower() == STACK]
-    samples = sorted((path for path in files if path not in stacks and split_name(path)[1]), key=_natural)
+    samples = sorted((path for path in files if path not in stacks and split_name(path)[1]), key=_by_number)
     others = [path for path in files if path not in stacks and path not in samples]
     if len(stacks) + bool(samples) > 1:
         raise _doubled(folder, "the case", stacks + samples)
@@ -114,14 +122,5 @@ def _stack_stem(path: Path) -> str | None:
     return None if suffix is None else path.name[: -len(suffix)]
 
 
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Runs of digits compare as numbers; they are at the odd positions, so that like is compared with like."""
-    parts = re.split("([0-9]+)", split_name(path)[0])
-    return [int(part) if position % 2 else part for position, part in enumerate(parts)], path.name
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise unreadable(folder, "folder", error) from error
+def _by_number(path: Path) -> tuple[list[str | int], str]:
+    return natural(split_name(path)[0]), path.name

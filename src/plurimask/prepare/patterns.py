@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from plurimask.errors import DatasetError, SettingsError
+from plurimask.files.listing import natural
 from plurimask.files.stored import unreadable
 
 READER, PATIENT = "reader", "patient"
@@ -196,8 +197,3 @@ def _put(files: dict[Key, Path], key: Key, path: Path) -> None:
             path, expected="one file for each channel and reader of a case", got=f"{files[key]} too", hint="remove one"
         )
     files[key] = path
-
-
-def natural(text: str) -> list[str | int]:
-    """Runs of digits compare as numbers; they are at the odd positions, so that like is compared with like."""
-    return [int(part) if position % 2 else part for position, part in enumerate(re.split("([0-9]+)", text))]

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from plurimask.errors import InputError
+from plurimask.files.stored import reason
 
 _PLAIN_TYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][0-9]{1,5}")
 _MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
@@ -43,7 +44,7 @@ def load_plain(path: Path) -> Any:
         raise InputError(
             path,
             expected="a pickle of plain containers and NumPy arrays",
-            got=getattr(error, "strerror", None) or str(error) or type(error).__name__,
+            got=reason(error),
             hint="nothing of it was run; write it again from such values, or take another packing",
         ) from error
 
