@@ -54,10 +54,13 @@ export const scores = (id, source) => json(`${place(id)}/scores${asQuery({ sourc
 /** The address below api/v1 of a case. */
 export const place = (id) => `cases/${encodeURIComponent(id)}`;
 
-/** A slice: {rows, columns, raw: Int16Array, scale, offset}; a value is raw * scale + offset. */
-export function image(id, k, axis, channel, source) {
+/**
+ * A slice: {rows, columns, raw: Int16Array, scale, offset}; a value is raw * scale + offset. `priority` is that of fetch:
+ * "low" for what is read ahead.
+ */
+export function image(id, k, axis, channel, source, priority = "high") {
   return images.get(`${id} ${axis} ${k} ${channel}`, async () => {
-    const response = await request(`${place(id)}/image/${k}${asQuery({ axis, channel, source })}`);
+    const response = await request(`${place(id)}/image/${k}${asQuery({ axis, channel, source })}`, { priority });
     const [rows, columns] = numbers(response, "X-Shape");
     const [scale] = numbers(response, "X-Scale");
     const [offset] = numbers(response, "X-Offset");
@@ -70,10 +73,10 @@ export function image(id, k, axis, channel, source) {
  * Masks on a slice: {count, box: [r0, r1, c0, c1], masks: [Uint8Array of h * w, ...], bit(s, r, c)}; r and c are those of
  * the slice. `kind` is "samples" or "readers"; the box is of no size where nothing is marked.
  */
-export function marks(id, kind, k, axis, source) {
+export function marks(id, kind, k, axis, source, priority = "high") {
   const version = kind === "samples" ? state.revision.value : 0;
   return masks.get(`${id} ${kind} ${axis} ${k} ${source} ${version}`, async () => {
-    const response = await request(`${place(id)}/${kind}/${k}${asQuery({ axis, source })}`);
+    const response = await request(`${place(id)}/${kind}/${k}${asQuery({ axis, source })}`, { priority });
     const [count] = numbers(response, "X-Count");
     const value = unpacked(new Uint8Array(await response.arrayBuffer()), count, numbers(response, "X-Box"));
     return { value, bytes: value.masks.reduce((sum, one) => sum + one.length, 64) };

@@ -29,7 +29,7 @@ export function makeReadout(element) {
     bar.hidden = !plane.isKnown;
     bar.style.width = `${most * matrix.zoom}px`;
     length.textContent = `${most} mm`;
-    element.setAttribute("aria-label", told(plane, slice, description));
+    element.setAttribute("aria-label", description.name);
     element.querySelector("canvas").setAttribute("aria-label", told(plane, slice, description));
   }
 

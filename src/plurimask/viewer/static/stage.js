@@ -87,7 +87,7 @@ export class Stage {
     const slice = await readSlice(description, axis, k, channel);
     const direction = this.#slice?.axis === axis ? Math.sign(k - this.#slice.k) : 0;
     this.#slice = slice;
-    for (const one of direction ? [direction] : [1, -1]) readAhead(description, axis, k, channel, one);
+    readAhead(description, axis, k, channel, direction);
   }
 
   #asked() {
