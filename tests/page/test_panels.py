@@ -9,6 +9,7 @@ from plurimask.evaluation import evaluate
 from plurimask.files.mask_set import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
+from plurimask.viewer.places import name_id
 
 PLANE = "demo-02"
 
@@ -52,6 +53,15 @@ def test_the_largest_comes_first_by_size_and_the_smallest_the_other_way(cases, r
     assert listed(cases) == [*sorted(sizes, key=sizes.get, reverse=True), "broken"]
     cases.locator(".cases-order").click()
     assert listed(cases) == [*sorted(sizes, key=sizes.get), "broken"]
+
+
+def test_every_cell_has_the_picture_of_its_own_case_after_sorting(cases, room):
+    cases.locator(".cases-sort").select_option("size")
+    listed(cases)
+    for cell in cases.locator(".case[href]").all():
+        picture = cell.locator("img[src]")
+        picture.wait_for()
+        assert f"/{name_id(cell.locator('.case-name').inner_text())}/" in picture.get_attribute("src")
 
 
 def test_one_case_can_be_tabbed_to_and_arrows_and_enter_open_another(cases):

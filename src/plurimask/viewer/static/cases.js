@@ -114,9 +114,9 @@ function fill(cell, place) {
   facts.replaceChildren(...(item?.reason ? [reasonOf(item)] : item ? factsOf(item) : []));
   values.replaceChildren(...(item && !item.reason ? valuesOf(item) : []));
   link.ariaCurrent = item && item.id === state.caseId.value ? "page" : null;
+  showLater(picture, item?.samples == null ? "" : `${item.thumbnail}&revision=${state.revision.value}`);
   if (!item || item.reason) return link.removeAttribute("href");
   link.href = caseAddress(item.id, state.source.value, state.other.value);
-  if (item.samples !== null) showLater(picture, `${item.thumbnail}&revision=${state.revision.value}`);
 }
 
 function empty() {

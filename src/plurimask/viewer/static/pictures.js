@@ -2,32 +2,32 @@
 
 const AT_ONCE = 2;
 const waiting = new Set();
-let loading = 0;
+const loading = new Set();
 
-/** Give an <img> its address when its turn comes, unless it left the page. */
+/** Show the picture at an address in an <img> when its turn comes, unless it left the page; none until then. */
 export function showLater(picture, address) {
   if (picture.dataset.address === address) return;
   picture.dataset.address = address;
+  picture.removeAttribute("src");
   waiting.delete(picture);
-  waiting.add(picture);
+  loading.delete(picture);
+  if (address) waiting.add(picture);
   queueMicrotask(next);
 }
 
 function next() {
-  while (loading < AT_ONCE && waiting.size) {
-    const picture = waiting.values().next().value;
+  for (const picture of waiting) {
+    if (loading.size >= AT_ONCE) return;
     waiting.delete(picture);
     if (picture.isConnected) load(picture);
   }
 }
 
 function load(picture) {
-  loading += 1;
-  const over = () => {
-    loading -= 1;
+  loading.add(picture);
+  picture.onload = picture.onerror = () => {
+    loading.delete(picture);
     next();
   };
-  picture.addEventListener("load", over, { once: true });
-  picture.addEventListener("error", over, { once: true });
   picture.src = picture.dataset.address;
 }
