@@ -17,10 +17,16 @@ export function mount(element) {
   jobs.mount();
   watch([state.info, state.description, jobs.job, region.isMissing], () => {
     const reason = whyNot();
-    line.textContent = reason ?? "Further samples follow those that are there, as in one longer draw.";
+    line.textContent = reason ?? whatFollows();
     for (const one of starts) one.disabled = reason !== null || region.isMissing.value;
     row.hidden = jobs.job.value !== null;
   });
+}
+
+function whatFollows() {
+  const { samples, needs_region: needsRegion } = state.description.value;
+  if (needsRegion) return "The model saw crops of lesions: point at one, or write where it is.";
+  return samples ? "Further samples follow those that are there, as in one longer draw." : "There are no samples yet.";
 }
 
 /** Why nothing can be drawn, or null. */

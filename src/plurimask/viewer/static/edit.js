@@ -94,7 +94,7 @@ function correcting() {
     back.disabled = !edit.undo.canUndo;
     again.disabled = !edit.undo.canRedo;
   });
-  state.edit.on((edit) => edit?.undo.canUndo === false && queueMicrotask(() => element.scrollIntoView({ block: "nearest" })));
+  state.edit.on((edit) => edit?.undo.canUndo === false && queueMicrotask(() => element.closest(".panel").scrollIntoView({ block: "nearest" })));
   watch([state.tool], () => choice(tools, "tool", "Tool", TOOLS, state.tool.value ?? "", (tool) => (state.tool.value = tool || null)));
   return element;
 }

@@ -16,7 +16,7 @@ export function follow(element) {
     const { left, top } = stage.getBoundingClientRect();
     ring.style.translate = `${event.clientX - left}px ${event.clientY - top}px`;
   });
-  element.addEventListener("pointerout", () => (ring.hidden = true));
+  element.addEventListener("pointerleave", () => (ring.hidden = true));
   watch([size, state.view, state.tool, state.axis], place);
   watch([state.tool], () => (element.dataset.tool = state.tool.value ?? ""));
 

@@ -17,6 +17,7 @@ export function mount(element) {
   dialog = make("dialog", { className: "saving", aria: { labelledby: "saving-title" } });
   document.body.append(dialog);
   const open = button("Save …", "Save what is on screen", openDialog);
+  open.className = "main";
   element.append(open, earlier());
   watch([state.description, state.mode, state.sample, state.level, state.edit], () => {
     open.disabled = !chosen();
@@ -131,7 +132,7 @@ function earlier() {
 }
 
 function line({ path, file, author, note, when, origin }) {
-  const day = new Date(when).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+  const day = new Date(when).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
   const number = path.split(/[\\/]/).at(-1);
   const words = [`${number} · ${told(origin)}`, make("br"), make("span", { className: "quiet" }, `${author}, ${day}`)];
   return make("li", { title: `${path}/${file}` }, ...words, ...(note ? [make("br"), make("q", {}, note)] : []));
