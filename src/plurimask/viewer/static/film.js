@@ -56,9 +56,9 @@ function group({ members, text }, place, description) {
 }
 
 function frame(index, { sizes, unit }) {
-  const words = sizeWords(sizes[index], unit);
+  const [words, short] = [sizeWords(sizes[index], unit), sizeWords(sizes[index], "")]; // the unit stands above
   const picture = make("canvas", { ariaHidden: "true" });
-  const caption = make("span", {}, words);
+  const caption = make("span", {}, short);
   return make(
     "div",
     { className: "film-frame", role: "option", data: { index }, aria: { label: `sample ${index + 1}, ${words}` } },
