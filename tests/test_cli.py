@@ -373,7 +373,7 @@ def test_output_that_cannot_be_written_is_one_line(run, tmp_path, weights):
     assert refused(run("sample", weights, path, "--out", tmp_path / "out"), str(tmp_path / "out"))
 
 
-SCORES = {"scores.csv", "summary.json"} | {
+SCORES = {"scores.csv", "summary.json", "report.html"} | {
     f"{name}.{suffix}" for name in ("ged-ci", "reliability", "empty") for suffix in ("png", "svg")
 }
 
@@ -425,6 +425,7 @@ def test_evaluate_writes_a_row_a_case_and_prints_the_table(run, out, dataset, pa
     with (out / "scores.csv").open() as file:
         assert {row["name"] for row in csv.DictReader(file)} == {path.name for path in panels.iterdir()}
     assert all(word in said.out for word in ("cimd", "all empty", "majority", "calibrated", "N = 2 samples"))
+    assert f"Open {out / 'report.html'} in a browser." in said.out
 
 
 def test_summary_names_the_data(run, out, dataset, panels):

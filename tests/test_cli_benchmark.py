@@ -80,6 +80,8 @@ def test_stages_and_table_are_printed_and_done_once(run, own, tmp_path):
     assert "unet-seed0: training 2 steps at rate 0.001" in first[1]
     assert "unet-seed0" not in again[1]
     assert "own: 1 of 1 runs · N = 2" in again[1]
+    assert f"Open {tmp_path / 'out' / 'report.html'} in a browser." in again[1]
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_another_shard_leaves_the_run_alone(run, own, tmp_path):
@@ -87,6 +89,7 @@ def test_another_shard_leaves_the_run_alone(run, own, tmp_path):
     code, said, _ = run("benchmark", suite, "--data", data, "--out", tmp_path / "out", "--shard", "2/2")
     assert code == 0
     assert "own: 0 of 1 runs" in said
+    assert "report.html" not in said
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, Scores, evaluate
+from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, Scores, compare, evaluate
 from plurimask.geometry import Grid
 from plurimask.plot import frequency_colours
 from plurimask.records import Case, MaskSet
-from plurimask.report import write_report
+from plurimask.report import write_evaluation_report, write_report
+from plurimask.report.choice import cases_to_show
 from plurimask.report.marks import STRIP_LENGTH
 
 GRID = Grid.plane((24, 24), 0.5)
@@ -285,6 +286,69 @@ def test_case_without_readers_or_marks_is_shown(render: Callable[..., Page]) -> 
     text = render([bare], [MaskSet("bare", np.zeros((2, 8, 8), bool), grid)], scores=scores).text
     assert "nobody read this case" in text
     assert "Nothing drawn: 2 of 2 samples" in text
+
+
+class Counted(dict):
+    """A mapping that remembers what was read of it."""
+
+    def __init__(self, *content: object) -> None:
+        super().__init__(*content)
+        self.read: list[str] = []
+
+    def __getitem__(self, name: str) -> object:
+        self.read.append(name)
+        return super().__getitem__(name)
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Counted, Counted, Scores]:
+    """The page of twenty cases, of whose four masks each three were scored, beside another method."""
+    cases = Counted({f"case-{k:02d}": make_case(f"case-{k:02d}", f"p{k}") for k in range(20)})
+    panels = Counted({name: make_panel(name) for name in cases})
+    scores = evaluate([make_panel(name) for name in cases], dict(cases), 3)
+    others = evaluate([make_panel(name, 3, method="other") for name in cases], dict(cases))
+    path = tmp_path_factory.mktemp("evaluation") / "report.html"
+    write_evaluation_report(scores, path, panels, cases, {"digest": "ab12", "limit": None}, compare(scores, others))
+    return Page(path.read_text(encoding="utf-8")), panels, cases, scores
+
+
+def test_evaluation_reads_the_cases_that_it_shows_and_no_others(evaluation: tuple) -> None:
+    _, panels, cases, scores = evaluation
+    shown = list(cases_to_show(scores.rows))
+    assert (panels.read, cases.read) == (shown, shown)
+    assert len(shown) < len(cases)
+
+
+def test_evaluation_shows_the_masks_that_were_scored(evaluation: tuple) -> None:
+    assert "all 3 outlines" in evaluation[0].text
+    assert "all 4 outlines" not in evaluation[0].text
+
+
+def test_evaluation_says_why_each_case_is_shown(evaluation: tuple) -> None:
+    page, _, _, scores = evaluation
+    assert all(reason and reason in page.text for reason in cases_to_show(scores.rows).values())
+
+
+def test_evaluation_names_what_was_scored_as_far_as_it_is_known(evaluation: tuple) -> None:
+    assert "data, digestab12" in evaluation[0].text.replace("\n", "")
+    assert "data, limit" not in evaluation[0].text
+
+
+def test_comparison_stands_with_both_methods_and_the_difference(evaluation: tuple) -> None:
+    text = evaluation[0].text
+    assert "Beside other" in text
+    assert "A is cimd, B is other, on the 20 cases that both have" in text
+
+
+def test_every_tag_of_an_evaluation_is_closed_in_order(evaluation: tuple) -> None:
+    assert evaluation[0].open == []
+
+
+def test_evaluation_of_cases_that_nobody_read_is_written(tmp_path: Path) -> None:
+    bare = {name: Case(name, make_case(name).image, np.zeros((0, 24, 24), bool), GRID) for name in ("a", "b")}
+    panels = {name: make_panel(name) for name in bare}
+    write_evaluation_report(evaluate(panels.values(), bare), tmp_path / "report.html", panels, bare)
+    assert "nobody read this case" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to run the page's script")
