@@ -92,12 +92,12 @@ def test_the_only_reader_has_any_rank():
 
 
 def test_a_fresh_denoiser_costs_a_bit_a_pixel():
-    assert loss(method(balance=0), batch()).terms["drawn"].item() == pytest.approx(math.log(2), rel=1e-6)
+    assert loss(method(), batch()).terms["drawn"].item() == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_the_loss_is_the_cross_entropy_at_every_rater_and_at_the_mean():
     """The denoiser is replaced by constants, so that what it is shown and what it is compared with can be told."""
-    made, cases, shown = stirred(mean_weight=0.3, balance=0.7, repeats=3), batch(), []
+    made, cases, shown = stirred(mean_weight=0.3, repeats=3), batch(), []
 
     def denoise(x, look, time, rank):
         shown.append((x, time, rank))
@@ -111,13 +111,10 @@ def test_the_loss_is_the_cross_entropy_at_every_rater_and_at_the_mean():
     assert time.unique().numel() > 20
     assert rank.unique().numel() == 30
     inside = torch.sigmoid(torch.arange(30).double() / 10)[:, None, None]
+    drawn = -(masks * inside.log() + (1 - masks) * (1 - inside).log()).mean()
     share = torch.stack([cases.raters[case][cases.valid[case]].double().mean(0) for case in range(4)])
     with torch.no_grad():
-        expected = made.mean_head(made.encoder(cases.image)[0])[:, 0].double()
-    weights = (1 + expected.sigmoid().sum((1, 2), keepdim=True) / 64) ** -0.7
-    of_mask = weights.repeat_interleave(cases.valid.sum(1), 0).repeat(3, 1, 1)
-    drawn = -((masks * inside.log() + (1 - masks) * (1 - inside).log()) * of_mask).mean()
-    mean = (binary_cross_entropy_with_logits(expected, share, reduction="none") * weights).mean()
+        mean = binary_cross_entropy_with_logits(made.mean_head(made.encoder(cases.image)[0])[:, 0].double(), share)
     assert terms.terms["drawn"].item() == pytest.approx(drawn.item(), rel=1e-5)
     assert terms.terms["mean"].item() == pytest.approx(mean.item(), rel=1e-5)
     assert terms.total.item() == pytest.approx((drawn + 0.3 * mean).item(), rel=1e-5)
@@ -162,7 +159,7 @@ def test_the_denoiser_learns_in_windows_that_hold_the_masks():
 
 def test_windows_of_any_size_weigh_the_same():
     """A denoiser that is sure of the background pays for the 12 pixels of the mask alone."""
-    made = method(balance=0, windows=(16,)), method(balance=0, windows=(40,))
+    made = method(windows=(16,)), method(windows=(40,))
     for each in made:
         torch.nn.init.constant_(each.denoiser.head.bias[:16], -20.0)
     small, large = (loss(each, corner()).terms["drawn"].item() for each in made)

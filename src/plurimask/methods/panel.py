@@ -1,7 +1,7 @@
 """The fast panel: the image is encoded once, and a small flow draws each mask in a few steps.
 
     D(x_t, b, t, u) = P(pixel is in the mask | x_t, b, u)                 x_0 is predicted as 2 D - 1        (1)
-    L = E[w(b) (cross-entropy of D at the rater's mask + weight * that of the encoder at the mean mask)]     (2)
+    L = E[cross-entropy of D at the rater's mask] + weight * cross-entropy of the encoder at the mean mask   (2)
 
 x_t lies on the straight path from noise to the rater's mask (diffusion.flow). u in (0, 1) is the rank of the rater
 among those of the image by the size of what they drew: the r-th smallest of R has u uniform in ((r - 1) / R, r / R),
@@ -11,10 +11,6 @@ equal ones in random order. Of all raters together u is uniform whatever the ima
 
 holds exactly and a sample draws its u uniformly. The denoiser can so tell from one number, before the first step and in
 the readers' own proportions, how large a mask is and whether it is empty; that few steps need not make it of noise.
-
-The cross-entropy of a lesion grows with its area, so a few large ones would be most of L. They count less by
-w(b) = (1 + A / 64)^-balance, A being the area in pixels that the encoder's mean mask expects. That depends on the image
-alone, so the D and the mean mask that are best for L stay what they were.
 
 A lesion fills a small part of its image. The denoiser therefore works in a window: in training one of several sizes
 around the masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out. Outside
@@ -41,8 +37,6 @@ from plurimask.nets.windows import Windows, cells_of, random_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.seeds import NOISE_BLOCK, RANK_STREAM
 
-_USUAL_AREA = 64.0  # pixels: about the median lesion of LIDC-IDRI
-
 
 class PanelSettings(MethodSettings):
     """Everything that defines the method.
@@ -57,7 +51,6 @@ class PanelSettings(MethodSettings):
         repeats: times t at which each rater's mask is learned in one step.
         time_mean, time_scale: of the normal logit of the share of the way.
         mean_weight: of the encoder's own loss (2).
-        balance: how much less images of large lesions count (2); 0: all alike.
     """
 
     name: Literal["panel"] = "panel"
@@ -71,7 +64,6 @@ class PanelSettings(MethodSettings):
     time_mean: Annotated[float, Field(allow_inf_nan=False)] = -1.5
     time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.4
     mean_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
     def _stages_meet(self) -> "PanelSettings":
@@ -112,9 +104,7 @@ class Panel(Method):
         """L of a batch (2), all raters of an image at `repeats` times each; in nats a pixel of the image."""
         features = self.encoder(batch.image)
         _, share = rater_masks(batch, "mean")
-        expected = self.mean_head(features[0])
-        weights = self._weights(expected.detach().sigmoid())
-        mean = (binary_cross_entropy_with_logits(expected, share, reduction="none") * weights).mean()
+        mean = binary_cross_entropy_with_logits(self.mean_head(features[0]), share)
         windows = self._random_windows(share[:, 0] > 0)
         look = self.denoiser.look(features).cut(windows)
         raters = windows.cut(batch.raters, self.settings.denoiser.multiple)
@@ -127,7 +117,7 @@ class Panel(Method):
         logits = self.denoiser(x_t, look.rows(case), t / self.flow.timesteps, ranks)
         # Windows of any size weigh the same: what lies outside of them costs nothing.
         pixels = len(masks) * share[0].numel()
-        drawn = (binary_cross_entropy_with_logits(logits, masks, reduction="none") * weights[case]).sum() / pixels
+        drawn = binary_cross_entropy_with_logits(logits, masks, reduction="sum") / pixels
         total = drawn + self.settings.mean_weight * mean  # (2)
         return LossTerms(total, {"drawn": drawn.detach(), "mean": mean.detach()})
 
@@ -181,10 +171,6 @@ class Panel(Method):
         window = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
         place = (..., slice(top, top + height), slice(left, left + width))
         return _View(look.cut(window), place, (left, right, top, below))
-
-    def _weights(self, shares: Tensor) -> Tensor:
-        """w of each image (2): shares (B, 1, H, W) in [0, 1] -> (B, 1, 1, 1)."""
-        return (1 + shares.sum((1, 2, 3), keepdim=True) / _USUAL_AREA) ** -self.settings.balance
 
     def _random_windows(self, inside: Tensor) -> Windows:
         """For training, around what any rater drew: (B, H, W) bool."""
