@@ -45,7 +45,6 @@ def card(
     """Write the model card and the figure of the training curves."""
     folder = RunFolder(run)
     model = load(name)
-    steps = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
     training_figure(folder.metrics).savefig(ROOT / f"docs/figures/{name}-training.png", dpi=120)
     environment = Environment(loader=FileSystemLoader(ROOT / "tools"), undefined=StrictUndefined, trim_blocks=True)
     text = environment.get_template("model_card.md.j2").render(
@@ -56,8 +55,8 @@ def card(
         checkpoint=model.checkpoint,
         settings=model.recipe,
         split=json.loads(folder.split.read_text(encoding="utf-8")),
-        last=[line for line in steps if line["split"] == "train"][-1],
-        validations=[line for line in steps if line["split"] == "val"],
+        last=folder.lines("train")[-1],
+        validations=folder.lines("val"),
         summaries=[json.loads(path.read_text(encoding="utf-8")) for path in scores],
         megabytes=(WEIGHTS / f"{name}.safetensors").stat().st_size / 1e6,
         parameters=sum(parameter.numel() for parameter in model.method.parameters()),

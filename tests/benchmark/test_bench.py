@@ -12,7 +12,7 @@ from plurimask.datasets.centre_crop import CentreCrop
 from plurimask.datasets.one_reader import OneReader
 from plurimask.datasets.open import open_dataset
 from plurimask.datasets.splits import split_of
-from plurimask.errors import DatasetError, SettingsError
+from plurimask.errors import CheckpointError, DatasetError, SettingsError
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,14 @@ def test_results_of_another_split_are_refused(data, out):
     terms = out / "terms.json"
     terms.write_text(json.dumps(json.loads(terms.read_text()) | {"split": "0" * 64}))
     with pytest.raises(SettingsError, match=r"expected split .*, as its results have it"):
+        open_bench(suite(), data, out)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_damaged_terms_are_refused_by_name(data, out, content):
+    out.mkdir()
+    (out / "terms.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"terms\.json: expected a benchmark's record, got .*; remove it"):
         open_bench(suite(), data, out)
 
 

@@ -67,7 +67,10 @@ def results(tmp_path_factory):
         log = bench.places.run(key) / "metrics.jsonl"
         log.parent.mkdir(parents=True)
         terms = {"amb": 2.0, "amn_spread": 0.5, "acn_spread": 0.25} if key.startswith("cimd") else {}
-        lines = [{"step": 1, "loss": 1.0, **terms}, {"step": 2, "loss": 1.0, **{k: v / 100 for k, v in terms.items()}}]
+        lines = [
+            {"step": 1, "split": "train", "loss": 1.0, **terms},
+            {"step": 2, "split": "train", "loss": 1.0, **{k: v / 100 for k, v in terms.items()}},
+        ]
         log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     cimd = result(
         bench, 0, (SeedResult(0, OVER, scores(1)), SeedResult(1, Finished(settings="", diverged="step 3"), {}))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_panels import CASES, case, panel
 
+from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, compare, evaluate, read_scores, write_scores
 
 PATIENTS = {name: case(name, patient=f"p{name}") for name in "abc"}
@@ -61,3 +62,13 @@ def test_the_rest_comes_back(stored):
 def test_a_comparison_of_what_was_read_is_that_of_what_was_written(stored):
     whole, read = stored
     assert repr(compare(read, read).difference) == repr(compare(whole, whole).difference)
+
+
+@pytest.mark.parametrize("file", ["scores.csv", "summary.json"])
+@pytest.mark.parametrize("length", [0, 150])
+def test_files_cut_short_are_refused_by_the_name_of_their_folder(tmp_path, file, length):
+    write_scores(evaluate([panel("a")], PATIENTS), tmp_path / "n16")
+    whole = (tmp_path / "n16" / file).read_text()
+    (tmp_path / "n16" / file).write_text(whole[:length])
+    with pytest.raises(InputError, match=r"n16: expected scores as plurimask writes them, got .*; score them again"):
+        read_scores(tmp_path / "n16")

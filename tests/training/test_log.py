@@ -4,6 +4,7 @@ import json
 import math
 import re
 import struct
+from types import SimpleNamespace
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
@@ -41,6 +42,14 @@ def test_a_step_is_a_line(tmp_path):
     (line,) = lines(tmp_path)
     assert line.pop("images_per_second") > 0
     assert line == {"step": 1, "split": "train", "loss": 0.5, "simple": 0.25}
+
+
+def test_slow_steps_have_a_rate_of_as_many_digits_as_fast_ones(tmp_path, monkeypatch):
+    """Budgets in minutes are turned into steps by it."""
+    monkeypatch.setattr("plurimask.training.log.time", SimpleNamespace(monotonic=iter([0.0, 2345.0]).__next__))
+    with opened(tmp_path) as log:
+        log.train(1, {})
+    assert lines(tmp_path)[0]["images_per_second"] == pytest.approx(4 / 2345, rel=1e-5)
 
 
 def test_a_validation_is_a_line(tmp_path):

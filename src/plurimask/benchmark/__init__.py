@@ -2,9 +2,9 @@
 
 `suite` says what is compared; `bench` puts it on a dataset and refuses what is wrong; `prepare` decides steps and
 learning rate; `run` trains, draws and scores; `results`, `tables` and `figures` show what there is. In the folder of a
-benchmark lie terms.json, prepared/NAME.json, probes/, runs/NAME-seedK, masks/NAME-seedK, scores/NAME-seedK, and the
-tables and figures. Every file is whole or not there, and every stage begins with a look at what is there, so that a
-benchmark that was broken off goes on.
+benchmark lie terms.json, paces/NAME.json, prepared/NAME.json, probes/, runs/NAME-seedK, masks/NAME-seedK,
+scores/NAME-seedK, and the tables and figures. Every file is whole or not there, and every stage begins with a look at
+what is there, so that a benchmark that was broken off goes on.
 """
 
 from collections.abc import Callable

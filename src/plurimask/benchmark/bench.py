@@ -1,6 +1,5 @@
 """A suite on a dataset: everything that can be wrong is refused here, before anything runs."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,17 @@ from typing import Any
 import torch
 
 from plurimask.benchmark.costs import gflop_a_step
-from plurimask.benchmark.places import Json, Pace, Places, Prepared, check_same, fingerprint, read_record
+from plurimask.benchmark.places import (
+    Json,
+    Pace,
+    Places,
+    Prepared,
+    Terms,
+    check_same,
+    fingerprint,
+    read_record,
+    write_record,
+)
 from plurimask.benchmark.suite import Budget, RunSettings, Suite
 from plurimask.datasets.batches import Batches
 from plurimask.datasets.by_name import CasesByName
@@ -22,7 +31,6 @@ from plurimask.datasets.open import choose_cases
 from plurimask.datasets.splits import side_of, split_indices
 from plurimask.datasets.store import open_store
 from plurimask.errors import SettingsError
-from plurimask.files.atomic import write_text
 from plurimask.training.checkpoint import build_method
 from plurimask.training.recipe import Recipe, load_recipe, parse_recipe
 
@@ -107,6 +115,7 @@ def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
     Raises:
         SettingsError: an unknown recipe or setting, a budget that pays for no step, or a folder with results of other
             data, another split or other settings.
+        CheckpointError: a damaged record of them.
         DatasetError: images smaller than the suite's, no patients, or scored cases that are not there.
         InputError: a list of cases that cannot be read.
     """
@@ -121,7 +130,7 @@ def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
     _check_results(bench)
     _check_budgets(bench)
     # Last, so that a refused suite leaves nothing behind.
-    write_text(bench.places.terms, json.dumps(bench.terms, indent=2) + "\n")
+    write_record(bench.places.terms, Terms(bench.terms))
     return bench
 
 
@@ -190,8 +199,9 @@ def _check_batch(bench: Bench) -> None:
 def _check_results(bench: Bench) -> None:
     """Results that lie there already must be of the same data, split and settings."""
     places = bench.places
-    if places.terms.exists():
-        check_same(places.root, json.loads(places.terms.read_bytes()), bench.terms)
+    terms = read_record(places.terms, Terms)
+    if terms is not None:
+        check_same(places.root, terms.root, bench.terms)
     for run in bench.suite.runs:
         pace, prepared = places.pace(run.name), places.prepared(run.name)
         for path, before in ((pace, read_record(pace, Pace)), (prepared, read_record(prepared, Prepared))):

@@ -1,7 +1,5 @@
 """How far the latents of AMN and ACN spread in the course of a training, from the log of its run."""
 
-import json
-
 import numpy as np
 
 from plurimask.benchmark.bench import Bench
@@ -14,8 +12,7 @@ TERMS = ("amb", "amn_spread", "acn_spread")
 
 def latent_lines(bench: Bench, name: str, seed: int) -> np.ndarray:
     """(n, 1 + 3) float64, step and terms of every logged step; n = 0 for a method without AMN and ACN."""
-    text = RunFolder(bench.places.run(key_of(name, seed))).metrics.read_text(encoding="utf-8")
-    lines = (json.loads(line) for line in text.splitlines())
+    lines = RunFolder(bench.places.run(key_of(name, seed))).lines("train")
     rows = [[line["step"], *(line[term] for term in TERMS)] for line in lines if TERMS[0] in line]
     return np.array(rows, dtype=float).reshape(-1, 1 + len(TERMS))
 

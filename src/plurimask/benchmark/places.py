@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from plurimask.errors import CheckpointError, SettingsError
 from plurimask.files.atomic import write_text
@@ -19,7 +19,11 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-AnyRecord = TypeVar("AnyRecord", bound=_Record)
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
+
+
+class Terms(RootModel[Json]):
+    """What all runs share: `Bench.terms`."""
 
 
 class Tried(_Record):

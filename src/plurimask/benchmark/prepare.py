@@ -1,11 +1,9 @@
 """What is decided for a run before its seeds are trained: how many steps its budget pays for, and its learning rate."""
 
-import json
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from plurimask.benchmark.bench import Bench, steps_within
 from plurimask.benchmark.places import Pace, Prepared, Tried, read_record, write_record
@@ -96,7 +94,7 @@ def _try_rate(bench: Bench, run: RunSettings, rate: float, steps: int) -> Tried:
         train_on(bench, run, bench.recipe(run, steps, rate, seed, **validation), folder)
     except DivergedError as error:
         return Tried(learning_rate=rate, diverged=f"step {error.step}")
-    return Tried(learning_rate=rate, ged_u=_lines(folder, "val")[-1]["ged_u"])
+    return Tried(learning_rate=rate, ged_u=RunFolder(folder).lines("val")[-1]["ged_u"])
 
 
 def _better(tried: tuple[Tried, ...]) -> float | None:
@@ -115,10 +113,6 @@ def _seconds_a_step(bench: Bench, run: RunSettings) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     train_on(bench, run, bench.recipe(run, steps, rate, bench.suite.seeds[0], **quiet), folder)
     # The log has images a second since the start.
-    seconds = [line["step"] * bench.suite.batch_size / line["images_per_second"] for line in _lines(folder, "train")]
+    lines = RunFolder(folder).lines("train")
+    seconds = [line["step"] * bench.suite.batch_size / line["images_per_second"] for line in lines]
     return (seconds[-1] - seconds[UNTIMED_STEPS - 1]) / TIMED_STEPS
-
-
-def _lines(folder: Path, split: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in RunFolder(folder).metrics.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line["split"] == split]

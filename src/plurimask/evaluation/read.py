@@ -9,19 +9,34 @@ from typing import Any
 
 import torch
 
+from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS
 from plurimask.evaluation.scores import CaseScores, Scores, TableRow
+from plurimask.files.stored import reason
 from plurimask.metrics import Reliability
 
 
 def read_scores(folder: Path) -> Scores:
     """What `write_scores` wrote of rows, table and reliability; conventions of others and strata are left out.
 
-    Raises OSError where a file is missing.
+    Raises:
+        InputError: files that are damaged.
+        OSError: where a file is missing.
     """
+    try:
+        return _read(folder)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            folder, expected="scores as plurimask writes them", got=f"'{reason(error)}'", hint="score them again"
+        ) from error
+
+
+def _read(folder: Path) -> Scores:
     with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
         rows = tuple(_case(line) for line in csv.DictReader(file))
     summary = json.loads((folder / "summary.json").read_bytes())
+    if len(rows) != summary["cases"]:
+        raise ValueError(f"{len(rows)} of {summary['cases']} cases")
     curve = {key: _tensor(summary["reliability"][key]) for key in ("voxels", "predicted", "drawn")}
     weight = curve["voxels"]
     return Scores(
@@ -49,7 +64,7 @@ def _case(line: dict[str, str]) -> CaseScores:
 
 
 def _number(text: str) -> float:
-    return float(text) if text else math.nan
+    return math.nan if text == "" else float(text)
 
 
 def _row(row: Mapping[str, Any]) -> TableRow:

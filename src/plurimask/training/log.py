@@ -55,7 +55,7 @@ class RunLog:
     def train(self, step: int, terms: Mapping[str, float]) -> None:
         """Loss terms of one step."""
         rate = (step - self._first) * self._batch_size / (time.monotonic() - self._started)
-        self._write(step, "train", {**terms, "images_per_second": round(rate, 2)})
+        self._write(step, "train", {**terms, "images_per_second": float(f"{rate:.6g}")})
         text, speed = " ".join(f"{name} {value:.4g}" for name, value in terms.items()), f"{rate:.1f} images/s"
         self._bar.update(self._task, completed=step, rate=speed, terms=text)
         if self._bar.disable and (step % 50 == 0 or step == self._first + 1):

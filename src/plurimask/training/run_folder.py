@@ -57,6 +57,11 @@ class RunFolder:
         """One line a step."""
         return self.root / "metrics.jsonl"
 
+    def lines(self, split: str) -> list[dict[str, Any]]:
+        """The log's lines of one split, `train` or `val`, in their order."""
+        lines = (json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines())
+        return [line for line in lines if line["split"] == split]
+
     def start(self, recipe: Recipe, split: dict[str, Any]) -> None:
         """Begin a new run. Raises CheckpointError where one lies there already."""
         if self.recipe.exists():
