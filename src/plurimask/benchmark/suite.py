@@ -1,17 +1,16 @@
 """Suites: which methods are compared, on what terms, how they are scored; typed, validated, read from TOML."""
 
-import tomllib
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from plurimask.benchmark.reported import reported_figures
 from plurimask.errors import SettingsError
+from plurimask.training.shipped import Shipped, expected_and_got, first_error
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_SUITES = Shipped("suite")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
@@ -189,7 +188,7 @@ class Suite(_Settings):
 
 def suite_names() -> list[str]:
     """Suites that ship with the package."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
+    return _SUITES.names
 
 
 def load_suite(source: str) -> Suite:
@@ -199,9 +198,7 @@ def load_suite(source: str) -> Suite:
         SettingsError: an unknown suite, broken TOML, or the first key that is wrong.
     """
     try:
-        return Suite.model_validate(tomllib.loads(_read(source)))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(source, expected="TOML", got=str(error), hint="mend that line") from None
+        return Suite.model_validate(_SUITES.read(source))
     except ValidationError as error:
         raise _explain(error, source) from None
 
@@ -214,30 +211,10 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _read(source: str) -> str:
-    path = Path(source)
-    shipped = f"shipped: {', '.join(suite_names())}"
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise SettingsError(source, expected="a suite file", got="no such file", hint=shipped)
-        return path.read_text(encoding="utf-8")
-    if source not in suite_names():
-        raise SettingsError("suite", expected="a shipped suite or a .toml file", got=source, hint=shipped)
-    return str((_shipped() / f"{source}.toml").read_text(encoding="utf-8"))
-
-
-def _shipped() -> Any:
-    return files("plurimask") / "suites"
-
-
 def _explain(error: ValidationError, source: str) -> SettingsError:
-    # A misspelt key comes first: what it leaves unset is only its consequence.
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    first = first_error(error)
     where = ".".join([f"{source}:", *map(str, first["loc"])]).replace(":.", ": ").rstrip(":")
     if first["type"] == "extra_forbidden":
         return SettingsError(where, expected="a key of a suite", got="an unknown one", hint="see docs/benchmarks")
-    # Our own validators say "expected, not what came"; pydantic's say the first half, and the input is the second.
-    expected, _, got = first["msg"].removeprefix("Value error, ").rpartition(", not ")
-    came = "none" if first["type"] == "missing" else repr(first["input"])
-    expected, got = (expected, got) if expected else (got.replace("Field required", "a value"), came)
+    expected, got = expected_and_got(first)
     return SettingsError(where, expected=expected, got=got, hint="correct it")

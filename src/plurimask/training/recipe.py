@@ -3,8 +3,6 @@
 import difflib
 import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -13,9 +11,11 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import SettingsError
 from plurimask.methods.cimd import CimdSettings
 from plurimask.methods.registry import SETTINGS, AnySettings
+from plurimask.training.shipped import Shipped, expected_and_got, first_error
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_RECIPES = Shipped("recipe")
 
 
 class TrainingSettings(BaseModel):
@@ -120,7 +120,7 @@ class Recipe(BaseModel):
 
 def recipe_names() -> list[str]:
     """Recipes that ship with the package."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
+    return _RECIPES.names
 
 
 def load_recipe(source: str, changes: tuple[str, ...] = ()) -> Recipe:
@@ -131,7 +131,7 @@ def load_recipe(source: str, changes: tuple[str, ...] = ()) -> Recipe:
     Raises:
         SettingsError: an unknown recipe or key (the nearest right one is named), a value out of range, or broken TOML.
     """
-    tree = _read(source)
+    tree = _RECIPES.read(source)
     for change in changes:
         _change(tree, change)
     return parse_recipe(_on_base(tree, source), source)
@@ -145,29 +145,13 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
         raise _explain(error, source) from None
 
 
-def _read(source: str) -> dict[str, Any]:
-    path = Path(source)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise SettingsError(source, expected="a recipe file", got="no such file", hint=_known_recipes())
-        content = path.read_bytes()
-    elif source in recipe_names():
-        content = (_shipped() / f"{source}.toml").read_bytes()
-    else:
-        raise SettingsError("recipe", expected="a shipped recipe or a .toml file", got=source, hint=_known_recipes())
-    try:
-        return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(source, expected="TOML", got=str(error), hint="mend that line") from None
-
-
 def _on_base(tree: dict[str, Any], source: str) -> dict[str, Any]:
     if "base" not in tree:
         return tree
     base = tree.pop("base")
-    if base not in recipe_names():
-        raise SettingsError(f"{source}: base", expected="a shipped recipe", got=str(base), hint=_known_recipes())
-    return _filled(tree, _on_base(_read(base), base))
+    if base not in _RECIPES.names:
+        raise SettingsError(f"{source}: base", expected="a shipped recipe", got=str(base), hint=_RECIPES.known)
+    return _filled(tree, _on_base(_RECIPES.read(base), base))
 
 
 def _filled(tree: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -178,14 +162,6 @@ def _filled(tree: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
         if isinstance(tree[key], dict) and isinstance(base[key], dict)
     }
     return base | tree | both
-
-
-def _shipped() -> Any:
-    return files("plurimask") / "recipes"
-
-
-def _known_recipes() -> str:
-    return f"shipped: {', '.join(recipe_names())}"
 
 
 def _change(tree: dict[str, Any], change: str) -> None:
@@ -205,8 +181,7 @@ def _change(tree: dict[str, Any], change: str) -> None:
 
 
 def _explain(error: ValidationError, source: str) -> SettingsError:
-    # A misspelt key comes first: what it leaves unset is only its consequence.
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    first = first_error(error)
     keys = _keys(first["loc"])
     if first["type"] == "union_tag_invalid":
         return _unknown(f"{source}: method.name", first["ctx"]["tag"], {name: name for name in SETTINGS})
@@ -214,10 +189,7 @@ def _explain(error: ValidationError, source: str) -> SettingsError:
         *table, wrong = keys
         known = {key: ".".join([*table, key]) for key in _fields(first["loc"][:-1])}
         return _unknown(f"{source}: {'.'.join(keys)}", wrong, known)
-    # Our own validators say "expected, not what came"; pydantic's say the first half, and the input is the second.
-    expected, _, got = first["msg"].removeprefix("Value error, ").rpartition(", not ")
-    came = "none" if first["type"] == "missing" else repr(first["input"])
-    expected, got = (expected, got) if expected else (got.replace("Field required", "a value"), came)
+    expected, got = expected_and_got(first)
     where = f"{source}: {'.'.join(keys)}" if keys else source
     return SettingsError(where, expected=expected, got=got, hint="correct it")
 
