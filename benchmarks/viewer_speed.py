@@ -109,29 +109,36 @@ def _study() -> dict[str, float]:
 
 
 @contextmanager
-def _served(path: Path) -> Iterator[Callable[[str], bytes]]:
-    """A server of a path on a thread, and what asks it over one connection."""
+def listening(path: Path) -> Iterator[int]:
+    """A server of a path on a thread; its port."""
     room = Room(open_library(path, None, drawing=False), ServedModel(None), path.parent / "saved")
-    listening = socket.create_server(("127.0.0.1", 0))
+    place = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(make_app(room, Door(LOOPBACK)), log_level="error", lifespan="off", ws="none")
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
     thread.start()
-    connection = http.client.HTTPConnection("127.0.0.1", listening.getsockname()[1])
-
-    def get(address: str) -> bytes:
-        connection.request("GET", address)
-        answer = connection.getresponse()
-        content = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{address}: {answer.status} {content!r}")
-        return content
-
     try:
-        yield get
+        yield place.getsockname()[1]
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def _served(path: Path) -> Iterator[Callable[[str], bytes]]:
+    """A server of a path on a thread, and what asks it over one connection."""
+    with listening(path) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+
+        def get(address: str) -> bytes:
+            connection.request("GET", address)
+            answer = connection.getresponse()
+            content = answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"{address}: {answer.status} {content!r}")
+            return content
+
+        yield get
 
 
 def _panel(name: str, grid: Grid) -> MaskSet:
