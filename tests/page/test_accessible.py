@@ -1,8 +1,8 @@
 """axe finds nothing serious or critical on any view, in light and in dark."""
 
 import pytest
-from conftest import VOLUME
 from hands import choose, correct, drag, open_case
+from rooms import VOLUME
 
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install '.[dev]'").Axe
 

@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import panel, planes, serving, write_images
 from hands import drag, open_case, shown, state_of
+from rooms import panel, planes, serving, write_images
 
 from plurimask.files.mask_set import write_mask_set
 from plurimask.geometry import Grid

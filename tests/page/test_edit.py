@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import VOLUME
 from hands import choose, correct, drag, open_case, seen, state_of
+from rooms import VOLUME
 
 PLANE = {"rows": 30, "columns": 40, "xc": 0.6, "xr": 0, "yc": 0, "yr": -2.5}
 

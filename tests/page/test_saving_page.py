@@ -7,8 +7,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import VOLUME
 from hands import choose, open_case, save, state_of
+from rooms import VOLUME
 
 
 def mask_of(path):

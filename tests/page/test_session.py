@@ -5,10 +5,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import planes, serving
 from dicom_series import write_series
 from hands import choose, correct, drag, open_case, save, seen_volume, shown, state_of
 from pydicom import dcmread
+from rooms import planes, serving
 
 from plurimask.files.mask_set import write_mask_set
 from plurimask.files.study import open_study

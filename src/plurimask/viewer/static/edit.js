@@ -27,8 +27,8 @@ export function mount(element) {
     { keys: ["Escape"], does: "the pointer moves the image again", run: () => (state.tool.value = null) },
     { keys: ["["], does: "smaller brush", run: () => resize(-1) },
     { keys: ["]"], does: "larger brush", run: () => resize(1) },
-    { keys: ["Ctrl+z"], does: "take back", run: undo },
-    { keys: ["Ctrl+Shift+z", "Ctrl+y"], does: "make again", run: redo },
+    { keys: ["Ctrl+z"], does: "undo", run: undo },
+    { keys: ["Ctrl+Shift+z", "Ctrl+y"], does: "redo", run: redo },
     { keys: ["right drag"], does: "erase, with either tool" },
   ]);
 }
@@ -66,6 +66,7 @@ function said(taken, description) {
 async function beginOrSay() {
   try {
     await begin();
+    requestAnimationFrame(() => document.getElementById("edit").parentElement.scrollIntoView({ block: "nearest" }));
   } catch (error) {
     state.error.value = error.message;
   }
@@ -94,7 +95,6 @@ function correcting() {
     back.disabled = !edit.undo.canUndo;
     again.disabled = !edit.undo.canRedo;
   });
-  state.edit.on((edit) => edit?.undo.canUndo === false && queueMicrotask(() => element.closest(".panel").scrollIntoView({ block: "nearest" })));
   watch([state.tool], () => choice(tools, "tool", "Tool", TOOLS, state.tool.value ?? "", (tool) => (state.tool.value = tool || null)));
   return element;
 }
