@@ -409,6 +409,8 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}; check the path, free space and permissions, then run again")
+    except MemoryError as error:
+        _fail(f"memory: expected enough for the work, got too little ({error}); draw fewer masks, or a region")
     except SystemExit as stop:
         if stop.code == 130:  # what Typer makes of Ctrl-C
             errors.print("stopped; whatever was being written has been taken away")

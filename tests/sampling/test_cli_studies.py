@@ -1,8 +1,10 @@
 """plurimask sample on studies: what it writes and prints, and what it refuses."""
 
 import re
+import resource
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -159,3 +161,16 @@ def test_options_of_studies_are_refused_for_a_dataset(sample, tmp_path, out, opt
 )
 def test_a_wrong_region_is_refused(sample, scan, out, text, said):
     refused(sample(scan, "--roi", text), out, "--roi: expected", said)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the memory of a process")
+def test_more_masks_than_memory_holds_are_refused_in_one_line(sample, tmp_path, out):
+    np.save(tmp_path / "scan.npy", np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32))
+    before, used = resource.getrlimit(resource.RLIMIT_AS), int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (used * resource.getpagesize() + 2**29, before[1]))
+    try:
+        said = sample(tmp_path / "scan.npy", "--whole", count=8192)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert (said.code, said.err.count("\n"), out.exists()) == (2, 1, False)
+    assert "plurimask: memory: expected enough for the work, got too little (Unable to allocate 2.00 GiB" in said.err
