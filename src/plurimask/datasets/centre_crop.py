@@ -1,19 +1,18 @@
 """The middle of every case of a dataset: a square of fewer pixels, which small nets can bear."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from hashlib import sha256
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from plurimask.datasets.dataset import Dataset, Split
+from plurimask.datasets.changed import Changed
+from plurimask.datasets.dataset import Dataset
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
 
-class CentreCrop:
+class CentreCrop(Changed):
     """A dataset whose cases are cut to their middle `size` x `size` pixels; names and patients stay.
 
     Of an odd number of pixels too many, the last row and column go. A case that has that size is left as it is.
@@ -26,22 +25,11 @@ class CentreCrop:
     def __init__(self, dataset: Dataset, size: int) -> None:
         if size < 1:
             raise SettingsError("image_size", expected="at least one pixel", got=str(size), hint="correct it")
-        self._dataset, self.size = dataset, size
-        self.kind = dataset.kind
-        self.names: Sequence[str] = dataset.names
-        self.patients: Sequence[str | None] = dataset.patients
-        self.sides: Mapping[str, Split] = dataset.sides
+        super().__init__(dataset, f"centre {size}")
+        self.size = size
 
-    @cached_property
-    def digest(self) -> str:
-        """sha256 (hex) of the whole data's digest and the rule of the crop."""
-        return sha256(f"{self._dataset.digest} centre {self.size}".encode()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> Case:
-        return crop_case(self._dataset[index], self.size)
+    def _change(self, index: int, case: Case) -> Case:
+        return crop_case(case, self.size)
 
 
 class CropLoss(NamedTuple):
