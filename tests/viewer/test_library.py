@@ -79,6 +79,25 @@ def test_a_benchmark_has_a_source_a_run(tmp_path):
     assert labels(opened(tmp_path)) == ["cimd-seed0", "cimd-seed1", "unet-seed0"]
 
 
+def test_masks_of_a_benchmark_lie_on_the_middle_of_its_data(tmp_path):
+    write_case(tmp_path / "data", "a", 3, 5, 0)
+    write_set(tmp_path / "out" / "masks" / "cimd-seed0", "a", squares(1, size=(8, 8)))
+    (tmp_path / "out" / "terms.json").write_text('{"image_size": 8}')
+    library = opened(tmp_path / "out", tmp_path / "data")
+    case = library.case(first(library), "a")
+    assert np.array_equal(case.readers.whole()[..., 0], squares(3, 5, 0)[:, 2:10, 4:12])
+    assert library.panel(first(library), "a") is not None
+
+
+@pytest.mark.parametrize("terms", ["{", "[]", "{}", '{"image_size": "x"}'])
+def test_a_benchmark_with_a_damaged_record_is_refused(tmp_path, terms):
+    write_case(tmp_path / "data", "a", 3)
+    write_set(tmp_path / "out" / "masks" / "cimd-seed0", "a", squares(1))
+    (tmp_path / "out" / "terms.json").write_text(terms)
+    with pytest.raises(InputError, match=r"terms\.json: expected a benchmark's record"):
+        opened(tmp_path / "out", tmp_path / "data")
+
+
 def test_a_dataset_is_listed_without_masks(tmp_path):
     write_case(tmp_path, "a", 3)
     write_case(tmp_path, "b")

@@ -1,5 +1,6 @@
 """A path -> which mask sets and which images are served. Names are listed; no file is read."""
 
+import json
 import os
 import stat
 from base64 import urlsafe_b64encode
@@ -11,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from plurimask.datasets.case_folder import CaseFolder
+from plurimask.datasets.centre_crop import crop_case
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.datasets.open import is_split, is_study, open_dataset
@@ -72,7 +74,8 @@ def find_served(path: Path, data: Path | None = None) -> Served:
     root = path.resolve()
     sources = _sources(root)
     if sources:
-        return Served(path.absolute().name, sources, _images(data.resolve()) if data else _demo_images(sources))
+        images = _middles(root, _images(data.resolve())) if data else _demo_images(sources)
+        return Served(path.absolute().name, sources, images)
     if data is not None:
         raise InputError(path, expected="mask sets, where --data is given", got="none", hint="leave --data out")
     return Served(path.absolute().name, (), _images(root))
@@ -176,6 +179,24 @@ def _dataset_study(path: Path, dataset: Dataset, place: int) -> Study:
         return Study(dataset[place], "npy", ())
     study = _study(dataset.root, dataset.root / dataset.names[place])
     return replace(study, case=replace(study.case, patient=dataset.patients[place]))
+
+
+def _middles(root: Path, images: Images) -> Images:
+    """The images that a benchmark's masks were drawn for, which are the middle of its data's; others as they are."""
+    terms = root / "terms.json"
+    if not terms.exists():
+        return images
+    try:
+        size = int(json.loads(terms.read_bytes())["image_size"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        got = type(error).__name__
+        raise InputError(terms, expected="a benchmark's record", got=got, hint="run the benchmark again") from error
+    return {name: partial(_middle, read, size) for name, read in images.items()}
+
+
+def _middle(read: Callable[[], Study], size: int) -> Study:
+    study = read()
+    return replace(study, case=crop_case(study.case, size), format="npy", sources=())
 
 
 def _demo_images(sources: tuple[Source, ...]) -> Images | None:
