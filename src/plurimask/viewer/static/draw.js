@@ -11,7 +11,8 @@ const PLACE = "place"; // the tool that points at a region
 export function mount(element) {
   const region = makeRegion();
   const line = make("p", { className: "small quiet" });
-  const starts = COUNTS.map((count) => button(`+${count}`, `Draw ${count} more samples (+${count})`, () => jobs.start(count, region.text())));
+  const start = (count) => () => jobs.start(count, region.text());
+  const starts = COUNTS.map((count) => button(`+${count}`, `Draw ${count} more samples (+${count})`, start(count)));
   const row = make("div", { className: "row" }, ...starts);
   element.append(line, region.element, row, progress(), refusal());
   jobs.mount();
@@ -45,14 +46,15 @@ function progress() {
     jobs.cancel();
   });
   const element = make("div", { className: "drawing" }, bar, line, stop);
-  watch([jobs.job], () => {
+  watch([jobs.job, state.caseId], () => {
     const job = jobs.job.value;
     element.hidden = !job;
     if (!job) return;
     if (!job.done) stop.disabled = job.id === null;
     if (job.total) Object.assign(bar, { max: job.total, value: job.done });
     else bar.removeAttribute("value");
-    line.textContent = job.done ? left(job) : "…";
+    const where = job.case === state.caseId.value ? "" : "another case: ";
+    line.textContent = where + (job.done ? left(job) : "…");
   });
   return element;
 }

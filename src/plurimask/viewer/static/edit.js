@@ -95,7 +95,9 @@ function correcting() {
     back.disabled = !edit.undo.canUndo;
     again.disabled = !edit.undo.canRedo;
   });
-  watch([state.tool], () => choice(tools, "tool", "Tool", TOOLS, state.tool.value ?? "", (tool) => (state.tool.value = tool || null)));
+  watch([state.tool], () => {
+    choice(tools, "tool", "Tool", TOOLS, state.tool.value ?? "", (tool) => (state.tool.value = tool || null));
+  });
   return element;
 }
 

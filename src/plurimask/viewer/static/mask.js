@@ -32,8 +32,10 @@ export class EditMask {
 
   /** Put another slice in the place of one. */
   set(axis, k, plane) {
+    const before = this.get(axis, k);
     this.#each(axis, k, (i, place) => {
-      this.#count += plane[i] - this.#voxels[place];
+      if (plane[i] === before[i]) return;
+      this.#count += plane[i] - before[i];
       this.#voxels[place] = plane[i];
     });
     this.#planes.clear();
@@ -58,17 +60,13 @@ export class EditMask {
     const [rows, columns, depth] = this.shape;
     const box = [rows, 0, columns, 0];
     const isMarked = new Uint8Array(depth);
-    for (let r = 0, i = 0; r < rows; r += 1) {
-      for (let c = 0; c < columns; c += 1) {
-        for (let k = 0; k < depth; k += 1, i += 1) {
-          if (!this.#voxels[i]) continue;
-          isMarked[k] = 1;
-          box[0] = Math.min(box[0], r);
-          box[1] = r + 1;
-          box[2] = Math.min(box[2], c);
-          box[3] = Math.max(box[3], c + 1);
-        }
-      }
+    for (let i = this.#voxels.indexOf(1); i >= 0; i = this.#voxels.indexOf(1, i + 1)) {
+      const [r, c] = [Math.trunc(i / depth / columns), Math.trunc(i / depth) % columns];
+      isMarked[i % depth] = 1;
+      box[0] = Math.min(box[0], r);
+      box[1] = r + 1;
+      box[2] = Math.min(box[2], c);
+      box[3] = Math.max(box[3], c + 1);
     }
     const marked = [...isMarked.keys()].filter((k) => isMarked[k]);
     return { box: marked.length ? box : [0, 0, 0, 0], marked };
