@@ -29,13 +29,9 @@ export function listen(element, stage) {
   element.addEventListener("pointermove", (event) => {
     if (!stage.plane) return;
     const here = at(event);
-    point(here);
     const before = pointers.get(event.pointerId);
-    if (!before) return;
-    if (pointers.size === 2) pinch(event.pointerId, before, here);
-    else if (drag?.kind === "stroke") stroke("move", event);
-    else if (drag) move(drag.kind, here.x - before.x, here.y - before.y);
-    pointers.set(event.pointerId, here);
+    if (before) dragged(event, before, here);
+    point(here);
   });
   for (const name of ["pointerup", "pointercancel"]) {
     element.addEventListener(name, (event) => {
@@ -45,6 +41,13 @@ export function listen(element, stage) {
     });
   }
   element.addEventListener("wheel", wheel, { passive: false });
+
+  function dragged(event, before, here) {
+    if (pointers.size === 2) pinch(event.pointerId, before, here);
+    else if (drag?.kind === "stroke") stroke("move", event);
+    else if (drag) move(drag.kind, here.x - before.x, here.y - before.y);
+    pointers.set(event.pointerId, here);
+  }
 
   function at(event) {
     const { left, top } = element.getBoundingClientRect();
