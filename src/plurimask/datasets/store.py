@@ -2,19 +2,18 @@
 
 A store is a folder under the cache, named by the dataset's digest: `images.bin` (n, C, H, W) float32, `raters.bin`
 (all raters of all cases, H, W / 8) bits, `first_rater.npy` (n + 1) where each case's raters start, `image_shape.npy`.
-It is written beside its place and renamed when whole.
+It appears when it is whole.
 """
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from plurimask.datasets.dataset import Dataset
-from plurimask.errors import DatasetError
+from plurimask.errors import DatasetError, SettingsError
+from plurimask.files.atomic import atomic_folder
 from plurimask.records import Case
 
 _LAYOUT = "1"
@@ -60,21 +59,20 @@ class Store:
 def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done: None) -> Store:
     """The dataset's store, written first where the cache has none.
 
-    The cache is that of `cache_folder`. `progress` is called with the number of
-    cases decoded so far.
+    The cache is that of `cache_folder`. `progress` is called with the number of cases decoded so far.
 
     Raises:
         DatasetError: cases of different sizes, volumes, or a case that nobody read.
     """
     folder = cache_folder() / f"store-{_LAYOUT}-{dataset.digest}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".store-"))
-        try:
-            _write(dataset, temporary, progress)
-            _move(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        if not folder.is_dir():
+            with atomic_folder(folder) as fresh:
+                _write(dataset, fresh, progress)
+    except (SettingsError, OSError):
+        # Another process may have written the same store meanwhile; then its is as good.
+        if not folder.is_dir():
+            raise
     return Store(folder)
 
 
@@ -82,15 +80,6 @@ def cache_folder() -> Path:
     """Where decoded data lies: `$PLURIMASK_CACHE`, or `plurimask` under `$XDG_CACHE_HOME` or `~/.cache`."""
     own = os.environ.get("PLURIMASK_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plurimask"
-
-
-def _move(temporary: Path, folder: Path) -> None:
-    try:
-        temporary.replace(folder)
-    except OSError:
-        # Another process may have written the same store meanwhile; then its is as good.
-        if not folder.is_dir():
-            raise
 
 
 def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) -> None:
