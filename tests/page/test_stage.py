@@ -158,6 +158,7 @@ def wheeled(page):
 @pytest.mark.parametrize(
     ("do", "steps"),
     [(pressed("ArrowDown"), 1), (pressed("ArrowUp"), -1), (pressed("PageDown"), 10), (wheeled, 1)],
+    ids=["next", "previous", "ten on", "wheel"],
 )
 def test_slices_scroll(volume, do, steps):
     before, count = state_of(volume, "slice"), 16
