@@ -153,7 +153,7 @@ def _voxel_size(grid: Grid, in_mm: bool) -> float:
     """Area or volume of a voxel; NaN where it is wanted in mm and the spacing is unknown."""
     if not in_mm:
         return 1.0
-    return math.nan if grid.spacing_mm is None else math.prod(grid.spacing_mm)
+    return math.nan if grid.voxel_size is None else grid.voxel_size
 
 
 def _surface(panel: MaskSet, case: Case, in_mm: bool) -> float:
