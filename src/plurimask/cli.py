@@ -243,7 +243,9 @@ def view(
     model: Annotated[
         str | None, typer.Option(help="Draws more samples: a name, .safetensors file or run folder.")
     ] = None,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for masks that a person chose or corrected.")] = Path("saved"),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder for masks that a person chose or corrected.")
+    ] = Path("saved"),
     host: Annotated[str, typer.Option(help="Where to listen; others than this machine need --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: any free one.")] = 8765,
     token: Annotated[str | None, typer.Option(help="Demanded of everyone who opens the page.")] = None,
