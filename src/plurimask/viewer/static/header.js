@@ -2,6 +2,7 @@
 import { button, make } from "./dom.js";
 import { bind, openHelp } from "./keys.js";
 import { caseAddress, listAddress, state, watch } from "./state.js";
+import { count } from "./words.js";
 
 const THEMES = { system: "as the system", light: "light", dark: "dark" };
 const KEPT = { theme: "plurimask.theme", list: "plurimask.list" };
@@ -28,8 +29,8 @@ function facts({ shape, spacing_mm: spacing, samples, readers, method, patient }
   return [
     typeof patient === "object" && patient ? Object.values(patient).filter(Boolean).join(", ") : patient,
     size.join(" × ") + (step ? ` of ${step.join(" × ")} mm` : ""),
-    `${samples} samples${method ? ` by ${method}` : ""}`,
-    `${readers} readers`,
+    `${count(samples, "sample")}${method ? ` by ${method}` : ""}`,
+    count(readers, "reader"),
   ]
     .filter(Boolean)
     .join(" · ");

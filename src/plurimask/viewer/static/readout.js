@@ -1,6 +1,7 @@
 // What stands around the image: sides, a bar of known length, and what is under the pointer.
 import { make } from "./dom.js";
 import { roundLength } from "./view.js";
+import { count } from "./words.js";
 
 const LONGEST_BAR = 0.22; // of the field's width
 
@@ -66,7 +67,7 @@ function held(marks, r, c) {
 
 function told(plane, slice, { name, shape, samples, readers }) {
   const where = shape[2] > 1 ? `, ${plane.name} slice ${slice.k + 1} of ${shape[slice.axis]}` : "";
-  return `${name}${where}, with ${samples} samples and ${readers} readers`;
+  return `${name}${where}, with ${count(samples, "sample")} and ${count(readers, "reader")}`;
 }
 
 const number = (value) => (Number.isInteger(value) ? String(value) : value.toPrecision(4)).replace("-", "\u2212");
