@@ -1,0 +1,186 @@
+"""Make the pictures of the page on the reading room: docs/figures/reading-room-*.png.
+
+    plurimask demo
+    python tools/make_screenshots.py --demo demo
+
+Without `--demo` its panels are drawn first. Debian's Chromium looks at rooms that are served as `plurimask view` does:
+the demo's panels, those of one case beside the same case by a shorter sampler, and a synthetic volume with a synthetic
+panel. Fonts are those of the machine.
+"""
+
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+from scipy.ndimage import gaussian_filter
+
+import plurimask as pm
+
+sys.path.append(str(Path(__file__).parents[1] / "tests/page"))
+from hands import choose, correct, drag, open_case, places, shown
+from rooms import SIZE, Place, serving, write_images
+
+FIGURES = Path(__file__).parents[1] / "docs/figures"
+CASE, FEW = "demo-04", pm.SamplerSettings(name="dpm++", steps=5)
+SHAPE, STEPS_MM = (120, 150, 48), (0.7, 0.7, 2.0)
+READERS, SAMPLES = 4, 16
+PATIENCE = 600_000
+"""Milliseconds that the page may take."""
+
+LISTED = ".cases-list[aria-busy=false]"
+DECODED = "Promise.all([...document.querySelectorAll('.case[href] img')].map((one) => one.decode()))"
+
+Look = Callable[[Page, Place], None]
+
+
+def main(demo: Annotated[Path | None, typer.Option(help="What `plurimask demo` wrote.")] = None) -> None:
+    """Write all pictures."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        root = Path(folder)
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        with _phantoms(root, demo) as place:
+            for name, look in PHANTOMS.items():
+                _picture(browser, place, name, look)
+        with _scan(root) as place:
+            _picture(browser, place, "dark", _dark, theme="dark")
+        browser.close()
+
+
+def _picture(browser: Browser, place: Place, name: str, look: Look, theme: str = "light") -> None:
+    page = browser.new_page(viewport=SIZE, color_scheme=theme, reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE)
+    look(page, place)
+    page.wait_for_selector(LISTED)
+    page.wait_for_selector(".case[href] img:not([src])", state="detached")
+    page.evaluate(DECODED)
+    image = Image.open(io.BytesIO(page.screenshot(caret="hide")))
+    image.convert("RGB").save(FIGURES / f"reading-room-{name}.png", optimize=True)
+    page.close()
+
+
+@contextmanager
+def _phantoms(root: Path, demo: Path | None) -> Iterator[Place]:
+    """The demo's panels as one source, a panel by a shorter sampler for one of the cases as another."""
+    if demo is None:
+        demo = root / "demo"
+        pm.run_demo(demo)
+    model, masks = pm.load("phantom"), root / "phantoms/masks"
+    shutil.copytree(demo / "masks", masks / "DDIM")
+    case = next(case for case in pm.demo_cases() if case.name == CASE)
+    pm.write_mask_set(masks / "DPM++" / CASE, model.sample(case, SAMPLES, sampler=FEW))
+    with serving(root / "phantoms", root / "saved", model="phantom") as place:
+        yield place
+
+
+@contextmanager
+def _scan(root: Path) -> Iterator[Place]:
+    """A volume with air, wall, vessels and a lesion; who outlines it errs by a smooth field of distances."""
+    chance = np.random.default_rng(0)
+    case = _volume(chance)
+    drawn = np.stack([_outlined(chance) for _ in range(SAMPLES)])
+    write_images(root / "scans", [case])
+    pm.write_mask_set(root / "scan/masks/synthetic" / case.name, pm.MaskSet(case.name, drawn, case.grid, "synthetic"))
+    with serving(root / "scan", root / "saved", root / "scans", "phantom") as place:
+        yield place
+
+
+def _volume(chance: np.random.Generator) -> pm.Case:
+    row, column, height = _mm()
+    image = np.full(SHAPE, -860.0)
+    for _ in range(40):
+        start, way = chance.uniform((0, 0), (84, 105)), chance.normal(0, 0.35, 2)
+        away = np.hypot(row - start[0] - way[0] * height, column - start[1] - way[1] * height)
+        image[away < chance.uniform(0.6, 2.2)] = 20
+    image[(row / 70) ** 2 + ((column - 60) / 85) ** 2 > 1] = 50
+    image[_distance() < 0] = 30
+    image = gaussian_filter(image, (0.8, 0.8, 0.4)) + gaussian_filter(chance.normal(0, 90, SHAPE), (0.8, 0.8, 0))
+    readers = np.stack([_outlined(chance) for _ in range(READERS)])
+    affine = np.array([[0, -0.7, 0, 50], [-0.7, 0, 0, 40], [0, 0, 2.0, -60], [0, 0, 0, 1.0]])
+    return pm.Case("CT-phantom", np.rint(image)[None].astype(np.float32), readers, pm.Grid(SHAPE, affine))
+
+
+def _outlined(chance: np.random.Generator) -> np.ndarray:
+    errors = gaussian_filter(chance.normal(0, 1, SHAPE), (7, 7, 2.5))
+    return _distance() < chance.normal(0, 0.8) + 1.6 * errors / errors.std()
+
+
+def _distance() -> np.ndarray:
+    """About how far outside of the lesion a voxel is, in mm; (H, W, D)."""
+    row, column, height = _mm()
+    lobes = 1.5 * np.cos(3 * np.arctan2(row - 38, column - 62) + 1)
+    return np.sqrt((row - 38) ** 2 + ((column - 62) / 1.3) ** 2 + (height - 46) ** 2) - 10 - lobes
+
+
+def _mm() -> list[np.ndarray]:
+    return [step * index for step, index in zip(STEPS_MM, np.indices(SHAPE), strict=True)]
+
+
+def _list(page: Page, place: Place) -> None:
+    page.goto(place.address)
+    page.wait_for_selector(LISTED)
+    page.locator(".cases-sort").select_option("disagreement")
+
+
+def _case(page: Page, place: Place) -> None:
+    _open(page, place.to(CASE))
+    _point(page, (62, 52))
+
+
+def _frequency(page: Page, place: Place) -> None:
+    _open(page, place.to("demo-09"))
+    page.keyboard.press("2")
+    page.keyboard.press("z")
+    shown(page)
+    _point(page, (52, 66))
+
+
+def _compare(page: Page, place: Place) -> None:
+    _open(page, place.to(CASE, "DDIM", "DPM++"))
+    page.keyboard.press("z")
+    shown(page)
+    _point(page, (62, 52))
+
+
+def _correct(page: Page, place: Place) -> None:
+    _open(page, place.to("demo-02"))
+    page.keyboard.press("z")
+    choose(page, "At least")
+    correct(page)
+    drag(page, (61, 63), (67, 65), (74, 62))
+
+
+def _dark(page: Page, place: Place) -> None:
+    _open(page, place.to("CT-phantom"))
+
+
+def _open(page: Page, address: str) -> None:
+    open_case(page, address)
+    page.wait_for_selector("#draw .row button:enabled, #draw .region:not([hidden])")
+    page.wait_for_selector("#scores table")
+    page.wait_for_selector(".film[data-slice]")
+
+
+def _point(page: Page, voxel: tuple[int, int]) -> None:
+    (spot,) = places(page, [voxel])
+    page.mouse.move(*spot)
+
+
+PHANTOMS: dict[str, Look] = {
+    "list": _list,
+    "case": _case,
+    "frequency": _frequency,
+    "compare": _compare,
+    "correct": _correct,
+}
+
+if __name__ == "__main__":
+    typer.run(main)
