@@ -75,9 +75,9 @@ def test_what_can_be_taken_back_is_bounded(room, page):
       for (let slice = 0; slice < 9; slice += 1) undo.add({ axis: 2, slice, before: plane, after: plane });
       const back = [];
       for (let one = undo.undo(); one; one = undo.undo()) back.push(one.slice);
-      return [back, undo.canRedo, undo.redo().slice];
+      return [back, undo.canUndo, undo.isChanged, undo.canRedo, undo.redo().slice];
     }"""
-    assert page.evaluate(script) == [[8, 7, 6, 5, 4], True, 4]
+    assert page.evaluate(script) == [[8, 7, 6, 5, 4], False, True, True, 4]
 
 
 def test_strokes_are_on_screen_where_they_were_made(corrected):

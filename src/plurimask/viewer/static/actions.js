@@ -1,5 +1,5 @@
 // What people do with the image, by pointer, key or button alike.
-import { groupsOf } from "./groups.js";
+import { groupsOf, representative } from "./groups.js";
 import { state } from "./state.js";
 import { panned, matrixOf, planeOf, zoomed } from "./view.js";
 
@@ -62,7 +62,7 @@ export function resetWindow() {
 }
 
 /** Show one sample alone; without a number, that which stands for the largest group. */
-export function showSample(index = state.sample.value ?? state.description.value?.groups[0]?.representative ?? null) {
+export function showSample(index = state.sample.value ?? representative(state.description.value)) {
   state.sample.value = index;
   state.mode.value = "sample";
 }

@@ -5,6 +5,7 @@ import * as cases from "./cases.js";
 import * as draw from "./draw.js";
 import * as edit from "./edit.js";
 import * as film from "./film.js";
+import { representative } from "./groups.js";
 import * as header from "./header.js";
 import * as keys from "./keys.js";
 import * as layers from "./layers.js";
@@ -16,6 +17,7 @@ import { listAddress, state, watch } from "./state.js";
 
 // One line for each part: `mount(element)` builds it in the element of that id.
 const PARTS = { header, stages, layers, cases, film, agreement, sizes, scores, draw, edit, saving };
+let begun = null; // the case that slice, window and view are of
 
 keys.mount();
 keys.bind("Page", [
@@ -25,12 +27,11 @@ keys.bind("Page", [
 for (const [id, part] of Object.entries(PARTS)) part.mount(document.getElementById(id));
 showLine("error", state.error);
 showLine("said", state.said);
-addEventListener("hashchange", follow);
 watch([state.page], () => {
   document.body.dataset.page = state.page.value;
 });
-watch([state.caseId, state.source, state.revision], () => read(state.description, state.source.value, true));
-watch([state.caseId, state.other, state.revision], () => read(state.otherDescription, state.other.value, false));
+watch([state.caseId, state.source, state.revision], () => read(state.description, state.source));
+watch([state.caseId, state.other, state.revision], () => read(state.otherDescription, state.other));
 watch([state.info, state.description, state.page], () => {
   const name = state.page.value === "case" ? state.description.value?.name : null;
   document.title = [name, state.info.value?.title, "plurimask"].filter(Boolean).join(" · ");
@@ -44,6 +45,7 @@ await start();
 async function start() {
   try {
     state.info.value = await api.info();
+    addEventListener("hashchange", follow);
     follow();
   } catch (error) {
     state.error.value = error.message;
@@ -65,26 +67,28 @@ function follow() {
 }
 
 /** Put the description of the shown case into a signal. What is on screen stays where the case is the same. */
-async function read(target, source, leads) {
-  const id = state.caseId.value;
-  if (!id || !source) {
-    target.value = null;
-    return;
-  }
-  const isNew = target.value?.id !== id;
-  if (isNew) target.value = null;
+async function read(target, wanted) {
+  const [id, source] = [state.caseId.value, wanted.value];
+  if (target.value?.id !== id || !source) target.value = null;
+  if (!id || !source) return;
+  const asked = () => [state.caseId.value, wanted.value, state.revision.value].join(" ");
+  const mine = asked();
   try {
     const description = { ...(await api.theCase(id, source)), id, source };
-    const wanted = leads ? state.source.value : state.other.value;
-    if (state.caseId.value !== id || wanted !== source) return;
-    if (leads) begin(description, isNew, isNew || target.value.source !== source);
+    if (mine !== asked()) return;
+    if (target === state.description) begin(description);
     target.value = description;
   } catch (error) {
-    if (state.caseId.value === id) state.error.value = error.message;
+    if (mine !== asked()) return;
+    if (target.value?.source !== source) target.value = null;
+    state.error.value = error.message;
   }
 }
 
-function begin(description, isNew, isOther) {
+/** A case begins anew; another source of it, or more samples, leave what can be left as it is. */
+function begin(description) {
+  const isNew = begun !== description.id;
+  begun = description.id;
   if (isNew) {
     const flat = description.shape[2] === 1;
     state.axis.value = flat ? 2 : state.axis.value;
@@ -92,10 +96,12 @@ function begin(description, isNew, isOther) {
     state.window.value = description.window;
     state.channel.value = 0;
     state.view.value = null;
-    state.edit.value = null;
+    state.pointer.value = null;
     state.tool.value = null;
   }
-  if (isOther) state.sample.value = null;
+  if (isNew || state.description.value?.source !== description.source) {
+    state.sample.value = state.mode.value === "sample" ? representative(description) : null;
+  }
   if (isNew || state.level.value > description.samples) {
     state.level.value = Math.max(1, Math.ceil(description.samples / 2));
   }

@@ -20,7 +20,7 @@ let grid;
 
 /** Open the next case of the list that can be read, or the previous one with -1. */
 export async function step(by) {
-  const here = await listing.find(state.caseId.value);
+  const here = await placeOf(state.caseId.value);
   if (here < 0) return;
   let place = here + by;
   while ((await listing.get(place))?.reason) place += by;
@@ -74,10 +74,12 @@ export function mount(element) {
 
 async function revealCase() {
   const id = state.caseId.value;
-  if (!id) return;
-  const place = await listing.find(id).catch(() => -1); // a case that is not there is told where it should be shown
+  const place = await placeOf(id);
   if (place >= 0 && id === state.caseId.value) grid.reveal(place);
 }
+
+/** Where a case stands, or -1: one that is not there is told where it should be shown. */
+const placeOf = async (id) => (id ? listing.find(id).catch(() => -1) : -1);
 
 const options = () => Object.entries(SORTS).map(([value, { label }]) => make("option", { value }, label));
 

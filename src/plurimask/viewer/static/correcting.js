@@ -69,11 +69,10 @@ function isSameCase(hash) {
 }
 
 function draw({ phase, row, column, button, slice, axis }) {
-  const edit = state.edit.value;
-  if (!edit || !["brush", "eraser"].includes(state.tool.value)) return;
   const isOther = stroke && (stroke.axis !== axis || stroke.slice !== slice);
-  if (phase === "start" || isOther) finish();
-  if (phase === "end") return finish();
+  if (phase !== "move" || isOther) finish();
+  const edit = state.edit.value;
+  if (phase === "end" || !edit || !["brush", "eraser"].includes(state.tool.value)) return;
   const to = { row, column };
   const value = button === RIGHT || state.tool.value === "eraser" ? 0 : 1;
   stroke ??= { axis, slice, before: edit.mask.get(axis, slice), at: to, value };

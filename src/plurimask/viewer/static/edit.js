@@ -3,6 +3,7 @@ import { setMode, shownPlane } from "./actions.js";
 import { RADII, radiusOn, resize, size } from "./brush.js";
 import { begin, end, listen, mayLose, redo, undo } from "./correcting.js";
 import { button, choice, make } from "./dom.js";
+import { representative } from "./groups.js";
 import { bind } from "./keys.js";
 import { follow } from "./ring.js";
 import { state, watch } from "./state.js";
@@ -51,8 +52,9 @@ function taking() {
   return element;
 }
 
-function offers({ samples, groups }) {
-  const sample = state.sample.value ?? groups[0]?.representative;
+function offers(description) {
+  const { samples } = description;
+  const sample = state.sample.value ?? representative(description);
   const labelled = (kind, more) => ({ value: kind, label: capital(nameOf({ kind, ...more }, samples)) });
   const nothing = { ...labelled("nothing"), title: "An empty mask" };
   return samples ? [labelled("sample", { sample }), labelled("consensus", { level: state.level.value }), nothing] : [nothing];

@@ -110,16 +110,19 @@ function readSoon() {
 
 async function read() {
   timer = 0;
-  const [description, axis, k] = [state.description.value, state.axis.value, state.slice.value];
+  const asked = () => [state.description, state.axis, state.slice, state.channel].map((one) => one.value);
+  const mine = asked();
+  const [description, axis, k, channel] = mine;
+  const isPast = () => asked().some((one, place) => one !== mine[place]);
   if (!description?.samples) return;
   try {
-    const slice = await readSlice(description, axis, k, state.channel.value);
-    if (description !== state.description.value) return;
+    const slice = await readSlice(description, axis, k, channel);
+    if (isPast()) return;
     const before = shown?.description === description && shown.slice.axis === axis ? shown.box : null;
     shown = { slice, description, box: shapesOf(slice.samples).box ?? before };
     drawSoon();
   } catch (error) {
-    state.error.value = error.message;
+    if (!isPast()) state.error.value = error.message;
   }
 }
 

@@ -9,8 +9,8 @@ const NOTCH = 60; // of a wheel's way, from which on it is a slice; mice give tw
 const [WIDTH_STEPS, CENTRE_STEPS] = [200, 300]; // pixels for e times the width, and for a whole width
 
 /**
- * Listen on the element of a stage. `stage.plane` is what it shows and `stage.matrix` where, in CSS pixels from its upper
- * left corner.
+ * Listen on the element of a stage. `stage.plane` and `stage.slice` are what it shows and `stage.matrix` where, in CSS
+ * pixels from its upper left corner.
  */
 export function listen(element, stage) {
   const pointers = new Map();
@@ -23,6 +23,7 @@ export function listen(element, stage) {
     if (!stage.plane) return;
     element.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, at(event));
+    if (drag?.kind === "stroke") endStroke();
     drag = pointers.size > 1 ? null : (drag ?? { kind: kindOf(event), button: event.button });
     if (drag?.kind === "stroke") stroke("start", event);
   });
@@ -35,7 +36,7 @@ export function listen(element, stage) {
   });
   for (const name of ["pointerup", "pointercancel"]) {
     element.addEventListener(name, (event) => {
-      if (drag?.kind === "stroke") stroke("end", event);
+      if (drag?.kind === "stroke") endStroke();
       pointers.delete(event.pointerId);
       drag = null;
     });
@@ -58,13 +59,20 @@ export function listen(element, stage) {
     const voxel = voxelAt(stage.matrix, x, y);
     const { rows, columns } = stage.plane;
     const isInside = voxel.row >= 0 && voxel.column >= 0 && voxel.row < rows && voxel.column < columns;
-    state.pointer.value = isInside ? { ...voxel, slice: state.slice.value, axis: state.axis.value } : null;
+    state.pointer.value = isInside ? { ...voxel, axis: state.axis.value } : null;
   }
 
+  /** A stroke is on the slice that is seen, also while another one is being read. */
   function stroke(phase, event) {
+    if (!stage.slice) return;
     const { x, y } = at(event);
-    const { row, column } = voxelAt(stage.matrix, x, y);
-    const detail = { phase, row, column, button: drag.button, slice: state.slice.value, axis: state.axis.value };
+    const { axis, k: slice } = stage.slice;
+    tell({ phase, ...voxelAt(stage.matrix, x, y), button: drag.button, slice, axis });
+  }
+
+  const endStroke = () => tell({ phase: "end" });
+
+  function tell(detail) {
     element.dispatchEvent(new CustomEvent("stroke", { detail, bubbles: true }));
   }
 

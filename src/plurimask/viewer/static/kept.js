@@ -16,17 +16,12 @@ export class Kept {
     return entry.promise;
   }
 
-  /** What is kept under a key and there already, without a wait; else undefined. */
-  peek(key) {
-    return this.#entries.get(key)?.value;
-  }
-
   #made(key, make) {
-    const entry = { bytes: 0, value: undefined };
+    const entry = { bytes: 0 };
     entry.promise = make().then(
       ({ value, bytes }) => {
         if (this.#entries.get(key) === entry) this.#count(entry, bytes);
-        return (entry.value = value);
+        return value;
       },
       (error) => {
         if (this.#entries.get(key) === entry) this.#entries.delete(key);

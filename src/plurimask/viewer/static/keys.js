@@ -34,7 +34,6 @@ export function mount() {
 
 function pressed(event) {
   if (event.defaultPrevented || document.querySelector("dialog[open]") || isTyping(event.target, event)) return;
-  if (["Enter", " "].includes(event.key) && event.target.matches?.("a, button, summary")) return;
   held.add(event.key.toLowerCase());
   const name = nameOf(event);
   if (name.length === 1 && localStorage.getItem(KEPT) === "off" && !event.target.closest(".stage")) return;

@@ -16,7 +16,10 @@ export function follow(element) {
     const { left, top } = stage.getBoundingClientRect();
     ring.style.translate = `${event.clientX - left}px ${event.clientY - top}px`;
   });
-  element.addEventListener("pointerleave", () => (ring.hidden = true));
+  element.addEventListener("pointerleave", () => {
+    stage = null;
+    place();
+  });
   watch([size, state.view, state.tool, state.axis], place);
   watch([state.tool], () => (element.dataset.tool = state.tool.value ?? ""));
 

@@ -22,17 +22,19 @@ export function mount(element) {
   watch([state.description, state.mode, state.sample, state.level, state.edit], () => {
     open.disabled = !chosen();
   });
+  watch([state.caseId], () => dialog.close());
   bind("Correct", [{ keys: ["s"], does: "save what is on screen", run: openDialog }]);
 }
 
-/** What is on screen: {name, size, source, origin, mask()}, or null. */
+/** What is on screen: {id, name, size, source, origin, mask()}, or null. */
 function chosen() {
   const [description, edit, choice] = [state.description.value, state.edit.value, shown()];
   if (!description) return null;
   if (edit) return corrected(edit, description);
   if (!choice) return null;
-  const { source, samples } = description;
+  const { id, source, samples } = description;
   return {
+    id,
     name: choice.kind === "nothing" ? "an empty mask" : nameOf(choice, samples),
     size: sizeOf(choice, description),
     source,
@@ -41,9 +43,10 @@ function chosen() {
   };
 }
 
-function corrected({ mask, choice, name, source, undo }, description) {
-  const isAsItWas = !undo.canUndo && choice.kind !== "nothing";
+function corrected({ mask, choice, name, id, source, undo }, description) {
+  const isAsItWas = !undo.isChanged && choice.kind !== "nothing";
   return {
+    id,
     name: isAsItWas ? name : `${name}, corrected`,
     size: sizeWords(measured(mask.count, description), description.unit),
     source,
@@ -87,8 +90,9 @@ function form(what) {
     try {
       const done = await send(what, { author: author.value, note: note.value, format });
       localStorage.setItem(AUTHOR, author.value);
-      dialog.replaceChildren(receipt(done));
+      if (element.isConnected) dialog.replaceChildren(receipt(done));
     } catch (error) {
+      if (!element.isConnected || !dialog.open) state.error.value = error.message;
       Object.assign(fault, { textContent: error.message, hidden: false });
       save.disabled = false;
     }
@@ -96,11 +100,11 @@ function form(what) {
   return element;
 }
 
-async function send({ source, origin, mask }, said) {
-  const { id } = state.description.value;
+async function send({ id, source, origin, mask }, said) {
+  const edit = state.edit.value;
   const bits = (await mask()).sent();
   const done = await json(`${place(id)}/saved`, { method: "POST", json: { ...said, source, origin, ...bits } });
-  if (state.edit.value) isSaved();
+  if (edit && state.edit.value === edit) isSaved(); // strokes since then are another edit
   writes.value += 1;
   return done;
 }

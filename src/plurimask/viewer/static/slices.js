@@ -5,7 +5,7 @@ import { planeOf } from "./view.js";
 
 const [AHEAD, AROUND] = [6, 2]; // slices in the direction that one goes, and to either side where there is none
 
-/** {axis, k, rows, columns, image, samples, readers} of a slice; image is null where there is none. */
+/** {id, axis, k, rows, columns, image, samples, readers} of a slice; image is null where there is none. */
 export async function readSlice(description, axis, k, channel, priority = "high") {
   const { id, source } = description;
   const { rows, columns } = planeOf(description, axis);
@@ -18,7 +18,7 @@ export async function readSlice(description, axis, k, channel, priority = "high"
     read("samples"),
     description.readers ? read("readers") : null,
   ]);
-  return { axis, k, rows, columns, image: picture, samples, readers };
+  return { id, axis, k, rows, columns, image: picture, samples, readers };
 }
 
 /** Read slices that may be next; `direction` is 1, -1 or 0. What goes wrong is said when they are shown. */

@@ -17,7 +17,7 @@ export class Stage {
   #canvas = make("canvas", { role: "img" });
   #picture = new Picture();
   #readout;
-  #slice = null; // as readSlice gives it: what is painted
+  #slice = null; // the latest that was read
   #size = { width: 0, height: 0, ratio: 1, line: 1 };
   #reading = false;
   #waits = false;
@@ -41,9 +41,15 @@ export class Stage {
     return description && planeOf(description, state.axis.value);
   }
 
+  /** What is on screen, as readSlice gives it: of the shown case and plane, though maybe not yet of the slice; or null. */
+  get slice() {
+    const [slice, description] = [this.#slice, this.#description.value];
+    return slice && slice.id === description?.id && slice.axis === state.axis.value ? slice : null;
+  }
+
   /** [r0, r1, c0, c1] of all marks of samples, else of readers, as far as they are on the shown slice; or null. */
   get marked() {
-    const { samples, readers } = this.#slice ?? {};
+    const { samples, readers } = this.slice ?? {};
     return [samples, readers].map((marks) => marks && shapesOf(marks).box).find(Boolean) ?? null;
   }
 
@@ -77,6 +83,7 @@ export class Stage {
     } catch (error) {
       this.#slice = null;
       state.error.value = error.message;
+      this.#paintSoon();
     }
     this.#reading = false;
     if (asked !== this.#asked()) this.#read();
@@ -106,10 +113,11 @@ export class Stage {
   }
 
   #paint() {
-    const [slice, plane, { width, height, ratio, line }] = [this.#slice, this.plane, this.#size];
+    if (devicePixelRatio !== this.#size.ratio) return this.#measure(); // the window went to another screen
+    const [slice, plane, { width, height, ratio, line }] = [this.slice, this.plane, this.#size];
     if (!width || !height) return;
     const context = this.#canvas.getContext("2d", { alpha: false });
-    if (!slice || !plane || slice.axis !== plane.axis || !state.window.value) {
+    if (!slice || !state.window.value) {
       context.resetTransform();
       context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
       delete this.#canvas.dataset.slice;
@@ -125,6 +133,6 @@ export class Stage {
   }
 
   #point() {
-    if (this.#slice && this.plane) this.#readout.point(state.pointer.value, this.#slice, this.matrix);
+    if (this.slice) this.#readout.point(state.pointer.value, this.slice, this.matrix);
   }
 }

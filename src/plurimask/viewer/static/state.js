@@ -25,7 +25,7 @@ export const state = {
   level: signal(1), // at least `level` of N samples
   edit: signal(null), // {mask: EditMask} while a mask is being corrected
   tool: signal(null), // "brush", "eraser", or null: the pointer moves the image
-  pointer: signal(null), // {row, column, slice, axis} in voxels under the pointer, as floats; or null
+  pointer: signal(null), // {row, column, axis}: the voxel under the pointer, as floats; or null
   theme: signal("system"), // "system", "light" or "dark"
   revision: signal(0), // grows when samples were added: what was read of them before is out of date
   error: signal(null), // one line about what went wrong, or null

@@ -5,6 +5,7 @@ import { state } from "./state.js";
 import { sizeWords } from "./words.js";
 
 const AXIS = 2; // the axis that samples are read across
+const AT_ONCE = 8; // slices: all samples of each are in memory
 
 /** {kind: "sample", sample} | {kind: "consensus", level} | {kind: "nothing"}, or null while no single mask is shown. */
 export function shown() {
@@ -41,9 +42,12 @@ export async function take(choice, { id, source, shape, slices_marked: marked })
   const mask = new EditMask(shape);
   if (choice.kind === "nothing") return mask;
   const revision = state.revision.value;
-  const slices = await Promise.all(marked[AXIS].map((k) => marks(id, "samples", k, AXIS, source)));
-  if (revision !== state.revision.value) return take(choice, { id, source, shape, slices_marked: marked });
-  slices.forEach((found, place) => mask.set(AXIS, marked[AXIS][place], spread(held(found, choice), found.box, shape)));
+  for (let first = 0; first < marked[AXIS].length; first += AT_ONCE) {
+    const some = marked[AXIS].slice(first, first + AT_ONCE);
+    const slices = await Promise.all(some.map((k) => marks(id, "samples", k, AXIS, source)));
+    if (revision !== state.revision.value) return take(choice, { id, source, shape, slices_marked: marked });
+    slices.forEach((found, place) => mask.set(AXIS, some[place], spread(held(found, choice), found.box, shape)));
+  }
   return mask;
 }
 

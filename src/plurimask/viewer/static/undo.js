@@ -5,6 +5,7 @@ export class Undo {
   #most;
   #done = [];
   #undone = [];
+  #hasForgotten = false;
 
   /** Changes are held up to a number of bytes; always the last. */
   constructor(bytes) {
@@ -13,6 +14,11 @@ export class Undo {
 
   get canUndo() {
     return this.#done.length > 0;
+  }
+
+  /** Whether what was changed may differ from what it was at first. */
+  get isChanged() {
+    return this.canUndo || this.#hasForgotten;
   }
 
   get canRedo() {
@@ -25,7 +31,10 @@ export class Undo {
     this.#done.push(change);
     const weigh = (one) => one.before.length + one.after.length;
     let held = this.#done.reduce((sum, one) => sum + weigh(one), 0);
-    while (held > this.#most && this.#done.length > 1) held -= weigh(this.#done.shift());
+    while (held > this.#most && this.#done.length > 1) {
+      held -= weigh(this.#done.shift());
+      this.#hasForgotten = true;
+    }
   }
 
   /** The change that is taken back, or undefined. */
