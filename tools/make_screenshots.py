@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from scipy.ndimage import gaussian_filter
 
 import plurimask as pm
+from plurimask.files.atomic import atomic_path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/page"))
 from hands import choose, correct, drag, open_case, places, shown
@@ -63,7 +64,8 @@ def _picture(browser: Browser, place: Place, name: str, look: Look, theme: str =
     page.wait_for_selector(".case[href] img:not([src])", state="detached")
     page.evaluate(DECODED)
     image = Image.open(io.BytesIO(page.screenshot(caret="hide")))
-    image.convert("RGB").save(FIGURES / f"reading-room-{name}.png", optimize=True)
+    with atomic_path(FIGURES / f"reading-room-{name}.png") as temporary:
+        image.convert("RGB").save(temporary, format="PNG", optimize=True)
     page.close()
 
 
