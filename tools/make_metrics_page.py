@@ -71,7 +71,7 @@ def references() -> list[str]:
     heads = [column.label for column in HEADLINE.values()] + ["Brier", "ECE"]
     keys = [*HEADLINE, "brier", "ece"]
     first = next(iter(rows))
-    labels = {label: "`lidc`" if label == first else label for label in rows}
+    labels = {label: "`lidc-cimd`" if label == first else label for label in rows}
     return markdown(["", *heads], [[labels[label], *numbers(values, keys)] for label, values in rows.items()])
 
 

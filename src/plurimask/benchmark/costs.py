@@ -7,6 +7,7 @@ from statistics import median
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.method import Method
 from plurimask.records import Batch, Case
 from plurimask.sampling import Model
@@ -25,9 +26,12 @@ def gflop_a_step(method: Method, batch: Batch) -> float:
         return _gflop(lambda: torch.autograd.backward(method.loss(batch).total))
 
 
-def gflop_a_mask(model: Model, case: Case, count: int) -> float:
-    """1e9 operations of one of `count` masks of a case, with its share of what is done once an image."""
-    return _gflop(lambda: model.sample(case, count)) / count
+def gflop_a_mask(model: Model, case: Case, count: int, sampler: SamplerSettings | None = None) -> float:
+    """1e9 operations of one of `count` masks of a case, with its share of what is done once an image.
+
+    `sampler` is other than the recipe's own.
+    """
+    return _gflop(lambda: model.sample(case, count, sampler=sampler)) / count
 
 
 def seconds_a_mask(model: Model, case: Case, count: int) -> float:

@@ -20,7 +20,7 @@ from plurimask.training.run_folder import RunFolder
 
 FORMAT = "plurimask-1"
 BUILT_IN = Path(__file__).parents[1] / "weights"
-ALIASES = {"lidc": "lidc-cimd"}
+ALIASES = {"lidc": "lidc-panel"}
 
 
 @dataclass(frozen=True, eq=False)
