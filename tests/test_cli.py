@@ -303,19 +303,6 @@ def test_train_refuses(run, out, dataset, toml, options, words):
     assert not out.exists()
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["evaluate", "masks", "--data", "x"], ["sample", "phantom", "x"], ["benchmark", "smoke", "--data", "x"]],
-    ids=lambda command: command[0],
-)
-def test_a_file_in_the_place_of_the_folder_to_write_is_refused_before_any_work(run, tmp_path, command):
-    (tmp_path / "taken").write_text("mine")
-    said = run(*command, "--out", tmp_path / "taken")
-    assert said.code == 2
-    assert "Invalid value for '--out'" in said.err
-    assert (tmp_path / "taken").read_text() == "mine"
-
-
 def test_train_refuses_an_unknown_recipe(run, out, dataset):
     assert refused(run("train", "cimd-larg", "--data", dataset, "--out", out), "cimd-larg", "shipped: ", "cimd-small")
 

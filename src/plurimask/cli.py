@@ -61,7 +61,7 @@ class MaskFormat(StrEnum):
     npz = "npz"
 
 
-Out = Annotated[Path, typer.Option(file_okay=False, help="Folder to write to.")]
+Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most this many cases, spread over the patients, or the first of --cases.")
 ]
@@ -217,7 +217,7 @@ def evaluate(
 def benchmark(
     suite: Annotated[str, typer.Argument(help="A shipped suite (table1, ablation, smoke, ...) or a .toml file.")],
     data: Annotated[Path, typer.Option(help="The dataset's folder.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write to, or to go on in.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to, or to go on in.")],
     shard: Annotated[
         str, typer.Option(help="I/N: only every N-th run from the I-th on; processes share --out.")
     ] = "1/1",
@@ -243,9 +243,7 @@ def view(
     model: Annotated[
         str | None, typer.Option(help="Draws more samples: a name, .safetensors file or run folder.")
     ] = None,
-    out: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder for masks that a person chose or corrected.")
-    ] = Path("saved"),
+    out: Annotated[Path, typer.Option(help="Folder for masks that a person chose or corrected.")] = Path("saved"),
     host: Annotated[str, typer.Option(help="Where to listen; others than this machine need --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: any free one.")] = 8765,
     token: Annotated[str | None, typer.Option(help="Demanded of everyone who opens the page.")] = None,

@@ -324,5 +324,5 @@ def test_the_digest_sees_a_change_of(root, change):
 def test_the_digest_names_a_file_that_is_gone(root):
     cases = CaseFolder(root)
     (root / "a" / "image.png").unlink()
-    with pytest.raises(InputError, match=r"a/image\.png: expected a readable file, got No such file"):
+    with pytest.raises(InputError, match=r"a/image\.png: expected a readable file, got 'No such file"):
         _ = cases.digest

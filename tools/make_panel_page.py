@@ -1,0 +1,104 @@
+"""Put the quality of the fast panel into docs/benchmarks/panel.md, and draw it against its cost beside other systems.
+
+    python tools/make_panel_page.py
+
+From docs/benchmarks/panel/quality.json (`benchmarks/panel_quality.py`) and docs/benchmarks/lidc/table1.json.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from plurimask.plot.style import BLUE, VERMILLION, plain_axes
+
+PAGES = Path(__file__).parents[1] / "docs/benchmarks"
+PAGE, MARKED = PAGES / "panel.md", re.compile(r"(<!-- quality -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Table and figure."""
+    records = json.loads((PAGES / "panel/quality.json").read_text(encoding="utf-8"))
+    records.sort(key=lambda record: (record["model"], -_steps(record)))
+    table = quality_table(records)
+    PAGE.write_text(MARKED.sub(lambda found: f"{found[1]}{table}\n{found[2]}", PAGE.read_text(encoding="utf-8")))
+    table1 = json.loads((PAGES / "lidc/table1.json").read_text(encoding="utf-8"))
+    frontier_figure(records, table1["runs"]).savefig(PAGES / "panel/frontier.png", dpi=120)
+
+
+def quality_table(records: list[dict[str, Any]]) -> str:
+    """A row a model and number of steps."""
+    heads = [
+        "model",
+        "steps",
+        "U-GED",
+        "V-GED",
+        "HM-IoU",
+        "D_max",
+        "D_max, N = 4",
+        "d_SS",
+        "empty",
+        "r",
+        "GFLOP a mask",
+    ]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *map(_row, records)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _row(record: dict[str, Any]) -> list[str]:
+    found = record["n16"]
+    value, low, high = found["ged_u"]
+    means = [found[key][0] for key in ("ged_v", "hm_iou", "dice_max")]
+    means += [record["n4"]["dice_max"][0], found["d_ss"][0], found["empty_samples"][0]]
+    return [
+        f"`{record['model']}`",
+        str(_steps(record)),
+        f"{value:.3f} ({low:.3f} to {high:.3f})",
+        *(f"{mean:.3f}" for mean in means),
+        f"{record['empty_correlation']:.2f}",
+        f"{record['gflop_a_mask']:.2f}",
+    ]
+
+
+def _steps(record: dict[str, Any]) -> int:
+    return int((record["of"]["sampler"] or {"steps": 1})["steps"])
+
+
+def frontier_figure(records: list[dict[str, Any]], runs: list[dict[str, Any]]) -> Figure:
+    """U-GED at N = 16 with its interval against GFLOP a mask: built-in models by steps, and the runs of table1."""
+    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for (x, y), labels in _places(runs).items():
+        axes.plot(x, y, "o", color="0.6", markersize=5)
+        axes.annotate(", ".join(labels), (x, y), fontsize=6.5, color="0.4", xytext=(5, 3), textcoords="offset points")
+    for model, colour in zip(sorted({record["model"] for record in records}), (VERMILLION, BLUE), strict=False):
+        course = [record for record in records if record["model"] == model]
+        x = [record["gflop_a_mask"] for record in course]
+        y, low, high = zip(*(record["n16"]["ged_u"] for record in course), strict=True)
+        axes.vlines(x, low, high, color=colour, alpha=0.5)
+        axes.plot(
+            x, y, marker="o", color=colour, label=f"{model}, {', '.join(str(_steps(one)) for one in course)} steps"
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(right=60)
+    axes.set_xlabel("GFLOP a mask, in panels of 16", fontsize=9)
+    axes.set_ylabel("mean U-GED, N = 16 (lower is better)", fontsize=9)
+    plain_axes(axes)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _places(runs: list[dict[str, Any]]) -> dict[tuple[float, float], list[str]]:
+    """Labels by GFLOP a mask and U-GED, which is rounded, so that those of one place share a label."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for run in runs:
+        seed = run["seeds"][0]
+        place = seed["gflop_a_mask"], round(seed["scores"]["16"]["mean"]["ged_u"], 2)
+        found.setdefault(place, []).append(run["label"])
+    return found
+
+
+if __name__ == "__main__":
+    main()
