@@ -22,7 +22,7 @@ from plurimask.methods.draw import draw_masks
 from plurimask.plot.style import BLUE, VERMILLION, plain_axes
 from plurimask.sampling import Model, load
 
-MASKS, STEPS, SIZES = (1, 4, 16, 64, 256), (1, 2, 4, 8, 16, 32), (64, 128, 256, 512)
+MASKS, STEPS, SIZES = (1, 4, 16, 64), (1, 2, 4, 8, 16, 32), (64, 128, 256, 512)
 USUAL = 16
 PAPER_STEPS = 1000
 
