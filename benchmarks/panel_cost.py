@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 from common import seconds, threads
+from draw_speed import MASKS as USUAL
+from draw_speed import STEPS as PAPER_STEPS
 from draw_speed import paper_seconds_a_step
 from matplotlib.figure import Figure
 
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.files.atomic import write_text
 from plurimask.methods.draw import draw_masks
-from plurimask.plot.style import BLUE, VERMILLION, plain_axes
+from plurimask.plot.style import plain_axes
 from plurimask.sampling import Model, load
 
 MASKS, STEPS, SIZES = (1, 4, 16, 64), (1, 2, 4, 8, 16, 32), (64, 128, 256, 512)
-USUAL = 16
-PAPER_STEPS = 1000
 
 Course = list[tuple[int, float]]
 """Number of masks, steps or pixels a side, and seconds."""
@@ -66,11 +66,9 @@ def figure(record: dict[str, Any]) -> Figure:
         "pixels": "pixels a side (16 masks)",
     }
     for axes, (key, title) in zip(made.subplots(1, 3, sharey=True), titles.items(), strict=True):
-        for (name, found), colour in zip(
-            record["models"].items(), (BLUE, VERMILLION, "#009e73", "#cc79a7"), strict=False
-        ):
+        for name, found in record["models"].items():
             places, values = zip(*found["courses"][key], strict=True)
-            axes.plot(places, values, marker="o", color=colour, label=name if key == "masks" else None)
+            axes.plot(places, values, marker="o", label=name if key == "masks" else None)
         axes.set_xscale("log", base=2)
         axes.set_xticks(places, [str(place) for place in places])
         axes.set_yscale("log")

@@ -85,6 +85,13 @@ def test_a_benchmark_page_has_a_table_of_every_kept_suite():
     assert {name for name in kept if f"<!-- table: {name} -->\n| N = " in page.read_text(encoding="utf-8")} == kept
 
 
+def test_the_table_of_the_panels_page_is_that_of_the_kept_quality():
+    maker = tool("make_panel_page")
+    page = maker.PAGE.read_text(encoding="utf-8")
+    assert "| `lidc-panel` | 8 |" in page
+    assert maker.filled(page) == page
+
+
 def test_the_tables_of_the_metrics_page_are_those_of_the_kept_scores(page_maker):
     assert page_maker.filled(page_maker.PAGE.read_text(encoding="utf-8")) == page_maker.PAGE.read_text(encoding="utf-8")
 

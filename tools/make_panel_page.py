@@ -20,12 +20,21 @@ PAGE, MARKED = PAGES / "panel.md", re.compile(r"(<!-- quality -->\n).*?(<!-- end
 
 def main() -> None:
     """Table and figure."""
-    records = json.loads((PAGES / "panel/quality.json").read_text(encoding="utf-8"))
-    records.sort(key=lambda record: (record["model"], -_steps(record)))
-    table = quality_table(records)
-    PAGE.write_text(MARKED.sub(lambda found: f"{found[1]}{table}\n{found[2]}", PAGE.read_text(encoding="utf-8")))
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     table1 = json.loads((PAGES / "lidc/table1.json").read_text(encoding="utf-8"))
-    frontier_figure(records, table1["runs"]).savefig(PAGES / "panel/frontier.png", dpi=120)
+    frontier_figure(_records(), table1["runs"]).savefig(PAGES / "panel/frontier.png", dpi=120)
+
+
+def filled(text: str) -> str:
+    """The page with its table made anew from what is kept."""
+    table = quality_table(_records())
+    return MARKED.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text)
+
+
+def _records() -> list[dict[str, Any]]:
+    """By model, most steps first."""
+    records = json.loads((PAGES / "panel/quality.json").read_text(encoding="utf-8"))
+    return sorted(records, key=lambda record: (record["model"], -_steps(record)))
 
 
 def quality_table(records: list[dict[str, Any]]) -> str:
