@@ -5,6 +5,7 @@ import platform
 import draw_speed
 import loader_speed
 import metric_speed
+import page_speed
 import peak_memory
 import prepare_speed
 import segmentation_speed
@@ -25,5 +26,6 @@ if __name__ == "__main__":
     print_table("DICOM SEG", segmentation_speed.table())
     print_table("Memory of drawing", peak_memory.table())
     print_table("Reading room", viewer_speed.table())
+    print_table("The page of the reading room", page_speed.table())
     print_table("Training", train_speed.table())
     print_table("Drawing", draw_speed.table())

@@ -3,7 +3,6 @@
 import http.client
 import json
 import resource
-import socket
 import sys
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from plurimask.viewer.guard import LOOPBACK, Door
 from plurimask.viewer.jobs import ServedModel
 from plurimask.viewer.library import open_library
 from plurimask.viewer.places import name_id
+from plurimask.viewer.run import listen
 from plurimask.viewer.server import make_app
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -112,7 +112,7 @@ def _study() -> dict[str, float]:
 def listening(path: Path) -> Iterator[int]:
     """A server of a path on a thread; its port."""
     room = Room(open_library(path, None, drawing=False), ServedModel(None), path.parent / "saved")
-    place = socket.create_server(("127.0.0.1", 0))
+    place = listen("127.0.0.1", 0)
     config = uvicorn.Config(make_app(room, Door(LOOPBACK)), log_level="error", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})

@@ -93,6 +93,31 @@ def test_a_cancelled_draw_adds_nothing(drawing, page, held):
     assert samples(page) == before
 
 
+def test_a_cancel_that_the_server_did_not_hear_can_be_tried_again(drawing, page, held):
+    open_case(page, drawing.to("demo-01", "few"))
+    start(page, 16)
+    page.locator("#draw .drawing", has_text="left").wait_for()
+    cancel = page.get_by_role("button", name="Cancel; nothing is added")
+    page.route("**/jobs/*", lambda route: route.abort())
+    cancel.click()
+    page.locator("#draw .fault", has_text="The server does not answer").wait_for()
+    page.unroute("**/jobs/*")
+    cancel.click()
+    held.set()
+    assert is_over(page) == "Cancelled: nothing was added"
+
+
+def test_a_server_that_falls_silent_while_it_draws_is_said(drawing, page, held):
+    page.route("**/jobs/*/events", lambda route: route.abort())
+    open_case(page, drawing.to("demo-01", "few"))
+    start(page, 4)
+    page.locator("#draw .drawing", has_text="the server does not answer").wait_for()
+    page.unroute("**/jobs/*/events")
+    page.locator("#draw .drawing", has_text="left").wait_for()
+    held.set()
+    is_over(page)
+
+
 def test_a_page_that_is_loaded_again_finds_what_is_being_drawn(drawing, page, held):
     open_case(page, drawing.to("demo-01", "few"))
     before = samples(page)

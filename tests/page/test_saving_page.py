@@ -55,6 +55,21 @@ def test_who_saved_is_remembered(room, page):
     assert page.get_by_label("Saved by").input_value() == "Ada Lovelace"
 
 
+def test_what_cannot_be_read_of_earlier_is_said(room, page):
+    page.route("**/saved", lambda route: route.abort())
+    open_case(page, room.to("demo-01", "first"))
+    page.get_by_text("What was saved before cannot be read: the server does not answer").wait_for()
+
+
+def test_a_browser_that_keeps_nothing_still_shows_and_saves(room, page):
+    page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } })")
+    open_case(page, room.to("demo-02", "first"))
+    choose(page, "Nothing")
+    assert not mask_of(save(page, "Ada")["file"]).any()
+    page.keyboard.press("s")
+    assert page.get_by_label("Saved by").input_value() == "Ada"
+
+
 def test_what_went_wrong_is_said_and_can_be_tried_again(room, page):
     room.out.mkdir(exist_ok=True)
     (room.out / "demo-05").write_text("a file in the way")

@@ -15,6 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from plurimask.files.mask_set import write_mask_set
 from plurimask.pixels.colours import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity
 from plurimask.records import MaskSet
+from plurimask.viewer.thumbnails import as_radiologists_look
 from plurimask.viewer.views import window
 
 HOSTILE = '<img src=x onerror="document.title=1"> & "co'
@@ -144,6 +145,46 @@ def test_volumes_are_turned_as_radiologists_have_them_whatever_the_order_of_thei
     }"""
     expected = ["axial R L A P", "coronal R L S I", "sagittal A P S I"]
     assert page.evaluate(script, turned) == [expected] * len(turned)
+
+
+def test_a_thumbnail_is_turned_as_the_stage_is(room, page):
+    page.goto(room.address)
+    turned = [
+        np.array([[sign * float(place == one) for place in range(3)] for one, sign in zip(order, signs, strict=True)])
+        for order in itertools.permutations(range(3))
+        for signs in itertools.product((1, -1), repeat=3)
+    ]
+    script = """async (turned) => {
+      const { planeOf } = await import("./view.js");
+      const first = (axes) => {
+        const { xc, xr, yc, yr } = planeOf({ shape: [2, 2, 2], spacing_mm: null, axes }, 2);
+        const corners = [[0, 0], [0, 1], [1, 0], [1, 1]];
+        const place = ([r, c]) => 1000 * (yc * c + yr * r) + xc * c + xr * r;
+        return corners.sort((one, other) => place(one) - place(other)).map(([r, c]) => 2 * r + c);
+      };
+      return turned.map(first);
+    }"""
+    plane = np.arange(4).reshape(2, 2)
+    small = [as_radiologists_look(plane, axes[0], axes[1]).ravel().tolist() for axes in turned]
+    assert page.evaluate(script, [axes.tolist() for axes in turned]) == small
+
+
+def test_another_channel_has_its_own_window(tmp_path, page):
+    (case,) = planes("demo-01")
+    folder = tmp_path / "data" / case.name
+    folder.mkdir(parents=True)
+    for channel, image in enumerate((case.image[0], case.image[0] / 7 + 5000)):
+        np.save(folder / f"image{channel}.npy", image)
+    with serving(tmp_path / "data", tmp_path / "saved") as place:
+        open_case(page, place.to(case.name))
+        first = state_of(page, "window")
+        page.get_by_label("channel").select_option("2")
+        shown(page)
+        second = state_of(page, "window")
+        page.get_by_label("channel").select_option("1")
+        assert state_of(page, "window") == first
+    assert second["low"] == pytest.approx(first["low"] / 7 + 5000, abs=1e-3)
+    assert second["high"] == pytest.approx(first["high"] / 7 + 5000, abs=1e-3)
 
 
 def pressed(key):

@@ -145,7 +145,7 @@ def test_a_case_by_hand(browser):
         *("2 of 4: 9 pixels", "1 of 4: 36 pixels", "1 of 4: nothing drawn")
     ]
     assert [level["size"] for level in found["agreement"]] == [36, 9, 9, 0]
-    assert (found["slices_marked"][2], found["start_slice"][2], found["range"]) == ([0], 0, {"low": 0, "high": 191})
+    assert (found["slices_marked"][2], found["start_slice"][2], found["ranges"]) == ([0], 0, [{"low": 0, "high": 191}])
     assert (found["has_image"], found["formats"]) == (True, ["nifti"])
     assert "patient" not in found
 
@@ -235,10 +235,22 @@ def test_readers_are_in_the_thumbnail_where_nothing_was_drawn(tmp_path):
     assert (picture[..., 2] > picture[..., 0] + 20).any()
 
 
-def test_a_thumbnail_of_a_volume_keeps_its_proportions(scan):
+def test_a_thumbnail_of_a_volume_keeps_its_proportions_and_stands_as_radiologists_look(scan):
     browser, _, _ = scan
     picture = Image.open(io.BytesIO(browser.get(f"/api/v1/{case('scan', 'thumbnail')}").content))
-    assert picture.size == (96, round(96 * 6 * 0.5 / (9 * 0.75)))
+    # Rows of the array run to the right and columns to the front, so that they lie along x and y of the picture.
+    assert picture.size == (round(96 * 6 * 0.5 / (9 * 0.75)), 96)
+
+
+def test_every_channel_has_a_window_of_its_own(tmp_path):
+    write_case(tmp_path / "data", "a", 4)
+    folder = tmp_path / "data" / "a"
+    ramp = np.asarray(Image.open(folder / "image.png"))
+    (folder / "image.png").rename(folder / "image0.png")
+    Image.fromarray(ramp // 2 + 20).save(folder / "image1.png")
+    found = get(client(tmp_path / "data"), case("a"))
+    assert found["ranges"] == [{"low": 0, "high": 191}, {"low": 20, "high": 115}]
+    assert [one["high"] for one in found["windows"]] == pytest.approx([190.045, 115.0])
 
 
 def test_two_sources_of_one_case_are_told_apart(tmp_path):

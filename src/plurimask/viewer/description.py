@@ -12,7 +12,10 @@ from plurimask.viewer.views import ALIKE, Group, group, start_slice
 
 
 def describe(opened: Opened, panel: Panel | None) -> dict[str, Any]:
-    """A case and the samples that were drawn for it, if any. Lists of three have one entry an axis."""
+    """A case and the samples that were drawn for it, if any.
+
+    Lists of three have one entry an axis; `windows` and `ranges` have one a channel.
+    """
     samples, readers, grid = panel.marks if panel else None, opened.readers, opened.grid
     own = [] if samples is None else sizes(samples.masks, grid)[0].tolist()
     reader_sizes, unit = sizes(readers.masks, grid)
@@ -26,8 +29,8 @@ def describe(opened: Opened, panel: Panel | None) -> dict[str, Any]:
         "has_image": opened.has_image,
         "slices_marked": [both.marked(axis) for axis in range(3)],
         "start_slice": [start_slice(samples, readers, axis) for axis in range(3)],
-        "window": _span(opened.window),
-        "range": _span(opened.range),
+        "windows": [_span(ends) for ends in opened.windows],
+        "ranges": [_span(ends) for ends in opened.ranges],
         "readers": len(readers.masks),
         "samples": len(own),
         **_drawn(panel),

@@ -32,14 +32,14 @@ class Opened:
     Args:
         study: image, readers and grid.
         readers: what they marked.
-        window, range: values between which the first channel is shown at first, and its least and greatest one.
+        windows, ranges: of each channel, the values between which it is shown at first, and its least and greatest one.
         has_image: False where nobody gave an image, and zeros stand for it.
     """
 
     study: Study
     readers: Marks
-    window: tuple[float, float]
-    range: tuple[float, float]
+    windows: tuple[tuple[float, float], ...]
+    ranges: tuple[tuple[float, float], ...]
     has_image: bool
 
     @property
@@ -172,8 +172,10 @@ def scored_pair(opened: Opened, panel: Panel) -> tuple[MaskSet, Case]:
 
 
 def _opened(study: Study, has_image: bool) -> Opened:
-    case, first = study.case, study.case.image[0]
-    return Opened(study, Marks.of(case.raters), window(first), (float(first.min()), float(first.max())), has_image)
+    channels = study.case.image
+    windows = tuple(window(channel) for channel in channels)
+    ranges = tuple((float(channel.min()), float(channel.max())) for channel in channels)
+    return Opened(study, Marks.of(study.case.raters), windows, ranges, has_image)
 
 
 def _weigh_study(opened: Opened) -> int:

@@ -58,7 +58,7 @@ def serve(
     """
     _check_token(host, token)
     _check_out(path, out)
-    with _listen(host, port) as listening:
+    with listen(host, port) as listening:
         library = open_library(path, data, drawing=model is not None)
         room = Room(library, ServedModel(model, device), out, show_identity)
         app = make_app(room, Door(_names(host), token), compress=not _is_loopback(host))
@@ -104,7 +104,7 @@ def _check_out(path: Path, out: Path) -> None:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that takes connections. SettingsError for a port in use, which names the next free one."""
     try:
         return _bound(host, port)

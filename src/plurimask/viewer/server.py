@@ -1,13 +1,14 @@
 """The HTTP application of the reading room: its errors, its files, and the guard before it."""
 
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from plurimask.errors import MissingPackageError, PlurimaskError
 from plurimask.version import version
@@ -15,8 +16,8 @@ from plurimask.viewer.api import API, Api, Room
 from plurimask.viewer.guard import Door, Guard, problem
 from plurimask.viewer.problems import ProblemError
 
-_STATIC = Path(__file__).parent / "static"
-_STYLE = Path(__file__).parents[1] / "style"
+_STATIC, _STYLE = Path(__file__).parent / "static", Path(__file__).parents[1] / "style"
+_START = "index.html"
 _NO_SPACE = 28
 _ABOUT = """Cases, slices of images, masks, jobs that draw samples, and masks that people saved.
 
@@ -50,11 +51,31 @@ def make_app(room: Room, door: Door, compress: bool = False) -> Guard:
     )
     _add_errors(app)
     Api(room).add_to(app)
-    app.mount("/style", StaticFiles(directory=_STYLE))
-    app.mount("/", StaticFiles(directory=_STATIC, html=True))
+    app.mount("/", _Page())
     if compress:
         app.add_middleware(GZipMiddleware, compresslevel=1)
     return Guard(app, door)
+
+
+class _Page:
+    """The page's own files, which stay in memory: there are many small ones, all of which a start asks for at once."""
+
+    def __init__(self) -> None:
+        places = {f"/{path.name}": path for path in _STATIC.iterdir()}
+        places |= {f"/{_STYLE.name}/{path.name}": path for path in _STYLE.iterdir()}
+        self._files = {place: (path.read_bytes(), guess_type(path)[0]) for place, path in places.items()}
+        html, kind = self._files[f"/{_START}"]
+        # A browser that follows imports asks for the next modules only when it has read the last ones.
+        ahead = "".join(f'<link rel="modulepreload" href="{path.name}">' for path in sorted(_STATIC.glob("*.js")))
+        self._files["/"] = html.replace(b"<script", ahead.encode() + b"<script"), kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(405)
+        if scope["path"] not in self._files:
+            raise HTTPException(404)
+        content, kind = self._files[scope["path"]]
+        await Response(content, media_type=kind)(scope, receive, send)
 
 
 def _add_errors(app: FastAPI) -> None:

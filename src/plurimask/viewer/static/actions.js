@@ -44,9 +44,10 @@ export const isVolume = (description) => description !== null && description.sha
 
 /** Change the window: times a factor wider, moved by a share of its width. */
 export function changeWindow(factor, share) {
-  const { window, description } = { window: state.window.value, description: state.description.value };
+  const [window, description] = [state.window.value, state.description.value];
   if (!window || !description) return;
-  const least = Math.max(NO_WIDTH * (description.range.high - description.range.low), Number.MIN_VALUE);
+  const { low, high } = description.ranges[state.channel.value];
+  const least = Math.max(NO_WIDTH * (high - low), Number.MIN_VALUE);
   const width = (window.high - window.low) * factor;
   setWindow((window.low + window.high) / 2 + share * width, Math.max(least, width));
 }
@@ -58,7 +59,13 @@ export function setWindow(centre, width) {
 }
 
 export function resetWindow() {
-  if (state.description.value) state.window.value = state.description.value.window;
+  if (state.description.value) state.window.value = state.description.value.windows[state.channel.value];
+}
+
+/** Show another channel, with the window that is its own: values of two channels have no common measure. */
+export function setChannel(channel) {
+  state.channel.value = channel;
+  resetWindow();
 }
 
 /** Show one sample alone; without a number, that which stands for the largest group. */

@@ -1,5 +1,6 @@
 // The HTTP interface, from the description that the server gives of it, for people to read.
 import { make } from "./dom.js";
+import { recall } from "./memory.js";
 
 const DESCRIPTION = "api/v1/openapi.json";
 const METHODS = ["get", "post", "put", "delete"];
@@ -119,7 +120,7 @@ const paragraphs = (text = "") => text.split(/\n\s*\n/).filter((one) => one.trim
 /** Text in which `this` is code. */
 const inline = (text) => text.split("`").map((part, place) => (place % 2 ? make("code", {}, part) : part));
 
-document.documentElement.dataset.theme = localStorage.getItem("plurimask.theme") ?? "system";
+document.documentElement.dataset.theme = recall("theme") ?? "system";
 try {
   const answer = await fetch(DESCRIPTION);
   if (!answer.ok) throw new Error(`${DESCRIPTION} answers ${answer.status}`);

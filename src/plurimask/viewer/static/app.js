@@ -19,6 +19,7 @@ import { listAddress, state, watch } from "./state.js";
 const PARTS = { header, stages, layers, cases, film, agreement, sizes, scores, draw, edit, saving };
 let begun = null; // the case that slice, window and view are of
 
+const served = api.info(); // asked for at once, while the parts are being built
 keys.mount();
 keys.bind("Page", [
   { keys: ["n"], does: "next case", run: () => cases.step(1) },
@@ -44,7 +45,7 @@ await start();
 
 async function start() {
   try {
-    state.info.value = await api.info();
+    state.info.value = await served;
     addEventListener("hashchange", follow);
     follow();
   } catch (error) {
@@ -93,8 +94,8 @@ function begin(description) {
     const flat = description.shape[2] === 1;
     state.axis.value = flat ? 2 : state.axis.value;
     state.slice.value = description.start_slice[state.axis.value];
-    state.window.value = description.window;
     state.channel.value = 0;
+    state.window.value = description.windows[0];
     state.view.value = null;
     state.pointer.value = null;
     state.tool.value = null;

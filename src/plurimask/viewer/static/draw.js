@@ -41,9 +41,9 @@ function whyNot() {
 function progress() {
   const bar = make("progress", { ariaLabel: "Drawing" });
   const line = make("span", { className: "small quiet number" });
-  const stop = button("Cancel", "Cancel; nothing is added", () => {
+  const stop = button("Cancel", "Cancel; nothing is added", async () => {
     stop.disabled = true;
-    jobs.cancel();
+    stop.disabled = await jobs.cancel();
   });
   const element = make("div", { className: "drawing" }, bar, line, stop);
   watch([jobs.job, state.caseId], () => {
@@ -54,7 +54,8 @@ function progress() {
     if (job.total) Object.assign(bar, { max: job.total, value: job.done });
     else bar.removeAttribute("value");
     const where = job.case === state.caseId.value ? "" : "another case: ";
-    line.textContent = where + (job.done ? left(job) : "…");
+    const rest = job.done ? left(job) : "…";
+    line.textContent = where + (job.isLost ? "the server does not answer; asking again" : rest);
   });
   return element;
 }

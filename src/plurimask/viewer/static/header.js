@@ -1,11 +1,11 @@
 // The first line of the page: what is served, the case, its source, what lies beside it, theme and help.
 import { button, make } from "./dom.js";
 import { bind, openHelp } from "./keys.js";
+import { recall, remember } from "./memory.js";
 import { caseAddress, listAddress, state, watch } from "./state.js";
 import { count } from "./words.js";
 
 const THEMES = { system: "as the system", light: "light", dark: "dark" };
-const KEPT = { theme: "plurimask.theme", list: "plurimask.list" };
 
 export function mount(element) {
   const title = make("a", { className: "title" });
@@ -67,7 +67,7 @@ function fill(select, choices, value) {
 function theme() {
   const element = button("", "", next);
   element.className = "theme";
-  state.theme.value = localStorage.getItem(KEPT.theme) in THEMES ? localStorage.getItem(KEPT.theme) : "system";
+  state.theme.value = recall("theme") in THEMES ? recall("theme") : "system";
   watch([state.theme], () => {
     const now = state.theme.value;
     if (now === "system") delete document.documentElement.dataset.theme;
@@ -82,7 +82,7 @@ function theme() {
   function next() {
     const names = Object.keys(THEMES);
     state.theme.value = names[(names.indexOf(state.theme.value) + 1) % names.length];
-    localStorage.setItem(KEPT.theme, state.theme.value);
+    remember("theme", state.theme.value);
   }
 }
 
@@ -91,12 +91,12 @@ function listToggle() {
   const element = button("☰", "List of cases", () => show(document.body.dataset.list === "off"));
   element.setAttribute("aria-controls", "cases");
   element.classList.add("list");
-  show(localStorage.getItem(KEPT.list) !== "off");
+  show(recall("list") !== "off");
   return element;
 
   function show(on) {
     document.body.dataset.list = on ? "on" : "off";
     element.setAttribute("aria-expanded", on);
-    localStorage.setItem(KEPT.list, document.body.dataset.list);
+    remember("list", document.body.dataset.list);
   }
 }

@@ -4,7 +4,7 @@ import { refresh, signal, state, watch } from "./state.js";
 
 const POLL = 1000; // ms between looks at a model that is being loaded
 
-/** The job that runs: {id, case, source, state, done, total, begun}, or null. */
+/** The job that runs: {id, case, source, state, done, total, begun}, `isLost` while the server is silent; or null. */
 export const job = signal(null);
 
 /** Why the latest request or job failed: {case, status, reason}, or null. */
@@ -35,12 +35,15 @@ export async function start(count, region) {
   }
 }
 
+/** Cancel the job that runs; whether the server was told. */
 export async function cancel() {
   const { id } = job.value;
   try {
     await request(`jobs/${id}`, { method: "DELETE" });
+    return true;
   } catch (error) {
     fault.value = { case: job.value?.case, status: error.status, reason: error.message };
+    return false;
   }
 }
 
@@ -55,7 +58,10 @@ function follow(running) {
     settle(running, told);
   });
   events.addEventListener("error", () => {
-    if (events.readyState !== EventSource.CLOSED) return;
+    if (events.readyState !== EventSource.CLOSED) {
+      job.value = { ...job.value, isLost: true }; // the browser asks again by itself
+      return;
+    }
     job.value = null;
     fault.value = { case: running.case, status: 0, reason: "the server knows no more of what was being drawn" };
   });

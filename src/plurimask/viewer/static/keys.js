@@ -1,10 +1,10 @@
 // One table of keys. Parts add theirs with `bind`; the dialog of help lists them all.
 import { make } from "./dom.js";
+import { recall, remember } from "./memory.js";
 import { state } from "./state.js";
 
 const TABLE = []; // {section, keys, does, run}
 const ANYWHERE = "Page"; // keys of other sections work beside an image alone
-const KEPT = "plurimask.keys";
 const LABELS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page ↑", PageDown: "Page ↓" };
 const held = new Set();
 let dialog;
@@ -36,7 +36,7 @@ function pressed(event) {
   if (event.defaultPrevented || document.querySelector("dialog[open]") || isTyping(event.target, event)) return;
   held.add(event.key.toLowerCase());
   const name = nameOf(event);
-  if (name.length === 1 && localStorage.getItem(KEPT) === "off" && !event.target.closest(".stage")) return;
+  if (name.length === 1 && recall("keys") === "off" && !event.target.closest(".stage")) return;
   const entry = TABLE.find((one) => one.run && one.keys.includes(name));
   if (!entry || (entry.section !== ANYWHERE && state.page.value !== "case")) return;
   event.preventDefault();
@@ -59,8 +59,8 @@ function nameOf(event) {
 
 function contents() {
   const sections = [...new Set(TABLE.map((entry) => entry.section))];
-  const shortcuts = make("input", { type: "checkbox", checked: localStorage.getItem(KEPT) !== "off" });
-  shortcuts.addEventListener("change", () => localStorage.setItem(KEPT, shortcuts.checked ? "on" : "off"));
+  const shortcuts = make("input", { type: "checkbox", checked: recall("keys") !== "off" });
+  shortcuts.addEventListener("change", () => remember("keys", shortcuts.checked ? "on" : "off"));
   const close = make("button", { type: "button" }, "Close");
   close.addEventListener("click", () => dialog.close());
   return [

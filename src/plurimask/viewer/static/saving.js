@@ -3,11 +3,11 @@ import { json, place } from "./api.js";
 import { saved as isSaved } from "./correcting.js";
 import { button, choice, make } from "./dom.js";
 import { bind } from "./keys.js";
+import { recall, remember } from "./memory.js";
 import { signal, state, watch } from "./state.js";
 import { measured, nameOf, shown, sizeOf, take } from "./taking.js";
 import { capital, sizeWords } from "./words.js";
 
-const AUTHOR = "plurimask.author";
 const FORMATS = { nifti: "NIfTI", "dicom-seg": "DICOM SEG" };
 const [LONGEST_NAME, LONGEST_NOTE] = [64, 2000];
 const writes = signal(0);
@@ -72,7 +72,7 @@ function form(what) {
   const kinds = make("fieldset", { className: "segments" });
   const options = formats.map((value) => ({ value, label: FORMATS[value] }));
   choice(kinds, "format", "Format", options, format, (value) => (format = value));
-  author.value = localStorage.getItem(AUTHOR) ?? "";
+  author.value = recall("author") ?? "";
   const element = make(
     "form",
     {},
@@ -89,7 +89,7 @@ function form(what) {
     save.disabled = true;
     try {
       const done = await send(what, { author: author.value, note: note.value, format });
-      localStorage.setItem(AUTHOR, author.value);
+      remember("author", author.value);
       if (element.isConnected) dialog.replaceChildren(receipt(done));
     } catch (error) {
       if (!element.isConnected || !dialog.open) state.error.value = error.message;
@@ -126,10 +126,11 @@ function earlier() {
   const element = make("details", { className: "earlier", hidden: true }, summary, list);
   watch([state.description, writes], async () => {
     const id = state.description.value?.id;
-    const records = id ? await json(`${place(id)}/saved`).catch(() => []) : [];
+    const found = id ? await json(`${place(id)}/saved`).catch((error) => error) : [];
     if (id !== state.description.value?.id) return;
-    element.hidden = !records.length;
-    summary.textContent = `Saved before (${records.length})`;
+    const [records, fault] = found instanceof Error ? [[], found.message] : [found, null];
+    element.hidden = !records.length && !fault;
+    summary.textContent = fault ? `What was saved before cannot be read: ${fault}` : `Saved before (${records.length})`;
     list.replaceChildren(...records.reverse().map(line));
   });
   return element;

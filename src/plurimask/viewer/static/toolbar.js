@@ -1,5 +1,5 @@
 // Above the image: the axis of a volume, the channel, the window, the zoom.
-import { fit, isVolume, resetWindow, setAxis, setWindow, zoomBy } from "./actions.js";
+import { fit, isVolume, resetWindow, setAxis, setChannel, setWindow, zoomBy } from "./actions.js";
 import { button, choice, make } from "./dom.js";
 import { state, watch } from "./state.js";
 import { planeOf } from "./view.js";
@@ -24,7 +24,7 @@ function axes() {
 function channel() {
   const select = make("select");
   const element = make("label", { className: "choice" }, make("span", {}, "channel"), select);
-  select.addEventListener("change", () => (state.channel.value = select.selectedIndex));
+  select.addEventListener("change", () => setChannel(select.selectedIndex));
   watch([state.description, state.channel], () => {
     const count = state.description.value?.channels ?? 1;
     element.hidden = count < 2;
