@@ -76,9 +76,15 @@ def agreement_curve(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
     Returns:
         (S,) float64 and the unit.
     """
-    held = masks.sum(axis=0, dtype=np.uint32)
+    held = count_held(masks)
     by_count = np.bincount(held[held > 0], minlength=len(masks) + 1)
     return grid.measured(by_count[:0:-1].cumsum()[::-1])
+
+
+def count_held(masks: np.ndarray) -> np.ndarray:
+    """How many of the masks (S, ...) bool hold each voxel: (...), of the smallest unsigned type that can say S."""
+    # As uint8, which numpy adds many times faster than it does bool.
+    return np.asarray(masks.view(np.uint8).sum(axis=0, dtype=np.min_scalar_type(len(masks))))
 
 
 def longest_diameter(mask: np.ndarray, grid: Grid) -> float:

@@ -1,5 +1,6 @@
 """All that a page shows of a case but its pixels, as JSON has it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from plurimask.geometry import Grid
 from plurimask.measurements import agreement_curve, sizes
 from plurimask.viewer.library import Opened
-from plurimask.viewer.marks import Panel, joined
+from plurimask.viewer.marks import Marks, Panel
 from plurimask.viewer.views import ALIKE, Group, group, start_slice
 
 
@@ -19,7 +20,7 @@ def describe(opened: Opened, panel: Panel | None) -> dict[str, Any]:
     samples, readers, grid = panel.marks if panel else None, opened.readers, opened.grid
     own = [] if samples is None else sizes(samples.masks, grid)[0].tolist()
     reader_sizes, unit = sizes(readers.masks, grid)
-    both = joined([marks for marks in (samples, readers) if marks is not None])
+    drawn = [marks for marks in (samples, readers) if marks is not None]
     curve = [] if samples is None else agreement_curve(samples.masks, grid)[0].tolist()
     return {
         "name": opened.study.case.name,
@@ -27,7 +28,7 @@ def describe(opened: Opened, panel: Panel | None) -> dict[str, Any]:
         **_geometry(grid),
         "channels": len(opened.study.case.image),
         "has_image": opened.has_image,
-        "slices_marked": [both.marked(axis) for axis in range(3)],
+        "slices_marked": [_marked(drawn, axis) for axis in range(3)],
         "start_slice": [start_slice(samples, readers, axis) for axis in range(3)],
         "windows": [_span(ends) for ends in opened.windows],
         "ranges": [_span(ends) for ends in opened.ranges],
@@ -41,6 +42,11 @@ def describe(opened: Opened, panel: Panel | None) -> dict[str, Any]:
         "groups": [] if samples is None else [_group(one) for one in group(samples, grid)],
         "agreement": [{"level": level, "size": size} for level, size in enumerate(curve, start=1)],
     }
+
+
+def _marked(drawn: Sequence[Marks], axis: int) -> list[int]:
+    """The slices on which any of the stacks marks anything."""
+    return sorted({index for marks in drawn for index in marks.marked(axis)})
 
 
 def _geometry(grid: Grid) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from plurimask.measurements import count_held
 from plurimask.records import MaskSet
 
 Box = tuple[slice, slice, slice]
@@ -32,6 +34,11 @@ class Marks:
         shape = volumes.shape[1:]
         box = _box(volumes)
         return cls(volumes[:, *box].copy(), box, shape)
+
+    @cached_property
+    def held(self) -> np.ndarray:
+        """How many of the masks hold each voxel of the box: (h, w, d)."""
+        return count_held(self.masks)
 
     def within(self, box: Box) -> np.ndarray:
         """The same masks in a box that holds their own: (S, ...) bool."""
@@ -60,7 +67,7 @@ class Marks:
 
     def marked(self, axis: int) -> list[int]:
         """The slices on which anything is marked."""
-        drawn = self.masks.any(axis=tuple({0, 1, 2, 3} - {axis + 1}))
+        drawn = self.held.any(axis=tuple({0, 1, 2} - {axis}))
         return (np.flatnonzero(drawn) + self.box[axis].start).tolist()
 
 
@@ -102,7 +109,7 @@ def common_box(parts: Sequence[Marks]) -> Box:
 
 def consensus(samples: Marks, level: int) -> Marks:
     """What at least `level` samples hold, as one mask in the box of the samples."""
-    return replace(samples, masks=(samples.masks.sum(axis=0) >= level)[None])
+    return replace(samples, masks=(samples.held >= level)[None])
 
 
 def across(array: np.ndarray, axis: int, index: int) -> np.ndarray:

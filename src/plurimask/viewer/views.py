@@ -118,10 +118,9 @@ def start_slice(samples: Marks | None, readers: Marks, axis: int) -> int:
     """The slice to show first: where samples disagree most, else where most is marked, else the middle one."""
     for marks in (samples, readers):
         if marks is not None and marks.masks.size:
-            share = marks.masks.mean(axis=0, dtype=np.float32)
-            others = tuple({0, 1, 2} - {axis})
-            disputed = (share * (1 - share)).sum(axis=others)
-            most = disputed if disputed.any() else share.sum(axis=others)
+            count, others = np.uint32(len(marks.masks)), tuple({0, 1, 2} - {axis})
+            disputed = (marks.held * (count - marks.held)).sum(axis=others)
+            most = disputed if disputed.any() else marks.held.sum(axis=others)
             return int(most.argmax()) + marks.box[axis].start
     return readers.shape[axis] // 2
 
