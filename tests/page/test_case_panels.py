@@ -131,6 +131,10 @@ def marked(page):
     )
 
 
+def test_the_page_is_no_higher_than_its_window(plane):
+    assert plane.evaluate("document.documentElement.scrollHeight - innerHeight") == 0
+
+
 def test_the_strip_has_every_sample_with_its_size_the_largest_of_each_group_first(plane, room):
     sizes = area(room, PLANE, room.panels["first"][PLANE].masks)
     order = frames(plane)
