@@ -1,6 +1,6 @@
 """Seconds of drawing against the number of masks, of steps and of pixels, beside the paper-size network.
 
-python benchmarks/panel_cost.py lidc-panel lidc-cimd --out docs/benchmarks/panel/cost
+python benchmarks/panel_cost.py lidc-panel --out docs/benchmarks/panel/cost
 """
 
 import argparse
@@ -40,11 +40,11 @@ def courses(model: Model) -> dict[str, Course]:
 
 
 def _drawn(model: Model, count: int = USUAL, steps: int | None = None, side: int = 128) -> float:
-    """The median over the demo's first cases, each the median of 3."""
+    """The median over the demo's first three cases, each drawn once after a draw that is not counted."""
     sampler, seeds = model.sampler(steps=steps), tuple(range(count))
     images = [_sized(case.image, side) for case in demo_cases()[:3]]
     draws = [partial(draw_masks, model.method, image, seeds, sampler) for image in images]
-    return median(seconds(draw) for draw in draws)
+    return median(seconds(draw, repeats=1) for draw in draws)
 
 
 def _sized(image: np.ndarray, side: int) -> np.ndarray:
