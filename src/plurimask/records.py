@@ -5,15 +5,17 @@ THE shape legend: B batch, C channels, R raters, S samples, H rows, W columns, D
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from plurimask.errors import InputError
 from plurimask.geometry import Grid
 from plurimask.pixels.glance import case_html, panel_html
+
+if TYPE_CHECKING:  # whoever reads and writes files alone need not wait two seconds for torch
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -134,22 +136,21 @@ class Batch:
         valid: (B, R) bool, which slots were read; at least one a case.
     """
 
-    image: Tensor
-    raters: Tensor
-    valid: Tensor
+    image: "Tensor"
+    raters: "Tensor"
+    valid: "Tensor"
 
-    def one_rater(self) -> tuple[Tensor, Tensor]:
+    def one_rater(self) -> tuple["Tensor", "Tensor"]:
         """One uniformly drawn rater per image: image (B, C, H, W), mask (B, 1, H, W) bool."""
-        slot = torch.multinomial(self.valid.float(), 1)
-        rows = torch.arange(len(slot), device=slot.device)
-        return self.image, self.raters[rows[:, None], slot]
+        slot = self.valid.float().multinomial(1)
+        return self.image, self.raters.take_along_dim(slot[..., None, None], dim=1)
 
-    def all_raters(self) -> tuple[Tensor, Tensor]:
+    def all_raters(self) -> tuple["Tensor", "Tensor"]:
         """Every rater of every image: image (n, C, H, W) repeated, mask (n, 1, H, W) bool, n = valid.sum()."""
         case, slot = self.valid.nonzero(as_tuple=True)
         return self.image[case], self.raters[case, slot][:, None]
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: "torch.device") -> "Batch":
         """The same batch on another device."""
         return Batch(self.image.to(device), self.raters.to(device), self.valid.to(device))
 
@@ -163,8 +164,8 @@ class LossTerms:
         terms: named detached scalars for the log (for CIMD: simple, vlb, amb, ...).
     """
 
-    total: Tensor
-    terms: Mapping[str, Tensor]
+    total: "Tensor"
+    terms: Mapping[str, "Tensor"]
 
 
 def public_name(name: str, patient: str | None, stand_in: str) -> str:
