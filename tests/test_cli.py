@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -538,45 +539,55 @@ def test_exit_code_of_the_script(script, dataset):
     assert refused(script("prepare", "phantom", "--out", dataset, "--count", "1"), "a new or empty folder")
 
 
-@pytest.fixture
-def full_disk():
-    """A disk that is full after some bytes of a file: writing on fails with EFBIG, until the test is over."""
+@contextmanager
+def full_disk(size):
+    """A disk that is full after so many bytes of a file: writing on fails with EFBIG.
+
+    No longer than the block, since what tells of the tests may be such a file too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_while_sampling(run, out, tmp_path, weights, full_disk):
+def test_full_disk_while_sampling(run, out, tmp_path, weights):
     path = write_image(tmp_path / "a.png", grey())
-    full_disk(200)
-    assert refused(run("sample", weights, path, "--out", out, "--count", 64), "File too large", "free space")
+    with full_disk(200):
+        answer = run("sample", weights, path, "--out", out, "--count", 64)
+    assert refused(answer, "File too large", "free space")
     assert not files(out)
 
 
 @pytest.mark.parametrize("room", [500_000, 1_500_000])
-def test_full_disk_while_training(run, tmp_path, dataset, toml, full_disk, room):
+def test_full_disk_while_training(run, tmp_path, dataset, toml, room):
     """Weights take 0.7 MB and the state to resume from 3 MB."""
     pm.open_store(pm.open_dataset(dataset))  # decoded before, so that the disk is full at the first checkpoint
-    full_disk(room)
-    assert refused(run("train", toml, "--data", dataset, "--out", tmp_path / "run"), "File too large", "free space")
+    with full_disk(room):
+        answer = run("train", toml, "--data", dataset, "--out", tmp_path / "run")
+    assert refused(answer, "File too large", "free space")
     left = files(tmp_path / "run")
     assert "last.pt" not in left
     assert ("last.safetensors" in left) == (room == 1_500_000)
     assert not [name for name in left if name.startswith(".")]
 
 
-def test_full_disk_while_decoding(run, tmp_path, toml, full_disk, monkeypatch):
+def test_full_disk_while_decoding(run, tmp_path, toml, monkeypatch):
     root, cache = write_cases(tmp_path / "cases"), tmp_path / "cache"
     monkeypatch.setenv("PLURIMASK_CACHE", str(cache))
-    full_disk(5_000)
-    assert refused(run("train", toml, "--data", root, "--out", tmp_path / "run"), "File too large", "free space")
+    with full_disk(5_000):
+        answer = run("train", toml, "--data", root, "--out", tmp_path / "run")
+    assert refused(answer, "File too large", "free space")
     assert not files(cache)
     assert not (tmp_path / "run").exists()
 
 
-def test_full_disk_while_scoring(run, out, dataset, panels, full_disk):
-    full_disk(300)
-    assert refused(run("evaluate", panels, "--data", dataset, "--out", out), "File too large", "free space")
+def test_full_disk_while_scoring(run, out, dataset, panels):
+    with full_disk(300):
+        answer = run("evaluate", panels, "--data", dataset, "--out", out)
+    assert refused(answer, "File too large", "free space")
     assert not files(out)
 
 

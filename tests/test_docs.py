@@ -78,11 +78,12 @@ def test_the_tables_of_a_benchmark_page_are_those_of_the_kept_results(page):
     assert tool("make_benchmark_page").filled(page) == page.read_text(encoding="utf-8")
 
 
-def test_a_benchmark_page_has_a_table_of_every_kept_suite():
-    page = ROOT / "docs/benchmarks/lidc.md"
-    kept = {path.stem for path in (ROOT / "docs/benchmarks/lidc").glob("*.json")}
+@pytest.mark.parametrize("dataset", ["lidc", "phantom"])
+def test_a_benchmark_page_has_a_table_of_every_kept_suite(dataset):
+    folder = ROOT / "docs/benchmarks" / dataset
+    page, kept = folder.with_suffix(".md").read_text(encoding="utf-8"), {path.stem for path in folder.glob("*.json")}
     assert kept
-    assert {name for name in kept if f"<!-- table: {name} -->\n| N = " in page.read_text(encoding="utf-8")} == kept
+    assert {name for name in kept if f"<!-- table: {name} -->\n| N = " in page} == kept
 
 
 def test_the_table_of_the_panels_page_is_that_of_the_kept_quality():
