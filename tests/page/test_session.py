@@ -74,9 +74,9 @@ def scroll(page):
     first = state_of(page, "slice")
     page.locator(".stage").first.hover()
     page.mouse.wheel(0, 60)
-    page.wait_for_function(f"document.querySelector('.stage canvas').dataset.slice === '{first + 1}'")
+    page.wait_for_function(f"() => document.querySelector('.stage canvas').dataset.slice === '{first + 1}'")
     page.keyboard.press("ArrowUp")
-    page.wait_for_function(f"document.querySelector('.stage canvas').dataset.slice === '{first}'")
+    page.wait_for_function(f"() => document.querySelector('.stage canvas').dataset.slice === '{first}'")
 
 
 def draw_and_cancel(page):

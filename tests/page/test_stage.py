@@ -229,7 +229,7 @@ def test_zoom_keeps_the_voxel_under_the_pointer(volume):
     volume.keyboard.down("Control")
     volume.mouse.wheel(0, -600)
     volume.keyboard.up("Control")
-    volume.wait_for_function("document.querySelector('.zoom output').textContent !== '100%'")
+    volume.wait_for_function("() => document.querySelector('.zoom output').textContent !== '100%'")
     assert under(volume, x + 1, y + 1) == "row 19, column 28"
 
 
@@ -283,10 +283,10 @@ def test_a_theme_is_chosen_and_kept(volume):
 
 def test_two_sources_lie_side_by_side_on_the_same_slice(room, page):
     open_case(page, room.to(VOLUME, "first", "second"))
-    page.wait_for_function("document.querySelectorAll('canvas[data-slice]').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('canvas[data-slice]').length === 2")
     page.keyboard.press("ArrowDown")
     k = state_of(page, "slice")
-    page.wait_for_function(f"document.querySelectorAll('canvas[data-slice=\"{k}\"]').length === 2")
+    page.wait_for_function(f"() => document.querySelectorAll('canvas[data-slice=\"{k}\"]').length === 2")
     ((x, y),) = places(page, [(18.5, 27.5)])
     page.mouse.move(x, y)
     said = page.locator(".under").all_inner_texts()
