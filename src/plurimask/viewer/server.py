@@ -17,7 +17,6 @@ from plurimask.viewer.guard import Door, Guard, problem
 from plurimask.viewer.problems import ProblemError
 
 _STATIC, _STYLE = Path(__file__).parent / "static", Path(__file__).parents[1] / "style"
-_START = "index.html"
 _NO_SPACE = 28
 _ABOUT = """Cases, slices of images, masks, jobs that draw samples, and masks that people saved.
 
@@ -64,7 +63,7 @@ class _Page:
         places = {f"/{path.name}": path for path in _STATIC.iterdir()}
         places |= {f"/{_STYLE.name}/{path.name}": path for path in _STYLE.iterdir()}
         self._files = {place: (path.read_bytes(), guess_type(path)[0]) for place, path in places.items()}
-        html, kind = self._files[f"/{_START}"]
+        html, kind = self._files["/index.html"]
         # A browser that follows imports asks for the next modules only when it has read the last ones.
         ahead = "".join(f'<link rel="modulepreload" href="{path.name}">' for path in sorted(_STATIC.glob("*.js")))
         self._files["/"] = html.replace(b"<script", ahead.encode() + b"<script"), kind
