@@ -48,13 +48,13 @@ def _drawn(model: Model, count: int = USUAL, steps: int | None = None, side: int
 
 
 def _sized(image: np.ndarray, side: int) -> np.ndarray:
-    """The middle of an image, or the image with its border mirrored around it."""
+    """The middle of an image, or the image with its border drawn out: the lesion stays the only one."""
     more = side - image.shape[1]
     if more <= 0:
         cut = slice(-more // 2, -more // 2 + side)
         return np.ascontiguousarray(image[:, cut, cut])
     before = more // 2
-    return np.pad(image, ((0, 0), (before, more - before), (before, more - before)), mode="symmetric")
+    return np.pad(image, ((0, 0), (before, more - before), (before, more - before)), mode="edge")
 
 
 def figure(record: dict[str, Any]) -> Figure:
