@@ -16,6 +16,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from plurimask.geometry import Grid
+from plurimask.pixels.held import count_held
 
 _CORNERS_CONNECT = np.ones((3, 3), dtype=bool)
 
@@ -79,12 +80,6 @@ def agreement_curve(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
     held = count_held(masks)
     by_count = np.bincount(held[held > 0], minlength=len(masks) + 1)
     return grid.measured(by_count[:0:-1].cumsum()[::-1])
-
-
-def count_held(masks: np.ndarray) -> np.ndarray:
-    """How many of the masks (S, ...) bool hold each voxel: (...), of the smallest unsigned type that can say S."""
-    # As uint8, which numpy adds many times faster than it does bool.
-    return np.asarray(masks.view(np.uint8).sum(axis=0, dtype=np.min_scalar_type(len(masks))))
 
 
 def longest_diameter(mask: np.ndarray, grid: Grid) -> float:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from plurimask.geometry import Grid
 from plurimask.pixels.colours import frequency_colours, reader_colour
 from plurimask.pixels.frame import close_up, fullest_slice, grey
+from plurimask.pixels.held import count_held
 from plurimask.pixels.outline import outlines
 from plurimask.pixels.png import data_uri
 
@@ -39,9 +40,8 @@ def panel_html(text: str, masks: np.ndarray, grid: Grid) -> str:
     colours = np.round(frequency_colours(len(marks)) * 255).astype(np.uint8)[:, :3]
     tiles = [_scaled(mask.view(np.uint8) * 255, window, grid.aspect, _TILE) for mask in marks[:_MOST_TILES]]
     most = f"frequency{where}: black where none of {len(marks)} samples is, yellow where all are"
-    return _page(
-        text, {most: _scaled(colours[marks.sum(axis=0)], window, grid.aspect, _SIDE), _first(marks): _row(tiles)}
-    )
+    frequency = _scaled(colours[count_held(marks)], window, grid.aspect, _SIDE)
+    return _page(text, {most: frequency, _first(marks): _row(tiles)})
 
 
 def _shown(marked: np.ndarray, *stacks: np.ndarray) -> tuple[str, list[np.ndarray]]:

@@ -17,6 +17,7 @@ from matplotlib.path import Path as Curve
 from plurimask.errors import InputError
 from plurimask.pixels.colours import SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
 from plurimask.pixels.frame import close_up, fullest_slice, grey
+from plurimask.pixels.held import count_held
 from plurimask.pixels.outline import outlines
 from plurimask.records import Case, MaskSet, public_name
 
@@ -68,7 +69,7 @@ class View:
     @property
     def counts(self) -> np.ndarray:
         """(H, W) int: how many samples hold each voxel."""
-        return np.asarray(self.samples.sum(axis=0))
+        return count_held(self.samples)
 
 
 def panel_figure(case: Case, panel: MaskSet) -> Figure:

@@ -9,6 +9,7 @@ from PIL import Image
 from plurimask.evaluation import CaseScores
 from plurimask.measurements import sizes
 from plurimask.pixels.colours import SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
+from plurimask.pixels.held import count_held
 from plurimask.pixels.png import data_uri
 from plurimask.plot import View
 from plurimask.records import Case, MaskSet, public_name
@@ -103,7 +104,7 @@ def picture_of(view: View) -> str:
 def frequency_map(masks: np.ndarray) -> str:
     """How many of the masks (n, h, w) hold each voxel as the data URI of a PNG, a pixel a voxel, clear for none."""
     colours = np.round(frequency_colours(len(masks)) * 255).astype(np.uint8)
-    return data_uri(Image.fromarray(colours[masks.sum(axis=0)]))
+    return data_uri(Image.fromarray(colours[count_held(masks)]))
 
 
 def scale_bar(case: Case, window: tuple[slice, slice]) -> tuple[int, float] | None:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from plurimask.measurements import count_held
+from plurimask.pixels.held import count_held
 from plurimask.records import MaskSet
 
 Box = tuple[slice, slice, slice]
