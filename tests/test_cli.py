@@ -339,6 +339,13 @@ def test_evaluate_refuses_a_folder_without_masks(run, out, dataset, tmp_path):
     assert not out.exists()
 
 
+def test_evaluate_refuses_a_file_to_write_to_before_it_reads_any_mask(run, dataset, tmp_path):
+    """The masks are not there either: that would be the next refusal."""
+    taken = tmp_path / "taken"
+    taken.touch()
+    assert refused(run("evaluate", tmp_path / "none", "--data", dataset, "--out", taken), "taken", "a file")
+
+
 def test_evaluate_refuses_masks_of_another_split(run, out, dataset, panels):
     said = run("evaluate", panels, "--data", dataset, "--split", "train", "--out", out)
     assert refused(said, "one of the cases to be scored", "name the cases that were drawn")

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import plurimask as pm
 from plurimask.errors import PlurimaskError
+from plurimask.files.atomic import check_free
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
@@ -190,6 +191,7 @@ def evaluate(
     compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
 ) -> None:
     """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
+    check_free(out, ours=lambda name: True)
     dataset = pm.open_dataset(data)
     cases = pm.choose_cases(dataset, split.value, limit, pm.read_case_list(case_list) if case_list else None)
     scores, panels, passed = _score(masks, dataset, cases, count)
