@@ -12,6 +12,7 @@ import numpy as np
 from plurimask.errors import InputError
 from plurimask.geometry import Grid
 from plurimask.pixels.glance import case_html, panel_html
+from plurimask.pixels.held import count_held
 
 if TYPE_CHECKING:  # whoever reads and writes files alone need not wait two seconds for torch
     import torch
@@ -123,7 +124,7 @@ class MaskSet:
     @property
     def frequency(self) -> np.ndarray:
         """(H, W[, D]) float32: the share of samples that hold each voxel."""
-        return self.masks.mean(axis=0, dtype=np.float32)
+        return np.divide(count_held(self.masks), len(self.masks), dtype=np.float32)
 
 
 @dataclass(frozen=True)

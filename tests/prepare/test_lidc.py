@@ -269,7 +269,7 @@ def blank_and_later(dataset, index):
 
 
 def test_a_folder_without_a_series_of_the_collection_is_refused(tmp_path, database):
-    with pytest.raises(DatasetError, match="at least one series of LIDC-IDRI with a nodule, got no DICOM"):
+    with pytest.raises(DatasetError, match="at least one of the 5 series of LIDC-IDRI with a nodule, got no DICOM"):
         prepare_lidc(tmp_path, tmp_path / "out", V1, workers=1, database=database)
 
 

@@ -68,7 +68,7 @@ class View:
 
     @property
     def counts(self) -> np.ndarray:
-        """(H, W) int: how many samples hold each voxel."""
+        """(H, W) unsigned int: how many samples hold each voxel."""
         return count_held(self.samples)
 
 

@@ -86,8 +86,7 @@ def prepare_lidc(
     database = database or find_database()
     parts = out / f".scans-{_fingerprint(database, settings)}"
     check_free(out, lambda name: parts.is_dir(), "that of a run with the same settings")
-    folders = find_series(dicom)
-    plans = plan(database, settings) if folders else []  # contours take seconds to read
+    plans, folders = plan(database, settings), find_series(dicom)
     _check_found(dicom, plans, folders)
     parts.mkdir(parents=True, exist_ok=True)
     skipped = _cut(plans, folders, parts, progress, workers or _cores())
@@ -135,7 +134,7 @@ def _check_found(dicom: Path, plans: Sequence[ScanPlan], folders: dict[str, Path
     if not any(one.scan.series in folders for one in plans):
         raise DatasetError(
             dicom,
-            expected="at least one series of LIDC-IDRI with a nodule",
+            expected=f"at least one of the {len(plans)} series of LIDC-IDRI with a nodule",
             got=f"none among {len(folders)} series" if folders else "no DICOM image",
             hint="pass the folder of the TCIA download",
         )
