@@ -86,10 +86,11 @@ def test_a_benchmark_page_has_a_table_of_every_kept_suite(dataset):
     assert {name for name in kept if f"<!-- table: {name} -->\n| N = " in page} == kept
 
 
-def test_the_table_of_the_panels_page_is_that_of_the_kept_quality():
+def test_the_tables_of_the_panels_page_are_those_of_the_kept_records():
     maker = tool("make_panel_page")
     page = maker.PAGE.read_text(encoding="utf-8")
     assert "| `lidc-panel` | 8 |" in page
+    assert "| finest features, where a mask is expected | 64 |" in page
     assert maker.filled(page) == page
 
 

@@ -1,8 +1,9 @@
-"""Put the quality of the fast panel into docs/benchmarks/panel.md, and draw it against its cost beside other systems.
+"""Put the tables of the fast panel into docs/benchmarks/panel.md, and draw its quality against its cost beside others'.
 
     python tools/make_panel_page.py
 
-From docs/benchmarks/panel/quality.json (`benchmarks/panel_quality.py`) and docs/benchmarks/lidc/table1.json.
+From docs/benchmarks/lidc/table1.json and, of docs/benchmarks/panel, quality.json, emptiness.json
+(`benchmarks/panel_quality.py`, `panel_emptiness.py`) and training.json, which is quality by core-minutes.
 """
 
 import json
@@ -15,20 +16,24 @@ from matplotlib.figure import Figure
 from plurimask.plot.style import BLUE, VERMILLION, plain_axes
 
 PAGES = Path(__file__).parents[1] / "docs/benchmarks"
-PAGE, MARKED = PAGES / "panel.md", re.compile(r"(<!-- quality -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGE = PAGES / "panel.md"
+MARKED = re.compile(r"(<!-- (quality|emptiness) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Table and figure."""
+    """Tables and figures."""
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     table1 = json.loads((PAGES / "lidc/table1.json").read_text(encoding="utf-8"))
     frontier_figure(_records(), table1["runs"]).savefig(PAGES / "panel/frontier.png", dpi=120)
+    course = json.loads((PAGES / "panel/training.json").read_text(encoding="utf-8"))
+    training_figure(course).savefig(PAGES / "panel/training.png", dpi=120)
 
 
 def filled(text: str) -> str:
-    """The page with its table made anew from what is kept."""
-    table = quality_table(_records())
-    return MARKED.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text)
+    """The page with its tables made anew from what is kept."""
+    emptiness = json.loads((PAGES / "panel/emptiness.json").read_text(encoding="utf-8"))
+    tables = {"quality": quality_table(_records()), "emptiness": emptiness_table(emptiness)}
+    return MARKED.sub(lambda found: f"{found[1]}{tables[found[2]]}\n{found[3]}", text)
 
 
 def _records() -> list[dict[str, Any]]:
@@ -54,6 +59,15 @@ def quality_table(records: list[dict[str, Any]]) -> str:
     ]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *map(_row, records)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def emptiness_table(record: dict[str, Any]) -> str:
+    """A row for each thing that e may be read from."""
+    lines = ["| read from | numbers | nats a mask | r |", "| --- | ---: | ---: | ---: |"]
+    lines.append(f"| nothing: always the mean | 0 | {record['always_the_mean_nats']:.3f} | - |")
+    for row in record["rows"]:
+        lines.append(f"| {row['shown']} | {row['numbers']} | {row['nats']:.3f} | {row['r']:.3f} |")
+    return "\n".join(lines)
 
 
 def _row(record: dict[str, Any]) -> list[str]:
@@ -94,6 +108,23 @@ def frontier_figure(records: list[dict[str, Any]], runs: list[dict[str, Any]]) -
     axes.set_xlim(right=60)
     axes.set_xlabel("GFLOP a mask, in panels of 16", fontsize=9)
     axes.set_ylabel("mean U-GED, N = 16 (lower is better)", fontsize=9)
+    plain_axes(axes)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def training_figure(records: list[dict[str, Any]]) -> Figure:
+    """U-GED and V-GED at N = 16, with their intervals, against the core-minutes that went into the weights."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    minutes = [record["core_minutes"] for record in records]
+    for key, label, colour in (("ged_v", "V-GED", BLUE), ("ged_u", "U-GED", VERMILLION)):
+        y, low, high = zip(*(record["n16"][key] for record in records), strict=True)
+        axes.vlines(minutes, low, high, color=colour, alpha=0.4)
+        axes.plot(minutes, y, marker="o", color=colour, label=label)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("core-minutes of training", fontsize=9)
+    axes.set_ylabel("N = 16, 60 validation slices", fontsize=9)
     plain_axes(axes)
     axes.legend(fontsize=8, frameon=False)
     return figure

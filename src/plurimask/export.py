@@ -67,7 +67,7 @@ def export_onnx(model: Model, out: Path) -> float:
 
 
 class _Encoder(nn.Module):
-    """image (1, C, H, W) in any unit -> shares (1, 1, H, W), basis, maps."""
+    """image (1, C, H, W) in any unit -> shares (1, 1, H, W), share of empty masks (1,), basis, maps."""
 
     def __init__(self, method: Panel) -> None:
         super().__init__()
@@ -76,7 +76,8 @@ class _Encoder(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         features = self.method.encoder(scale_intensity(image))
         look = self.method.denoiser.look(features)
-        return self.method.mean_head(features[0]).sigmoid(), look.basis, *look.maps
+        share = self.method.mean_head(features[0]).sigmoid()
+        return share, self.method.empty_head(features[0], share).sigmoid(), look.basis, *look.maps
 
 
 class _Denoiser(nn.Module):
@@ -100,7 +101,7 @@ def _write(method: Panel, folder: Path) -> None:
         inputs=["image"],
         dynamic=({2: settings.multiple * rows, 3: settings.multiple * columns},),
     )
-    _, basis, *maps = encoder(image)
+    _, _, basis, *maps = encoder(image)
     count = torch.export.Dim("samples", min=1, max=4096)
     cell, patch = settings.denoiser.multiple, settings.denoiser.patch
     scales = [cell // patch // 2**level for level in range(len(maps))]

@@ -1,4 +1,4 @@
-"""The fast panel: ranks, the loss by hand, one encoding an image, and that it draws masks in their proportions."""
+"""The fast panel: ranks, emptiness, the loss by hand, one encoding an image, and masks in their proportions."""
 
 import math
 
@@ -42,7 +42,7 @@ def images(count):
 
 
 def batch(count=4):
-    """Images with two to three readers each, the last slot of every other image unread."""
+    """Images with two to three readers each who all drew, the last slot of every other image unread."""
     raters = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
     valid = torch.ones((count, 3), dtype=torch.bool)
     valid[::2, 2] = False
@@ -95,9 +95,11 @@ def test_a_fresh_denoiser_costs_a_bit_a_pixel():
     assert loss(method(), batch()).terms["drawn"].item() == pytest.approx(math.log(2), rel=1e-6)
 
 
-def test_the_loss_is_the_cross_entropy_at_every_rater_and_at_the_mean():
+def test_the_loss_is_the_cross_entropy_at_every_rater_who_drew_at_the_mean_and_at_emptiness():
     """The denoiser is replaced by constants, so that what it is shown and what it is compared with can be told."""
     made, cases, shown = stirred(mean_weight=0.3, repeats=3), batch(), []
+    cases.raters[1, :2] = False
+    drew = cases.raters.any((2, 3))
 
     def denoise(x, look, time, rank):
         shown.append((x, time, rank))
@@ -105,19 +107,34 @@ def test_the_loss_is_the_cross_entropy_at_every_rater_and_at_the_mean():
 
     made.denoiser.forward = denoise
     terms = loss(made, cases)
-    masks = torch.cat([cases.raters[case][cases.valid[case]] for case in range(4)]).repeat(3, 1, 1).double()
+    masks = torch.cat([cases.raters[case][drew[case]] for case in range(4)]).repeat(3, 1, 1).double()
     x, time, rank = shown[0]
-    assert x.shape == (30, 1, SIZE, SIZE)
-    assert time.unique().numel() > 20
-    assert rank.unique().numel() == 30
-    inside = torch.sigmoid(torch.arange(30).double() / 10)[:, None, None]
-    drawn = -(masks * inside.log() + (1 - masks) * (1 - inside).log()).mean()
+    assert x.shape == (24, 1, SIZE, SIZE)
+    assert time.unique().numel() > 16
+    assert rank.unique().numel() == 24
+    inside = torch.sigmoid(torch.arange(24).double() / 10)[:, None, None]
+    drawn = -(masks * inside.log() + (1 - masks) * (1 - inside).log()).mean((1, 2)).sum() / 30
     share = torch.stack([cases.raters[case][cases.valid[case]].double().mean(0) for case in range(4)])
     with torch.no_grad():
-        mean = binary_cross_entropy_with_logits(made.mean_head(made.encoder(cases.image)[0])[:, 0].double(), share)
+        features = made.encoder(cases.image)
+        expected = made.mean_head(features[0])
+        mean = binary_cross_entropy_with_logits(expected[:, 0].double(), share)
+        e = made.empty_head(features[0], expected.sigmoid()).double().sigmoid()
+    empty = -(e[[0, 0, 2, 2, 1, 3, 3, 3]].negative() + 1).log().sum() - 2 * e[1].log()
+    empty = empty / 10
     assert terms.terms["drawn"].item() == pytest.approx(drawn.item(), rel=1e-5)
     assert terms.terms["mean"].item() == pytest.approx(mean.item(), rel=1e-5)
-    assert terms.total.item() == pytest.approx((drawn + 0.3 * mean).item(), rel=1e-5)
+    assert terms.terms["empty"].item() == pytest.approx(empty.item(), rel=1e-5)
+    assert terms.total.item() == pytest.approx((drawn + 0.3 * mean + empty).item(), rel=1e-5)
+
+
+def test_a_batch_in_which_nobody_drew_is_learned_from():
+    made, cases = stirred(), batch()
+    terms = loss(made, Batch(cases.image, torch.zeros_like(cases.raters), cases.valid))
+    terms.total.backward()
+    assert terms.terms["drawn"] == 0
+    assert terms.terms["empty"] > 0
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in made.parameters())
 
 
 def test_x_t_lies_between_noise_and_the_mask_of_its_own_rater():
@@ -133,10 +150,11 @@ def test_ranks_follow_sizes_only_where_asked_to(ranked):
     made, shown = stirred(ranked=ranked, repeats=2), []
     made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[3]))
     raters = torch.zeros((50, 2, SIZE, SIZE), dtype=torch.bool)
+    raters[:, 0, 2:5, 2:5] = True
     raters[:, 1, 2:9, 2:9] = True
     loss(made, Batch(torch.randn(50, 1, SIZE, SIZE), raters, torch.ones((50, 2), dtype=torch.bool)))
-    empty, drawn = shown[0].reshape(2, 50, 2).permute(2, 0, 1).flatten(1)
-    assert ((empty < 0.5).all() and (drawn > 0.5).all()) == ranked
+    small, large = shown[0].reshape(2, 50, 2).permute(2, 0, 1).flatten(1)
+    assert ((small < 0.5).all() and (large > 0.5).all()) == ranked
 
 
 def corner(side=40):
@@ -240,6 +258,12 @@ def test_a_seed_gives_its_mask_in_any_company():
     assert (together[0] != together[1]).any()
 
 
+def always(made):
+    """The same, but never empty."""
+    torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
+    return made
+
+
 def shares(made, **places):
     """Makes the encoder see a share of 0.5 at one pixel of a 40 x 40 image and 1e-4 at all others."""
     logits = torch.full((1, 1, 40, 40), -9.2)
@@ -250,7 +274,7 @@ def shares(made, **places):
 @pytest.mark.parametrize(("row", "column", "top", "left"), [(20, 20, 8, 8), (0, 39, 0, 16), (3, 9, 0, 0)])
 def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top, left):
     """A cell has 8 pixels: the visible one and a margin of one on either side are 24 pixels."""
-    made = method(windows=(16,))
+    made = always(method(windows=(16,)))
     shares(made, row=row, column=column)
     torch.nn.init.constant_(made.denoiser.head.bias[:16], 9.0)
     mask = panel(made, [1], torch.randn(1, 1, 40, 40))[0]
@@ -259,7 +283,7 @@ def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top
 
 
 def test_an_image_where_nothing_is_visible_has_a_window_too():
-    made = method(windows=(16,), visible=0.9)
+    made = always(method(windows=(16,), visible=0.9))
     shares(made, row=20, column=20)
     torch.nn.init.constant_(made.denoiser.head.bias[:16], 9.0)
     assert panel(made, [1], torch.randn(1, 1, 40, 40)).sum() == 24**2
@@ -267,11 +291,31 @@ def test_an_image_where_nothing_is_visible_has_a_window_too():
 
 def test_ranks_of_samples_are_uniform_and_unrelated_to_their_noise():
     made, given = stirred(), []
+    torch.nn.init.constant_(made.empty_head.last.bias, -1.0)
     made.denoiser.register_forward_pre_hook(lambda module, inputs: given.append((inputs[0][:, 0, 0, 0], inputs[3])))
     panel(made, list(range(2000)), sampler=SamplerSettings(name="ddim", steps=1))
     noise, rank = given[0]
+    assert 1300 < len(rank) < 1600
     assert kstest(rank, "uniform").pvalue > 0.001
     assert abs(torch.corrcoef(torch.stack([noise, rank]))[0, 1]) < 0.08
+
+
+@pytest.mark.parametrize("logit", [-1.0, 0.5])
+def test_masks_are_empty_as_often_as_the_head_says(logit):
+    """A denoiser that fills everything; of 2,000 masks the share has a standard deviation of 0.011."""
+    made = method()
+    torch.nn.init.constant_(made.empty_head.last.bias, logit)
+    torch.nn.init.constant_(made.denoiser.head.bias[:16], 9.0)
+    drawn = panel(made, list(range(2000)), sampler=SamplerSettings(name="ddim", steps=1)).any((1, 2))
+    assert drawn.float().mean().item() == pytest.approx(1 / (1 + math.exp(logit)), abs=0.04)
+
+
+def test_a_panel_that_is_surely_empty_asks_no_denoiser():
+    made, asked = stirred(), []
+    torch.nn.init.constant_(made.empty_head.last.bias, 30.0)
+    made.denoiser.register_forward_hook(lambda *_: asked.append(1))
+    assert not panel(made, [1, 2, 3]).any()
+    assert not asked
 
 
 @pytest.mark.parametrize("name", ["ddpm", "dpm++"])

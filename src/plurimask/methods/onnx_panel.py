@@ -3,13 +3,14 @@
     panel = OnnxPanel(Path("panel-onnx"))
     masks = panel.masks(image, count=16, seed=0)
 
-A folder holds `encoder.onnx` (image -> shares, basis, maps; it scales intensities itself), `denoiser.onnx` (noisy mask,
-time, rank and what the encoder gave -> 2 D - 1, see `methods.panel`) and `panel.json`, which says the rest.
+A folder holds `encoder.onnx` (image -> shares, share of empty masks, basis, maps; it scales intensities itself),
+`denoiser.onnx` (noisy mask, time, rank, basis and maps -> 2 D - 1, see `methods.panel`) and `panel.json`, which says
+the rest.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from plurimask.methods.panel_window import Window, panel_window
 from plurimask.optional import need
 from plurimask.seeds import NOISE_BLOCK, RANK_STREAM, normal_noise, sample_seeds
 
-FORMAT = "plurimask-panel-onnx-1"
+FORMAT = "plurimask-panel-onnx-2"
 ENCODER, DENOISER, CARD = "encoder.onnx", "denoiser.onnx", "panel.json"
 CHUNK = 16
 """Samples in work at once."""
@@ -92,34 +93,37 @@ class OnnxPanel:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give 1 or more")
         return self.draw(shown, sample_seeds(shown, seed, count), self.card.steps if steps is None else steps)
 
-    def draw(self, image: np.ndarray, seeds: tuple[int, ...], steps: int) -> np.ndarray:
+    def draw(self, image: np.ndarray, seeds: Sequence[int], steps: int) -> np.ndarray:
         """Masks (S, H, W) bool, one a seed, of an image (C, H, W) float32. Raises SettingsError for the steps."""
         times, plane = self._times(steps), image.shape[1:]
-        share, basis, *maps = self._encoder.run(None, {"image": image[None]})
+        share, empty, basis, *maps = self._encoder.run(None, {"image": image[None]})
         window = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
         look = self._cut(window, basis, maps)
         masks = np.zeros((len(seeds), *plane), dtype=bool)
         top, left, height, width = window.scaled(self.card.cell)
         place = (slice(top, top + height), slice(left, left + width))
-        for start in range(0, len(seeds), CHUNK):
-            part = slice(start, start + CHUNK)
-            masks[part, *place] = self._draw(seeds[part], plane, place, look, times)
+        u = np.array([_uniform(seed) for seed in seeds])
+        drawn = np.flatnonzero(u >= empty)
+        rank = ((u - empty) / (1 - empty)).astype(np.float32)
+        for start in range(0, len(drawn), CHUNK):
+            part = drawn[start : start + CHUNK]
+            masks[part, *place] = self._draw([seeds[i] for i in part], rank[part], plane, place, look, times)
         return masks
 
     def _draw(
         self,
-        seeds: tuple[int, ...],
+        seeds: Sequence[int],
+        rank: np.ndarray,
         plane: tuple[int, ...],
         place: tuple[slice, slice],
         look: Mapping[str, np.ndarray],
         times: list[int],
     ) -> np.ndarray:
         """DDIM without noise: (n, h, w) bool of the window, one a seed."""
-        rank = np.array([_normal_cdf(normal_noise(seed ^ RANK_STREAM, (NOISE_BLOCK,))[0]) for seed in seeds])
         x = np.stack([normal_noise(seed, (1, *plane))[:, *place] for seed in seeds])
         for t, s in pairwise(times):
             time = np.full(len(seeds), t / (len(self._gamma) - 1), dtype=np.float32)
-            (x_0,) = self._denoiser.run(None, {"x": x, "time": time, "rank": rank.astype(np.float32), **look})
+            (x_0,) = self._denoiser.run(None, {"x": x, "time": time, "rank": rank, **look})
             eps = (x - np.sqrt(self._gamma[t]) * x_0) / np.sqrt(1 - self._gamma[t])
             x = np.sqrt(self._gamma[s]) * x_0 + np.sqrt(1 - self._gamma[s]) * eps
         return np.asarray(x[:, 0] > 0)
@@ -182,5 +186,6 @@ def _open(path: Path) -> Any:
         raise CheckpointError(path, expected="an ONNX file", got=str(error), hint="export the model again") from None
 
 
-def _normal_cdf(value: float) -> float:
-    return 0.5 * (1 + math.erf(value / math.sqrt(2)))
+def _uniform(seed: int) -> float:
+    """u of a sample, in (0, 1)."""
+    return 0.5 * (1 + math.erf(normal_noise(seed ^ RANK_STREAM, (NOISE_BLOCK,))[0] / math.sqrt(2)))

@@ -1,16 +1,24 @@
 """The fast panel: the image is encoded once, and a small flow draws each mask in a few steps.
 
-    D(x_t, b, t, u) = P(pixel is in the mask | x_t, b, u)                 x_0 is predicted as 2 D - 1        (1)
-    L = E[cross-entropy of D at the rater's mask] + weight * cross-entropy of the encoder at the mean mask   (2)
+Whether a rater draws anything is one question and what they draw another (a hurdle model):
+
+    p(mask | b) = e(b) [mask is empty] + (1 - e(b)) p(mask | b, something is drawn)                          (1)
+    D(x_t, b, t, u) = P(pixel is in the mask | x_t, b, u)                 x_0 is predicted as 2 D - 1        (2)
+    L = E[cross-entropy of D at the rater's mask, if they drew]
+        + weight * cross-entropy of the encoder at the mean mask
+        + cross-entropy of e at whether the rater's mask is empty                                            (3)
 
 x_t lies on the straight path from noise to the rater's mask (diffusion.flow). u in (0, 1) is the rank of the rater
-among those of the image by the size of what they drew: the r-th smallest of R has u uniform in ((r - 1) / R, r / R),
-equal ones in random order. Of all raters together u is uniform whatever the image, so
+among the R of the image who drew by the size of what they drew: the r-th smallest has u uniform in
+((r - 1) / R, r / R), equal ones in random order. Of all who drew together u is uniform whatever the image, so
 
-    p(mask | b) = integral of p(mask | b, u) du                                                              (3)
+    p(mask | b, something is drawn) = integral of p(mask | b, u) du                                          (4)
 
-holds exactly and a sample draws its u uniformly. The denoiser can so tell from one number, before the first step and in
-the readers' own proportions, how large a mask is and whether it is empty; that few steps need not make it of noise.
+holds exactly and a sample draws its u uniformly. So two numbers decide, before the first step and in the readers' own
+proportions, whether a mask is empty and how large it is; few steps need not make that of noise.
+
+e is read from the encoder's features where its mean mask lies. It is learned beside them: neither features nor mean
+mask learn from it.
 
 A lesion fills a small part of its image. The denoiser therefore works in a window: in training one of several sizes
 around the masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out. Outside
@@ -30,6 +38,7 @@ from plurimask.diffusion.samplers import Noise, SamplerSettings, Window, sample
 from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.methods.panel_window import panel_window
+from plurimask.nets.emptiness import EmptinessHead
 from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import Look, MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
@@ -50,7 +59,7 @@ class PanelSettings(MethodSettings):
         shift: of the process (diffusion.flow): how much of its time lies near the noise.
         repeats: times t at which each rater's mask is learned in one step.
         time_mean, time_scale: of the normal logit of the share of the way.
-        mean_weight: of the encoder's own loss (2).
+        mean_weight: of the encoder's own loss (3).
     """
 
     name: Literal["panel"] = "panel"
@@ -88,7 +97,7 @@ class PanelSettings(MethodSettings):
 
 
 class Panel(Method):
-    """The method: encoder, its head for the mean mask, and denoiser."""
+    """The method: encoder, its heads for the mean mask and for emptiness, and denoiser."""
 
     def __init__(self, settings: PanelSettings) -> None:
         super().__init__()
@@ -99,27 +108,41 @@ class Panel(Method):
         self.denoiser = MaskDenoiser(settings.encoder, settings.denoiser)
         head = convolution(settings.encoder.widths[0], settings.encoder.patch**2, 1)
         self.mean_head = nn.Sequential(head, nn.PixelShuffle(settings.encoder.patch))
+        self.empty_head = EmptinessHead(settings.encoder.widths[0], settings.encoder.patch)
 
     def loss(self, batch: Batch) -> LossTerms:
-        """L of a batch (2), all raters of an image at `repeats` times each; in nats a pixel of the image."""
+        """L of a batch (3), all raters of an image at `repeats` times each; in nats a pixel, and e's in nats a mask."""
         features = self.encoder(batch.image)
         _, share = rater_masks(batch, "mean")
-        mean = binary_cross_entropy_with_logits(self.mean_head(features[0]), share)
-        windows = self._random_windows(share[:, 0] > 0)
+        expected = self.mean_head(features[0])
+        mean = binary_cross_entropy_with_logits(expected, share)
+        sizes = batch.raters.sum((2, 3))
+        drew = batch.valid & (sizes > 0)
+        said = self.empty_head(features[0], expected.sigmoid())[:, None].expand(drew.shape)[batch.valid]
+        empty = binary_cross_entropy_with_logits(said, (~drew)[batch.valid].float())
+        drawn = self._drawn(batch, features, sizes, drew)
+        total = drawn + self.settings.mean_weight * mean + empty  # (3)
+        return LossTerms(total, {"drawn": drawn.detach(), "mean": mean.detach(), "empty": empty.detach()})
+
+    def _drawn(self, batch: Batch, features: list[Tensor], sizes: Tensor, drew: Tensor) -> Tensor:
+        """The denoiser's part of (3): sizes (B, R) in pixels, drew (B, R) bool."""
+        # Where nobody drew, empty masks stand in, at no weight: no net takes a batch of none.
+        shown = drew if drew.any() else batch.valid
+        windows = self._random_windows((batch.raters & drew[:, :, None, None]).any(1))
         look = self.denoiser.look(features).cut(windows)
         raters = windows.cut(batch.raters, self.settings.denoiser.multiple)
-        case, slot = batch.valid.nonzero(as_tuple=True)
-        masks, ranks = raters[case, slot][:, None].float(), self._ranks(batch)[:, case, slot].flatten()
-        masks, case = masks.repeat(self.settings.repeats, 1, 1, 1), case.repeat(self.settings.repeats)
+        repeats = self.settings.repeats
+        case, slot = shown.nonzero(as_tuple=True)
+        ranks = torch.cat([self._ranks(sizes, shown)[case, slot] for _ in range(repeats)])
+        masks, case = raters[case, slot][:, None].float().repeat(repeats, 1, 1, 1), case.repeat(repeats)
         x_0 = masks * 2 - 1
         t = self.flow.draw_times(len(x_0), self.settings.time_mean, self.settings.time_scale)
         x_t = self.flow.q_sample(x_0, t, torch.randn_like(x_0))
         logits = self.denoiser(x_t, look.rows(case), t / self.flow.timesteps, ranks)
-        # Windows of any size weigh the same: what lies outside of them costs nothing.
-        pixels = len(masks) * share[0].numel()
-        drawn = binary_cross_entropy_with_logits(logits, masks, reduction="sum") / pixels
-        total = drawn + self.settings.mean_weight * mean  # (2)
-        return LossTerms(total, {"drawn": drawn.detach(), "mean": mean.detach()})
+        # Windows of any size weigh the same: what lies outside of them costs nothing, nor does an empty mask here.
+        pixels = repeats * batch.valid.sum() * batch.image[0, 0].numel()
+        total = binary_cross_entropy_with_logits(logits, masks, reduction="sum")
+        return total / pixels if drew.any() else total * 0
 
     def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
         """Masks of an area, one a seed, the fields' predictions blended at every step."""
@@ -147,8 +170,13 @@ class Panel(Method):
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             def see(view: "_View", x: Tensor) -> Tensor:
-                logits = self.denoiser(x[view.window], view.look, t / self.flow.timesteps, u)
-                return pad(torch.tanh(logits / 2), view.around, value=-1.0)  # (1), 2 D - 1
+                drawn = u >= view.empty  # (1)
+                x_0 = torch.full_like(x, -1.0)
+                if drawn.any():
+                    rank = (u[drawn] - view.empty) / (1 - view.empty)
+                    logits = self.denoiser(x[view.window][drawn], view.look, t[drawn] / self.flow.timesteps, rank)
+                    x_0[drawn] = pad(torch.tanh(logits / 2), view.around, value=-1.0)  # (2), 2 D - 1
+                return x_0
 
             return fields.blend(see, views, x_t)
 
@@ -159,10 +187,14 @@ class Panel(Method):
         """What the denoiser takes of each image: (D, C, H, W)."""
         features = self.encoder(images)
         shares, look = self.mean_head(features[0]).sigmoid(), self.denoiser.look(features)
-        return [self._view(share, look.rows(torch.tensor([d], device=share.device))) for d, share in enumerate(shares)]
+        empty = self.empty_head(features[0], shares).sigmoid()
+        return [
+            self._view(share, empty[d], look.rows(torch.tensor([d], device=share.device)))
+            for d, share in enumerate(shares)
+        ]
 
-    def _view(self, share: Tensor, look: Look) -> "_View":
-        """Of one image: share (1, H, W) in [0, 1]."""
+    def _view(self, share: Tensor, empty: Tensor, look: Look) -> "_View":
+        """Of one image: share (1, H, W) and e () in [0, 1]."""
         settings = self.settings
         cell = settings.denoiser.multiple
         cells = panel_window(share[0].cpu().numpy(), settings.visible, cell, min(settings.windows) // cell)
@@ -170,7 +202,7 @@ class Panel(Method):
         below, right = share.shape[1] - top - height, share.shape[2] - left - width
         window = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
         place = (..., slice(top, top + height), slice(left, left + width))
-        return _View(look.cut(window), place, (left, right, top, below))
+        return _View(look.cut(window), empty, place, (left, right, top, below))
 
     def _random_windows(self, inside: Tensor) -> Windows:
         """For training, around what any rater drew: (B, H, W) bool."""
@@ -178,26 +210,26 @@ class Panel(Method):
         side = sides[int(torch.randint(len(sides), ()))]
         return random_windows(cells_of(inside, cell), side // cell)
 
-    def _ranks(self, batch: Batch) -> Tensor:
-        """u of each rater at each of its times, (repeats, B, R)."""
-        sizes = batch.raters.sum((2, 3)).expand(self.settings.repeats, -1, -1)
-        return draw_ranks(sizes, batch.valid) if self.settings.ranked else torch.rand(sizes.shape, device=sizes.device)
+    def _ranks(self, sizes: Tensor, drew: Tensor) -> Tensor:
+        """u of each rater who drew, (B, R)."""
+        return draw_ranks(sizes, drew) if self.settings.ranked else torch.rand(sizes.shape, device=sizes.device)
 
 
 class _View(NamedTuple):
-    """A field as the denoiser sees it: in a window, with so many pixels around it left, right, above and below."""
+    """A field as the denoiser sees it: e of (1), and a window with so many pixels left, right, above and below it."""
 
     look: Look
+    empty: Tensor
     window: Window
     around: tuple[int, int, int, int]
 
 
-def draw_ranks(sizes: Tensor, valid: Tensor) -> Tensor:
-    """u of each rater (..., R) float32: sizes (..., R) int64 in pixels, which slots were read (..., R).
+def draw_ranks(sizes: Tensor, counted: Tensor) -> Tensor:
+    """u of each rater (..., R) float32: sizes (..., R) int64 in pixels, which of them count (..., R).
 
-    Unread slots hold numbers without a meaning.
+    The other slots hold numbers without a meaning.
     """
     tied = sizes + torch.rand(sizes.shape, dtype=torch.float64, device=sizes.device)
-    place = tied.masked_fill(~valid, torch.inf).argsort(dim=-1).argsort(dim=-1)
+    place = tied.masked_fill(~counted, torch.inf).argsort(dim=-1).argsort(dim=-1)
     within = torch.rand(sizes.shape, device=sizes.device)
-    return (place + within) / valid.sum(-1, keepdim=True)
+    return (place + within) / counted.sum(-1, keepdim=True)
