@@ -46,7 +46,8 @@ def main() -> None:
             values = {key: [found.difference.values[key], *found.difference.intervals[key]] for key in KEPT}
             pairs.append({"less": other, "samples": count, "cases": found.cases, "patients": found.patients} | values)
             print(f"N = {count}, less {other}:", {key: [round(x, 3) for x in value] for key, value in values.items()})
-    record = {"suite": suite.name, "run": asked.run, "data": data.digest, "pairs": pairs}
+    scored = {"data": data.digest, "split": "test", "cases": suite.scoring.cases, "seed": suite.scoring.seed}
+    record = {"suite": suite.name, "run": asked.run, "of": scored, "pairs": pairs}
     write_text(asked.out, json.dumps(record, indent=1) + "\n")
 
 

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from plurimask.plot.style import BLUE, VERMILLION, plain_axes
@@ -99,17 +100,11 @@ def frontier_figure(records: list[dict[str, Any]], runs: list[dict[str, Any]]) -
     for model, colour in zip(sorted({record["model"] for record in records}), (VERMILLION, BLUE), strict=False):
         course = [record for record in records if record["model"] == model]
         x = [record["gflop_a_mask"] for record in course]
-        y, low, high = zip(*(record["n16"]["ged_u"] for record in course), strict=True)
-        axes.vlines(x, low, high, color=colour, alpha=0.5)
-        axes.plot(
-            x, y, marker="o", color=colour, label=f"{model}, {', '.join(str(_steps(one)) for one in course)} steps"
-        )
+        label = f"{model}, {', '.join(str(_steps(one)) for one in course)} steps"
+        _with_intervals(axes, x, course, "ged_u", colour, label)
     axes.set_xscale("log")
     axes.set_xlim(right=60)
-    axes.set_xlabel("GFLOP a mask, in panels of 16", fontsize=9)
-    axes.set_ylabel("mean U-GED, N = 16 (lower is better)", fontsize=9)
-    plain_axes(axes)
-    axes.legend(fontsize=8, frameon=False)
+    _finish(axes, "GFLOP a mask, in panels of 16", "mean U-GED, N = 16 (lower is better)")
     return figure
 
 
@@ -119,15 +114,25 @@ def training_figure(records: list[dict[str, Any]]) -> Figure:
     axes = figure.subplots()
     minutes = [record["core_minutes"] for record in records]
     for key, label, colour in (("ged_v", "V-GED", BLUE), ("ged_u", "U-GED", VERMILLION)):
-        y, low, high = zip(*(record["n16"][key] for record in records), strict=True)
-        axes.vlines(minutes, low, high, color=colour, alpha=0.4)
-        axes.plot(minutes, y, marker="o", color=colour, label=label)
+        _with_intervals(axes, minutes, records, key, colour, label)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("core-minutes of training", fontsize=9)
-    axes.set_ylabel("N = 16, 60 validation slices", fontsize=9)
+    _finish(axes, "core-minutes of training", "N = 16, 60 validation slices")
+    return figure
+
+
+def _with_intervals(
+    axes: Axes, x: list[float], records: list[dict[str, Any]], key: str, colour: str, label: str
+) -> None:
+    y, low, high = zip(*(record["n16"][key] for record in records), strict=True)
+    axes.vlines(x, low, high, color=colour, alpha=0.5)
+    axes.plot(x, y, marker="o", color=colour, label=label)
+
+
+def _finish(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
     plain_axes(axes)
     axes.legend(fontsize=8, frameon=False)
-    return figure
 
 
 def _places(runs: list[dict[str, Any]]) -> dict[tuple[float, float], list[str]]:

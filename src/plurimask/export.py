@@ -76,8 +76,7 @@ class _Encoder(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         features = self.method.encoder(scale_intensity(image))
         look = self.method.denoiser.look(features)
-        share = self.method.mean_head(features[0]).sigmoid()
-        return share, self.method.empty_head(features[0], share).sigmoid(), look.basis, *look.maps
+        return *self.method.expected(features), look.basis, *look.maps
 
 
 class _Denoiser(nn.Module):

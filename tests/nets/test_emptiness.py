@@ -2,18 +2,17 @@
 
 import pytest
 import torch
+from tiny import stir
 
 from plurimask.nets.emptiness import EmptinessHead
 
 WIDTH = 4
 
 
-def head(stir=0.5):
+def head():
     torch.manual_seed(0)
     made = EmptinessHead(WIDTH, patch=2)
-    with torch.no_grad():
-        for weight in made.parameters():
-            weight.add_(torch.randn_like(weight), alpha=stir)
+    stir(made, 0.5)
     return made
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from tiny import stir
 
 from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
@@ -12,12 +13,10 @@ ENCODER = ImageEncoderSettings(widths=(4, 6, 8), blocks=1)
 SMALL = MaskDenoiserSettings(patch=4, widths=(6, 8), blocks=1, basis=3, condition=8)
 
 
-def denoiser(stir=0.1, **changed):
+def denoiser(std=0.1, **changed):
     torch.manual_seed(0)
     made = MaskDenoiser(ENCODER, SMALL.model_copy(update=changed))
-    with torch.no_grad():
-        for weight in made.parameters():
-            weight.add_(torch.randn_like(weight), alpha=stir)
+    stir(made, std)
     return made
 
 
@@ -32,7 +31,7 @@ def inputs(count=3, size=16):
 
 
 def test_a_fresh_denoiser_says_nothing():
-    made = denoiser(stir=0)
+    made = denoiser(std=0)
     x, time, rank = inputs()
     assert not made(x, made.look(features()), time, rank).any()
 

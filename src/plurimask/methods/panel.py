@@ -144,6 +144,11 @@ class Panel(Method):
         total = binary_cross_entropy_with_logits(logits, masks, reduction="sum")
         return total / pixels if drew.any() else total * 0
 
+    def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the encoder's features: shares of readers (B, 1, H, W) who mark each pixel, and (B,) who draw nothing."""
+        shares = self.mean_head(features[0]).sigmoid()
+        return shares, self.empty_head(features[0], shares).sigmoid()
+
     def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
         """Masks of an area, one a seed, the fields' predictions blended at every step."""
         return self.drawer(fields, sampler)(seeds)
@@ -186,8 +191,7 @@ class Panel(Method):
     def _views(self, images: Tensor) -> list["_View"]:
         """What the denoiser takes of each image: (D, C, H, W)."""
         features = self.encoder(images)
-        shares, look = self.mean_head(features[0]).sigmoid(), self.denoiser.look(features)
-        empty = self.empty_head(features[0], shares).sigmoid()
+        (shares, empty), look = self.expected(features), self.denoiser.look(features)
         return [
             self._view(share, empty[d], look.rows(torch.tensor([d], device=share.device)))
             for d, share in enumerate(shares)

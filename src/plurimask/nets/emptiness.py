@@ -7,8 +7,17 @@ _LEAST = 1e-6
 """Added to every pixel's weight, so that there is an average where no mask is expected."""
 
 
+def where_expected(features: Tensor, share: Tensor, patch: int) -> Tensor:
+    """Features averaged over pixels, each as heavy as the share of readers expected to mark it.
+
+    features (B, width, H / patch, W / patch), share (B, 1, H, W) in [0, 1] -> (B, width).
+    """
+    weight = avg_pool2d(share, patch) + _LEAST
+    return (features * weight).sum((2, 3)) / weight.sum((2, 3))
+
+
 class EmptinessHead(nn.Module):
-    """Features averaged over pixels, each as heavy as the share of readers expected to mark it, and two layers.
+    """Two layers on the features where a mask is expected.
 
     Encoder and mean mask do not learn from it. It says 0 at first.
     """
@@ -23,6 +32,5 @@ class EmptinessHead(nn.Module):
 
     def forward(self, features: Tensor, share: Tensor) -> Tensor:
         """features (B, width, H / patch, W / patch), share (B, 1, H, W) of readers in [0, 1] -> logits (B,)."""
-        weight = avg_pool2d(share.detach(), self.patch) + _LEAST
-        seen = (features.detach() * weight).sum((2, 3)) / weight.sum((2, 3))
+        seen = where_expected(features.detach(), share.detach(), self.patch)
         return self.last(relu(self.hidden(seen)))[:, 0]
