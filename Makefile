@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install demo test test-slow lint bench
+.PHONY: install demo test test-slow lint docs bench
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[phantom,dicom,hdf5,onnx,view,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[phantom,dicom,hdf5,onnx,view,docs,dev]'
 	touch $(READY)
 
 demo: $(READY)
@@ -24,6 +24,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py

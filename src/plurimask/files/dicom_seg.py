@@ -1,4 +1,4 @@
-"""A panel as DICOM SEG objects, through highdicom. docs/dicom-seg.md says what is in them, and why.
+"""A panel as DICOM SEG objects, through highdicom. docs/dicom.md says what is in them, and why.
 
 Three objects, each a series of its own in the study of the source: the samples (BINARY, a segment a sample), the
 agreement (BINARY, a segment a level, "at least k of S"), and the frequency (FRACTIONAL, PROBABILITY, one segment).

@@ -1,0 +1,49 @@
+"""Pages of the documentation site whose files lie outside of docs/, such as the cards of the built-in models.
+
+mkdocs calls both functions (`hooks` in mkdocs.yml). Links to such a file, or from it, are made links of the site.
+"""
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "NOTICE": "notice.md",
+    "CHANGELOG.md": "changelog.md",
+    "README.md": "index.md",
+} | {
+    f"src/plurimask/weights/{card.name}": f"cards/{card.name}" for card in (ROOT / "src/plurimask/weights").glob("*.md")
+}
+"""The site's page for a file of the repository, by their paths."""
+_FILES = {page: file for file, page in PAGES.items() if page != "index.md"}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add a page for each of these files."""
+    for page, file in _FILES.items():
+        text = (ROOT / file).read_text(encoding="utf-8")
+        if not file.endswith(".md"):  # plain text
+            text = f"# {file.capitalize()}\n\n```text\n{text}```\n"
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """The page's text, whose links between files of the repository are links between pages of the site."""
+    here = page.file.src_uri
+    folder = PurePosixPath(_FILES.get(here, f"docs/{here}")).parent
+
+    def link(found: re.Match[str]) -> str:
+        target, anchor = found.groups(default="")
+        if "://" in target or not target:
+            return found[0]
+        file = os.path.normpath(folder / target)
+        uri = PAGES.get(file, file.removeprefix("docs/"))
+        return f"]({os.path.relpath(uri, PurePosixPath(here).parent)}{anchor})"
+
+    return re.sub(r"\]\(([^)#\s]*)(#[^)\s]*)?\)", link, markdown)
