@@ -38,7 +38,7 @@ def reached(plane, start, end, radius):
 def test_a_stroke_is_round_in_mm_and_without_gaps(room, page, start, end, radius):
     page.goto(room.address)
     script = """async ([plane, from, to, radius]) => {
-      const { stroked } = await import("./brush.js");
+      const { stroked } = await import("./correcting.js");
       const place = ([row, column]) => ({ row, column });
       return [...stroked(new Uint8Array(plane.rows * plane.columns), plane, place(from), place(to), radius, 1)];
     }"""
@@ -54,7 +54,7 @@ def test_a_mask_is_the_same_across_all_axes(room, page):
     shape = (5, 7, 4)
     truth = np.random.default_rng(0).random(shape) < 0.4
     script = """async ([shape, axis, planes]) => {
-      const mask = new (await import("./mask.js")).EditMask(shape);
+      const mask = new (await import("./masks.js")).EditMask(shape);
       planes.forEach((plane, k) => mask.set(axis, k, Uint8Array.from(plane)));
       const across = (one) => Array.from({ length: shape[one] }, (_, k) => [...mask.get(one, k)]);
       return [mask.count, [0, 1, 2].map(across)];
@@ -70,7 +70,7 @@ def test_a_mask_is_the_same_across_all_axes(room, page):
 def test_what_can_be_taken_back_is_bounded(room, page):
     page.goto(room.address)
     script = """async () => {
-      const undo = new (await import("./undo.js")).Undo(100);
+      const undo = new (await import("./correcting.js")).Undo(100);
       const plane = new Uint8Array(10);
       for (let slice = 0; slice < 9; slice += 1) undo.add({ axis: 2, slice, before: plane, after: plane });
       const back = [];

@@ -1,4 +1,4 @@
-"""report.html and the page of the HTTP interface as people meet them: seen, printed, sorted, and read aloud."""
+"""report.html as people meet it: seen, printed, sorted, and read aloud."""
 
 import numpy as np
 import pytest
@@ -129,21 +129,3 @@ def test_numbered_points_lead_to_their_cases(sheet, reports):
     links = sheet.locator(".chart a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
     assert sorted(links) == ["#case-1", "#case-2", "#case-3"]
     assert all(sheet.locator(link).count() == 1 for link in links)
-
-
-def test_interface_page_describes_every_address(room, page):
-    page.goto(room.address + "api.html")
-    page.wait_for_selector("#bodies section")
-    described = page.evaluate("fetch('api/v1/openapi.json').then(answer => answer.json()).then(all => all.paths)")
-    wanted = sorted(f"{method.upper()}{path}" for path, item in described.items() for method in item)
-    assert sorted(page.locator("#operations h3").all_inner_texts()) == wanted
-    assert "count" in page.locator("#body-JobRequest").inner_text()
-    assert serious(page) == []
-
-
-def test_help_leads_to_the_interface_page(room, page):
-    page.goto(room.address)
-    page.get_by_role("button", name="Keys and help").click()
-    page.get_by_role("link", name="HTTP interface").click()
-    page.wait_for_selector("#bodies section")
-    assert page.url.endswith("/api.html")

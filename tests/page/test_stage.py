@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import json
 import shutil
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_the_frequency_map_says_how_many_hold_each_voxel(volume, room):
 def test_colours_are_those_of_the_package(room, page):
     page.goto(room.address)
     script = """async () => {
-      const { SAMPLE, readerColour, frequencyColour, outlineOpacity } = await import("./colours.js");
+      const { SAMPLE, readerColour, frequencyColour, outlineOpacity } = await import("./shapes.js");
       const counts = [1, 4, 16, 100];
       const map = counts.map((n) => Array.from({ length: n }, (_, k) => frequencyColour(k + 1, n)));
       return [SAMPLE, [0, 1, 2, 3, 4, 5].map(readerColour), counts.map(outlineOpacity), map];
@@ -302,6 +303,15 @@ def test_a_letter_does_nothing_outside_of_the_image_where_keys_are_off(volume):
     volume.evaluate("document.activeElement.blur()")
     volume.keyboard.press("2")
     assert state_of(volume, "mode") == "outlines"
+
+
+def test_help_leads_to_the_description_of_the_interface(room, page):
+    page.goto(room.address)
+    page.get_by_role("button", name="Keys and help").click()
+    page.get_by_role("link", name="HTTP interface").click()
+    described = json.loads(page.locator("body").inner_text())
+    assert described["info"]["title"] == "plurimask reading room"
+    assert all(item for item in described["paths"].values())
 
 
 def test_a_case_that_is_not_there_is_said_in_one_line(room, page):

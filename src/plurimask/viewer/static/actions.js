@@ -1,5 +1,5 @@
 // What people do with the image, by pointer, key or button alike.
-import { groupsOf, representative } from "./groups.js";
+import { groupsOf, representative } from "./masks.js";
 import { state } from "./state.js";
 import { panned, matrixOf, planeOf, zoomed } from "./view.js";
 

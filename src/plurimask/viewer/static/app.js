@@ -1,31 +1,30 @@
 // Starts the page: which case is shown follows the address, and each part builds itself in its place.
-import * as agreement from "./agreement.js";
 import * as api from "./api.js";
-import * as cases from "./cases.js";
-import * as draw from "./draw.js";
-import * as edit from "./edit.js";
-import * as film from "./film.js";
-import { representative } from "./groups.js";
-import * as header from "./header.js";
-import * as keys from "./keys.js";
-import * as layers from "./layers.js";
-import * as saving from "./saving.js";
-import * as scores from "./scores.js";
-import * as sizes from "./sizes.js";
-import * as stages from "./stages.js";
+import { step, mount as cases } from "./cases.js";
+import { mountAgreement, mountSizes } from "./charts.js";
+import { mount as draw } from "./draw.js";
+import { mount as edit } from "./edit.js";
+import { mount as film } from "./film.js";
+import { mount as header } from "./header.js";
+import { bind, mount as listenToKeys } from "./input.js";
+import { mount as layers } from "./layers.js";
+import { representative } from "./masks.js";
+import { mount as saving } from "./saving.js";
+import { mount as scores } from "./scores.js";
+import { mount as stages } from "./stages.js";
 import { listAddress, state, watch } from "./state.js";
 
-// One line for each part: `mount(element)` builds it in the element of that id.
-const PARTS = { header, stages, layers, cases, film, agreement, sizes, scores, draw, edit, saving };
+// Each part builds itself in the element of its id.
+const PARTS = { header, stages, layers, cases, film, agreement: mountAgreement, sizes: mountSizes, scores, draw, edit, saving };
 let begun = null; // the case that slice, window and view are of
 
 const served = api.info(); // asked for at once, while the parts are being built
-keys.mount();
-keys.bind("Page", [
-  { keys: ["n"], does: "next case", run: () => cases.step(1) },
-  { keys: ["p"], does: "previous case", run: () => cases.step(-1) },
+listenToKeys();
+bind("Page", [
+  { keys: ["n"], does: "next case", run: () => step(1) },
+  { keys: ["p"], does: "previous case", run: () => step(-1) },
 ]);
-for (const [id, part] of Object.entries(PARTS)) part.mount(document.getElementById(id));
+for (const [id, mount] of Object.entries(PARTS)) mount(document.getElementById(id));
 showLine("error", state.error);
 showLine("said", state.said);
 watch([state.page], () => {

@@ -1,8 +1,7 @@
-// The panel that draws further samples.
-import { button, make } from "./dom.js";
-import * as jobs from "./jobs.js";
-import { caseAddress, signal, state, watch } from "./state.js";
-import { capital } from "./words.js";
+// Drawing further samples: the panel, and the job that runs.
+import { info, json, place, request } from "./api.js";
+import { button, capital, make } from "./dom.js";
+import { caseAddress, refresh, signal, state, watch } from "./state.js";
 
 const COUNTS = [4, 16, 64];
 const HERE = "drawn"; // the source of what is drawn here
@@ -11,16 +10,16 @@ const PLACE = "place"; // the tool that points at a region
 export function mount(element) {
   const region = makeRegion();
   const line = make("p", { className: "small quiet" });
-  const start = (count) => () => jobs.start(count, region.text());
+  const start = (count) => () => begin(count, region.text());
   const starts = COUNTS.map((count) => button(`+${count}`, `Draw ${count} more samples (+${count})`, start(count)));
   const row = make("div", { className: "row" }, ...starts);
   element.append(line, region.element, row, progress(), refusal());
-  jobs.mount();
-  watch([state.info, state.description, jobs.job, region.isMissing], () => {
+  followWhatRuns();
+  watch([state.info, state.description, theJob, region.isMissing], () => {
     const reason = whyNot();
     line.textContent = reason ?? whatFollows();
     for (const one of starts) one.disabled = reason !== null || region.isMissing.value;
-    row.hidden = jobs.job.value !== null;
+    row.hidden = theJob.value !== null;
   });
 }
 
@@ -43,11 +42,11 @@ function progress() {
   const line = make("span", { className: "small quiet number" });
   const stop = button("Cancel", "Cancel; nothing is added", async () => {
     stop.disabled = true;
-    stop.disabled = await jobs.cancel();
+    stop.disabled = await cancel();
   });
   const element = make("div", { className: "drawing" }, bar, line, stop);
-  watch([jobs.job, state.caseId], () => {
-    const job = jobs.job.value;
+  watch([theJob, state.caseId], () => {
+    const job = theJob.value;
     element.hidden = !job;
     if (!job) return;
     if (!job.done) stop.disabled = job.id === null;
@@ -73,8 +72,8 @@ function refusal() {
     location.hash = caseAddress(state.caseId.value, HERE, state.other.value);
   });
   const element = make("p", { className: "fault small", role: "alert" }, line, " ", other);
-  watch([jobs.fault, state.caseId, state.source, state.info], () => {
-    const fault = jobs.fault.value;
+  watch([theFault, state.caseId, state.source, state.info], () => {
+    const fault = theFault.value;
     element.hidden = fault?.case !== state.caseId.value;
     if (element.hidden) return;
     line.textContent = `${capital(fault.reason)}.`;
@@ -115,4 +114,90 @@ function placeText({ row, column, slice, axis }) {
   const place = [Math.floor(row), Math.floor(column)];
   place.splice(axis, 0, slice);
   return place.slice(0, shape[2] > 1 ? 3 : 2).join(",");
+}
+
+// The job: begin, follow, cancel.
+
+const POLL = 1000; // ms between looks at a model that is being loaded
+
+/** The job that runs: {id, case, source, state, done, total, begun}, `isLost` while the server is silent; or null. */
+const theJob = signal(null);
+
+/** Why the latest request or job failed: {case, status, reason}, or null. */
+const theFault = signal(null);
+
+/** Follow a job that runs already, and wait for a model that is being loaded. */
+function followWhatRuns() {
+  const off = state.info.on(({ job: running }) => {
+    off();
+    if (running) follow(running);
+    waitForModel();
+  });
+}
+
+/** Draw so many further samples for the shown case. */
+async function begin(count, region) {
+  const { id, source } = state.description.value;
+  theFault.value = null;
+  theJob.value = { id: null, case: id, source, state: "running", done: 0, total: 0, begun: performance.now() };
+  try {
+    const asked = { count, source, ...(region ? { region } : {}) };
+    const { id: number } = await json(`${place(id)}/jobs`, { method: "POST", json: asked });
+    follow({ id: number, case: id, source });
+    state.said.value = `Drawing ${count} samples`;
+  } catch (error) {
+    theJob.value = null;
+    theFault.value = { case: id, status: error.status, reason: error.message };
+  }
+}
+
+/** Cancel the job that runs; whether the server was told. */
+async function cancel() {
+  const { id } = theJob.value;
+  try {
+    await request(`jobs/${id}`, { method: "DELETE" });
+    return true;
+  } catch (error) {
+    theFault.value = { case: theJob.value?.case, status: error.status, reason: error.message };
+    return false;
+  }
+}
+
+function follow(running) {
+  const begun = performance.now();
+  const events = new EventSource(`api/v1/jobs/${running.id}/events`);
+  events.addEventListener("message", ({ data }) => {
+    const told = JSON.parse(data);
+    theJob.value = told.state === "running" ? { ...running, ...told, begun } : null;
+    if (told.state === "running") return;
+    events.close();
+    settle(running, told);
+  });
+  events.addEventListener("error", () => {
+    if (events.readyState !== EventSource.CLOSED) {
+      theJob.value = { ...theJob.value, isLost: true }; // the browser asks again by itself
+      return;
+    }
+    theJob.value = null;
+    theFault.value = { case: running.case, status: 0, reason: "the server knows no more of what was being drawn" };
+  });
+}
+
+function settle(running, told) {
+  if (told.state === "failed") theFault.value = { case: running.case, status: 0, reason: told.reason };
+  if (told.state === "finished") refresh();
+  const said = { finished: "The samples have been drawn", cancelled: "Cancelled: nothing was added", failed: told.reason };
+  state.said.value = said[told.state];
+}
+
+/** What a case needs is known when the model is there. */
+async function waitForModel() {
+  while (state.info.value.model.loading) {
+    await new Promise((done) => setTimeout(done, POLL));
+    const now = await info().catch(() => null);
+    if (now && !now.model.loading) {
+      state.info.value = now;
+      refresh();
+    }
+  }
 }

@@ -1,14 +1,11 @@
 // The panel on which a person takes what is on screen, and corrects it.
 import { setMode, shownPlane } from "./actions.js";
-import { RADII, radiusOn, resize, size } from "./brush.js";
-import { begin, end, listen, mayLose, redo, undo } from "./correcting.js";
-import { button, choice, make } from "./dom.js";
-import { representative } from "./groups.js";
-import { bind } from "./keys.js";
-import { follow } from "./ring.js";
+import { begin, brushSize, end, listen, mayLose, radiusOn, RADII, redo, resize, undo } from "./correcting.js";
+import { button, capital, choice, make, sizeWords } from "./dom.js";
+import { bind } from "./input.js";
+import { measured, nameOf, representative, shown, sizeOf } from "./masks.js";
 import { state, watch } from "./state.js";
-import { measured, nameOf, shown, sizeOf } from "./taking.js";
-import { capital, sizeWords } from "./words.js";
+import { matrixOf } from "./view.js";
 
 const MODES = { sample: "sample", consensus: "consensus", nothing: "image" };
 const TOOLS = [
@@ -21,7 +18,7 @@ export function mount(element) {
   element.append(taking(), correcting());
   const stages = document.getElementById("stages");
   listen(stages);
-  follow(stages);
+  followPointer(stages);
   bind("Correct", [
     { keys: ["b"], does: "brush; begins with what is on screen", run: () => useTool("brush") },
     { keys: ["e"], does: "eraser", run: () => useTool("eraser") },
@@ -106,12 +103,12 @@ function correcting() {
 function radius() {
   const slider = make("input", { type: "range", min: 0, max: RADII.length - 1, step: 1 });
   const now = make("output", { className: "number" });
-  slider.addEventListener("input", () => (size.value = slider.valueAsNumber));
-  watch([size, state.description, state.axis], () => {
+  slider.addEventListener("input", () => (brushSize.value = slider.valueAsNumber));
+  watch([brushSize, state.description, state.axis], () => {
     const plane = shownPlane();
     if (!plane) return;
-    slider.value = size.value;
-    now.textContent = plane.isKnown ? `${Number(radiusOn(plane).toPrecision(2))} mm` : `${RADII[size.value]} pixels`;
+    slider.value = brushSize.value;
+    now.textContent = plane.isKnown ? `${Number(radiusOn(plane).toPrecision(2))} mm` : `${RADII[brushSize.value]} pixels`;
     slider.setAttribute("aria-valuetext", now.textContent);
   });
   return make("label", { className: "check" }, make("span", {}, "Radius"), slider, now);
@@ -120,4 +117,34 @@ function radius() {
 async function useTool(tool) {
   if (!state.edit.value && shown()) await beginOrSay();
   if (state.edit.value) state.tool.value = tool;
+}
+
+// The brush as a circle about the pointer, as large as what it reaches.
+
+/** Follow the pointer over the stages below an element. */
+function followPointer(element) {
+  const ring = make("div", { className: "ring", hidden: true, ariaHidden: "true" });
+  let stage = null;
+  element.addEventListener("pointermove", (event) => {
+    stage = event.target.closest(".stage");
+    place();
+    if (ring.hidden) return;
+    const { left, top } = stage.getBoundingClientRect();
+    ring.style.translate = `${event.clientX - left}px ${event.clientY - top}px`;
+  });
+  element.addEventListener("pointerleave", () => {
+    stage = null;
+    place();
+  });
+  watch([brushSize, state.view, state.tool, state.axis], place);
+  watch([state.tool], () => (element.dataset.tool = state.tool.value ?? ""));
+
+  function place() {
+    const plane = shownPlane();
+    ring.hidden = !stage || !plane || !["brush", "eraser"].includes(state.tool.value);
+    if (ring.hidden) return;
+    if (ring.parentElement !== stage) stage.append(ring);
+    const { zoom } = matrixOf(plane, state.view.value, stage.clientWidth, stage.clientHeight);
+    ring.style.setProperty("--across", `${2 * radiusOn(plane) * zoom}px`);
+  }
 }

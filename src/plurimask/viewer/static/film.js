@@ -1,14 +1,12 @@
 // The film strip: each sample on the shown slice, close up, those that are alike together.
 import { showSample } from "./actions.js";
-import { make } from "./dom.js";
-import { groupsOf } from "./groups.js";
+import { readSlice } from "./api.js";
+import { make, sizeWords } from "./dom.js";
+import { groupsOf } from "./masks.js";
 import { paint } from "./paint.js";
-import { Picture } from "./picture.js";
-import { shapesOf } from "./shapes.js";
-import { readSlice } from "./slices.js";
+import { Picture, shapesOf } from "./shapes.js";
 import { state, watch } from "./state.js";
 import { closeUp, matrixOf, planeOf } from "./view.js";
-import { sizeWords } from "./words.js";
 
 const [ROOM, LEAST] = [1.5, 1 / 3]; // of a close-up, as pixels/frame.py has them
 const AFTER = 120; // ms that the strip lags behind at most, so that the image comes first

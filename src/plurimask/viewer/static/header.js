@@ -1,9 +1,7 @@
 // The first line of the page: what is served, the case, its source, what lies beside it, theme and help.
-import { button, make } from "./dom.js";
-import { bind, openHelp } from "./keys.js";
-import { recall, remember } from "./memory.js";
-import { caseAddress, listAddress, state, watch } from "./state.js";
-import { count } from "./words.js";
+import { button, count, make } from "./dom.js";
+import { bind, openHelp } from "./input.js";
+import { caseAddress, listAddress, recall, remember, state, watch } from "./state.js";
 
 const THEMES = { system: "as the system", light: "light", dark: "dark" };
 

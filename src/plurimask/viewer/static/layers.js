@@ -1,8 +1,8 @@
 // The panel of what lies over the image.
 import { setMode, showSample, moveSample, setAxis, isVolume } from "./actions.js";
-import { frequencyColour, readerColour } from "./colours.js";
 import { choice, make } from "./dom.js";
-import { bind } from "./keys.js";
+import { bind } from "./input.js";
+import { frequencyColour, readerColour } from "./shapes.js";
 import { MODES, state, watch } from "./state.js";
 
 const LABELS = { outlines: "Outlines", frequency: "Frequency", sample: "Sample", consensus: "Consensus", image: "Image" };

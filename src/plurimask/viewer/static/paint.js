@@ -1,7 +1,5 @@
 // Draws a slice and what lies over it. Everything is placed by one matrix, so that image and masks cannot drift apart.
-import { channels, EDITED, outlineOpacity, readerColour, SAMPLE } from "./colours.js";
-import { outline } from "./outline.js";
-import { coloured, shapesOf } from "./shapes.js";
+import { channels, coloured, EDITED, outline, outlineOpacity, readerColour, SAMPLE, shapesOf } from "./shapes.js";
 
 const COARSE = 3; // pixels a voxel from which on voxels are drawn as squares
 const FILL = 0.22;

@@ -1,12 +1,10 @@
 // Saving what is on screen: who, what they say of it, in which format; and what was saved before.
 import { json, place } from "./api.js";
 import { saved as isSaved } from "./correcting.js";
-import { button, choice, make } from "./dom.js";
-import { bind } from "./keys.js";
-import { recall, remember } from "./memory.js";
-import { signal, state, watch } from "./state.js";
-import { measured, nameOf, shown, sizeOf, take } from "./taking.js";
-import { capital, sizeWords } from "./words.js";
+import { button, capital, choice, make, sizeWords } from "./dom.js";
+import { bind } from "./input.js";
+import { measured, nameOf, shown, sizeOf, take } from "./masks.js";
+import { recall, remember, signal, state, watch } from "./state.js";
 
 const FORMATS = { nifti: "NIfTI", "dicom-seg": "DICOM SEG" };
 const [LONGEST_NAME, LONGEST_NOTE] = [64, 2000];

@@ -1,8 +1,7 @@
 // The table of scores of the case, and what each of them means.
 import * as api from "./api.js";
-import { make } from "./dom.js";
+import { make, score } from "./dom.js";
 import { state, watch } from "./state.js";
-import { score } from "./words.js";
 
 const PAUSE = 400; // ms that a case is looked at before its scores are worked out, so that the image comes first
 const ARROWS = { lower: "↓", higher: "↑" };

@@ -1,12 +1,10 @@
 // The middle of the page: the image, or two sources beside each other, with what moves them.
-import { fit, zoomBy, panBy, changeWindow, resetWindow, moveSlice, setSlice } from "./actions.js";
-import { make } from "./dom.js";
-import { bind } from "./keys.js";
+import { fit, isVolume, zoomBy, panBy, changeWindow, resetWindow, moveSlice, setAxis, setChannel, setSlice, setWindow } from "./actions.js";
+import { button, choice, make } from "./dom.js";
+import { bind } from "./input.js";
 import { Stage } from "./stage.js";
-import { makeSlider } from "./slider.js";
-import { makeToolbar } from "./toolbar.js";
 import { state, watch } from "./state.js";
-import { closeUp } from "./view.js";
+import { closeUp, planeOf } from "./view.js";
 
 const [ROOM, LEAST] = [2, 1 / 12]; // of a close-up: times what is marked, and of the plane
 
@@ -61,4 +59,111 @@ function framed(stage, source, description) {
     none.hidden = description.value?.samples !== 0 || name.hidden;
   });
   return make("figure", {}, name, stage.element, none);
+}
+
+// Above the image: the axis of a volume, the channel, the window, the zoom.
+
+/** `lookCloser` zooms to what is marked. */
+function makeToolbar(lookCloser) {
+  return make("div", { className: "toolbar" }, axes(), channel(), windowing(), zooming(lookCloser));
+}
+
+function axes() {
+  const element = make("fieldset", { className: "segments" });
+  watch([state.description, state.axis], () => {
+    const description = state.description.value;
+    element.hidden = !isVolume(description);
+    if (element.hidden) return;
+    const names = [2, 1, 0].map((axis) => ({ value: String(axis), label: planeOf(description, axis).name }));
+    choice(element, "axis", "Cut", names, String(state.axis.value), (value) => setAxis(Number(value)));
+  });
+  return element;
+}
+
+function channel() {
+  const select = make("select");
+  const element = make("label", { className: "choice" }, make("span", {}, "channel"), select);
+  select.addEventListener("change", () => setChannel(select.selectedIndex));
+  watch([state.description, state.channel], () => {
+    const count = state.description.value?.channels ?? 1;
+    element.hidden = count < 2;
+    select.replaceChildren(...Array.from({ length: count }, (_, index) => make("option", {}, String(index + 1))));
+    select.selectedIndex = state.channel.value;
+  });
+  return element;
+}
+
+/** Width and centre as numbers, which change with the pointer and the other way round. */
+function windowing() {
+  const [width, centre] = [make("input", { type: "number", step: "any" }), make("input", { type: "number", step: "any" })];
+  const element = make(
+    "div",
+    { className: "window", role: "group", ariaLabel: "Window" },
+    make("label", { className: "choice" }, make("span", {}, "width"), width),
+    make("label", { className: "choice" }, make("span", {}, "centre"), centre),
+    button("Reset", "Window as at first", resetWindow),
+  );
+  for (const one of [width, centre]) {
+    one.addEventListener("change", () => setWindow(centre.valueAsNumber, width.valueAsNumber));
+  }
+  watch([state.window, state.description], () => {
+    const [shown, description] = [state.window.value, state.description.value];
+    element.hidden = !shown || !description?.has_image;
+    if (element.hidden) return;
+    const digits = Math.max(0, 2 - Math.floor(Math.log10(shown.high - shown.low)));
+    width.value = (shown.high - shown.low).toFixed(Math.min(digits, 12));
+    centre.value = ((shown.high + shown.low) / 2).toFixed(Math.min(digits, 12));
+  });
+  return element;
+}
+
+function zooming(lookCloser) {
+  const now = make("output", { className: "number", ariaLabel: "Zoom" });
+  watch([state.view], () => (now.textContent = `${((state.view.value?.zoom ?? 1) * 100).toFixed(0)}%`));
+  return make(
+    "div",
+    { className: "zoom", role: "group", ariaLabel: "Zoom" },
+    button("\u2212", "Zoom out", () => zoomBy(0.8)),
+    now,
+    button("+", "Zoom in", () => zoomBy(1.25)),
+    button("Whole", "Whole image (0)", fit),
+    button("Close-up", "Close to what is marked (Z)", lookCloser),
+  );
+}
+
+// Below it: the slice of a volume as a slider, with marks where anything is drawn.
+
+function makeSlider() {
+  const slider = make("input", { type: "range", min: 0, step: 1, id: "slice" });
+  const marks = make("canvas", { height: 1, ariaHidden: "true" });
+  const place = make("output", { htmlFor: "slice" });
+  const element = make("div", { className: "slider" }, make("label", { htmlFor: "slice" }, "Slice"), make("div", {}, marks, slider), place);
+  slider.addEventListener("input", () => setSlice(slider.valueAsNumber));
+  watch([state.description, state.axis], () => {
+    const description = state.description.value;
+    element.hidden = !isVolume(description);
+    if (element.hidden) return;
+    const count = description.shape[state.axis.value];
+    slider.max = count - 1;
+    mark(marks, count, description.slices_marked[state.axis.value]);
+    show();
+  });
+  watch([state.slice], show);
+  return element;
+
+  function show() {
+    const description = state.description.value;
+    if (!isVolume(description)) return;
+    const count = description.shape[state.axis.value];
+    slider.value = state.slice.value;
+    place.textContent = `${state.slice.value + 1} of ${count}`;
+    slider.setAttribute("aria-valuetext", `${planeOf(description, state.axis.value).name} slice ${place.textContent}`);
+  }
+}
+
+function mark(canvas, count, slices) {
+  canvas.width = count;
+  const context = canvas.getContext("2d");
+  context.fillStyle = getComputedStyle(canvas).color;
+  for (const k of slices) context.fillRect(k, 0, 1, 1);
 }

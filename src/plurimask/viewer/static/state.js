@@ -1,7 +1,43 @@
-// What all parts of the page share. Parts listen to signals, and change what is theirs to change.
-import { signal, watch } from "./signal.js";
+// What all parts of the page share: values that tell who listens when they change, and what the browser remembers.
 
-export { signal, watch };
+/** A value with listeners: `on(fn)` calls fn(value) at every change, at once, and returns what ends that. */
+export function signal(value) {
+  const listeners = new Set();
+  return {
+    get value() {
+      return value;
+    },
+    set value(next) {
+      if (Object.is(next, value)) return;
+      value = next;
+      for (const fn of [...listeners]) fn(value);
+    },
+    on(fn) {
+      listeners.add(fn);
+      return () => listeners.delete(fn);
+    },
+  };
+}
+
+/** Call fn now, and once after the running task for all changes in it. Returns what ends that. */
+export function watch(signals, fn) {
+  let waiting = false;
+  let over = false;
+  const later = () => {
+    if (waiting) return;
+    waiting = true;
+    queueMicrotask(() => {
+      waiting = false;
+      if (!over) fn();
+    });
+  };
+  const offs = signals.map((one) => one.on(later));
+  fn();
+  return () => {
+    over = true;
+    for (const off of offs) off();
+  };
+}
 
 export const MODES = ["outlines", "frequency", "sample", "consensus", "image"];
 
@@ -53,4 +89,25 @@ export function caseAddress(caseId, source, other = null) {
 /** The address of the list of cases. */
 export function listAddress(source) {
   return source ? `#/?${new URLSearchParams({ source })}` : "#/";
+}
+
+const PREFIX = "plurimask.";
+const remembered = new Map();
+
+/** What was remembered under a key, or null. */
+export function recall(key) {
+  try {
+    return remembered.get(key) ?? localStorage.getItem(PREFIX + key);
+  } catch {
+    return null;
+  }
+}
+
+export function remember(key, value) {
+  remembered.set(key, value);
+  try {
+    localStorage.setItem(PREFIX + key, value);
+  } catch {
+    // Blocked or full: it lasts as long as the page.
+  }
 }
