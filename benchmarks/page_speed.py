@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 from viewer_speed import SHAPE, listening
 
 from plurimask.datasets.demo_cases import demo_cases
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.records import MaskSet
 from plurimask.viewer.places import name_id
 

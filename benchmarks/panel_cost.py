@@ -19,7 +19,7 @@ from draw_speed import paper_seconds_a_step
 from matplotlib.figure import Figure
 
 from plurimask.datasets.demo_cases import demo_cases
-from plurimask.files.atomic import write_text
+from plurimask.files.stored import write_text
 from plurimask.methods.draw import draw_masks
 from plurimask.plot.style import plain_axes
 from plurimask.sampling import Model, load

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 from plurimask.datasets.batches import scale_intensity
 from plurimask.datasets.open import open_dataset
 from plurimask.datasets.splits import split_indices
-from plurimask.files.atomic import write_text
+from plurimask.files.stored import write_text
 from plurimask.methods.panel import Panel
 from plurimask.nets.emptiness import where_expected
 from plurimask.sampling import load

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from plurimask.benchmark.costs import gflop_a_mask
-from plurimask.datasets.case_list import read_case_list
 from plurimask.datasets.open import choose_cases, open_dataset
+from plurimask.datasets.splits import read_case_list
 from plurimask.evaluation import Scores, evaluate
-from plurimask.files.atomic import write_text
+from plurimask.files.stored import write_text
 from plurimask.sampling import Model, load
 
 SAMPLES, FIRST = 16, 4

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from common import Row, child, print_table
 
-from plurimask.datasets.lidc_contours import Scan, find_database
+from plurimask.prepare.lidc_contours import Scan, find_database
 from plurimask.prepare.lidc_protocol import PRESETS, plan
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

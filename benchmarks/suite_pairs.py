@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from plurimask.benchmark.suite import load_suite
-from plurimask.datasets.case_list import read_case_list
-from plurimask.datasets.centre_crop import CentreCrop
+from plurimask.datasets.changed import CentreCrop
 from plurimask.datasets.open import choose_cases, open_dataset
+from plurimask.datasets.splits import read_case_list
 from plurimask.evaluation import Scores, evaluate
-from plurimask.evaluation.comparison import compare
-from plurimask.files.atomic import write_text
-from plurimask.files.mask_set import read_mask_set
+from plurimask.evaluation.scores import compare
+from plurimask.files.mask_sets import read_mask_set
+from plurimask.files.stored import write_text
 
 KEPT = ("ged_u", "ged_v", "dice_max", "hm_iou", "ci", "d_ss")
 

@@ -16,7 +16,7 @@ import uvicorn
 from common import Row, child, print_table
 
 from plurimask.datasets.demo_cases import demo_cases
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 from plurimask.viewer.api import Room

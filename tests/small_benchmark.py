@@ -7,10 +7,10 @@ from plurimask.benchmark.bench import open_bench
 from plurimask.benchmark.places import Finished, Prepared, key_of
 from plurimask.benchmark.results import Results, RunResult, SeedResult, mean_over_seeds
 from plurimask.benchmark.suite import Suite
-from plurimask.datasets.centre_crop import CropLoss
+from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.open import open_dataset
 from plurimask.evaluation import compare, evaluate
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.records import MaskSet
 
 COUNTS = (2, 4)

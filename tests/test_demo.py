@@ -7,7 +7,7 @@ import pytest
 
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.demo import run_demo
-from plurimask.files.mask_set import MaskSets
+from plurimask.files.mask_sets import MaskSets
 from plurimask.sampling import load
 
 NAMES = [case.name for case in demo_cases()]

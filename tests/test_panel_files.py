@@ -13,7 +13,7 @@ import SimpleITK
 from PIL import Image
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.mask_set import MaskSets, read_mask_set
+from plurimask.files.mask_sets import MaskSets, read_mask_set
 from plurimask.files.study import Study
 from plurimask.geometry import Grid, lps_to_ras
 from plurimask.panel_files import write_panel

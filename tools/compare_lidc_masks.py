@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plurimask.datasets.lidc_contours import find_database
 from plurimask.datasets.lidc_slices import LidcSlices
+from plurimask.prepare.lidc_contours import find_database
 from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, plan
 
 Masks = dict[str, np.ndarray]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plurimask.datasets.phantom import phantom_cases
-from plurimask.files.atomic import atomic_path
+from plurimask.files.stored import atomic_path
+from plurimask.prepare.phantom import phantom_cases
 
 OUT = Path(__file__).parent.parent / "src" / "plurimask" / "demo_cases" / "cases.npz"
 SEED = 1

@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from scipy.ndimage import gaussian_filter
 
 import plurimask as pm
-from plurimask.files.atomic import atomic_path
+from plurimask.files.stored import atomic_path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/page"))
 from hands import choose, correct, drag, open_case, places, shown

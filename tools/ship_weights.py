@@ -18,7 +18,7 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.plot import training_figure
 from plurimask.sampling import Model, load
 from plurimask.training.checkpoint import load_weights, save_weights
-from plurimask.training.run_folder import RunFolder
+from plurimask.training.run import RunFolder
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "src/plurimask/weights"

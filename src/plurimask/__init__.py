@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark, suite_names
-    from plurimask.datasets.case_list import read_case_list
     from plurimask.datasets.dataset import Dataset
     from plurimask.datasets.demo_cases import demo_cases
     from plurimask.datasets.open import cases_at, choose_cases, open_dataset
-    from plurimask.datasets.phantom import phantom_cases, prepare_phantom
+    from plurimask.datasets.splits import read_case_list
     from plurimask.datasets.store import open_store
     from plurimask.demo import run_demo
     from plurimask.diffusion.samplers import SamplerSettings
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
         write_scores,
     )
     from plurimask.export import export_onnx
-    from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
+    from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
     from plurimask.files.study import Study, open_study
     from plurimask.geometry import Grid
     from plurimask.panel_files import check_place, write_panel
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from plurimask.prepare.lidc import lidc_settings, prepare_lidc
     from plurimask.prepare.ms_mri import prepare_ms_mri
     from plurimask.prepare.packings import import_packing
+    from plurimask.prepare.phantom import phantom_cases, prepare_phantom
     from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.records import Batch, Case, MaskSet
     from plurimask.report import write_evaluation_report, write_report
@@ -59,11 +59,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "benchmark": ("load_suite", "parse_shard", "render_results", "run_benchmark", "suite_names"),
-    "datasets.case_list": ("read_case_list",),
+    "datasets.splits": ("read_case_list",),
     "datasets.dataset": ("Dataset",),
     "datasets.demo_cases": ("demo_cases",),
     "datasets.open": ("cases_at", "choose_cases", "open_dataset"),
-    "datasets.phantom": ("phantom_cases", "prepare_phantom"),
+    "prepare.phantom": ("phantom_cases", "prepare_phantom"),
     "datasets.store": ("open_store",),
     "demo": ("run_demo",),
     "diffusion.samplers": ("SamplerSettings",),
@@ -78,7 +78,7 @@ _HOMES = {
         "write_scores",
     ),
     "export": ("export_onnx",),
-    "files.mask_set": ("MaskSets", "read_mask_set", "write_mask_set"),
+    "files.mask_sets": ("MaskSets", "read_mask_set", "write_mask_set"),
     "files.study": ("Study", "open_study"),
     "geometry": ("Grid",),
     "panel_files": ("check_place", "write_panel"),

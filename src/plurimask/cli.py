@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import plurimask as pm
 from plurimask.errors import PlurimaskError
-from plurimask.files.atomic import check_free
+from plurimask.files.stored import check_free
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.evaluation import Scores, evaluate, write_scores
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.report import write_report
 from plurimask.sampling import load
 

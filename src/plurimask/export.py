@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import PlurimaskError, SettingsError
-from plurimask.files.atomic import atomic_folder
+from plurimask.files.stored import atomic_folder
 from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, Card, OnnxPanel
 from plurimask.methods.panel import Panel
 from plurimask.nets.mask_denoiser import Look

@@ -19,14 +19,12 @@ from PIL import Image
 
 from plurimask import plot
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.atomic import atomic_folder, check_free
 from plurimask.files.dicom_seg import write_dicom_seg
-from plurimask.files.mask_files import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY
-from plurimask.files.mask_set import check_bears_name, describe
-from plurimask.files.nifti import write_nifti
+from plurimask.files.images import write_nifti
+from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY, check_bears_name, describe
+from plurimask.files.stored import atomic_folder, check_free, csv_text
 from plurimask.files.study import Study
-from plurimask.files.table import csv_text
-from plurimask.measurements import measure, summarise
+from plurimask.metrics.measurements import measure, summarise
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.planes import slicing_axis
 

@@ -8,8 +8,7 @@ from tiny import write_cases
 
 from plurimask.benchmark.bench import open_bench, split_digest, steps_within
 from plurimask.benchmark.suite import Budget, DiversitySettings
-from plurimask.datasets.centre_crop import CentreCrop
-from plurimask.datasets.one_reader import OneReader
+from plurimask.datasets.changed import CentreCrop, OneReader
 from plurimask.datasets.open import open_dataset
 from plurimask.datasets.splits import split_of
 from plurimask.errors import CheckpointError, DatasetError, SettingsError

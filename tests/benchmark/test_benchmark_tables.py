@@ -16,7 +16,7 @@ from plurimask.benchmark.latents import latent_lines, settled
 from plurimask.benchmark.places import Diversity, DiversityPoint, Finished, Prepared, Tried
 from plurimask.benchmark.results import Results, RunResult, SeedResult, mean_over_seeds
 from plurimask.benchmark.tables import render_markdown, render_results, write_tables
-from plurimask.datasets.centre_crop import CropLoss
+from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.open import open_dataset
 from plurimask.evaluation import COLUMNS, compare, evaluate
 from plurimask.evaluation.tables import number

@@ -19,7 +19,7 @@ from plurimask.benchmark.run import finish, run_part
 from plurimask.benchmark.tables import render_markdown
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import CheckpointError, SettingsError
-from plurimask.files.mask_set import read_mask_set
+from plurimask.files.mask_sets import read_mask_set
 from plurimask.methods.unet import Unet, UnetSettings
 from plurimask.records import Batch
 from plurimask.sampling import load

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from plurimask.datasets.by_name import CasesByName
+from plurimask.datasets.dataset import CasesByName
 from plurimask.geometry import Grid
 from plurimask.records import Case
 

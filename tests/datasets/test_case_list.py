@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from plurimask.datasets.case_list import read_case_list
 from plurimask.datasets.open import choose_cases, open_dataset
-from plurimask.datasets.splits import split_indices, split_of, spread
+from plurimask.datasets.splits import read_case_list, split_indices, split_of, spread
 from plurimask.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from plurimask.datasets.centre_crop import CentreCrop, crop_case, crop_loss
+from plurimask.datasets.changed import CentreCrop, crop_case, crop_loss
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.records import Case

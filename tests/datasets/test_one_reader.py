@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from plurimask.datasets.one_reader import OneReader
+from plurimask.datasets.changed import OneReader
 from plurimask.datasets.splits import split_of
 from plurimask.errors import DatasetError
 from plurimask.geometry import Grid

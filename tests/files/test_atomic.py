@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plurimask.files.atomic import atomic_path, write_text
+from plurimask.files.stored import atomic_path, write_text
 
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -91,7 +91,7 @@ def test_failing_block_makes_no_file(tmp_path):
 FULL = """
 import resource, sys
 from pathlib import Path
-from plurimask.files.atomic import write_text
+from plurimask.files.stored import write_text
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     write_text(Path(sys.argv[1]), "x" * 100_000)
@@ -113,7 +113,7 @@ def test_refused_space_leaves_the_old_file_and_no_other(tmp_path: Path):
 DIES = """
 import os, sys
 from pathlib import Path
-from plurimask.files.atomic import atomic_path
+from plurimask.files.stored import atomic_path
 with atomic_path(Path(sys.argv[1])) as temporary:
     temporary.write_text("ne")
     os.kill(os.getpid(), 9)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from plurimask.errors import SettingsError
-from plurimask.files.atomic import atomic_folder, check_free
+from plurimask.files.stored import atomic_folder, check_free
 
 
 def write(folder, text="x", ours=lambda name: False):

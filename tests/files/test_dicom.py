@@ -9,7 +9,7 @@ from dicom_series import AXIAL, OBLIQUE, PATIENT_ID, noise, set_pixels, write_mu
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from plurimask.files.dicom import read_series
-from plurimask.files.read import read_image
+from plurimask.files.images import read_image
 
 CORONAL, SAGITTAL, FLIPPED = (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)
 ORIENTATIONS = pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from plurimask.errors import InputError
 from plurimask.files.dicom import read_series
-from plurimask.files.dicom_file import is_dicom
+from plurimask.files.dicom_headers import is_dicom
 
 SHIPPED = Path(pydicom.__file__).parent / "data"
 GREY = {

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from plurimask.errors import InputError
-from plurimask.files.digest import digest_file, digest_files
+from plurimask.files.stored import digest_file, digest_files
 
 
 def write(root, **files):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.files.label import binarise
+from plurimask.files.images import binarise
 
 ROW, COLUMN = np.mgrid[:64, :64]
 DISC = (ROW - 30) ** 2 + (COLUMN - 33) ** 2 < 100

@@ -10,7 +10,7 @@ from PIL import Image
 
 from plurimask.errors import InputError
 from plurimask.files import stored
-from plurimask.files.mask_arrays import read_samples, read_stack
+from plurimask.files.mask_sets import read_samples, read_stack
 
 PLANES = np.arange(5 * 6 * 7).reshape(5, 6, 7) % 3 == 0
 VOLUMES = np.arange(5 * 6 * 7 * 4).reshape(5, 6, 7, 4) % 11 < 4

@@ -3,7 +3,7 @@
 import pytest
 
 from plurimask.errors import InputError
-from plurimask.files.mask_files import find_mask_files, list_mask_files
+from plurimask.files.mask_sets import find_mask_files, list_mask_files
 
 
 @pytest.fixture

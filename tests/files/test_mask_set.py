@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
+from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 

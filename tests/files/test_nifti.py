@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from plurimask.errors import InputError
-from plurimask.files.nifti import read_nifti
-from plurimask.files.read import read_image
+from plurimask.files.images import read_image, read_nifti
 
 OBLIQUE = nib.affines.from_matvec(
     nib.eulerangles.euler2mat(0.3, -0.2, 0.5) @ np.diag([0.7, -1.1, 2.5]), [-30.0, 12.0, 8.0]

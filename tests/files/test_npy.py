@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from plurimask.errors import InputError
-from plurimask.files.npy import read_npy
+from plurimask.files.images import read_npy
 
 
 @pytest.mark.parametrize("dtype", ["bool", "u1", "<i2", ">i2", "<f4", ">f8", "f2"])

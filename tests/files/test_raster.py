@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from plurimask.errors import InputError
-from plurimask.files.raster import read_jpeg, read_png
+from plurimask.files.images import read_jpeg, read_png
 
 GREY = np.random.default_rng(0).integers(0, 256, (7, 5), dtype=np.uint8)
 COLOUR = np.stack([GREY, GREY.T.reshape(7, 5), 255 - GREY], axis=-1)

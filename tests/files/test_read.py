@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.files.read import read_image, read_label, split_name
+from plurimask.files.images import read_image, read_label, split_name
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 9), dtype=np.uint8)
 NAMES = ["a.png", "a.jpg", "a.npy", "a.nii", "a.nii.gz"]

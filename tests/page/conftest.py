@@ -8,7 +8,7 @@ import shutil
 import pytest
 from rooms import PLANES, SIZE, panel, planes, serving, volume, write_images
 
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 
 PATIENCE = 60_000
 """Milliseconds that a test waits for the page."""

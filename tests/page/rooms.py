@@ -13,7 +13,7 @@ import uvicorn
 
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.files.case_files import read_case
-from plurimask.files.nifti import write_nifti
+from plurimask.files.images import write_nifti
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 from plurimask.viewer.api import Room

@@ -6,7 +6,7 @@ from hands import open_case, state_of
 from rooms import VOLUME, serving
 
 from plurimask.evaluation import evaluate
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 from plurimask.viewer.places import name_id

@@ -7,7 +7,7 @@ import pytest
 from hands import drag, open_case, shown, state_of
 from rooms import panel, planes, serving, write_images
 
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import Case
 from plurimask.sampling import load

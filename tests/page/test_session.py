@@ -10,7 +10,7 @@ from hands import choose, correct, drag, open_case, save, seen_volume, shown, st
 from pydicom import dcmread
 from rooms import planes, serving
 
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.files.study import open_study
 from plurimask.sampling import load, parse_region, sample_study
 

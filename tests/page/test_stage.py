@@ -13,7 +13,7 @@ from PIL import Image
 from rooms import SIZE, VOLUME, panel, planes, serving
 from scipy.ndimage import distance_transform_edt
 
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.pixels.colours import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity
 from plurimask.records import MaskSet
 from plurimask.viewer.thumbnails import as_radiologists_look

@@ -5,7 +5,7 @@ import sqlite3
 import numpy as np
 from dicom_series import ct_slice
 
-from plurimask.datasets.lidc_contours import find_database
+from plurimask.prepare.lidc_contours import find_database
 from plurimask.prepare.lidc_protocol import PRESETS, plan
 
 SMALL, OTHER, TWICE, VALIDATION = "LIDC-IDRI-0004", "LIDC-IDRI-0155", "LIDC-IDRI-0365", "LIDC-IDRI-0812"

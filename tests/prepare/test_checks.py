@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plurimask.geometry import Grid
-from plurimask.prepare.checks import agreement, suspicions
+from plurimask.prepare.survey import agreement, suspicions
 from plurimask.records import Case
 
 

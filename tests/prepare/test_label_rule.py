@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.prepare.label_rule import ChosenLabel, shown
+from plurimask.prepare.survey import ChosenLabel, shown
 
 
 @pytest.mark.parametrize(

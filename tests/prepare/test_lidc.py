@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from plurimask.cli import app
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import DatasetError, SettingsError
-from plurimask.files.digest import digest_file
+from plurimask.files.stored import digest_file
 from plurimask.prepare.lidc import lidc_settings, prepare_lidc
 from plurimask.prepare.lidc_protocol import LidcSettings
 from plurimask.training.loop import train

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from lidc_series import write_database
 
-from plurimask.datasets.lidc_contours import Annotation, Contour, Ratings, Scan
 from plurimask.datasets.lidc_slices import LidcSlices
+from plurimask.prepare.lidc_contours import Annotation, Contour, Ratings, Scan
 from plurimask.prepare.lidc_protocol import LidcSettings, ScanPlan, plan
 
 _SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plurimask.geometry import Grid
-from plurimask.prepare.planes import fit_square, to_planes
+from plurimask.prepare.folder import fit_square, to_planes
 from plurimask.records import Case
 
 AFFINE = np.array([[0, -0.9, 0.1, 5], [1.1, 0, 0, -7], [0, 0.1, 2.5, 11], [0, 0, 0, 1.0]])

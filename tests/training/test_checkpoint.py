@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import SIZE, recipe, stir, write_weights
 
 from plurimask.errors import CheckpointError
-from plurimask.files.digest import digest_file
+from plurimask.files.stored import digest_file
 from plurimask.training.checkpoint import FORMAT, build_method, load_weights, save_weights
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from plurimask.training.log import RunLog
+from plurimask.training.run import RunLog
 
 
 def opened(root, first=0, steps=100):
@@ -46,7 +46,7 @@ def test_a_step_is_a_line(tmp_path):
 
 def test_slow_steps_have_a_rate_of_as_many_digits_as_fast_ones(tmp_path, monkeypatch):
     """Budgets in minutes are turned into steps by it."""
-    monkeypatch.setattr("plurimask.training.log.time", SimpleNamespace(monotonic=iter([0.0, 2345.0]).__next__))
+    monkeypatch.setattr("plurimask.training.run.time", SimpleNamespace(monotonic=iter([0.0, 2345.0]).__next__))
     with opened(tmp_path) as log:
         log.train(1, {})
     assert lines(tmp_path)[0]["images_per_second"] == pytest.approx(4 / 2345, rel=1e-5)

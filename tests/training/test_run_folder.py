@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from plurimask.errors import CheckpointError
 from plurimask.training.checkpoint import build_method
-from plurimask.training.run_folder import RunFolder, RunState
+from plurimask.training.run import RunFolder, RunState
 
 SPLIT = {"data": "a" * 64, "patients": {"train": ["p"]}}
 

@@ -4,7 +4,7 @@ import numpy as np
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from plurimask.files.mask_set import write_mask_set
+from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 from plurimask.viewer.api import Room

@@ -9,7 +9,7 @@ from dicom_series import PATIENT_ID, PATIENT_NAME, noise, write_series
 from PIL import Image
 from served import SIZE, case, client, get, squares, unpacked, write_case, write_set
 
-from plurimask.files.nifti import write_nifti
+from plurimask.files.images import write_nifti
 from plurimask.files.study import open_study
 from plurimask.geometry import Grid
 from plurimask.viewer.places import name_id

@@ -9,7 +9,7 @@ from served import SIZE, squares, write_case, write_set
 
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.errors import DatasetError, InputError
-from plurimask.files.nifti import write_nifti
+from plurimask.files.images import write_nifti
 from plurimask.geometry import Grid
 from plurimask.viewer.library import DRAWN_HERE, open_library
 from plurimask.viewer.places import name_id

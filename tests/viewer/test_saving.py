@@ -14,7 +14,7 @@ from dicom_series import OBLIQUE, PATIENT_ID, noise, write_series
 from pydicom import dcmread
 from served import SIZE, case, client, get, squares, write_case, write_set
 
-from plurimask.files.nifti import write_nifti
+from plurimask.files.images import write_nifti
 from plurimask.files.study import open_study
 from plurimask.geometry import Grid
 

@@ -22,13 +22,10 @@ from plurimask.benchmark.places import (
 )
 from plurimask.benchmark.suite import Budget, RunSettings, Suite
 from plurimask.datasets.batches import Batches
-from plurimask.datasets.by_name import CasesByName
-from plurimask.datasets.case_list import read_case_list
-from plurimask.datasets.centre_crop import CentreCrop, CropLoss, crop_loss
-from plurimask.datasets.dataset import Dataset
-from plurimask.datasets.one_reader import OneReader
+from plurimask.datasets.changed import CentreCrop, CropLoss, OneReader, crop_loss
+from plurimask.datasets.dataset import CasesByName, Dataset
 from plurimask.datasets.open import choose_cases
-from plurimask.datasets.splits import side_of, split_indices
+from plurimask.datasets.splits import read_case_list, side_of, split_indices
 from plurimask.datasets.store import open_store
 from plurimask.errors import SettingsError
 from plurimask.training.checkpoint import build_method

@@ -12,7 +12,7 @@ from plurimask.benchmark.latents import latent_lines
 from plurimask.benchmark.places import DiversityPoint, key_of
 from plurimask.benchmark.results import Results, RunResult
 from plurimask.evaluation import CaseScores
-from plurimask.files.mask_set import read_mask_set
+from plurimask.files.mask_sets import read_mask_set
 from plurimask.plot import samples_figure, save_figure
 from plurimask.plot.style import BLUE, VERMILLION, plain_axes
 from plurimask.records import MaskSet

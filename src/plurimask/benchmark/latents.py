@@ -4,7 +4,7 @@ import numpy as np
 
 from plurimask.benchmark.bench import Bench
 from plurimask.benchmark.places import key_of
-from plurimask.training.run_folder import RunFolder
+from plurimask.training.run import RunFolder
 
 TERMS = ("amb", "amn_spread", "acn_spread")
 """Terms of the log: L_amb, and the standard deviation over a batch of each encoder's means."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from plurimask.errors import CheckpointError, SettingsError
-from plurimask.files.atomic import write_text
+from plurimask.files.stored import write_text
 
 Json = dict[str, Any]
 

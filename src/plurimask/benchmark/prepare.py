@@ -10,7 +10,7 @@ from plurimask.benchmark.places import Pace, Prepared, Tried, read_record, write
 from plurimask.benchmark.suite import Budget, RunSettings
 from plurimask.training.loop import DivergedError, train
 from plurimask.training.recipe import Recipe
-from plurimask.training.run_folder import RunFolder
+from plurimask.training.run import RunFolder
 
 TIMED_STEPS, UNTIMED_STEPS = 20, 2
 """Steps whose mean time is taken for all, and steps before them."""

@@ -9,7 +9,7 @@ from plurimask.benchmark.bench import Bench
 from plurimask.benchmark.places import Diversity, Finished, Prepared, key_of, read_record
 from plurimask.benchmark.run import counts
 from plurimask.benchmark.suite import RunSettings
-from plurimask.datasets.centre_crop import CropLoss
+from plurimask.datasets.changed import CropLoss
 from plurimask.evaluation import COLUMNS, Comparison, Scores, TableRow, compare, read_scores
 from plurimask.evaluation.scores import summarise, values_of
 

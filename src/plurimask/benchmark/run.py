@@ -24,12 +24,12 @@ from plurimask.benchmark.prepare import prepare, time_steps, train_on
 from plurimask.benchmark.suite import RunSettings
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import evaluate, write_scores
-from plurimask.files.mask_set import MaskSets, read_mask_set, write_mask_set
+from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
 from plurimask.records import Case, MaskSet
 from plurimask.sampling import Model, load
 from plurimask.training.loop import DivergedError
 from plurimask.training.recipe import Recipe
-from plurimask.training.run_folder import RunFolder
+from plurimask.training.run import RunFolder
 
 Say = Callable[[str], object]
 

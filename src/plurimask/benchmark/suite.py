@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from plurimask.benchmark.reported import reported_figures
 from plurimask.errors import SettingsError
-from plurimask.training.shipped import Shipped, expected_and_got, first_error
+from plurimask.training.recipe import Shipped, expected_and_got, first_error
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -16,8 +16,7 @@ from plurimask.benchmark.results import Results, RunResult, SeedResult
 from plurimask.evaluation import COLUMNS, TableRow
 from plurimask.evaluation.scores import LEVEL
 from plurimask.evaluation.tables import ARROWS, number
-from plurimask.files.atomic import write_text
-from plurimask.files.table import csv_text
+from plurimask.files.stored import csv_text, write_text
 
 FEWER = ("ged_v", "ci", "dice_max")
 """Columns at the smaller N, which are the paper's."""

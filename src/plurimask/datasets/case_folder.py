@@ -13,11 +13,10 @@ from functools import cached_property
 from pathlib import Path
 
 from plurimask.datasets.dataset import Split
-from plurimask.datasets.patient_files import read_patients, read_sides
+from plurimask.datasets.splits import read_patients, read_sides
 from plurimask.errors import DatasetError
 from plurimask.files.case_files import CASE_LAYOUT, holds_case, list_case, read_files
-from plurimask.files.digest import digest_files
-from plurimask.files.listing import list_visible
+from plurimask.files.stored import digest_files, list_visible
 from plurimask.records import Case
 
 

@@ -1,6 +1,6 @@
 """What every dataset offers, whatever its files: cases by position, their names and patients, a hash of its data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from plurimask.records import Case
@@ -34,3 +34,30 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Case: ...
+
+
+class CasesByName(Mapping[str, Case]):
+    """A read-only mapping that reads each case when it is asked for, as `evaluation.evaluate` takes it.
+
+    Args:
+        dataset: any dataset.
+        positions: those to include, such as a split's; None: all.
+    """
+
+    def __init__(self, dataset: Dataset, positions: Sequence[int] | None = None) -> None:
+        chosen = range(len(dataset)) if positions is None else positions
+        self._dataset = dataset
+        self._positions = {dataset.names[position]: position for position in chosen}
+
+    def __getitem__(self, name: str) -> Case:
+        return self._dataset[self._positions[name]]
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own would read the case from disk to find out.
+        return name in self._positions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)

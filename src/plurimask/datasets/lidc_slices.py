@@ -18,9 +18,8 @@ import numpy as np
 
 from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
-from plurimask.files.digest import digest_files
-from plurimask.files.read import read_image
-from plurimask.files.stored import reason
+from plurimask.files.images import read_image
+from plurimask.files.stored import digest_files, reason
 from plurimask.geometry import Grid
 from plurimask.records import Case
 

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from plurimask.datasets.by_name import CasesByName
 from plurimask.datasets.case_folder import CaseFolder
-from plurimask.datasets.dataset import Dataset
+from plurimask.datasets.dataset import CasesByName, Dataset
 from plurimask.datasets.lidc_slices import LidcSlices
 from plurimask.datasets.splits import SplitOrAll, split_indices, spread
 from plurimask.errors import DatasetError, InputError
 from plurimask.files.case_files import holds_case, read_case, read_image_case
-from plurimask.files.read import split_name
+from plurimask.files.images import split_name
 from plurimask.records import Case
 
 

@@ -1,12 +1,10 @@
 """Mask sets against the readers of their cases. Takes masks, not methods, so that anyone's masks can be scored."""
 
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, Column
-from plurimask.evaluation.comparison import Comparison, compare
-from plurimask.evaluation.read import read_scores
-from plurimask.evaluation.scores import CaseScores, Scores, Stratum, TableRow
+from plurimask.evaluation.scores import CaseScores, Comparison, Scores, Stratum, TableRow, compare
 from plurimask.evaluation.scoring import evaluate
+from plurimask.evaluation.store import read_scores, write_scores
 from plurimask.evaluation.tables import HEADLINE, render_comparison, render_scores, render_table
-from plurimask.evaluation.write import write_scores
 
 __all__ = [
     "COLUMNS",

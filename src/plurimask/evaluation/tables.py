@@ -8,8 +8,7 @@ from rich.console import Group
 from rich.table import Table
 
 from plurimask.evaluation.columns import COLUMNS
-from plurimask.evaluation.comparison import Comparison
-from plurimask.evaluation.scores import LEVEL, Interval, Scores
+from plurimask.evaluation.scores import LEVEL, Comparison, Interval, Scores
 
 HEADLINE = {key: column for key, column in COLUMNS.items() if column.headline}
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}

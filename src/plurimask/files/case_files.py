@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.label import LabelRule, binarise
-from plurimask.files.listing import list_visible
-from plurimask.files.read import read_image, read_label, split_name
+from plurimask.files.images import LabelRule, binarise, read_image, read_label, split_name
+from plurimask.files.stored import list_visible
 from plurimask.geometry import Grid
 from plurimask.records import Case
 

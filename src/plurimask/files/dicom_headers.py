@@ -1,8 +1,14 @@
-"""What the header of a DICOM file says of its image: one `Header` a file, one `Frame` a slice.
+"""What the header of a DICOM file says of its image, and the order and affine of the slices of a series.
 
-No error names the patient.
+pydicom reads without its own warnings here, which quote patients; no error names one either. One `Header` a file, one
+`Frame` a slice.
 """
 
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +16,59 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.dicom_file import damage, is_dicom, not_dicom
 from plurimask.files.stored import refuse_giant, unreadable
+from plurimask.geometry import lps_to_ras
 from plurimask.optional import need
+
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RuntimeError),
+    *(OverflowError, MemoryError, UnboundLocalError, struct.error, zlib.error),
+)
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What pydicom raises on damage, from reading bytes over converting values to decoding pixels (in Python or C)."""
+    return (*_DAMAGE, need("pydicom.errors", "dicom").BytesLengthException)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """pydicom without its own checks and warnings, both of which quote what a file says, a patient's name included."""
+    with need("pydicom.config", "dicom").disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM does, with or without the preamble that it should have.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError as error:
+        raise unreadable(path, "file", error) from error
+    return start[128:] == b"DICM" or _starts_bare(start)
+
+
+def _starts_bare(start: bytes) -> bool:
+    """Without preamble: the first element is of group 2 or 8 and names its type, or a length below 64 KiB."""
+    little = start[:2] in (b"\x02\x00", b"\x08\x00") and (start[4:6].isalpha() or start[6:8] == b"\x00\x00")
+    big = start[:2] in (b"\x00\x02", b"\x00\x08") and start[4:6].isalpha()
+    return len(start) >= 8 and (little or big)
+
+
+def not_dicom(path: Path) -> InputError:
+    """The error for a file that does not start as DICOM does."""
+    return InputError(
+        path,
+        expected="a DICOM file",
+        got="one without DICOM's mark" if path.stat().st_size else "an empty file",
+        hint="fetch it again, or unpack or decrypt it first; if it is of another kind, move it out of the folder",
+    )
+
 
 _GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -203,3 +259,97 @@ def _positive(numbers: np.ndarray) -> bool:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+_AXIAL = np.eye(3)[:2]
+_FETCH_SERIES = "fetch the series again"
+_SAME_PLACE_MM = 1e-3
+
+
+def stack(subject: Path, frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The order of the slices, as indices into `frames`, and the affine from (row, column, slice) to RAS+ mm.
+
+    Slices are sorted by position along the normal of their plane. The step from slice to slice is the true one between
+    their first pixels, (last - first) / (n - 1). With a tilted gantry it is not parallel to the normal: the affine is
+    then sheared, which is exactly right, and the slices need no resampling.
+
+    A slice may lie off its even place by 0.1 mm or a fifth of the step, whichever is less; positions in files are
+    rounded. A single slice steps by its thickness, or 1 mm. A single slice of unknown position or orientation is taken
+    as axial at the origin; without pixel spacing it has no affine.
+
+    Raises:
+        InputError: several slices of which one lacks position, orientation or spacing, or that differ in the last two;
+            two slices in one place, missing slices, or uneven steps.
+    """
+    if len(frames) > 1:
+        _check_planes(subject, frames)
+    first = frames[0]
+    if first.spacing is None:
+        return np.arange(1), None
+    orientation = _AXIAL if first.orientation is None else first.orientation
+    normal = np.cross(*orientation)
+    places = np.array([np.zeros(3) if frame.position is None else frame.position for frame in frames])
+    order = np.argsort(places @ normal, kind="stable")
+    if len(frames) > 1:
+        _check_steps(subject, [frames[index].name for index in order], places[order], places[order] @ normal)
+        step = (places[order[-1]] - places[order[0]]) / (len(frames) - 1)
+    else:
+        step = normal * (first.thickness or 1.0)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = orientation[1] * first.spacing[0], orientation[0] * first.spacing[1]
+    affine[:3, 2], affine[:3, 3] = step, places[order[0]]
+    return order, lps_to_ras(affine)
+
+
+def _check_planes(subject: Path, frames: Sequence[Frame]) -> None:
+    for what, tolerance in (("position", None), ("orientation", 1e-3), ("spacing", 1e-4)):
+        values = [getattr(frame, what) for frame in frames]
+        bare = next((frame.name for frame, value in zip(frames, values, strict=True) if value is None), None)
+        if bare is not None:
+            raise InputError(subject, expected=f"{what} of every slice", got=f"none in {bare}", hint=_FETCH_SERIES)
+        other = tolerance and next(
+            (
+                frame.name
+                for frame, value in zip(frames, values, strict=True)
+                if not np.allclose(value, values[0], rtol=0, atol=tolerance)
+            ),
+            None,
+        )
+        if other:
+            raise InputError(
+                subject,
+                expected=f"slices of one {what}",
+                got=f"another in {other} than in {frames[0].name}",
+                hint="pass a folder that holds one stack of parallel slices",
+            )
+
+
+def _check_steps(subject: Path, names: Sequence[str], places: np.ndarray, heights: np.ndarray) -> None:
+    """Sorted slices: all apart, none missing, all in their even places."""
+    gaps = np.diff(heights)
+    usual = np.sort(gaps)[(len(gaps) - 1) // 2]
+    least, most = int(gaps.argmin()), int(gaps.argmax())
+    if gaps[least] < _SAME_PLACE_MM:
+        raise InputError(
+            subject,
+            expected="one slice at each position",
+            got=f"{names[least]} and {names[least + 1]} at the same",
+            hint="keep one of the two; put each time point or echo into a folder of its own",
+        )
+    if gaps[most] > 1.5 * usual:
+        raise InputError(
+            subject,
+            expected=f"a slice every {usual:.4g} mm",
+            got=f"{gaps[most]:.4g} mm between {names[most]} and {names[most + 1]}",
+            hint=f"slices are missing: {_FETCH_SERIES}, or split it there",
+        )
+    even = places[0] + np.linspace(0, 1, len(places))[:, None] * (places[-1] - places[0])
+    off = np.linalg.norm(places - even, axis=1)
+    tolerance = min(0.1, usual / 5)
+    if off.max() > tolerance:
+        raise InputError(
+            subject,
+            expected=f"evenly spaced slices, to {tolerance:.2g} mm",
+            got=f"{names[int(off.argmax())]} off by {off.max():.2g} mm",
+            hint="resample the series to even steps with another program first",
+        )

@@ -1,13 +1,21 @@
-"""What a file holds before it is taken as an image or a label, and the error for a file that cannot be read."""
+"""Files as such: written whole or not at all, listed, hashed, and the error for one that cannot be read."""
 
+import csv
+import hashlib
+import io
 import math
+import os
+import re
+import tempfile
 import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from plurimask.errors import InputError
+from plurimask.errors import InputError, SettingsError
 
 _MOST_VOXELS = 2**30  # 1024 cubed; a compressed file of a few MB can claim, and hold, far more
 
@@ -66,3 +74,153 @@ def unreadable(path: Path, kind: str, error: Exception) -> InputError:
 def reason(error: Exception) -> str:
     """What a library said when it failed, in one line."""
     return textwrap.shorten(getattr(error, "strerror", None) or str(error) or type(error).__name__, 160)
+
+
+def list_visible(folder: Path) -> list[Path]:
+    """What lies in a folder and is not hidden, sorted. Raises InputError for a folder that cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise unreadable(folder, "folder", error) from error
+
+
+def natural(text: str) -> list[str | int]:
+    """A key to sort by, in which runs of digits compare as numbers: 2 before 10."""
+    # They are at the odd positions, so that like is compared with like.
+    return [int(part) if position % 2 else part for position, part in enumerate(re.split("([0-9]+)", text))]
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV, each ended by a line feed; the first is the header."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def digest_files(root: Path, paths: Iterable[Path]) -> str:
+    """sha256 (hex) over each file's name relative to `root` and its content, in the order given.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape") + b"\0")
+        whole.update(bytes.fromhex(digest_file(path)))
+    return whole.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 (hex) of one file. Raises InputError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, "file", error) from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends well, and vanishes when it does not.
+
+    The parent folder is made where it is missing. Raises OSError as the file system does (disk full, no permission).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _to_disk(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+Ours = Callable[[str], object]
+"""Whether a file or folder of this name, right below, may be replaced."""
+
+
+def check_free(folder: Path, ours: Ours = lambda name: False, that: str = "") -> None:
+    """Refuse a folder that holds what nobody said may be replaced.
+
+    Args:
+        folder: that is to be written; it need not be there.
+        ours: what may be in it.
+        that: whose folder that makes it, for the error, such as "that of a panel".
+
+    Raises:
+        SettingsError: a folder that holds anything else, or a file.
+        OSError: as the file system does.
+    """
+    if not folder.exists():
+        return
+    held = [f"{name} in it" for name in sorted(os.listdir(folder)) if not ours(name)] if folder.is_dir() else ["a file"]
+    if held:
+        expected = "a new or empty folder" + (f", or {that}" if that else "")
+        raise SettingsError(folder, expected=expected, got=held[0], hint="name another --out")
+
+
+@contextmanager
+def atomic_folder(folder: Path, ours: Ours = lambda name: False, that: str = "") -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place when the block ends well, and vanishes when it does not.
+
+    What `folder` held before is gone afterwards. Between two renames the name is absent for an instant.
+
+    Args:
+        folder: its parents are made where they are missing; of a link, the folder it leads to.
+        ours, that: what may be replaced, as `check_free` has it.
+
+    Raises:
+        SettingsError: as `check_free`, before the block and once more after it; or the root of a file system.
+        OSError: as the file system does (disk full, no permission).
+    """
+    check_free(folder, ours, that)
+    if os.path.ismount(folder):
+        got = "the root of a file system"
+        raise SettingsError(folder, expected="one that can be renamed", got=got, hint="name a folder in it as --out")
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+        fresh, former = Path(place, "new"), Path(place, "old")
+        fresh.mkdir()
+        yield fresh
+        for path in fresh.rglob("*"):
+            if path.is_file():
+                _to_disk(path)
+        check_free(folder, ours, that)
+        _replace(folder, fresh, former)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write `content`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _replace(folder: Path, fresh: Path, former: Path) -> None:
+    if folder.exists():
+        folder.rename(former)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if former.exists():
+            former.rename(folder)
+        raise
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

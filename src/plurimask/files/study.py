@@ -9,8 +9,8 @@ import numpy as np
 from plurimask.errors import InputError
 from plurimask.files.case_files import check_name, holds_case, list_case, read_files, read_image_case
 from plurimask.files.dicom import read_series
-from plurimask.files.dicom_file import is_dicom
-from plurimask.files.read import split_name
+from plurimask.files.dicom_headers import is_dicom
+from plurimask.files.images import split_name
 from plurimask.geometry import Grid
 from plurimask.records import Case
 

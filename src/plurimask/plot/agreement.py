@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-from plurimask.measurements import agreement_curve
+from plurimask.metrics.measurements import agreement_curve
 from plurimask.plot.panels import check_pair
 from plurimask.plot.style import BLUE, VERMILLION, plain_axes
 from plurimask.records import Case, MaskSet

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from plurimask.files.atomic import atomic_path
+from plurimask.files.stored import atomic_path
 
 _DPI = 200
 # Without a date and the version of matplotlib, and with names of SVG elements that do not change from run to run.

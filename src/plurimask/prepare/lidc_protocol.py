@@ -24,7 +24,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from plurimask.datasets.lidc_contours import (
+from plurimask.errors import InputError, SettingsError
+from plurimask.prepare.lidc_contours import (
     READERS,
     Annotation,
     Contour,
@@ -33,7 +34,6 @@ from plurimask.datasets.lidc_contours import (
     group_annotations,
     read_annotations,
 )
-from plurimask.errors import InputError, SettingsError
 
 MATRIX = 512
 """Every scan of LIDC-IDRI has so many rows and columns."""

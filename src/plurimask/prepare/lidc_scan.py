@@ -13,15 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plurimask.datasets.lidc_contours import Scan
 from plurimask.errors import InputError, PlurimaskError
-from plurimask.files.atomic import atomic_path
-from plurimask.files.dicom import list_files
-from plurimask.files.dicom_file import quiet
-from plurimask.files.dicom_headers import Header, read_header
-from plurimask.files.dicom_pixels import read_frames
-from plurimask.files.stored import reason
+from plurimask.files.dicom import list_files, read_frames
+from plurimask.files.dicom_headers import Header, quiet, read_header
+from plurimask.files.stored import atomic_path, reason
 from plurimask.optional import need
+from plurimask.prepare.lidc_contours import Scan
 from plurimask.prepare.lidc_protocol import MATRIX, Cut, ScanPlan, Window
 
 _SAME_MM = 1e-3

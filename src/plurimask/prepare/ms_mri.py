@@ -14,9 +14,9 @@ from pathlib import Path
 from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
 from plurimask.files.case_files import read_files
-from plurimask.files.digest import digest_files
-from plurimask.prepare.case_writer import CaseWriter, writing_cases
-from plurimask.prepare.planes import to_planes
+from plurimask.files.stored import digest_files
+from plurimask.prepare.folder import to_planes
+from plurimask.prepare.writer import CaseWriter, writing_cases
 
 CHANNELS = ("pd", "flair", "mprage", "t2")
 """Order of the image channels, the paper's."""

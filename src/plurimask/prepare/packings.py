@@ -1,20 +1,230 @@
-"""LIDC-IDRI as others have packed it -> a case folder that is split by patient."""
+"""LIDC-IDRI as others have packed it -> a case folder that is split by patient. docs/data.md shows the packings.
+
+Each packing is a stream of slices: an image (H, W) with the masks of its readers. Nothing is rescaled.
+"""
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from plurimask.datasets.lidc_contours import find_database, patients_by_series
-from plurimask.errors import MissingPackageError
-from plurimask.files.digest import digest_files
+from plurimask.errors import InputError, MissingPackageError
+from plurimask.files.case_files import read_files
+from plurimask.files.images import binarise, read_array
+from plurimask.files.stored import digest_files
 from plurimask.geometry import Grid
-from plurimask.prepare.case_writer import writing_cases
-from plurimask.prepare.packed import Slice, open_packing
+from plurimask.optional import need
+from plurimask.prepare.lidc_contours import find_database, patients_by_series
+from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
+from plurimask.prepare.unpickle import as_array, load_plain
+from plurimask.prepare.writer import writing_cases
 from plurimask.records import Case
+
+_SERIES = ("series_uid", "series_instance_uid", "SeriesInstanceUID", "uid")
+_MASKS = ("masks", "labels", "mask", "label")
+_SIDES = ("train", "val", "validation", "test")
+_TREES = (
+    ("{patient}/{nodule}/images/{slice}.png", "{patient}/{nodule}/mask-{reader}/{slice}.png"),
+    ("{patient}/images/{slice}.png", "{patient}/mask-{reader}/{slice}.png"),
+)
+_PAIRS = (("images/{case}.npy", "masks/{case}.npy"), ("images/{case}.npy", "labels/{case}.npy"))
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One slice of a packing.
+
+    Args:
+        name: in the packing.
+        image: (H, W) float32.
+        raters: (R, H, W) bool.
+        series: the UID that the packing gives it, or None.
+        patient: where the packing says so.
+    """
+
+    name: str
+    image: np.ndarray
+    raters: np.ndarray
+    series: str | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A packing that was recognised.
+
+    Args:
+        kind: its name in the manifest.
+        slices: all of them, read as they are asked for.
+        count: how many there are.
+        files: what it is read from.
+    """
+
+    kind: str
+    slices: Iterator[Slice]
+    count: int
+    files: Sequence[Path]
+
+
+def open_packing(path: Path) -> Packing:
+    """Recognise what lies at `path` by its content.
+
+    - a file that starts as HDF5: as PHiSeg writes it, groups train, val and test (or none), in each `images` (n, H, W),
+      `labels` (n, H, W, R) and `uids` (n,) where known; read slice by slice
+    - any other file: a pickle of a dict (or list) of records with `image` (H, W), `masks` (R arrays or one) and
+      `series_uid` where known; held in memory whole
+    - a folder of PNG: PATIENT/nodule-N/images/slice-K.png and PATIENT/nodule-N/mask-R/slice-K.png, or without nodules
+    - a folder of NPY, one a case: (1 + R, H, W), the image first; or images/CASE.npy (H, W) with masks/CASE.npy
+      or labels/CASE.npy (R, H, W)
+
+    Raises:
+        InputError: nothing there, none of these, or contents of other shapes. Slices raise it while they are read.
+        MissingPackageError: HDF5 without h5py.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise InputError(
+            path, expected="a file or folder to import", got=f"{error.strerror}", hint="check the path"
+        ) from error
+    return _open_hdf5(path) if start == b"\x89HDF\r\n\x1a\n" else _open_pickle(path)
+
+
+def _open_pickle(path: Path) -> Packing:
+    content = load_plain(path)
+    records = dict(enumerate(content)) if isinstance(content, list | tuple) else content
+    if not isinstance(records, dict) or not records:
+        raise _unlike(path, "a dict of records with image and masks", f"a {type(content).__name__} without any")
+    slices = (_slice_of_record(path, str(key), record) for key, record in records.items())
+    return Packing("pickle", slices, len(records), [path])
+
+
+def _slice_of_record(path: Path, name: str, record: object) -> Slice:
+    subject = f"{path}, {name!a}"
+    if not isinstance(record, dict):
+        raise _unlike(subject, "a record with image and masks", type(record).__name__)
+    image = as_array(record.get("image"))
+    masks = next((array for key in _MASKS if (array := as_array(record.get(key))) is not None), None)
+    if image is None or masks is None:
+        held = ", ".join(sorted(map(str, record))[:8])
+        raise _unlike(subject, "arrays image and masks, all masks of one size", f"a record of {held or 'nothing'}")
+    series = next((str(record[key]) for key in _SERIES if record.get(key) is not None), None)
+    return _slice(subject, name, image, masks, series)
+
+
+def _open_hdf5(path: Path) -> Packing:
+    h5py = need("h5py", "hdf5")
+    try:
+        file = h5py.File(path, "r")
+        here = [side for side in _SIDES if isinstance(file.get(side, getlink=True), h5py.HardLink)]
+        groups = {side: file[side] for side in here} or {"": file}
+        parts = [(side, *_datasets(path, h5py, group)) for side, group in groups.items()]
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise _unlike(path, "a whole HDF5 file", f"'{error}'") from error
+    count = sum(len(images) for _, images, _, _ in parts)
+    return Packing("HDF5", _hdf5_slices(path, parts), count, [path])
+
+
+def _datasets(path: Path, h5py: Any, group: Any) -> tuple[Any, Any, Any]:
+    """`images`, `labels` and `uids` (or None) of a group; links and data that lie in other files are refused."""
+    if not isinstance(group, h5py.Group):
+        raise _unlike(path, "groups train, val and test", "an array of that name")
+    found = {}
+    for name in ("images", "labels", "uids"):
+        dataset = group.get(name) if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+        if isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and not dataset.external:
+            found[name] = dataset
+    images, labels, uids = (found.get(name) for name in ("images", "labels", "uids"))
+    if images is None or labels is None or images.ndim != 3 or labels.ndim != 4 or len(images) != len(labels):
+        got = ", ".join(f"{name} {dataset.shape}" for name, dataset in found.items()) or "neither"
+        raise _unlike(path, "images (n, H, W) and labels (n, H, W, R) in a group", got)
+    if uids is not None and uids.shape != images.shape[:1]:
+        raise _unlike(path, f"uids of shape ({len(images)},)", str(uids.shape))
+    return images, labels, uids
+
+
+def _hdf5_slices(path: Path, parts: Sequence[tuple[str, Any, Any, Any]]) -> Iterator[Slice]:
+    for side, images, labels, uids in parts:
+        for number in range(len(images)):
+            name = f"{side or 'slice'}-{number:05d}"
+            try:
+                image, masks, uid = images[number], labels[number], None if uids is None else uids[number]
+            except (OSError, RuntimeError, ValueError) as error:
+                raise _unlike(path, f"a readable {name}", f"'{error}'") from error
+            yield _slice(f"{path}, {name}", name, image, masks, None if uid is None else _text(uid))
+
+
+def _open_folder(path: Path) -> Packing:
+    for image, mask in (*_TREES, *_PAIRS):
+        if any(path.glob(_as_glob(image))) and any(path.glob(_as_glob(mask))):
+            found = find_cases(path, [Pattern(image)], [Pattern(mask)])
+            read = _slice_of_files if image.endswith(".png") else _slice_of_pair
+            files = [file for one in found for file in (*one.image_files, *one.readers.values())]
+            return Packing("PNG tree" if image.endswith(".png") else "NPY pairs", map(read, found), len(found), files)
+    stacks = sorted(file for file in path.glob("*.npy") if not file.name.startswith("."))
+    if not stacks:
+        wanted = " or ".join((*(image for image, _ in (*_TREES, _PAIRS[0])), "CASE.npy"))
+        raise _unlike(path, f"{wanted}, with masks as docs/data.md says", "none of these")
+    return Packing("NPY stacks", map(_slice_of_stack, stacks), len(stacks), stacks)
+
+
+def _slice_of_files(found: FoundCase) -> Slice:
+    _check_pair(found)
+    case = read_files(found.name, found.image_files, tuple(found.readers.values()), found.patient)
+    if len(case.image) != 1 or len(case.grid.shape) != 2:
+        raise _unlike(found.image_files[0], "a grey picture", f"{len(case.image)} channels")
+    return Slice(case.name, case.image[0], case.raters, patient=found.patient)
+
+
+def _slice_of_pair(found: FoundCase) -> Slice:
+    _check_pair(found)
+    (image,), (masks,) = found.image_files, found.readers.values()
+    return _slice(str(masks), found.name, read_array(image), read_array(masks))
+
+
+def _check_pair(found: FoundCase) -> None:
+    if not found.images or not found.readers:
+        raise _unlike(found.name, "an image and its masks", "no image" if found.readers else "no mask")
+
+
+def _slice_of_stack(path: Path) -> Slice:
+    values = read_array(path)
+    if values.ndim != 3 or len(values) < 2:
+        raise _unlike(path, "an image and masks as (1 + R, H, W)", str(values.shape))
+    return _slice(str(path), path.stem, values[0], values[1:])
+
+
+def _slice(subject: str, name: str, image: np.ndarray, masks: np.ndarray, series: str | None = None) -> Slice:
+    """Raises InputError where masks (R, H, W) or (H, W, R) do not fit the image, or values are no image or no masks."""
+    plane = image.squeeze() if image.ndim == 3 else image
+    if plane.ndim != 2 or masks.ndim != 3 or plane.dtype.kind not in "biuf":
+        raise _unlike(subject, "an image (H, W) and masks (R, H, W)", f"{image.dtype} {image.shape} and {masks.shape}")
+    if masks.shape[1:] != plane.shape:
+        masks = np.moveaxis(masks, -1, 0)
+    if masks.shape[1:] != plane.shape:
+        raise _unlike(subject, f"masks of the image's size {plane.shape}", f"{masks.shape[1:]}")
+    raters = binarise(subject, np.ascontiguousarray(masks))
+    return Slice(name, np.ascontiguousarray(plane, np.float32), raters, series)
+
+
+def _as_glob(pattern: str) -> str:
+    return re.sub(r"{\w+}", "*", pattern)
+
+
+def _text(uid: Any) -> str:
+    return uid.decode("utf-8", "replace") if isinstance(uid, bytes) else str(uid)
+
+
+def _unlike(subject: str | Path, expected: str, got: str) -> InputError:
+    return InputError(subject, expected=expected, got=got, hint="see the packings that are known in docs/data.md")
+
 
 _PATIENT = re.compile(r"LIDC-IDRI-[0-9]{4}")
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from plurimask.errors import DatasetError, SettingsError
-from plurimask.files.listing import natural
-from plurimask.files.stored import unreadable
+from plurimask.files.stored import natural, unreadable
 
 READER, PATIENT = "reader", "patient"
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from plurimask.evaluation import CaseScores
-from plurimask.measurements import sizes
+from plurimask.metrics.measurements import sizes
 from plurimask.pixels.colours import SAMPLE_COLOUR, frequency_colours, outline_opacity, reader_colour
 from plurimask.pixels.held import count_held
 from plurimask.pixels.png import data_uri

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, CaseScores
 from plurimask.evaluation.scores import LEVEL
-from plurimask.files.atomic import write_text
+from plurimask.files.stored import write_text
 from plurimask.pixels.colours import frequency_colours
 from plurimask.records import MaskSet, public_name
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from plurimask.evaluation import CaseScores
-from plurimask.measurements import sizes
+from plurimask.metrics.measurements import sizes
 from plurimask.pixels.colours import reader_colour
 from plurimask.pixels.frame import close_up
 from plurimask.plot import View

@@ -11,12 +11,11 @@ from safetensors.torch import save
 from torch import nn
 
 from plurimask.errors import CheckpointError, SettingsError
-from plurimask.files.atomic import write_bytes
-from plurimask.files.digest import digest_file
+from plurimask.files.stored import digest_file, write_bytes
 from plurimask.methods.method import Method
 from plurimask.methods.registry import build
 from plurimask.training.recipe import Recipe, parse_recipe
-from plurimask.training.run_folder import RunFolder
+from plurimask.training.run import RunFolder
 
 FORMAT = "plurimask-1"
 BUILT_IN = Path(__file__).parents[1] / "weights"

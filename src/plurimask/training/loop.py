@@ -27,9 +27,8 @@ from plurimask.methods.method import Method
 from plurimask.records import Batch, Case, MaskSet
 from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import build_method, find_weights, save_weights, start_from
-from plurimask.training.log import RunLog
 from plurimask.training.recipe import Recipe, TrainingSettings
-from plurimask.training.run_folder import RunFolder, RunState
+from plurimask.training.run import RunFolder, RunLog, RunState
 
 
 class TrainingError(PlurimaskError):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.geometry import Grid
-from plurimask.measurements import agreement_curve, sizes
+from plurimask.metrics.measurements import agreement_curve, sizes
 from plurimask.viewer.library import Opened
 from plurimask.viewer.marks import Marks, Panel
 from plurimask.viewer.views import ALIKE, Group, group, start_slice

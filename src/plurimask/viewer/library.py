@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 
 from plurimask.errors import InputError, PlurimaskError
-from plurimask.files.mask_set import read_mask_set
+from plurimask.files.mask_sets import read_mask_set
 from plurimask.files.study import Study
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet

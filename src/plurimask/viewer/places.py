@@ -12,13 +12,13 @@ from itertools import islice
 from pathlib import Path
 
 from plurimask.datasets.case_folder import CaseFolder
-from plurimask.datasets.centre_crop import crop_case
+from plurimask.datasets.changed import crop_case
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.datasets.open import is_split, is_study, open_dataset
 from plurimask.errors import InputError
 from plurimask.files.case_files import holds_case
-from plurimask.files.mask_files import DESCRIPTION, STACK, find_mask_files
+from plurimask.files.mask_sets import DESCRIPTION, STACK, find_mask_files
 from plurimask.files.stored import unreadable
 from plurimask.files.study import Study, open_study, study_name
 from plurimask.records import Case

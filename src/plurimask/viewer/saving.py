@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from plurimask.files.atomic import atomic_folder
 from plurimask.files.dicom_seg import write_chosen_seg
-from plurimask.files.nifti import write_nifti
+from plurimask.files.images import write_nifti
+from plurimask.files.stored import atomic_folder
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 from plurimask.viewer.library import Opened

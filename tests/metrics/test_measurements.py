@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from plurimask.geometry import Grid
-from plurimask.measurements import agreement_curve, longest_diameter, measure, sizes, summarise
+from plurimask.metrics.measurements import agreement_curve, longest_diameter, measure, sizes, summarise
 
 SKEWED = np.array([[0.0, -0.7, 0.2, 5.0], [-0.6, 0.1, 0.3, 1.0], [0.1, 0.0, 2.5, 9.0], [0.0, 0.0, 0.0, 1.0]])
 

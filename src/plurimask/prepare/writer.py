@@ -9,7 +9,8 @@ The folder appears whole or not at all. What is written of a case:
     manifest.json   how it was made, from what, how much of it there is, and what was passed over and why
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,44 @@ from PIL import Image
 from plurimask.datasets.case_folder import CaseFolder
 from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
-from plurimask.files.atomic import atomic_folder
 from plurimask.files.case_files import check_name
-from plurimask.files.nifti import write_nifti
-from plurimask.files.table import csv_text
+from plurimask.files.images import write_nifti
+from plurimask.files.stored import atomic_folder, csv_text, write_text
 from plurimask.geometry import Grid
-from plurimask.prepare.manifest import write_manifest
 from plurimask.records import Case
+from plurimask.version import version
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(
+    folder: Path,
+    made_by: str,
+    facts: Mapping[str, Any],
+    *,
+    counts: Mapping[str, int],
+    sha256: str | Mapping[str, str],
+    skipped: Iterable[tuple[str, str]],
+) -> None:
+    """Write the manifest of the dataset in `folder`, whole or not at all.
+
+    Args:
+        folder: of the dataset.
+        made_by: the command.
+        facts: its settings, its source, and what else it has to say; plain JSON values.
+        counts: how much of what there is.
+        sha256: (hex) of the whole, or by name of its files.
+        skipped: what was passed over, and why.
+    """
+    manifest = {
+        "made_by": made_by,
+        "version": version(),
+        **facts,
+        "counts": counts,
+        "sha256": sha256,
+        "skipped": [{"what": what, "why": why} for what, why in skipped],
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
 
 
 class CaseWriter:

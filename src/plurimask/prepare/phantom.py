@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from plurimask.datasets.lidc_contours import READERS, Nodule, find_database, read_nodules
-from plurimask.datasets.phantom_ct import SIZE, simulate_ct
-from plurimask.files.atomic import atomic_folder
+from plurimask.files.stored import atomic_folder
 from plurimask.geometry import Grid
+from plurimask.prepare.lidc_contours import READERS, Nodule, find_database, read_nodules
+from plurimask.prepare.phantom_ct import SIZE, simulate_ct
 from plurimask.records import Case
 
 SLICES_A_NODULE = 3

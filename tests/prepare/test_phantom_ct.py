@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plurimask.datasets.lidc_contours import Ratings
-from plurimask.datasets.phantom_ct import simulate_ct
+from plurimask.prepare.lidc_contours import Ratings
+from plurimask.prepare.phantom_ct import simulate_ct
 
 ROW, COLUMN = np.indices((128, 128)) - 64
 SOLID = Ratings(5, 1, 6, 3, 5, 1, 1, 5, 3)

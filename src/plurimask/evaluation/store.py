@@ -1,17 +1,19 @@
-"""Scores on disk: a row a case as CSV, and all else as one JSON file that states every convention."""
+"""Scores on disk and back: a row a case as CSV, and all else as one JSON file that states every convention."""
 
+import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
-from plurimask.evaluation.comparison import Comparison
-from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, Scores, TableRow
-from plurimask.files.atomic import write_text
-from plurimask.files.table import csv_text
-from plurimask.metrics import CONVENTIONS
+from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
+from plurimask.files.stored import csv_text, reason, write_text
+from plurimask.metrics import CONVENTIONS, Reliability
 from plurimask.version import version
 
 Json = dict[str, Any]
@@ -108,3 +110,68 @@ def _null_for_nan(values: Mapping[str, float]) -> dict[str, float | None]:
 
 def _null(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def read_scores(folder: Path) -> Scores:
+    """What `write_scores` wrote of rows, table and reliability; conventions of others and strata are left out.
+
+    Raises:
+        InputError: files that are damaged.
+        OSError: where a file is missing.
+    """
+    try:
+        return _read(folder)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            folder, expected="scores as plurimask writes them", got=f"'{reason(error)}'", hint="score them again"
+        ) from error
+
+
+def _read(folder: Path) -> Scores:
+    with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
+        rows = tuple(_case(line) for line in csv.DictReader(file))
+    summary = json.loads((folder / "summary.json").read_bytes())
+    if len(rows) != summary["cases"]:
+        raise ValueError(f"{len(rows)} of {summary['cases']} cases")
+    curve = {key: _tensor(summary["reliability"][key]) for key in ("voxels", "predicted", "drawn")}
+    weight = curve["voxels"]
+    return Scores(
+        rows=rows,
+        table=tuple(_read_row(row) for row in summary["table"]),
+        conventions=(),
+        strata=(),
+        reliability=Reliability(weight, *((curve[key] * weight).nan_to_num() for key in ("predicted", "drawn"))),
+        missing=tuple(summary["missing"]),
+        units=summary["units"],
+        drawn=tuple(summary["drawn"]),
+    )
+
+
+def _case(line: dict[str, str]) -> CaseScores:
+    return CaseScores(
+        name=line["name"],
+        patient=line["patient"] or None,
+        readers=int(line["readers"]),
+        drawn=int(line["drawn"]),
+        size=_number(line["size"]),
+        samples=int(line["samples"]),
+        values={key: _number(line[key]) for key in COLUMNS},
+    )
+
+
+def _number(text: str) -> float:
+    return math.nan if text == "" else float(text)
+
+
+def _read_row(row: Mapping[str, Any]) -> TableRow:
+    values = {key: _nan(value) for key, value in row["mean"].items()}
+    intervals = {key: (_nan(low), _nan(high)) for key, (low, high) in row["interval"].items()}
+    return TableRow(row["label"], row["samples"], values, intervals, row["cases"])
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _tensor(values: Sequence[float | None]) -> torch.Tensor:
+    return torch.tensor([[_nan(value) for value in values]], dtype=torch.float64)

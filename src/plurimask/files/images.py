@@ -1,0 +1,358 @@
+"""A file of any format that is read -> an image or a reader's mask, with its grid. The suffix decides on the format.
+
+NIfTI goes through nibabel, in nibabel's own order of axes (see `plurimask.geometry`); PNG and JPEG go through Pillow;
+nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what a label file holds into a mask.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, Protocol
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
+
+from plurimask.errors import InputError
+from plurimask.files.stored import Stored, one_channel, refuse_giant, unreadable
+from plurimask.geometry import Grid
+
+# numpy parses the header as Python text, so that damage can surface as nearly any error of a parser
+_NPY_DAMAGE = (OSError, ValueError, TypeError, IndexError, OverflowError, TokenError, MemoryError, RecursionError)
+
+
+def read_npy(path: Path) -> Stored:
+    """The array of an NPY file: one channel, (H, W) or (H, W, D), never (C, H, W); without spacing.
+
+    Raises:
+        InputError: a file that is missing, damaged, shorter than its header says, or holds Python objects; an array
+            that is not one channel.
+    """
+    return Stored(one_channel(path, read_array(path)))
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of an NPY file, of any shape.
+
+    Raises:
+        InputError: a file that is missing, damaged, shorter than its header says, or holds Python objects.
+    """
+    try:
+        # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
+        return np.array(np.lib.format.open_memmap(path, mode="r"))
+    except _NPY_DAMAGE as error:
+        raise unreadable(path, "NPY file", error) from error
+
+
+_KINDS = (nib.Nifti1Image, nib.Nifti2Image)
+_NIFTI_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, OverflowError, MemoryError),
+    *(zlib.error, ImageFileError, HeaderDataError, WrapStructError),
+)
+_MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
+_GEOMETRY = (
+    *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("sform_code", "srow_x", "srow_y", "srow_z"),
+)
+_LARGEST_SIZE = 32767  # along an axis of NIfTI-1, whose sizes are signed 16-bit integers
+
+
+def read_nifti(path: Path) -> Stored:
+    """One channel with its affine in mm; without scale factors in the header, values keep the file's own type.
+
+    Raises:
+        InputError: a file that is missing, damaged or over 2**30 voxels, or more than three axes.
+    """
+    image, affine = _open(path)
+    refuse_giant(path, image.shape)
+    with _damage_refused(path):
+        values = np.asanyarray(image.dataobj)
+    return Stored(one_channel(path, values), affine)
+
+
+def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray], np.ndarray]:
+    """The shape of a file with any number of axes, what lies along the last of them one by one, and its affine in mm.
+
+    Raises:
+        InputError: a file that is missing, damaged, or of more than 2**30 voxels in one of these; damage further on is
+            refused where it is met.
+    """
+    image, affine = _open(path)
+    refuse_giant(path, image.shape[:-1])
+    return image.shape, _along_last(path, image.dataobj), affine
+
+
+def _open(path: Path) -> tuple[Any, np.ndarray]:
+    with _damage_refused(path):
+        kind = next((kind for kind in _KINDS if kind.path_maybe_image(path)[0]), nib.Nifti1Image)
+        # Kept open, a compressed file is read once, however many parts it is read in.
+        image = kind.from_filename(path, keep_file_open=True)
+        mm_per_unit = _MM_PER_UNIT[image.header.get_xyzt_units()[0]]
+        return image, np.diag([mm_per_unit] * 3 + [1.0]) @ image.affine
+
+
+def _along_last(path: Path, values: Any) -> Iterator[np.ndarray]:
+    for index in range(values.shape[-1]):
+        with _damage_refused(path):
+            one = np.asanyarray(values[..., index])
+        yield one
+
+
+@contextmanager
+def _damage_refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _NIFTI_DAMAGE as error:
+        raise unreadable(path, "NIfTI file", error) from error
+
+
+def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = None) -> None:
+    """Write one volume, or a stack of them along the last axis; a plane becomes a volume of one slice.
+
+    Args:
+        path: .nii or .nii.gz; the same values give the same bytes.
+        values: (H, W[, D]) or (H, W[, D], S), of a type that NIfTI knows.
+        grid: of one volume. Without an affine, voxels are 1 in an unknown unit, and the file says so.
+        like: a NIfTI file on this grid, whose unit, qform and sform are kept to the bit. None: mm, and sform alone.
+
+    Raises:
+        OSError: as the file system does.
+    """
+    volume = values if len(grid.shape) == 3 else values[:, :, None]
+    source = None if like is None else nib.load(like)
+    wide = max(volume.shape) > _LARGEST_SIZE or isinstance(source, nib.Nifti2Image)
+    image = (nib.Nifti2Image if wide else nib.Nifti1Image)(volume, grid.affine if source is None else source.affine)
+    if source is not None:
+        for field in _GEOMETRY:
+            image.header[field] = source.header[field]
+        image.header["pixdim"][:4] = source.header["pixdim"][:4]
+        image.header.set_xyzt_units(source.header.get_xyzt_units()[0])
+    elif grid.affine is not None:
+        image.header.set_xyzt_units("mm")
+        image.set_sform(grid.affine, "scanner")
+    image.to_filename(path)
+
+
+_GREY_MODES = ("1", "L", "I;16")
+_RASTER_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def read_png(path: Path) -> Stored:
+    """The pixels of a PNG: bool for 1 bit, uint8, or uint16 for 16-bit grey; see `read_raster`."""
+    return read_raster(path, "PNG")
+
+
+def read_jpeg(path: Path) -> Stored:
+    """The pixels of a JPEG, uint8, marked as lossy; see `read_raster`."""
+    return read_raster(path, "JPEG")
+
+
+def read_raster(path: Path, kind: str) -> Stored:
+    """The pixels of a picture in the order in which they are stored, without spacing.
+
+    Three equal channels are one grey channel; any other colour gives three (red, green, blue). A palette counts as the
+    colours it stands for. An alpha channel that is opaque everywhere is dropped.
+
+    Args:
+        path: the file.
+        kind: "PNG" or "JPEG"; the content must be of that format, whatever the name says.
+
+    Raises:
+        InputError: a file that is missing or damaged, or holds more pixels than Pillow's limit against decompression
+            bombs, several frames, transparency, 16-bit colour, CMYK or an EXIF rotation.
+    """
+    try:
+        with Image.open(path, formats=[kind]) as picture:
+            _refuse_deep_colour(path, picture)
+            picture.load()
+            _refuse_unclear_pixels(path, picture)
+            values = _channels(path, picture)
+    except _RASTER_DAMAGE as error:
+        raise unreadable(path, f"{kind} file", error) from error
+    return Stored(values, lossy=kind == "JPEG")
+
+
+def _refuse_deep_colour(path: Path, picture: ImageFile) -> None:
+    """Pillow cuts 16-bit colour to 8 bits without a word."""
+    if picture.mode != "I;16" and any(";16B" in str(tile.args) for tile in picture.tile):
+        raise InputError(
+            path, expected="8-bit colour", got="16-bit colour", hint="write one 16-bit grey file a channel: image0, ..."
+        )
+
+
+def _refuse_unclear_pixels(path: Path, picture: Image.Image) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        raise InputError(path, expected="one picture", got=f"{frames} frames", hint="write one file a frame")
+    if picture.mode == "CMYK":
+        raise InputError(path, expected="a grey or RGB picture", got="CMYK", hint="convert it to grey or RGB")
+    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation != 1:
+        raise InputError(
+            path,
+            expected="pixels stored upright",
+            got=f"EXIF orientation {orientation}",
+            hint="save it rotated, so that image and labels agree",
+        )
+
+
+def _channels(path: Path, picture: Image.Image) -> np.ndarray:
+    """(1, H, W) grey, or (3, H, W) colour."""
+    if picture.mode in _GREY_MODES and not picture.has_transparency_data:
+        return np.array(picture)[None]
+    red_green_blue_alpha = np.moveaxis(np.array(picture.convert("RGBA")), -1, 0)
+    colour, alpha = red_green_blue_alpha[:3], red_green_blue_alpha[3]
+    if (alpha < 255).any():
+        raise InputError(path, expected="an opaque picture", got="transparent pixels", hint="save it without alpha")
+    return colour[:1] if (colour == colour[0]).all() else colour
+
+
+_ROUNDING = 1e-5  # what a scale factor in a NIfTI header may add to 0 and 1
+
+
+class LabelRule(Protocol):
+    """From what a label file holds to a mask of the same shape, bool; see `binarise`, the usual one."""
+
+    def __call__(self, subject: str | Path, values: np.ndarray, *, lossy: bool = False) -> np.ndarray:
+        """(...) any values -> (...) bool."""
+
+
+def binarise(subject: str | Path, values: np.ndarray, *, lossy: bool = False) -> np.ndarray:
+    """A label as a mask of the same shape, bool.
+
+    Booleans and arrays that hold only 0 and 1 are taken as they are. Other integers are cut at half their type's
+    maximum, so uint8 counts from 128 on. Floats must lie in [0, 1] and count above 0.5.
+
+    A lossy label is always cut: an empty one may decode to 1 everywhere, and ringing around an outline reaches far
+    above 1. For the same reason only a lossy label may hold values above 1 and none above the cut.
+
+    Args:
+        subject: the file or record that an error names.
+        values: any shape.
+        lossy: the values went through JPEG.
+
+    Raises:
+        InputError: another type, NaN, a value outside the range, or integers above 1 that all lie below the cut
+            (such as classes 0, 1, 2, or 255 in 16 bits).
+    """
+    if values.dtype.kind == "b":
+        return values.copy()
+    if values.dtype.kind == "f":
+        return _cut_floats(subject, values)
+    if values.dtype.kind not in "iu":
+        raise _refusal(subject, f"values of type {values.dtype}")
+    if not lossy and ((values == 0) | (values == 1)).all():
+        return values.astype(np.bool_)
+    return _cut_integers(subject, values, lossy)
+
+
+def _cut_floats(subject: str | Path, values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise _refusal(subject, "NaN or infinite values")
+    if values.size and (values.min() < -_ROUNDING or values.max() > 1 + _ROUNDING):
+        raise _refusal(subject, f"floats from {values.min():g} to {values.max():g}")
+    return values > 0.5
+
+
+def _cut_integers(subject: str | Path, values: np.ndarray, lossy: bool) -> np.ndarray:
+    if values.min() < 0:
+        raise _refusal(subject, f"negative values, down to {values.min()}")
+    mask = values > np.iinfo(values.dtype).max // 2
+    if not lossy and not mask.any():
+        raise _refusal(subject, f"values up to {values.max()} in {values.dtype}")
+    return mask
+
+
+def _refusal(subject: str | Path, got: str) -> InputError:
+    return InputError(
+        subject,
+        expected="a label of 0 and 1, of 0 and its type's maximum (255 in 8 bits), or of floats in [0, 1]",
+        got=got,
+        hint="write one mask a file, 1 or 255 where the reader drew",
+    )
+
+
+_READERS: dict[str, Callable[[Path], Stored]] = {
+    ".png": read_png,
+    ".jpg": read_jpeg,
+    ".jpeg": read_jpeg,
+    ".npy": read_npy,
+    ".nii": read_nifti,
+    ".nii.gz": read_nifti,
+}
+
+
+def split_name(path: Path) -> tuple[str, str]:
+    """Stem and lower-case suffix (".png", ..., ".nii.gz" as one); the suffix is "" where the format is not read."""
+    for suffix in sorted(_READERS, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)], suffix
+    return path.name.partition(".")[0], ""
+
+
+def read_image(path: Path) -> tuple[np.ndarray, Grid]:
+    """An image as (C, H, W[, D]) float32 with the values of the file, and its grid.
+
+    C is 3 for a colour PNG or JPEG and 1 for everything else. Intensities are not scaled: that belongs to the model.
+
+    Raises:
+        InputError: a file that cannot be read, or whose values are not finite real numbers.
+    """
+    stored = _read(path)
+    if stored.values.dtype.kind not in "biuf":
+        raise InputError(
+            path, expected="real numbers", got=f"values of type {stored.values.dtype}", hint="convert to float32"
+        )
+    with np.errstate(over="ignore"):
+        image = np.ascontiguousarray(stored.values, dtype=np.float32)
+    broken = int(image.size - np.isfinite(image).sum())
+    if broken:
+        raise InputError(
+            path,
+            expected="finite float32 values",
+            got=f"{broken} NaN or infinite values",
+            hint="replace them before use",
+        )
+    return image, _grid(path, stored)
+
+
+def read_label(path: Path, rule: LabelRule = binarise) -> tuple[np.ndarray, Grid]:
+    """A rater mask as (H, W[, D]) bool by the rule of `files.images.binarise`, or by another one, and its grid.
+
+    Raises:
+        InputError: a file that cannot be read, is coloured, or breaks the rule.
+    """
+    stored = _read(path)
+    if len(stored.values) != 1:
+        raise InputError(
+            path,
+            expected="a grey label",
+            got="a coloured one",
+            hint="write one grey file a reader: label0, label1, ...",
+        )
+    return np.ascontiguousarray(rule(path, stored.values[0], lossy=stored.lossy)), _grid(path, stored)
+
+
+def _read(path: Path) -> Stored:
+    _, suffix = split_name(path)
+    if suffix not in _READERS:
+        raise InputError(
+            path, expected=f"one of {', '.join(_READERS)}", got=f"'{path.suffix}'", hint="convert the file"
+        )
+    return _READERS[suffix](path)
+
+
+def _grid(path: Path, stored: Stored) -> Grid:
+    try:
+        return Grid(stored.values.shape[1:], stored.affine)
+    except InputError as error:
+        raise InputError(
+            path, expected="a usable grid", got=f"a header where {error}", hint="repair the file's header"
+        ) from error

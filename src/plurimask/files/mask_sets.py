@@ -1,0 +1,421 @@
+"""Mask sets on disk. We write DIR/CASE/masks.npz and DIR/CASE/set.json, and read what any program writes.
+
+The masks of a case are one stack, DIR/CASE/masks.npz or DIR/CASE.npz (.npy, .nii, .nii.gz), or one file a sample in
+DIR/CASE. A folder may also hold set.json, and tables of what was measured of the masks. Hidden files and folders below
+DIR/CASE are ignored. docs/masks.md shows the layouts.
+
+set.json is optional and may hold name, method, seeds, checkpoint, grid {shape, affine} and settings, as `MaskSet`
+describes them; what is absent is unknown.
+"""
+
+import json
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from plurimask.errors import InputError
+from plurimask.files.case_files import check_name
+from plurimask.files.images import binarise, read_label, read_nifti_stack, split_name
+from plurimask.files.stored import atomic_folder, list_visible, natural, reason
+from plurimask.geometry import Grid
+from plurimask.records import MaskSet
+
+# What reading the archive raises on damaged or encrypted content, and what numpy raises on an array that is pickled,
+# too large for memory, or has a header that its parser of Python text stumbles over.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError),
+    *(ValueError, TypeError, IndexError, OverflowError, SyntaxError, TokenError, MemoryError),
+)
+
+
+def read_stack(path: Path) -> tuple[np.ndarray, Grid]:
+    """All samples of a case from one file: (S, H, W[, D]) in NPZ and NPY, (H, W, D, S) in NIfTI, D = 1 for a plane.
+
+    An NPZ holds them as `masks`, or holds no other array. Only NIfTI brings an affine; of it, one sample at a time is
+    in memory beside the masks.
+
+    Raises:
+        InputError: a file that is missing, damaged, pickled or of another shape, holds more than fits into memory, or
+            breaks the rule for labels in a sample.
+    """
+    shape, samples, affine = _open_stack(path)
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        raise InputError(path, expected="masks of shape (S, H, W[, D])", got=str(shape), hint="stack one mask a sample")
+    grid = usable_grid(path, shape[1:], affine)
+    try:
+        masks = np.empty(shape, dtype=np.bool_)
+    except MemoryError as error:
+        raise InputError(
+            path, expected="masks that fit into memory", got=f"size {shape}", hint="keep fewer samples, or a region"
+        ) from error
+    for mask, values in zip(masks, samples, strict=True):
+        mask[...] = binarise(path, values)
+    return masks, grid
+
+
+def read_samples(paths: Sequence[Path]) -> tuple[np.ndarray, Grid]:
+    """All samples of a case from one file each, every one as `read_label` reads it.
+
+    Raises:
+        InputError: a file that cannot be read, breaks the rule for labels, or lies on another grid than the others.
+    """
+    labels = [read_label(path) for path in paths]
+    first, grid = next(
+        ((path, grid) for path, (_, grid) in zip(paths, labels, strict=True) if grid.affine is not None),
+        (paths[0], labels[0][1]),
+    )
+    for path, (_, other) in zip(paths, labels, strict=True):
+        if not other.same_as(grid):
+            raise InputError(
+                path,
+                expected=f"size {grid.shape} and the affine of {first.name}",
+                got=f"size {other.shape}" if other.shape != grid.shape else "another affine",
+                hint="bring all samples of a case to one grid",
+            )
+    return np.stack([mask for mask, _ in labels]), grid
+
+
+def usable_grid(subject: Path, shape: tuple[int, ...], affine: np.ndarray | None) -> Grid:
+    """The grid, or an error that names the file. Raises InputError where the affine is not finite and invertible."""
+    try:
+        return Grid(shape, affine)
+    except InputError as error:
+        raise InputError(
+            subject, expected="a usable affine", got=f"one refused ({error})", hint="correct or remove it"
+        ) from None
+
+
+def _open_stack(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.ndarray | None]:
+    """Shape (S, H, W[, D]), the samples as the file has them, and the affine."""
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return _open_nifti(path)
+    try:
+        values = _read_npz(path) if path.name.lower().endswith(".npz") else _read_npy(path)
+        return values.shape, values, None
+    except _DAMAGE as error:
+        expected = f"a whole {path.name} without pickled objects"
+        raise InputError(path, expected=expected, got=reason(error), hint="write it again") from error
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    # np.load would also take a bare array or a pickle under this name, and hand back bytes for an unknown header.
+    with zipfile.ZipFile(path) as archive:
+        arrays = [name for name in archive.namelist() if name.endswith(".npy")]
+        if "masks.npy" in arrays:
+            arrays = ["masks.npy"]
+        if len(arrays) != 1:
+            raise InputError(
+                path,
+                expected="an array `masks`, or one array alone",
+                got=", ".join(name.removesuffix(".npy") for name in arrays) or "none",
+                hint="rename the one that holds the masks",
+            )
+        with archive.open(arrays[0]) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+def _open_nifti(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.ndarray]:
+    shape, samples, affine = read_nifti_stack(path)
+    if len(shape) != 4:
+        # Three axes may be the slices of one sample or the samples of one slice.
+        raise InputError(
+            path,
+            expected="four axes (H, W, D, S), samples last",
+            got=f"size {shape}",
+            hint="write (H, W, 1, S) for a plane, (H, W, D, 1) for one sample, or a folder with one file a sample",
+        )
+    *space, count = shape
+    sample = tuple(space[:2] if space[2] == 1 else space)
+    return (count, *sample), (one.reshape(sample) for one in samples), affine
+
+
+STACK, DESCRIPTION = "masks", "set.json"
+MEASUREMENTS, SUMMARY = "measurements.csv", "measurements-summary.csv"
+REPLACEABLE = (
+    re.compile(
+        rf"{STACK}\.(npz|nii\.gz)|(samples|agreement|frequency)\.dcm|sample\d+\.png|maps|pictures"
+        rf"|{DESCRIPTION}|{MEASUREMENTS}|{SUMMARY}"
+    ).fullmatch,
+    "that of a panel",
+)
+"""What a panel that is written may replace, as `files.stored.check_free` takes it: all that we write of one."""
+_STACK_SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz")
+_LAYOUTS = "CASE/masks.npz (or .npy, .nii, .nii.gz), CASE.npz, or CASE/ with one file a sample"
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """The files of one case.
+
+    Args:
+        place: the folder named by the case, or the one file named by it.
+        name: the case's.
+        stack: the file that holds all samples, or None.
+        samples: where there is no stack, one file a sample, mask2 before mask10.
+    """
+
+    place: Path
+    name: str
+    stack: Path | None = None
+    samples: tuple[Path, ...] = ()
+
+
+def list_mask_files(root: Path) -> list[MaskFiles]:
+    """The cases under `root` that have masks, sorted by name.
+
+    Raises:
+        InputError: no masks at all, the files of a single case, a case in two forms, or as `find_mask_files`.
+    """
+    found: dict[str, MaskFiles] = {}
+    for place in list_visible(root):
+        files = find_mask_files(place)
+        if files is None:
+            continue
+        if files.stack == place and files.name.lower() == STACK:
+            raise InputError(root, expected=_LAYOUTS, got=f"{place.name} alone", hint="pass the folder above it")
+        if files.name in found:
+            raise _doubled(root, files.name, [found[files.name].place, place])
+        found[files.name] = files
+    if not found:
+        raise InputError(root, expected=_LAYOUTS, got="none", hint="draw masks first, or mend the path")
+    return [found[name] for name in sorted(found)]
+
+
+def find_mask_files(place: Path) -> MaskFiles | None:
+    """The masks in a case's folder, or in its one file; None for a folder that is still empty and for other files.
+
+    Raises:
+        InputError: two stacks, a stack beside samples, one sample twice, other files alone or among samples, or a case
+            of a dataset.
+    """
+    if place.is_dir():
+        return _in_folder(place)
+    stem = _stack_stem(place)
+    return None if stem is None else MaskFiles(place, stem, stack=place)
+
+
+def _in_folder(folder: Path) -> MaskFiles | None:
+    beside = (DESCRIPTION, MEASUREMENTS, SUMMARY)
+    files = [path for path in list_visible(folder) if path.name not in beside and not path.is_dir()]
+    stacks = [path for path in files if (_stack_stem(path) or "").lower() == STACK]
+    samples = sorted((path for path in files if path not in stacks and split_name(path)[1]), key=_by_number)
+    others = [path for path in files if path not in stacks and path not in samples]
+    if len(stacks) + bool(samples) > 1:
+        raise _doubled(folder, "the case", stacks + samples)
+    if others and not stacks:
+        raise InputError(folder, expected=_LAYOUTS, got=others[0].name, hint="rename, convert or remove it")
+    _check_distinct(folder, samples)
+    _refuse_case(folder, samples)
+    name = folder.absolute().name
+    return MaskFiles(folder, name, next(iter(stacks), None), tuple(samples)) if files else None
+
+
+def _check_distinct(folder: Path, samples: list[Path]) -> None:
+    stems = Counter(split_name(path)[0] for path in samples)
+    for stem, times in stems.items():
+        if times > 1:
+            raise _doubled(folder, stem, [path for path in samples if split_name(path)[0] == stem])
+
+
+def _refuse_case(folder: Path, samples: list[Path]) -> None:
+    """The dataset in place of the masks would be scored, its images cut like labels."""
+    stems = [split_name(path)[0].lower() for path in samples]
+    if any(stem in ("image", "image0") for stem in stems) and "label0" in stems:
+        raise InputError(
+            folder, expected="masks alone", got="a case with image and label0", hint="pass the masks, not the dataset"
+        )
+
+
+def _doubled(folder: Path, what: str, files: list[Path]) -> InputError:
+    return InputError(
+        folder, expected=f"masks of {what} in one form", got=f"{files[0].name} and {files[1].name}", hint="remove one"
+    )
+
+
+def _stack_stem(path: Path) -> str | None:
+    suffix = next((suffix for suffix in _STACK_SUFFIXES if path.name.lower().endswith(suffix)), None)
+    return None if suffix is None else path.name[: -len(suffix)]
+
+
+def _by_number(path: Path) -> tuple[list[str | int], str]:
+    return natural(split_name(path)[0]), path.name
+
+
+_Row = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class _GridFile(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    shape: list[int]
+    affine: Annotated[list[_Row], Field(min_length=4, max_length=4)] | None = None
+
+
+class _SetFile(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str | None = None
+    method: str | None = None
+    seeds: list[int] | None = None
+    checkpoint: str | None = None
+    grid: _GridFile | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+def write_mask_set(folder: Path, panel: MaskSet) -> None:
+    """Write `panel` to `folder`, which bears the panel's name and appears whole; a panel that was there is replaced.
+
+    Raises:
+        InputError: a name that cannot be a folder's, or another one than the folder's.
+        SettingsError: a folder of other files.
+        OSError: as the file system does (disk full, no permission).
+    """
+    check_bears_name(folder, panel.name)
+    text = describe(panel)
+    with atomic_folder(folder, *REPLACEABLE) as fresh:
+        np.savez_compressed(fresh / f"{STACK}.npz", masks=panel.masks)
+        (fresh / DESCRIPTION).write_text(text, encoding="utf-8")
+
+
+def describe(panel: MaskSet) -> str:
+    """What set.json says of `panel`: all but the masks, as JSON with sorted keys."""
+    affine = None if panel.grid.affine is None else panel.grid.affine.tolist()
+    description = _SetFile(
+        name=panel.name,
+        method=panel.method,
+        seeds=None if panel.seeds is None else list(panel.seeds),
+        checkpoint=panel.checkpoint,
+        grid=_GridFile(shape=list(panel.grid.shape), affine=affine),
+        settings=dict(panel.settings),
+    )
+    return json.dumps(description.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def read_mask_set(place: Path) -> MaskSet:
+    """The mask set in a case's folder, or in its one file (CASE.npz, .npy, .nii, .nii.gz).
+
+    Raises:
+        InputError: files that are missing, damaged, in two forms or of other content, or a description that disagrees
+            with the masks or with the folder's name.
+    """
+    files = find_mask_files(place)
+    if files is None:
+        raise InputError(place, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
+    return _read(files)
+
+
+class MaskSets(Mapping[str, MaskSet]):
+    """The mask sets under a folder by name of their case, sorted, each read when it is asked for.
+
+    Folders that hold no file, or set.json alone, are passed over. Reading a set raises InputError as `read_mask_set`.
+
+    Args:
+        files: of each set.
+    """
+
+    def __init__(self, files: Sequence[MaskFiles]) -> None:
+        self._files = {one.name: one for one in files}
+
+    @classmethod
+    def under(cls, root: Path) -> Self:
+        """All sets under `root`. InputError for no set at all, a case in two forms, or a folder of other files."""
+        return cls(list_mask_files(root))
+
+    def among(self, wanted: Collection[str], known: Collection[str]) -> "MaskSets":
+        """The sets of the cases in `wanted`. Raises InputError for a set of a case that is not even in `known`."""
+        stranger = next((name for name in self._files if name not in known), None)
+        if stranger is not None:
+            raise InputError(
+                self._files[stranger].place,
+                expected="masks of a case of the dataset",
+                got="an unknown case",
+                hint="give the dataset that the masks belong to, or rename the set as its case",
+            )
+        return MaskSets([files for name, files in self._files.items() if name in wanted])
+
+    def __getitem__(self, name: str) -> MaskSet:
+        return _read(self._files[name])
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own would read the masks to find out.
+        return name in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _read(files: MaskFiles) -> MaskSet:
+    masks, grid = read_samples(files.samples) if files.stack is None else read_stack(files.stack)
+    path = files.place / DESCRIPTION
+    description = _read_description(path)
+    _check_description(path, description, files.name, masks)
+    return MaskSet(
+        name=files.name,
+        masks=masks,
+        grid=_grid(path, description, grid),
+        method=description.method,
+        seeds=None if description.seeds is None else tuple(description.seeds),
+        checkpoint=description.checkpoint,
+        settings=description.settings,
+    )
+
+
+def check_bears_name(folder: Path, name: str) -> None:
+    """Raises InputError for a case name that cannot be a folder's, or another one than the folder's."""
+    check_name(folder, name)
+    if folder.name != name:
+        raise InputError(folder, expected=f"a folder named {name}", got=folder.name, hint="name it as the case")
+
+
+def _read_description(path: Path) -> _SetFile:
+    if not path.exists():
+        return _SetFile()
+    try:
+        return _SetFile.model_validate(from_json(path.read_bytes(), allow_inf_nan=False))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        said = f"{where}: {first['msg']}"
+    except ValueError as error:
+        said = str(error)
+    raise InputError(path, expected="a description as plurimask writes it", got=said, hint="correct it")
+
+
+def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:
+    if description.grid is None or description.grid.affine is None:
+        return stored
+    grid = usable_grid(path, stored.shape, np.array(description.grid.affine))
+    if not grid.same_as(stored):
+        raise InputError(path, expected="the affine of the masks", got="another one", hint="correct or remove it")
+    return grid
+
+
+def _check_description(path: Path, description: _SetFile, name: str, masks: np.ndarray) -> None:
+    stated: dict[str, tuple[object, object]] = {
+        "name": (description.name, name),
+        "number of seeds": (None if description.seeds is None else len(description.seeds), len(masks)),
+        "shape": (description.grid and tuple(description.grid.shape), masks.shape[1:]),
+    }
+    for what, (said, found) in stated.items():
+        if said is not None and said != found:
+            raise InputError(
+                path, expected=f"{what} {found}, as in the folder", got=str(said), hint="correct or remove it"
+            )
