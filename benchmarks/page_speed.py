@@ -15,7 +15,7 @@ from viewer_speed import SHAPE, listening
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.records import MaskSet
-from plurimask.viewer.places import name_id
+from plurimask.viewer.library import name_id
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from dicom_series import write_series

@@ -19,13 +19,10 @@ from plurimask.datasets.demo_cases import demo_cases
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
-from plurimask.viewer.api import Room
+from plurimask.viewer.app import Room, make_app
 from plurimask.viewer.guard import LOOPBACK, Door
-from plurimask.viewer.jobs import ServedModel
-from plurimask.viewer.library import open_library
-from plurimask.viewer.places import name_id
+from plurimask.viewer.library import name_id, open_library
 from plurimask.viewer.run import listen
-from plurimask.viewer.server import make_app
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from dicom_series import write_series
@@ -111,7 +108,7 @@ def _study() -> dict[str, float]:
 @contextmanager
 def listening(path: Path) -> Iterator[int]:
     """A server of a path on a thread; its port."""
-    room = Room(open_library(path, None, drawing=False), ServedModel(None), path.parent / "saved")
+    room = Room(open_library(path, None, drawing=False), None, path.parent / "saved")
     place = listen("127.0.0.1", 0)
     config = uvicorn.Config(make_app(room, Door(LOOPBACK)), log_level="error", lifespan="off", ws="none")
     server = uvicorn.Server(config)
@@ -122,6 +119,7 @@ def listening(path: Path) -> Iterator[int]:
     finally:
         server.should_exit = True
         thread.join()
+        room.close()
 
 
 @contextmanager

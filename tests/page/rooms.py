@@ -16,12 +16,9 @@ from plurimask.files.case_files import read_case
 from plurimask.files.images import write_nifti
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
-from plurimask.viewer.api import Room
+from plurimask.viewer.app import Room, make_app
 from plurimask.viewer.guard import LOOPBACK, Door
-from plurimask.viewer.jobs import ServedModel
-from plurimask.viewer.library import DRAWN_HERE, open_library
-from plurimask.viewer.places import name_id
-from plurimask.viewer.server import make_app
+from plurimask.viewer.library import DRAWN_HERE, name_id, open_library
 
 SIZE = {"width": 1440, "height": 900}
 PLANES, VOLUME = ("demo-01", "demo-02", "demo-03", "demo-05"), "volume"
@@ -56,8 +53,8 @@ class Place:
 @contextmanager
 def serving(path, out, data=None, model=None, cases=None, panels=None) -> Iterator[Place]:
     """The server of `plurimask view`, in a thread, until the end of the block."""
-    served = Room(open_library(path, data, drawing=model is not None), ServedModel(model, "cpu"), out)
-    config = uvicorn.Config(make_app(served, Door(LOOPBACK)), port=0, log_level="warning", lifespan="off", ws="none")
+    room = Room(open_library(path, data, drawing=model is not None), model, out, device="cpu")
+    config = uvicorn.Config(make_app(room, Door(LOOPBACK)), port=0, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -69,6 +66,7 @@ def serving(path, out, data=None, model=None, cases=None, panels=None) -> Iterat
     finally:
         server.should_exit = server.force_exit = True
         thread.join()
+        room.close()
 
 
 def write_images(root, cases) -> dict[str, Case]:

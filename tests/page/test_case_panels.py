@@ -9,7 +9,7 @@ from plurimask.evaluation import evaluate
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
-from plurimask.viewer.places import name_id
+from plurimask.viewer.library import name_id
 
 PLANE = "demo-02"
 

@@ -6,7 +6,7 @@ import pytest
 from hands import choose, correct, drag, open_case, places, shown, state_of
 from rooms import SIZE, VOLUME
 
-from plurimask.viewer.places import name_id
+from plurimask.viewer.library import name_id
 
 BLANK = ".stage canvas:not([data-slice])"
 SOON = 5000

@@ -16,8 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.pixels.colours import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity
 from plurimask.records import MaskSet
-from plurimask.viewer.thumbnails import as_radiologists_look
-from plurimask.viewer.views import window
+from plurimask.viewer.views import as_radiologists_look, window
 
 HOSTILE = '<img src=x onerror="document.title=1"> & "co'
 # Which array axis runs to the right and which one down, and whether it does so backwards, as radiologists have them:

@@ -7,12 +7,9 @@ from PIL import Image
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
-from plurimask.viewer.api import Room
+from plurimask.viewer.app import Room, make_app
 from plurimask.viewer.guard import LOOPBACK, Door
-from plurimask.viewer.jobs import ServedModel
-from plurimask.viewer.library import open_library
-from plurimask.viewer.places import name_id
-from plurimask.viewer.server import make_app
+from plurimask.viewer.library import name_id, open_library
 
 HERE = "http://127.0.0.1:8765"
 SIZE = (12, 16)
@@ -41,17 +38,10 @@ def write_case(root, name, *readers, size=SIZE):
         Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"label{number}.png")
 
 
-def room(path, data=None, model=None, out=None, **more):
-    """What a server would serve of a path; `model` is loaded already."""
-    served = ServedModel(None)
-    if model is not None:
-        served.name, served.model, served.reason = model.name, model, ""
-    return Room(open_library(path, data, model is not None), served, out or path.parent / "saved", **more)
-
-
 def client(path, data=None, model=None, out=None, token=None, **more):
-    """A browser that opened the page."""
-    app = make_app(room(path, data, model, out, **more), Door(LOOPBACK, token))
+    """A browser that opened the page; `model` is loaded already."""
+    room = Room(open_library(path, data, model is not None), model, out or path.parent / "saved", **more)
+    app = make_app(room, Door(LOOPBACK, token))
     return TestClient(app, base_url=HERE, headers={"Origin": HERE}, follow_redirects=False)
 
 

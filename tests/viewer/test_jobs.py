@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from plurimask.files.mask_sets import write_mask_set
 from plurimask.sampling import Model, model
 from plurimask.training.checkpoint import Checkpoint, build_method
 from plurimask.viewer import jobs
-from plurimask.viewer.places import name_id
+from plurimask.viewer.library import name_id
 
 PATIENCE = 60
 LARGE = (40, 48)
@@ -170,7 +171,7 @@ def test_without_a_model_the_reason_is_given(data):
 
 
 def test_a_model_that_is_missing_gives_its_reason():
-    served = jobs.ServedModel("no-such-model")
+    served = jobs.ServedModel("no-such-model", "cpu", ThreadPoolExecutor(1))
     deadline = time.monotonic() + PATIENCE
     while "being loaded" in served.reason and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,6 +1,8 @@
-"""What is served of a path: every kind of folder, and broken sets beside good ones."""
+"""What is served of a path: every kind of folder, broken sets beside good ones, and what memory holds."""
 
 import os
+from functools import partial
+from threading import Barrier, Thread
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from served import SIZE, squares, write_case, write_set
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.errors import DatasetError, InputError
 from plurimask.files.images import write_nifti
+from plurimask.files.study import Study
 from plurimask.geometry import Grid
-from plurimask.viewer.library import DRAWN_HERE, open_library
-from plurimask.viewer.places import name_id
+from plurimask.records import Case
+from plurimask.viewer import library as library_module
+from plurimask.viewer.library import DRAWN_HERE, Library, name_id, open_library
 
 
 def opened(path, data=None, drawing=False):
@@ -218,3 +222,44 @@ def test_names_that_cannot_be_shown_are_told_apart(tmp_path):
     names, odd = library.names(first(library))
     assert (names, len(odd)) == (["a"], 2)
     assert all(library.name(name_id(name)) is None for name in odd)
+
+
+@pytest.fixture
+def counted():
+    """A library of two planes, and the names of those that were read; the first look at `b` fails."""
+    reads = []
+
+    def study(name):
+        reads.append(name)
+        if reads == ["b"]:
+            raise InputError(name, expected="an image", got="none", hint="copy it")
+        return Study(Case(name, np.zeros((1, *SIZE), np.float32), squares(3), Grid(SIZE)), "npy", ())
+
+    return Library("title", (), {name: partial(study, name) for name in "ab"}, drawing=False), reads
+
+
+def test_a_case_is_read_once_whichever_threads_ask(counted):
+    library, reads = counted
+    meeting = Barrier(8)
+    threads = [Thread(target=lambda: (meeting.wait(), library.case(DRAWN_HERE, "a"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert reads == ["a"]
+
+
+def test_a_case_that_could_not_be_read_is_read_again(counted):
+    library, reads = counted
+    with pytest.raises(InputError, match="got none"):
+        library.case(DRAWN_HERE, "b")
+    assert library.case(DRAWN_HERE, "b").has_image
+    assert reads == ["b", "b"]
+
+
+def test_memory_holds_the_latest_case_however_large(counted, monkeypatch):
+    library, reads = counted
+    monkeypatch.setattr(library, "_cases", library_module._latest(1))
+    for name in "aabba":
+        library.case(DRAWN_HERE, name)
+    assert reads == ["a", "b", "a"]

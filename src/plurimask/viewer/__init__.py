@@ -2,7 +2,7 @@
 
 from plurimask.optional import need
 
-for _package in ("fastapi", "uvicorn"):
+for _package in ("cachetools", "fastapi", "uvicorn"):
     need(_package, "view")
 
 from plurimask.viewer.run import serve  # noqa: E402

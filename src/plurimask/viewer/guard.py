@@ -7,39 +7,45 @@ needed for everything.
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
-from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 32 * 2**20
 LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 
 _TOO_LARGE = f"a body has at most {LARGEST_BODY} bytes"
 _READING = frozenset(("GET", "HEAD"))
-_SECURITY = (
-    (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
-        b"frame-ancestors 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
-)
+_SECURITY = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Problem(Response):
+    """An error as RFC 9457 has it, with one line in `detail`."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, status: int, detail: str) -> None:
+        title = HTTPStatus(status).phrase
+        super().__init__(
+            json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}), status
+        )
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,16 @@ class Door:
         """Whether a token is the right one, in a time that does not depend on it."""
         return self.token is None or hmac.compare_digest(token.encode(), self.token.encode())
 
+    def admits(self, request: Request) -> bool:
+        """Whether a request brings the token, or the cookie that was given for it."""
+        if self.token is None:
+            return True
+        scheme, _, token = _header(request, "authorization").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.opens(token.strip())
+        given = request.cookies.get(_cookie_name(request), "")
+        return hmac.compare_digest(given.encode(), self.cookie.encode())
+
     @property
     def cookie(self) -> str:
         """What the cookie holds in place of the token."""
@@ -77,9 +93,9 @@ class Door:
 
 
 class Guard:
-    """The application behind a door, as ASGI."""
+    """Middleware: the application behind a door."""
 
-    def __init__(self, app: App, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app, self._door = app, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,92 +105,85 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        headers: dict[str, str] = {}
-        for key, value in scope["headers"]:
-            name = key.decode("latin-1").lower()
-            headers[name] = (
-                f"{headers[name]}, {value.decode('latin-1')}" if name in headers else value.decode("latin-1")
-            )
-        safe = _with_security(send)
-        refused = self._refusal(scope, headers)
-        if refused is not None:
-            await answer(safe, *refused)
-        elif (place := self._given_once(scope)) is not None:
-            await _remember(safe, place, self._cookie_name(headers), self._door.cookie)
-        elif not self._is_known(scope, headers):
-            await answer(safe, 401, "a token is needed: open the address that plurimask printed")
-        else:
-            await self._pass_on(scope, receive, safe)
+        request, safe = Request(scope, receive), _with_security(send)
+        answer = self._refusal(request) or self._login(request)
+        if answer is None and not self._door.admits(request):
+            answer = Problem(401, "a token is needed: open the address that plurimask printed")
+        if answer is None and request.method not in _READING:
+            try:
+                receive = await _whole_body(request)
+            except ClientDisconnect:
+                return
+            except _TooLargeError:
+                answer = Problem(413, _TOO_LARGE)
+        await (answer or self._app)(scope, receive, safe)
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
-        host = headers.get("host", "")
+    def _refusal(self, request: Request) -> Problem | None:
+        host, site = _header(request, "host"), _header(request, "sec-fetch-site")
         if not self._door.knows(host):
-            return 421, "this server is not known by that name; open the address that plurimask printed"
-        site = headers.get("sec-fetch-site")
-        if site == "cross-site" and scope["path"].startswith("/api"):
-            return 403, "requests of other sites are not answered"
-        if scope["method"] in _READING:
+            return Problem(421, "this server is not known by that name; open the address that plurimask printed")
+        if site == "cross-site" and request.scope["path"].startswith("/api"):
+            return Problem(403, "requests of other sites are not answered")
+        if request.method in _READING:
             return None
-        origin = headers.get("origin")
-        own = site == "same-origin" if origin is None else _netloc(origin) == host
+        own = _netloc(_header(request, "origin")) == host if "origin" in request.headers else site == "same-origin"
         if not own:
-            return 403, "only the page itself may change anything: Origin must be this server"
-        length = headers.get("content-length", "0")
+            return Problem(403, "only the page itself may change anything: Origin must be this server")
+        length = _header(request, "content-length") or "0"
         if not (length.isascii() and length.isdecimal()) or int(length) > LARGEST_BODY:
-            return 413, _TOO_LARGE
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if scope["method"] != "DELETE" and kind != "application/json":
-            return 415, "a body is application/json"
+            return Problem(413, _TOO_LARGE)
+        kind = _header(request, "content-type").partition(";")[0].strip().lower()
+        if request.method != "DELETE" and kind != "application/json":
+            return Problem(415, "a body is application/json")
         return None
 
-    def _given_once(self, scope: Scope) -> str | None:
+    def _login(self, request: Request) -> Response | None:
         """Where to go on from an address with the right token in it, which a cookie holds from then on."""
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = [value for key, value in query if key == "token"]
-        if self._door.token is None or scope["method"] not in _READING or not given or not self._door.opens(given[0]):
+        given = request.query_params.getlist("token")
+        if self._door.token is None or request.method not in _READING or not given or not self._door.opens(given[0]):
             return None
-        rest = urlencode([(key, value) for key, value in query if key != "token"])
-        return "/" + (f"?{rest}" if rest else "") if scope["path"] == "/" else "/"
+        rest = urlencode([(key, value) for key, value in request.query_params.multi_items() if key != "token"])
+        answer = RedirectResponse(f"/?{rest}" if rest and request.scope["path"] == "/" else "/", 303)
+        answer.set_cookie(_cookie_name(request), self._door.cookie, httponly=True, samesite="strict")
+        return answer
 
-    def _is_known(self, scope: Scope, headers: dict[str, str]) -> bool:
-        if self._door.token is None:
-            return True
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self._door.opens(token.strip())
-        try:
-            kept = SimpleCookie(headers.get("cookie", "")).get(self._cookie_name(headers))
-        except CookieError:
-            return False
-        return kept is not None and hmac.compare_digest(kept.value.encode(), self._door.cookie.encode())
 
-    @staticmethod
-    def _cookie_name(headers: dict[str, str]) -> str:
-        """Cookies are shared by all ports of a name."""
-        return f"plurimask-{urlsplit('//' + headers['host']).port or 80}"
+class _TooLargeError(Exception):
+    """A body is larger than `LARGEST_BODY`."""
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Bodies are taken whole, so that nothing is done for one that turns out to be too large."""
-        body = bytearray()
-        if scope["method"] in _READING:
-            await self._app(scope, receive, send)
-            return
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > LARGEST_BODY:
-                await answer(send, 413, _TOO_LARGE)
-                return
-        whole = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
 
-        async def replay() -> Message:
-            return next(whole, None) or await receive()
+async def _whole_body(request: Request) -> Receive:
+    """Take a body whole, so that nothing is done for one that turns out to be too large; what gives it once more."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST_BODY:
+            raise _TooLargeError
+    messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
-        await self._app(scope, replay, send)
+    async def replay() -> Message:
+        return messages.pop() if messages else await request.receive()
+
+    return replay
+
+
+def _with_security(send: Send) -> Send:
+    async def safe(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(_SECURITY)
+        await send(message)
+
+    return safe
+
+
+def _header(request: Request, name: str) -> str:
+    """A header; several of one name count as one, joined by commas."""
+    return ", ".join(request.headers.getlist(name))
+
+
+def _cookie_name(request: Request) -> str:
+    """Cookies are shared by all ports of a name."""
+    return f"plurimask-{urlsplit('//' + _header(request, 'host')).port or 80}"
 
 
 def _netloc(origin: str) -> str:
@@ -184,37 +193,6 @@ def _netloc(origin: str) -> str:
     except ValueError:
         return ""
     return parts.netloc if parts.scheme in ("http", "https") else ""
-
-
-def problem(status: int, detail: str) -> bytes:
-    """An error as RFC 9457 has it."""
-    title = HTTPStatus(status).phrase
-    return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
-
-
-async def answer(send: Send, status: int, detail: str) -> None:
-    """Send an error."""
-    body = problem(status, detail)
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _remember(send: Send, place: str, name: str, value: str) -> None:
-    cookie = f"{name}={value}; Path=/; HttpOnly; SameSite=Strict"
-    headers = [(b"location", place.encode("latin-1")), (b"set-cookie", cookie.encode()), (b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": 303, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
-
-
-def _with_security(send: Send) -> Send:
-    async def safe(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            said = {key.lower() for key, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(pair for pair in _SECURITY if pair[0] not in said)]
-        await send(message)
-
-    return safe
 
 
 def _is_address(name: str) -> bool:

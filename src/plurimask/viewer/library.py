@@ -1,51 +1,64 @@
-"""The served cases and their masks, read when they are asked for; memory holds the latest of them."""
+"""The served cases and their masks: what lies at a path, read when it is asked for; memory holds the latest."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from itertools import chain
+import json
+import os
+import stat
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import blake2b
+from itertools import chain, islice
 from pathlib import Path
-from threading import Lock
+from threading import Condition
+from typing import Any
 
 import numpy as np
+from cachetools import LRUCache, cachedmethod
 
+from plurimask.datasets.case_folder import CaseFolder
+from plurimask.datasets.changed import crop_case
+from plurimask.datasets.dataset import Dataset
+from plurimask.datasets.demo_cases import demo_cases
+from plurimask.datasets.open import is_split, is_study, open_dataset
 from plurimask.errors import InputError, PlurimaskError
-from plurimask.files.mask_sets import read_mask_set
-from plurimask.files.study import Study
+from plurimask.files.case_files import holds_case
+from plurimask.files.mask_sets import DESCRIPTION, STACK, find_mask_files, read_mask_set
+from plurimask.files.stored import unreadable
+from plurimask.files.study import Study, open_study, study_name
 from plurimask.geometry import Grid
+from plurimask.optional import need
 from plurimask.records import Case, MaskSet
-from plurimask.viewer.cache import Cache
-from plurimask.viewer.marks import Marks, Panel
-from plurimask.viewer.places import Images, Source, check_inside, find_served, name_id
+from plurimask.viewer.marks import Loaded, Marks, Panel
 from plurimask.viewer.views import Summary, summarise, window
 
 UNREADABLE = (PlurimaskError, OSError, MemoryError)
 """What reading files may raise."""
 
 DRAWN_HERE = "drawn"
-_STUDY_BYTES, _PANEL_BYTES = 2**29, 2**28
+_CASE_BYTES, _PANEL_BYTES = 2**29, 2**28
+_LOOKED_AT = 50
+_KINDS = "a folder of mask sets, a study, a dataset, or the folder of a demo or a benchmark"
+_PATIENT = {"name": "PatientName", "number": "PatientID", "born": "PatientBirthDate", "sex": "PatientSex"}
+
+Images = Mapping[str, Callable[[], Study]]
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A case as it is kept in memory.
+@dataclass(frozen=True)
+class Source:
+    """Mask sets that belong together: one a case at most.
 
     Args:
-        study: image, readers and grid.
-        readers: what they marked.
-        windows, ranges: of each channel, the values between which it is shown at first, and its least and greatest one.
-        has_image: False where nobody gave an image, and zeros stand for it.
+        id: as addresses have it.
+        label: as people read it.
+        root: the folder that they lie in, out of which no link may lead.
+        paths: of each case's set, by name; two where a case is there in two forms.
     """
 
-    study: Study
-    readers: Marks
-    windows: tuple[tuple[float, float], ...]
-    ranges: tuple[tuple[float, float], ...]
-    has_image: bool
-
-    @property
-    def grid(self) -> Grid:
-        """Of image and masks."""
-        return self.study.case.grid
+    id: str
+    label: str
+    root: Path
+    paths: Mapping[str, tuple[Path, ...]]
 
 
 class Library:
@@ -53,8 +66,8 @@ class Library:
 
     Args:
         title: of the page.
-        sources: of mask sets.
-        images: by name; None where there are none.
+        sources: of mask sets; none for a study or a dataset.
+        images: by name, read by a call; None where the mask sets come without.
         drawing: whether there is a source for what is drawn here, which is the last; without mask sets there always is.
     """
 
@@ -63,79 +76,79 @@ class Library:
         own = (Source(DRAWN_HERE, "drawn here", Path(), {}),) if drawing or not sources else ()
         self.sources = {source.id: source for source in sources + own}
         self.images = images
-        listed = chain(images or (), *(source.places for source in sources))
+        listed = chain(images or (), *(source.paths for source in sources))
         self._names = {name_id(name): name for name in sorted(set(listed)) if name.isprintable()}
-        self._studies: Cache[Opened] = Cache(_STUDY_BYTES, _weigh_study)
-        self._panels: Cache[Panel] = Cache(_PANEL_BYTES, lambda panel: panel.marks.masks.nbytes)
+        self._cases: LRUCache[str, Loaded] = _latest(_CASE_BYTES)
+        self._panels: LRUCache[tuple[str, str], Panel] = _latest(_PANEL_BYTES)
         self._drawn: dict[tuple[str, str], Panel] = {}
-        self._lock = Lock()
+        self._turn = Condition()
 
     def names(self, source: str) -> tuple[list[str], list[str]]:
-        """The names of a source's cases, sorted, and those that cannot be shown because they are not printable."""
-        names = self._listed(source)
+        """The names of a source's cases, sorted, and those that cannot be shown because they are not printable.
+
+        What is drawn here may be drawn for every image, or for every case of the first source.
+        """
+        names: Collection[str] = self.sources[source].paths or self.images or self._first.paths
         return [name for name in names if name.isprintable()], [name for name in names if not name.isprintable()]
 
     def name(self, identifier: str) -> str | None:
         """The name that an id stands for, if any."""
         return self._names.get(identifier)
 
-    def case(self, source: str, name: str) -> Opened:
+    @cachedmethod(lambda self: self._cases, lambda self, source, name: name, condition=lambda self: self._turn)
+    def case(self, source: str, name: str) -> Loaded:
         """A case. Raises InputError, or as the file system does, where it cannot be read."""
-        return self._studies.get(name, lambda: self._open(source, name))
+        return self._read_case(source, name)
 
     def panel(self, source: str, name: str) -> Panel | None:
         """The masks of a case, on its grid; None where nothing has been drawn. Raises as `case`."""
-        with self._lock:
-            drawn = self._drawn.get((source, name))
-        if drawn is not None or source == DRAWN_HERE:
-            return drawn
-        return self._panels.get((source, name), lambda: self._read_panel(source, name))
+        drawn = self._drawn.get((source, name))
+        return drawn if drawn is not None or source == DRAWN_HERE else self._stored_panel(source, name)
 
     def keep(self, source: str, name: str, more: Panel) -> Panel:
         """Append samples to a panel in memory; the panel as it is then."""
         before = self.panel(source, name)
         panel = more if before is None else before.followed_by(more)
-        with self._lock:
-            self._drawn[source, name] = panel
+        self._drawn[source, name] = panel
         return panel
 
     def summary(self, source: str, name: str) -> Summary:
         """What a list says of a case; nothing that is read is kept. Raises as `case`."""
-        opened = self._studies.known(name) or self._open(source, name)
-        panel = self._drawn.get((source, name)) or self._panels.known((source, name))
+        with self._turn:
+            loaded, panel = self._cases.get(name), self._drawn.get((source, name)) or self._panels.get((source, name))
+        loaded = loaded or self._read_case(source, name)
         if panel is None and source != DRAWN_HERE:
-            panel = self._checked(source, name, opened)
-        return summarise(panel.marks if panel else None, opened.readers, opened.grid)
-
-    def _listed(self, source: str) -> Collection[str]:
-        """What is drawn here may be drawn for every image, or for every case of the first source."""
-        return self.sources[source].places or self.images or self._first.places
+            panel = self._read_panel(source, name, loaded)
+        return summarise(panel.marks if panel else None, loaded.readers, loaded.grid)
 
     @property
     def _first(self) -> Source:
         return next(iter(self.sources.values()))
 
-    def _open(self, source: str, name: str) -> Opened:
+    @cachedmethod(
+        lambda self: self._panels, lambda self, source, name: (source, name), condition=lambda self: self._turn
+    )
+    def _stored_panel(self, source: str, name: str) -> Panel:
+        return self._read_panel(source, name, self.case(source, name))
+
+    def _read_case(self, source: str, name: str) -> Loaded:
         if self.images is None:
             grid = self._read_set(source, name).grid
             blank = Case(name, np.zeros((1, *grid.shape), np.float32), np.zeros((0, *grid.shape), bool), grid)
-            return _opened(Study(blank, "npy", ()), has_image=False)
+            return _loaded(Study(blank, "npy", ()), has_image=False)
         if name not in self.images:
             raise InputError(
                 name, expected="masks of a case of the data", got="an unknown case", hint="give their own --data"
             )
-        return _opened(self.images[name](), has_image=True)
+        return _loaded(self.images[name](), has_image=True)
 
-    def _read_panel(self, source: str, name: str) -> Panel:
-        return self._checked(source, name, self.case(source, name))
-
-    def _checked(self, source: str, name: str, opened: Opened) -> Panel:
+    def _read_panel(self, source: str, name: str, loaded: Loaded) -> Panel:
         panel = self._read_set(source, name)
-        if not panel.grid.same_as(opened.grid):
-            same_size = panel.grid.shape == opened.grid.shape
+        if not panel.grid.same_as(loaded.grid):
+            same_size = panel.grid.shape == loaded.grid.shape
             raise InputError(
                 name,
-                expected=f"masks on the grid of the image, {_size(opened.grid)}",
+                expected=f"masks on the grid of the image, {_size(loaded.grid)}",
                 got="another affine" if same_size else _size(panel.grid),
                 hint="give the image that they were drawn for",
             )
@@ -143,45 +156,191 @@ class Library:
 
     def _read_set(self, source: str, name: str) -> MaskSet:
         first = self._first if source == DRAWN_HERE else self.sources[source]
-        places = first.places.get(name, ())
-        if len(places) != 1:
-            got = f"{places[0].name} and {places[1].name}" if places else "none"
+        paths = first.paths.get(name, ())
+        if len(paths) != 1:
+            got = f"{paths[0].name} and {paths[1].name}" if paths else "none"
             raise InputError(name, expected="masks of the case in one form", got=got, hint="keep one of them")
-        check_inside(first.root, places[0])
-        return read_mask_set(places[0])
+        check_inside(first.root, paths[0])
+        return read_mask_set(paths[0])
 
 
 def open_library(path: Path, data: Path | None, drawing: bool) -> Library:
     """The library of a path; a lone study is read at once, so that it is there, or refused, when the page opens.
 
+    Names are listed; no other file is read. `data` is a dataset or a study with the images of the mask sets.
+
     Raises:
-        InputError, DatasetError: as `find_served`; a lone study that cannot be read.
+        InputError: nothing there, nothing that can be served, or a lone study that cannot be read.
+        DatasetError: as `open_dataset`.
     """
-    served = find_served(path, data)
-    library = Library(served.title, served.sources, served.images, drawing)
-    if not served.sources and served.images and len(served.images) == 1:
-        library.case(DRAWN_HERE, next(iter(served.images)))
+    for one in (path, data):
+        if one is not None and not one.exists():
+            raise InputError(one, expected=_KINDS, got="nothing there", hint="check the path")
+    root, title = path.resolve(), path.absolute().name
+    sources = _sources(root)
+    if sources:
+        images = _middles(root, _images(data.resolve())) if data else _demo_images(sources)
+        return Library(title, sources, images, drawing)
+    if data is not None:
+        raise InputError(path, expected="mask sets, where --data is given", got="none", hint="leave --data out")
+    library = Library(title, (), _images(root), drawing)
+    if library.images and len(library.images) == 1:
+        library.case(DRAWN_HERE, next(iter(library.images)))
     return library
 
 
-def scored_pair(opened: Opened, panel: Panel) -> tuple[MaskSet, Case]:
-    """A panel and its case as `evaluate` takes them."""
-    case = opened.study.case
-    masks = panel.marks.whole().reshape(-1, *case.grid.shape)
-    return MaskSet(case.name, masks, case.grid, panel.method), case
+def name_id(name: str) -> str:
+    """What stands for a name in addresses: it cannot be a path, whatever the name is."""
+    return urlsafe_b64encode(blake2b(os.fsencode(name), digest_size=12).digest()).decode()
 
 
-def _opened(study: Study, has_image: bool) -> Opened:
+def check_inside(root: Path, found: Path) -> None:
+    """Raises InputError for a file or folder that is reached by a link out of `root`, or is no plain one (a pipe)."""
+    for path in (found, *(found.iterdir() if found.is_dir() else ())):
+        if not path.resolve().is_relative_to(root):
+            raise InputError(
+                path, expected="files below the served folder", got="a link out of it", hint="copy what it leads to"
+            )
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(path, expected="a plain file", got="a pipe or a device", hint="remove it")
+
+
+def patient_of(study: Study) -> dict[str, str]:
+    """What the header of a DICOM study says of the patient; else what patients.csv says, where anything does.
+
+    Asked for only where `--show-identity` is given.
+    """
+    if study.format != "dicom":
+        return {"number": study.case.patient} if study.case.patient is not None else {}
+    header = need("pydicom", "dicom").dcmread(
+        study.sources[0], stop_before_pixels=True, specific_tags=list(_PATIENT.values())
+    )
+    return {key: str(header[word].value) for key, word in _PATIENT.items() if header.get(word)}
+
+
+def _latest(limit: int) -> "LRUCache[Any, Any]":
+    """Holds the values used last, up to `limit` bytes; a single one that is larger is held alone."""
+    return LRUCache(limit, lambda value: min(limit, value.nbytes))
+
+
+def _loaded(study: Study, has_image: bool) -> Loaded:
     channels = study.case.image
     windows = tuple(window(channel) for channel in channels)
     ranges = tuple((float(channel.min()), float(channel.max())) for channel in channels)
-    return Opened(study, Marks.of(study.case.raters), windows, ranges, has_image)
-
-
-def _weigh_study(opened: Opened) -> int:
-    case = opened.study.case
-    return case.image.nbytes + case.raters.nbytes + opened.readers.masks.nbytes
+    return Loaded(study, Marks.of(study.case.raters), windows, ranges, has_image)
 
 
 def _size(grid: Grid) -> str:
     return "x".join(map(str, grid.shape))
+
+
+def _sources(root: Path) -> tuple[Source, ...]:
+    if not root.is_dir():
+        files = find_mask_files(root) if root.suffix.lower() == ".npz" else None
+        return (_source(root.parent, root.name, {files.name: (root,)}),) if files else ()
+    if _names_masks(root):
+        return () if (root / "index.csv").exists() else (_source(root.parent, root.name, {root.name: (root,)}),)
+    masks = root / "masks"
+    if masks.is_dir() and not masks.is_symlink() and not holds_case(masks):
+        if _holds_sets(masks):
+            return (_listed(masks),)
+        folders = [path for path in sorted(masks.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        return tuple(_listed(folder) for folder in folders if _holds_sets(folder))
+    return (_listed(root),) if _holds_sets(root) else ()
+
+
+def _holds_sets(folder: Path) -> bool:
+    """Whether mask sets, whole or broken, lie right below a folder; some of what lies there says it."""
+    inside = list(_first(folder))
+    if holds_case(folder) or any(path.name == "index.csv" or (path.is_dir() and holds_case(path)) for path in inside):
+        return False
+    return any(_is_set(path) for path in inside)
+
+
+def _is_set(path: Path) -> bool:
+    try:
+        return find_mask_files(path) is not None
+    except InputError:
+        return path.is_dir() and _names_masks(path)
+
+
+def _names_masks(folder: Path) -> bool:
+    return any(path.name.startswith(f"{STACK}.") or path.name == DESCRIPTION for path in _first(folder))
+
+
+def _first(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return iter([Path(one) for one in islice((e for e in entries if e.name[0] != "."), _LOOKED_AT)])
+    except OSError as error:
+        raise unreadable(folder, "folder", error) from error
+
+
+def _listed(root: Path) -> Source:
+    """All that may be a mask set, sorted by name."""
+    found: dict[str, list[Path]] = {}
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            files = None if entry.is_dir() else find_mask_files(Path(entry))
+            name = entry.name if entry.is_dir() else files and files.name
+            if name:
+                found.setdefault(name, []).append(Path(entry))
+    return _source(root, root.name, {name: tuple(sorted(found[name])) for name in sorted(found)})
+
+
+def _source(root: Path, label: str, paths: Mapping[str, tuple[Path, ...]]) -> Source:
+    return Source(name_id(label), label, root, paths)
+
+
+def _images(path: Path) -> Images:
+    if path.is_dir() and not is_study(path) and not is_split(path) and not any(one.is_dir() for one in _first(path)):
+        raise InputError(path, expected=_KINDS, got="none of these", hint="name another folder")
+    if is_study(path):
+        root = path if path.is_dir() else path.parent
+        return {study_name(path): partial(_study, root, path)}
+    dataset = open_dataset(path)
+    return {name: partial(_dataset_study, path, dataset, index) for index, name in enumerate(dataset.names)}
+
+
+def _study(root: Path, path: Path) -> Study:
+    check_inside(root, path)
+    return open_study(path)
+
+
+def _dataset_study(path: Path, dataset: Dataset, index: int) -> Study:
+    if not isinstance(dataset, CaseFolder):
+        check_inside(path, path)
+        return Study(dataset[index], "npy", ())
+    study = _study(dataset.root, dataset.root / dataset.names[index])
+    return replace(study, case=replace(study.case, patient=dataset.patients[index]))
+
+
+def _middles(root: Path, images: Images) -> Images:
+    """The images that a benchmark's masks were drawn for, which are the middle of its data's; others as they are."""
+    terms = root / "terms.json"
+    if not terms.exists():
+        return images
+    try:
+        size = int(json.loads(terms.read_bytes())["image_size"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        got = type(error).__name__
+        raise InputError(terms, expected="a benchmark's record", got=got, hint="run the benchmark again") from error
+    return {name: partial(_middle, read, size) for name, read in images.items()}
+
+
+def _middle(read: Callable[[], Study], size: int) -> Study:
+    study = read()
+    return replace(study, case=crop_case(study.case, size), format="npy", sources=())
+
+
+def _demo_images(sources: tuple[Source, ...]) -> Images | None:
+    """The shipped cases, where all mask sets bear their names."""
+    if not all(name.startswith("demo-") for source in sources for name in source.paths):
+        return None
+    cases = {case.name: case for case in demo_cases()}
+    if not all(name in cases for source in sources for name in source.paths):
+        return None
+    return {name: partial(Study, case, "npy", ()) for name, case in cases.items()}

@@ -1,21 +1,99 @@
-"""A page of the list of cases, in the order that is asked for."""
+"""A page of the list of cases, in the order that is asked for, and the values that it shows and sorts by."""
 
+import logging
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
+from threading import Condition
 from typing import Any, Literal
 
-from plurimask.viewer.library import Library
-from plurimask.viewer.places import name_id
-from plurimask.viewer.summaries import Summaries
+from plurimask.viewer.library import UNREADABLE, Library, name_id
 from plurimask.viewer.views import Summary
 
 Sort = Literal["name", "disagreement", "size", "score"]
 Order = Literal["asc", "desc"]
+Key = tuple[str, str]
+"""Source and name."""
 
 _FIELD = {"disagreement": "disagreement", "size": "size_mean", "score": "score"}
 _PATIENCE = 0.3  # seconds that a page waits for its own cases
 _MOST_BROKEN = 100
+
+
+class Summaries:
+    """Summaries by key, kept for good: a few numbers each. One is worked out at a time, each once.
+
+    Args:
+        read: works one out; what it raises is kept as the reason.
+        pool: in which this happens.
+    """
+
+    def __init__(self, read: Callable[[str, str], Summary], pool: Executor) -> None:
+        self._read, self._pool = read, pool
+        self._known: dict[Key, Summary | str] = {}
+        self._urgent: deque[Key] = deque()
+        self._rest: deque[Key] = deque()
+        self._current: Key | None = None
+        self._is_working = False
+        self._change = Condition()
+
+    def get(self, key: Key) -> Summary | str | None:
+        """A summary, the reason why there is none, or None where it has not been worked out."""
+        return self._known.get(key)
+
+    def ask(self, keys: Sequence[Key], seconds: float) -> None:
+        """Work these out before others, and wait for them as long as that."""
+        with self._change:
+            self._urgent.extend(key for key in keys if key not in self._known and key not in self._urgent)
+            self._go_on()
+            self._change.wait_for(lambda: all(key in self._known for key in keys), seconds)
+
+    def ask_all(self, keys: Iterable[Key]) -> None:
+        """Work these out when there is time. They are all of what is wanted; what was asked for before is let go."""
+        with self._change:
+            self._rest = deque(key for key in keys if key not in self._known)
+            self._go_on()
+
+    def forget(self, key: Key) -> None:
+        """Work it out anew when it is asked for."""
+        with self._change:
+            self._known.pop(key, None)
+            if self._current == key:
+                self._current = None
+
+    def done(self, keys: Sequence[Key]) -> int:
+        """How many of these are worked out."""
+        return sum(key in self._known for key in keys)
+
+    def _go_on(self) -> None:
+        """Give the pool the next one, unless it has one."""
+        while not self._is_working and (queue := self._urgent or self._rest):
+            key = queue.popleft()
+            if key not in self._known:
+                self._is_working, self._current = True, key
+                self._pool.submit(self._work, key)
+
+    def _work(self, key: Key) -> None:
+        found = self._summary(key)
+        with self._change:
+            if self._current == key:
+                self._known[key] = found
+            else:  # it was forgotten meanwhile
+                self._urgent.append(key)
+            self._is_working = False
+            self._change.notify_all()
+            self._go_on()
+
+    def _summary(self, key: Key) -> Summary | str:
+        try:
+            return self._read(*key)
+        except UNREADABLE as error:
+            return str(error) or type(error).__name__
+        except Exception:
+            logging.getLogger(__name__).exception("%s cannot be summarised", key[1])
+            return "it cannot be read; the terminal says why"
 
 
 def list_cases(

@@ -1,4 +1,7 @@
-"""Masks as they are kept in memory: where anything is marked. A plane counts as a volume of one slice."""
+"""A case and its masks as they are in memory: of masks, the box in which anything is marked.
+
+A plane counts as a volume of one slice.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,6 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from plurimask.files.study import Study
+from plurimask.geometry import Grid
 from plurimask.pixels.held import count_held
 from plurimask.records import MaskSet
 
@@ -36,8 +41,8 @@ class Marks:
         return cls(volumes[:, *box].copy(), box, shape)
 
     @cached_property
-    def held(self) -> np.ndarray:
-        """How many of the masks hold each voxel of the box: (h, w, d)."""
+    def votes(self) -> np.ndarray:
+        """How many of the masks mark each voxel of the box: (h, w, d)."""
         return count_held(self.masks)
 
     def within(self, box: Box) -> np.ndarray:
@@ -67,7 +72,7 @@ class Marks:
 
     def marked(self, axis: int) -> list[int]:
         """The slices on which anything is marked."""
-        drawn = self.held.any(axis=tuple({0, 1, 2} - {axis}))
+        drawn = self.votes.any(axis=tuple({0, 1, 2} - {axis}))
         return (np.flatnonzero(drawn) + self.box[axis].start).tolist()
 
 
@@ -86,10 +91,44 @@ class Panel:
         """What is kept of a mask set."""
         return cls(Marks.of(panel.masks), panel.method, panel.seeds, panel.checkpoint, dict(panel.settings))
 
+    @property
+    def nbytes(self) -> int:
+        """In memory."""
+        return self.marks.masks.nbytes
+
     def followed_by(self, more: "Panel") -> "Panel":
         """This panel and further samples of the same origin; seeds are known where both know theirs."""
         seeds = None if self.seeds is None or more.seeds is None else self.seeds + more.seeds
         return replace(self, marks=joined((self.marks, more.marks)), seeds=seeds)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A case as it is in memory.
+
+    Args:
+        study: image, readers and grid.
+        readers: what they marked.
+        windows, ranges: of each channel, the values between which it is shown at first, and its least and greatest one.
+        has_image: False where nobody gave an image, and zeros stand for it.
+    """
+
+    study: Study
+    readers: Marks
+    windows: tuple[tuple[float, float], ...]
+    ranges: tuple[tuple[float, float], ...]
+    has_image: bool
+
+    @property
+    def grid(self) -> Grid:
+        """Of image and masks."""
+        return self.study.case.grid
+
+    @property
+    def nbytes(self) -> int:
+        """In memory."""
+        case = self.study.case
+        return case.image.nbytes + case.raters.nbytes + self.readers.masks.nbytes
 
 
 def joined(parts: Sequence[Marks]) -> Marks:
@@ -108,8 +147,8 @@ def common_box(parts: Sequence[Marks]) -> Box:
 
 
 def consensus(samples: Marks, level: int) -> Marks:
-    """What at least `level` samples hold, as one mask in the box of the samples."""
-    return replace(samples, masks=(samples.held >= level)[None])
+    """What at least `level` samples mark, as one mask in the box of the samples."""
+    return replace(samples, masks=(samples.votes >= level)[None])
 
 
 def across(array: np.ndarray, axis: int, index: int) -> np.ndarray:

@@ -5,18 +5,16 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
 
 from plurimask.errors import SettingsError
-from plurimask.viewer.api import Room
+from plurimask.viewer.app import Room, make_app
 from plurimask.viewer.guard import LOOPBACK, Door
-from plurimask.viewer.jobs import ServedModel
 from plurimask.viewer.library import open_library
-from plurimask.viewer.server import make_app
 
 _SHORTEST_TOKEN = 16
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
@@ -60,7 +58,7 @@ def serve(
     _check_out(path, out)
     with listen(host, port) as listening:
         library = open_library(path, data, drawing=model is not None)
-        room = Room(library, ServedModel(model, device), out, show_identity)
+        room = Room(library, model, out, device=device, show_identity=show_identity)
         app = make_app(room, Door(_names(host), token), compress=not _is_loopback(host))
         address = _address(host, listening.getsockname()[1], token)
         say(f"{library.title}: {address}")
@@ -77,7 +75,7 @@ def serve(
             ws="none",
             timeout_graceful_shutdown=1,
         )
-        with suppress(KeyboardInterrupt):
+        with closing(room), suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
 
 

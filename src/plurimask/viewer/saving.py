@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from plurimask.files.dicom_seg import write_chosen_seg
@@ -20,9 +21,7 @@ from plurimask.files.images import write_nifti
 from plurimask.files.stored import atomic_folder
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
-from plurimask.viewer.library import Opened
-from plurimask.viewer.marks import Panel, consensus
-from plurimask.viewer.problems import ProblemError
+from plurimask.viewer.marks import Loaded, Panel, consensus
 
 FORMATS = ("nifti", "dicom-seg")
 _RECORD = "saved.json"
@@ -57,7 +56,7 @@ class Edited(_Asked):
     level: Count | None = None
 
 
-class Request(_Asked):
+class SaveRequest(_Asked):
     """A mask to save.
 
     Args:
@@ -94,27 +93,27 @@ class Saved:
     def __post_init__(self) -> None:
         self._lock = Lock()
 
-    def write(self, opened: Opened, panel: Panel | None, asked: Request) -> dict[str, Any]:
+    def write(self, loaded: Loaded, panel: Panel | None, asked: SaveRequest) -> dict[str, Any]:
         """Save what is asked, and say where it lies.
 
         Raises:
-            ProblemError: bits that do not fit their box or the image, a mask that is not what it says, or DICOM SEG
+            HTTPException: bits that do not fit their box or the image, a mask that is not what it says, or DICOM SEG
                 of a study that is not DICOM.
             MissingPackageError: DICOM SEG without highdicom.
             InputError: a source that DICOM SEG cannot refer to.
             OSError: as the file system does.
         """
-        study = opened.study
+        study = loaded.study
         if asked.format == "dicom-seg" and study.format != "dicom":
-            raise ProblemError(422, "DICOM SEG needs a DICOM study, which it refers to; choose nifti")
-        mask = _unpacked(asked, opened.readers.shape)
+            raise HTTPException(422, "DICOM SEG needs a DICOM study, which it refers to; choose nifti")
+        mask = _unpacked(asked, loaded.readers.shape)
         _check_origin(asked.origin, panel, mask)
-        mask = mask.reshape(opened.grid.shape)
+        mask = mask.reshape(loaded.grid.shape)
         with self._lock:
             folder = self._next(study.case.name)
             with atomic_folder(folder) as work:
-                digest = _write_mask(work, mask, opened, panel, asked)
-                record = _record(asked, opened, panel, int(mask.sum()), digest)
+                digest = _write_mask(work, mask, loaded, panel, asked)
+                record = _record(asked, loaded, panel, int(mask.sum()), digest)
                 (work / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         return {"path": str(folder / record["file"]), "digest": digest}
 
@@ -129,22 +128,22 @@ class Saved:
         return records
 
     def _next(self, case: str) -> Path:
-        place = self.out / case
-        numbers = [int(path.name) for path in place.glob("*") if path.name.isdecimal()] if place.exists() else []
-        return place / f"{max(numbers, default=0) + 1:04}"
+        folder = self.out / case
+        numbers = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()] if folder.exists() else []
+        return folder / f"{max(numbers, default=0) + 1:04}"
 
 
-def _unpacked(asked: Request, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask (H, W, D) bool. ProblemError for what does not fit the image."""
+def _unpacked(asked: SaveRequest, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask (H, W, D) bool. HTTPException for what does not fit the image."""
     top, bottom, left, right = asked.box
     height, width = (side for axis, side in enumerate(shape) if axis != asked.axis)
     if not (top <= bottom <= height and left <= right <= width):
-        raise ProblemError(422, f"the box {asked.box} does not lie in {height} x {width} pixels")
+        raise HTTPException(422, f"the box {asked.box} does not lie in {height} x {width} pixels")
     mask = np.zeros(shape, dtype=np.bool_)
     planes = np.moveaxis(mask, asked.axis, 0)
     for key, text in asked.slices.items():
         if not (key.isascii() and key.isdecimal() and len(key) < 7 and int(key) < len(planes)):
-            raise ProblemError(422, f"there is no slice {key[:20]!a}, but 0 to {len(planes) - 1}")
+            raise HTTPException(422, f"there is no slice {key[:20]!a}, but 0 to {len(planes) - 1}")
         planes[int(key), top:bottom, left:right] = _bits(text, (bottom - top, right - left))
     return mask
 
@@ -154,9 +153,9 @@ def _bits(text: str, shape: tuple[int, int]) -> np.ndarray:
     try:
         packed = np.frombuffer(b64decode(text, validate=True), dtype=np.uint8)
     except ValueError:
-        raise ProblemError(422, "the bits of a slice are not base64") from None
+        raise HTTPException(422, "the bits of a slice are not base64") from None
     if len(packed) != -(-count // 8):
-        raise ProblemError(422, f"{-(-count // 8)} bytes of bits are needed for each slice, not {len(packed)}")
+        raise HTTPException(422, f"{-(-count // 8)} bytes of bits are needed for each slice, not {len(packed)}")
     return np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
 
 
@@ -167,34 +166,34 @@ def _check_origin(origin: Sample | Consensus | Edited, panel: Panel | None, mask
     count = len(panel.marks.masks) if panel else 0
     number = origin.sample + 1 if isinstance(origin, Sample) else origin.level
     if panel is None or not 1 <= number <= count:
-        raise ProblemError(422, f"there are {count} samples, none to be {origin.kind} {number}")
+        raise HTTPException(422, f"there are {count} samples, none to be {origin.kind} {number}")
     true = consensus(panel.marks, number) if isinstance(origin, Consensus) else panel.marks.only(number - 1)
     if not np.array_equal(true.whole()[0], mask):
-        raise ProblemError(422, f"what was sent is not {origin.kind} {number}; say that it was edited")
+        raise HTTPException(422, f"what was sent is not {origin.kind} {number}; say that it was edited")
 
 
-def _write_mask(folder: Path, mask: np.ndarray, opened: Opened, panel: Panel | None, asked: Request) -> str:
+def _write_mask(folder: Path, mask: np.ndarray, loaded: Loaded, panel: Panel | None, asked: SaveRequest) -> str:
     """Write the mask; sha256 of its file."""
-    study = opened.study
+    study = loaded.study
     if asked.format == "nifti":
         path = folder / "chosen.nii.gz"
-        write_nifti(path, mask.view(np.uint8), opened.grid, study.sources[0] if study.format == "nifti" else None)
+        write_nifti(path, mask.view(np.uint8), loaded.grid, study.sources[0] if study.format == "nifti" else None)
     else:
         path = folder / "chosen.dcm"
-        chosen = _as_set(study.case.name, mask, opened.grid, panel, asked)
+        chosen = _as_set(study.case.name, mask, loaded.grid, panel, asked)
         write_chosen_seg(folder, chosen, study.sources, asked.author, asked.note)
     return sha256(path.read_bytes()).hexdigest()
 
 
-def _as_set(name: str, mask: np.ndarray, grid: Grid, panel: Panel | None, asked: Request) -> MaskSet:
+def _as_set(name: str, mask: np.ndarray, grid: Grid, panel: Panel | None, asked: SaveRequest) -> MaskSet:
     settings = (panel.settings if panel else {}) | {"origin": asked.origin.model_dump(exclude_none=True)}
     made = (panel.method, panel.checkpoint) if panel else (None, None)
     return MaskSet(name, mask[None], grid, made[0], None, made[1], settings)
 
 
-def _record(asked: Request, opened: Opened, panel: Panel | None, voxels: int, digest: str) -> dict[str, Any]:
+def _record(asked: SaveRequest, loaded: Loaded, panel: Panel | None, voxels: int, digest: str) -> dict[str, Any]:
     return {
-        "case": opened.study.case.name,
+        "case": loaded.study.case.name,
         "author": asked.author,
         "note": asked.note,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),

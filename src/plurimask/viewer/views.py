@@ -1,27 +1,36 @@
-"""What a page shows of a case and its masks, as plain values. Pure functions; no files, no HTTP.
+"""What a page shows of a case and its masks, as plain values and small pictures. Pure functions; no files, no HTTP.
 
 A plane counts as a volume of one slice: arrays are (row, column, slice) throughout, and a view is cut across one of
 these axes, its rows and columns being the other two in their order.
 """
 
+import io
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageColor
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from plurimask.geometry import Grid
 from plurimask.metrics.ged import energy_distance, mean_distance
-from plurimask.metrics.measurements import sizes
-from plurimask.metrics.overlap import Pairs, count_overlap, count_pairs
-from plurimask.viewer.marks import Marks, common_box
+from plurimask.metrics.measurements import agreement_curve, sizes
+from plurimask.metrics.overlap import count_overlap, count_pairs
+from plurimask.pixels.colours import SAMPLE_COLOUR, outline_opacity, reader_colour
+from plurimask.pixels.frame import close_up
+from plurimask.viewer.marks import Loaded, Marks, Panel, across, common_box
 
 ALIKE = 0.5
 """Samples are of one group while groups are joined at a mean 1 - IoU of at most this."""
 _WINDOW, _PIXELS_LOOKED_AT = (0.5, 99.5), 2**18
 _INT16 = np.iinfo(np.int16)
+_SIDE, _AXIS, _CHANNEL = 96, 2, 0  # of thumbnails: pixels, and what they show
+_RIGHT = np.array([[0, -1, 0], [-1, 0, 0], [-1, 0, 0]])
+_BOTTOM = np.array([[0, 0, -1], [0, 0, -1], [0, -1, 0]])
+"""What is at the right and at the bottom, in RAS+, by the direction that a plane is cut across."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +76,57 @@ class Summary:
     score: float
 
 
+def describe(loaded: Loaded, panel: Panel | None) -> dict[str, Any]:
+    """A case and the samples that were drawn for it, if any, as JSON has it.
+
+    Lists of three have one entry an axis; `windows` and `ranges` have one a channel.
+    """
+    samples, readers, grid = panel.marks if panel else None, loaded.readers, loaded.grid
+    own = [] if samples is None else sizes(samples.masks, grid)[0].tolist()
+    reader_sizes, unit = sizes(readers.masks, grid)
+    stacks = [marks for marks in (samples, readers) if marks is not None]
+    curve = [] if samples is None else agreement_curve(samples.masks, grid)[0].tolist()
+    groups = [] if samples is None else group(samples, grid)
+    return {
+        "name": loaded.study.case.name,
+        "shape": list(readers.shape),
+        **_geometry(grid),
+        "channels": len(loaded.study.case.image),
+        "has_image": loaded.has_image,
+        "slices_marked": [sorted({k for marks in stacks for k in marks.marked(axis)}) for axis in range(3)],
+        "start_slice": [start_slice(samples, readers, axis) for axis in range(3)],
+        "windows": [{"low": low, "high": high} for low, high in loaded.windows],
+        "ranges": [{"low": low, "high": high} for low, high in loaded.ranges],
+        "readers": len(readers.masks),
+        "samples": len(own),
+        "method": panel and panel.method,
+        "checkpoint": panel and panel.checkpoint,
+        # As text, since JavaScript's numbers do not hold them.
+        "seeds": None if panel is None or panel.seeds is None else [str(seed) for seed in panel.seeds],
+        "settings": panel.settings if panel else {},
+        "sizes": own,
+        "reader_sizes": reader_sizes.tolist(),
+        "unit": unit,
+        "alike": ALIKE,
+        "groups": [asdict(one) | {"representative": one.representative} for one in groups],
+        "agreement": [{"level": level, "size": size} for level, size in enumerate(curve, start=1)],
+    }
+
+
 def summarise(samples: Marks | None, readers: Marks, grid: Grid) -> Summary:
     """What a list says of a case. `samples` is None where nothing has been drawn."""
     own = samples or readers
     values, unit = sizes(own.masks, grid)
     disagreement, score = math.nan, math.nan
-    if samples is None or not len(readers.masks):
-        disagreement = _mean_distance(own.masks)
-    else:
-        pairs = _pairs(samples, readers)
+    if samples is not None and len(readers.masks):
+        box = common_box((samples, readers))
+        pairs = count_pairs(*(torch.from_numpy(one.within(box))[None] for one in (samples, readers)))
         between, within, readers_within = (1 - block.iou for block in (pairs.sy, pairs.ss, pairs.yy))
         present = torch.ones((1, len(samples.masks)), dtype=torch.bool)
         disagreement = float(mean_distance(within, present))
         score = float(energy_distance(between, within, readers_within, pairs.read, "u"))
+    elif len(own.masks) > 1:
+        disagreement = float(squareform(_distances(own.masks), checks=False).mean())
     return Summary(
         shape=grid.shape,
         spacing_mm=grid.spacing_mm,
@@ -119,8 +166,8 @@ def start_slice(samples: Marks | None, readers: Marks, axis: int) -> int:
     for marks in (samples, readers):
         if marks is not None and marks.masks.size:
             count, others = np.uint32(len(marks.masks)), tuple({0, 1, 2} - {axis})
-            disputed = (marks.held * (count - marks.held)).sum(axis=others)
-            most = disputed if disputed.any() else marks.held.sum(axis=others)
+            disputed = (marks.votes * (count - marks.votes)).sum(axis=others)
+            most = disputed if disputed.any() else marks.votes.sum(axis=others)
             return int(most.argmax()) + marks.box[axis].start
     return readers.shape[axis] // 2
 
@@ -147,10 +194,54 @@ def encode(plane: np.ndarray) -> tuple[np.ndarray, float, float]:
     return raw.clip(_INT16.min, _INT16.max).astype("<i2"), scale, offset
 
 
-def _pairs(samples: Marks, readers: Marks) -> Pairs:
-    box = common_box((samples, readers))
-    first, second = (torch.from_numpy(one.within(box))[None] for one in (samples, readers))
-    return count_pairs(first, second)
+def draw_thumbnail(loaded: Loaded, panel: Panel | None) -> bytes:
+    """A PNG of `_SIDE` pixels a side at most: the slice to show first, around what is marked on it."""
+    marks = panel.marks if panel and panel.marks.masks.size else loaded.readers
+    index = start_slice(panel.marks if panel else None, loaded.readers, _AXIS)
+    plane = across(loaded.study.case.image[_CHANNEL].reshape(*loaded.readers.shape), _AXIS, index)
+    masks, aspect = marks.plane(_AXIS, index), loaded.grid.aspect
+    marked = np.zeros(plane.shape, dtype=np.bool_)
+    if masks.size:
+        marked[marks.box[0], marks.box[1]] = masks.any(axis=0)
+    rows, columns = close_up(marked, aspect)
+    height, width = (rows.stop - rows.start) * aspect, columns.stop - columns.start
+    size = [max(1, round(_SIDE * side / max(height, width))) for side in (height, width)]
+    low, high = loaded.windows[_CHANNEL]
+    grey = ((plane[rows, columns] - low) / (high - low)).clip(0, 1) * 255
+    shown = Image.fromarray(grey.astype(np.uint8)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    picture = np.repeat(np.asarray(shown)[..., None], 3, axis=2).astype(np.float32)
+    if masks.size:
+        offset = rows.start - marks.box[0].start, columns.start - marks.box[1].start
+        opacity = _outlines(masks, offset, (rows, columns), size)[..., None]
+        colour = reader_colour(0) if marks is loaded.readers else SAMPLE_COLOUR
+        picture += (ImageColor.getrgb(colour) - picture) * opacity
+    if loaded.grid.affine is not None:
+        picture = as_radiologists_look(picture, loaded.grid.affine[:3, 0], loaded.grid.affine[:3, 1])
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture, np.uint8)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def as_radiologists_look(plane: np.ndarray, down: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """A plane (h, w, ...) turned so that the patient's left, or back, is at the right and the feet, or back, are below.
+
+    `down` and `along` are one row and one column in RAS+ mm. static/view.js turns what the stage shows the same way.
+    """
+    across = int(np.abs(np.cross(down, along)).argmax())
+    right, bottom = _RIGHT[across], _BOTTOM[across]
+    down, along = (step / np.linalg.norm(step) for step in (down, along))
+    if (down @ right) ** 2 + (along @ bottom) ** 2 > (down @ bottom) ** 2 + (along @ right) ** 2:
+        plane, down, along = plane.swapaxes(0, 1), along, down
+    return plane[:: -1 if down @ bottom < 0 else 1, :: -1 if along @ right < 0 else 1]
+
+
+def _geometry(grid: Grid) -> dict[str, Any]:
+    """Spacing, and the directions of rows, columns and slices in RAS+, so that a page can say which side is left."""
+    if grid.affine is None:
+        return {"spacing_mm": None, "axes": None}
+    steps = grid.affine[:3, :3]
+    spacing = np.linalg.norm(steps, axis=0)
+    return {"spacing_mm": spacing.tolist(), "axes": (steps / spacing).T.tolist()}
 
 
 def _distances(masks: np.ndarray) -> np.ndarray:
@@ -161,20 +252,34 @@ def _distances(masks: np.ndarray) -> np.ndarray:
     return distance
 
 
-def _mean_distance(masks: np.ndarray) -> float:
-    if len(masks) < 2:
-        return math.nan
-    return float(squareform(_distances(masks), checks=False).mean())
-
-
 def _group(members: np.ndarray, count: int, words: str) -> Group:
     return Group(tuple(members.tolist()), len(members) / count, f"{len(members)} of {count}: {words}")
 
 
 def _size_text(values: np.ndarray, unit: str) -> str:
-    middle, low, high = (f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in _middle_and_ends(values))
+    """Median and range in words."""
+    texts = (
+        f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in (np.median(values), values.min(), values.max())
+    )
+    middle, low, high = texts
     return f"{middle} {unit}" if low == high else f"{middle} {unit} ({low} to {high})"
 
 
-def _middle_and_ends(values: np.ndarray) -> tuple[float, float, float]:
-    return float(np.median(values)), float(values.min()), float(values.max())
+def _outlines(masks: np.ndarray, offset: tuple[int, int], window: tuple[slice, slice], size: list[int]) -> np.ndarray:
+    """How much of each pixel's colour is that of outlines, (h, w) in 0..1, for masks (S, ...) of the marked box.
+
+    Args:
+        masks: of one slice.
+        offset: of the window against the box, in rows and columns.
+        window: rows and columns that are shown.
+        size: of the picture.
+    """
+    large = masks
+    for axis, (start, span, pixels) in enumerate(zip(offset, window, size, strict=True), start=1):
+        places = ((np.arange(pixels) + 0.5) * (span.stop - span.start) / pixels).astype(int) + start
+        inside = (places >= 0) & (places < masks.shape[axis])
+        large = large.take(places.clip(0, masks.shape[axis] - 1), axis)
+        large &= np.expand_dims(inside, [other for other in range(3) if other != axis])
+    edge = large.copy()
+    edge[:, 1:-1, 1:-1] &= ~(large[:, :-2, 1:-1] & large[:, 2:, 1:-1] & large[:, 1:-1, :-2] & large[:, 1:-1, 2:])
+    return 1 - (1 - outline_opacity(len(masks))) ** edge.sum(axis=0)

@@ -12,7 +12,7 @@ from served import SIZE, case, client, get, squares, unpacked, write_case, write
 from plurimask.files.images import write_nifti
 from plurimask.files.study import open_study
 from plurimask.geometry import Grid
-from plurimask.viewer.places import name_id
+from plurimask.viewer.library import name_id
 
 PATIENCE = 30
 

@@ -1,12 +1,13 @@
 """What is worked out in the background: urgent first, each once, and anew where it has changed meanwhile."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
 
 from plurimask.errors import InputError
-from plurimask.viewer.summaries import Summaries
+from plurimask.viewer.listing import Summaries
 
 PATIENCE = 30
 
@@ -32,9 +33,12 @@ def summaries(gate, looks):
             assert gate.wait(PATIENCE)
         if name == "broken":
             raise InputError(name, expected="masks", got="none", hint="draw some")
+        if name == "odd":
+            raise ZeroDivisionError("patient Doe")
         return len(looks)
 
-    return Summaries(read)
+    with ThreadPoolExecutor(1) as pool:
+        yield Summaries(read, pool)
 
 
 def keys(names):
@@ -63,6 +67,13 @@ def test_the_reason_of_a_broken_one_is_kept(summaries, gate):
     gate.set()
     summaries.ask(keys(["broken", "a"]), PATIENCE)
     assert summaries.get(("source", "broken")) == "broken: expected masks, got none; draw some"
+    assert summaries.get(("source", "a")) == 2
+
+
+def test_an_accident_with_one_case_stays_with_that_case(summaries, gate):
+    gate.set()
+    summaries.ask(keys(["odd", "a"]), PATIENCE)
+    assert summaries.get(("source", "odd")) == "it cannot be read; the terminal says why"
     assert summaries.get(("source", "a")) == 2
 
 

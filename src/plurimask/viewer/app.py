@@ -1,0 +1,416 @@
+"""The HTTP application of the reading room: its addresses, which docs/reading-room.md lists, its files, its errors."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from mimetypes import guess_type
+from pathlib import Path
+from threading import Condition
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from cachetools import LRUCache, cachedmethod
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.types import Receive, Scope, Send
+
+from plurimask.errors import MissingPackageError, PlurimaskError
+from plurimask.records import MaskSet
+from plurimask.version import version
+from plurimask.viewer.guard import Door, Guard, Problem
+from plurimask.viewer.jobs import Job, Jobs, ServedModel
+from plurimask.viewer.library import Library, name_id, patient_of
+from plurimask.viewer.listing import Order, Sort, Summaries, list_cases, plain
+from plurimask.viewer.marks import Loaded, Marks, Panel, across
+from plurimask.viewer.saving import FORMATS, Saved, SaveRequest
+from plurimask.viewer.views import describe, draw_thumbnail, encode
+
+if TYPE_CHECKING:
+    from plurimask.sampling import Model
+
+API = "/api/v1"
+_STATIC, _STYLE = Path(__file__).parent / "static", Path(__file__).parents[1] / "style"
+_BITS = "application/octet-stream"
+_THUMBNAIL_BYTES, _MOST_SCORED = 32 * 2**20, 2**27
+_BETWEEN_LOOKS = 0.1  # seconds
+_WORKERS = 3  # one loads the model, one draws, one works out what lists say
+_NO_SPACE = 28
+_ABOUT = """Cases, slices of images, masks, jobs that draw samples, and masks that people saved.
+
+Ids are made from names and are no paths. Errors are `application/problem+json` with one line in `detail`."""
+_PROBLEM: Any = {
+    "type": "object",
+    "properties": {"status": {"type": "integer"}, **{key: {"type": "string"} for key in ("type", "title", "detail")}},
+}
+_PROBLEMS: Any = {
+    "4XX": {
+        "description": "What is wrong with the request, in one line",
+        "content": {"application/problem+json": {"schema": _PROBLEM}},
+    }
+}
+# No request leaves the machine, whatever the environment says. Versions of FastAPI without telemetry pass this over.
+_SILENT: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
+
+
+class Room:
+    """What a server serves, and what works for it in the background.
+
+    Args:
+        library: the cases.
+        model: draws further samples: as `load` takes it, or loaded; None: none does.
+        out: where chosen masks go.
+        device: where the model computes.
+        show_identity: whether names and numbers of patients are sent.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        model: "str | Model | None",
+        out: Path,
+        *,
+        device: str = "auto",
+        show_identity: bool = False,
+    ) -> None:
+        self.library, self.show_identity = library, show_identity
+        self._pool = ThreadPoolExecutor(_WORKERS, "plurimask")
+        self.served = ServedModel(model, device, self._pool)
+        self.summaries = Summaries(library.summary, self._pool)
+        self.jobs = Jobs(library, self.summaries, self.served, self._pool)
+        self.saved = Saved(out)
+        self._thumbnails: LRUCache[tuple[str, str, int], bytes] = LRUCache(_THUMBNAIL_BYTES, len)
+        self._turn = Condition()
+
+    @cachedmethod(
+        lambda self: self._thumbnails,
+        lambda self, source, name, panel: (source, name, len(panel.marks.masks) if panel else 0),
+        condition=lambda self: self._turn,
+    )
+    def thumbnail(self, source: str, name: str, panel: Panel | None) -> bytes:
+        """A small PNG of a case and its samples."""
+        return draw_thumbnail(self.library.case(source, name), panel)
+
+    def close(self) -> None:
+        """End the work in the background: a drawing at its next step, all else at once or when it is done."""
+        if job := self.jobs.running:
+            job.cancelled = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def make_app(room: Room, door: Door, compress: bool = False) -> Guard:
+    """The application, guarded. `compress`: gzip for those who take it, which pays between two machines."""
+    app = FastAPI(
+        title="plurimask reading room",
+        version=version() or "unknown",
+        description=_ABOUT,
+        responses=_PROBLEMS,
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_SILENT,
+        exception_handlers=_HANDLERS,
+    )
+    app.state.room = room
+    app.include_router(_router)
+    app.mount("/", _Page())
+    if compress:
+        app.add_middleware(GZipMiddleware, compresslevel=1)
+    return Guard(app, door)
+
+
+class JobRequest(BaseModel):
+    """Samples to draw.
+
+    Args:
+        count: how many.
+        source: the set of masks that they join; the first unless given.
+        region: the part of the study to draw, as `--roi` takes it.
+        whole: all of a study that is larger than the model's field.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    count: Annotated[int, Field(ge=1, le=256)]
+    source: str | None = None
+    region: Annotated[str, Field(max_length=200)] | None = None
+    whole: bool = False
+
+
+_router = APIRouter(prefix=API)
+_CASE = "/cases/{id}"
+
+
+async def _room(request: Request) -> Room:
+    return request.app.state.room
+
+
+Here = Annotated[Room, Depends(_room)]
+
+
+def _checked_source(room: Room, source: str | None) -> str:
+    if source is None:
+        return next(iter(room.library.sources))
+    if source not in room.library.sources:
+        raise HTTPException(404, "no such source")
+    return source
+
+
+async def _source(
+    room: Here,
+    source: Annotated[str | None, Query(max_length=64, description="A set of masks; the first unless given.")] = None,
+) -> str:
+    return _checked_source(room, source)
+
+
+async def _name(room: Here, id: str) -> str:
+    name = room.library.name(id)
+    if name is None:
+        raise HTTPException(404, "no such case")
+    return name
+
+
+async def _job(room: Here, id: str) -> Job:
+    job = room.jobs.get(id)
+    if job is None:
+        raise HTTPException(404, "no such job")
+    return job
+
+
+SourceId = Annotated[str, Depends(_source)]
+Name = Annotated[str, Depends(_name)]
+KnownJob = Annotated[Job, Depends(_job)]
+Axis = Annotated[int, Query(ge=0, le=2, description="Across which the volume is cut.")]
+
+
+@_router.get("/info")
+async def info(room: Here) -> dict[str, Any]:
+    """What is served, by which model samples can be drawn, and the job that runs."""
+    served, job = room.served, room.jobs.running
+    return {
+        "version": version(),
+        "title": room.library.title,
+        "sources": [{"id": source.id, "label": source.label} for source in room.library.sources.values()],
+        "model": {
+            "name": served.name,
+            "ready": served.model is not None,
+            "loading": served.loading,
+            "reason": served.reason or None,
+        },
+        "job": None if job is None else {"id": job.id, "case": name_id(job.case), "source": job.source},
+        "formats": list(FORMATS),
+    }
+
+
+@_router.get("/cases")
+def cases(
+    room: Here,
+    source: SourceId,
+    sort: Sort = "name",
+    order: Order = "asc",
+    offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    holding: Annotated[str | None, Query(max_length=64, description="A case, whose page is meant.")] = None,
+) -> dict[str, Any]:
+    """A page of cases. Values are null while they are worked out; `computing` says how far that is."""
+    name = None if holding is None else room.library.name(holding)
+    if holding is not None and name is None:
+        raise HTTPException(404, "no such case")
+    return list_cases(room.library, room.summaries, source, sort, order, offset, limit, name)
+
+
+@_router.get(_CASE)
+def case(room: Here, source: SourceId, name: Name) -> dict[str, Any]:
+    """All of a case but its pixels."""
+    loaded, panel = room.library.case(source, name), room.library.panel(source, name)
+    patient: dict[str, Any] = {"patient": patient_of(loaded.study)} if room.show_identity else {}
+    formats = [one for one in FORMATS if one == "nifti" or loaded.study.format == "dicom"]
+    more = {"formats": formats, "needs_region": room.jobs.needs_region(loaded, panel)}
+    return describe(loaded, panel) | more | patient
+
+
+@_router.get(f"{_CASE}/image/{{k}}", response_class=Response)
+def image(room: Here, source: SourceId, name: Name, k: int, channel: int = 0, axis: Axis = 2) -> Response:
+    """A slice as int16, little endian: value = raw * X-Scale + X-Offset."""
+    loaded = room.library.case(source, name)
+    channels = loaded.study.case.image
+    if not 0 <= channel < len(channels):
+        raise HTTPException(404, f"there is no channel {channel}, but 0 to {len(channels) - 1}")
+    _check_slice(loaded, axis, k)
+    raw, scale, offset = encode(across(channels[channel].reshape(loaded.readers.shape), axis, k))
+    shape = ",".join(map(str, raw.shape))
+    headers = {"X-Shape": shape, "X-Scale": repr(scale), "X-Offset": repr(offset)}
+    return Response(raw.tobytes(), headers=headers, media_type=_BITS)
+
+
+@_router.get(f"{_CASE}/samples/{{k}}", response_class=Response)
+def samples(room: Here, source: SourceId, name: Name, k: int, axis: Axis = 2) -> Response:
+    """The samples on a slice: S x h x w bits of the box X-Box; no body where nothing is marked."""
+    loaded, panel = room.library.case(source, name), room.library.panel(source, name)
+    _check_slice(loaded, axis, k)
+    return _packed(None if panel is None else panel.marks, axis, k)
+
+
+@_router.get(f"{_CASE}/readers/{{k}}", response_class=Response)
+def readers(room: Here, source: SourceId, name: Name, k: int, axis: Axis = 2) -> Response:
+    """The readers' masks on a slice, as samples are."""
+    loaded = room.library.case(source, name)
+    _check_slice(loaded, axis, k)
+    return _packed(loaded.readers, axis, k)
+
+
+@_router.get(f"{_CASE}/thumbnail", response_class=Response)
+def thumbnail(room: Here, source: SourceId, name: Name) -> Response:
+    """A small PNG of the case with all outlines."""
+    return Response(room.thumbnail(source, name, room.library.panel(source, name)), media_type="image/png")
+
+
+@_router.get(f"{_CASE}/scores")
+def scores(room: Here, source: SourceId, name: Name) -> dict[str, Any]:
+    """Every value of the samples against the readers; empty where there are no readers or no samples."""
+    true, panel = room.library.case(source, name).study.case, room.library.panel(source, name)
+    if panel is None or not len(true.raters):
+        return {"values": [], "reason": "there are no samples" if panel is None else "nobody read this case"}
+    if len(panel.marks.masks) * true.raters[0].size > _MOST_SCORED:
+        return {"values": [], "reason": "the volume is too large to be scored while one waits"}
+    evaluation = import_module("plurimask.evaluation")  # takes seconds, and the first picture is there before
+    masks = panel.marks.whole().reshape(-1, *true.grid.shape)
+    scored = evaluation.evaluate([MaskSet(true.name, masks, true.grid, panel.method)], {true.name: true})
+    columns = evaluation.COLUMNS
+    return {
+        "values": [
+            {
+                "key": key,
+                "label": columns[key].label,
+                "convention": columns[key].convention,
+                "better": columns[key].better,
+                "headline": columns[key].headline,
+                "unit": scored.units.get(key),
+                "value": plain(value),
+            }
+            for key, value in scored.rows[0].values.items()
+        ],
+        "reason": None,
+    }
+
+
+@_router.post(f"{_CASE}/jobs", status_code=202)
+def draw(room: Here, name: Name, asked: JobRequest) -> dict[str, str]:
+    """Begin to draw further samples."""
+    source = _checked_source(room, asked.source)
+    return {"id": room.jobs.start(source, name, asked.count, asked.region, asked.whole).id}
+
+
+@_router.get("/jobs/{id}")
+async def job(job: KnownJob) -> dict[str, Any]:
+    """How far a job is."""
+    return _progress(job)
+
+
+@_router.get("/jobs/{id}/events", response_class=EventSourceResponse)
+async def events(job: KnownJob) -> AsyncIterator[dict[str, Any]]:
+    """How far a job is, each time that this changes, until it is over."""
+    told = None
+    while told is None or told["state"] == "running":
+        if (now := _progress(job)) != told:
+            told = now
+            yield now
+        else:
+            await asyncio.sleep(_BETWEEN_LOOKS)
+
+
+@_router.delete("/jobs/{id}")
+async def cancel(job: KnownJob) -> dict[str, Any]:
+    """Stop a job at its next step; samples that it has drawn are let go."""
+    job.cancelled = True
+    return _progress(job)
+
+
+@_router.post(f"{_CASE}/saved", status_code=201)
+def save(room: Here, name: Name, asked: SaveRequest) -> dict[str, Any]:
+    """Save a mask that a person chose or corrected."""
+    source = _checked_source(room, asked.source)
+    return room.saved.write(room.library.case(source, name), room.library.panel(source, name), asked)
+
+
+@_router.get(f"{_CASE}/saved")
+def saved(room: Here, name: Name) -> list[dict[str, Any]]:
+    """What was saved of a case, oldest first."""
+    return room.saved.list(name)
+
+
+def _check_slice(loaded: Loaded, axis: int, index: int) -> None:
+    count = loaded.readers.shape[axis]
+    if not 0 <= index < count:
+        raise HTTPException(404, f"there is no slice {index}, but 0 to {count - 1}")
+
+
+def _packed(marks: Marks | None, axis: int, index: int) -> Response:
+    """Bits of one slice, samples first, most significant bit first, without padding between rows."""
+    if marks is None:
+        return Response(b"", headers={"X-Box": "0,0,0,0", "X-Count": "0"}, media_type=_BITS)
+    masks = marks.plane(axis, index)
+    rows, columns = (span for place, span in enumerate(marks.box) if place != axis)
+    box = f"{rows.start},{rows.stop},{columns.start},{columns.stop}"
+    headers = {"X-Box": box, "X-Count": str(len(masks))}
+    return Response(np.packbits(masks).tobytes(), headers=headers, media_type=_BITS)
+
+
+def _progress(job: Job) -> dict[str, Any]:
+    return {"state": job.state, "done": job.done, "total": job.total, "reason": job.reason}
+
+
+class _Page:
+    """The page's own files, which stay in memory: a start asks for all of them at once."""
+
+    def __init__(self) -> None:
+        paths = {f"/{path.name}": path for path in _STATIC.iterdir()}
+        paths |= {f"/{_STYLE.name}/{path.name}": path for path in _STYLE.iterdir()}
+        self._files = {address: (path.read_bytes(), guess_type(path)[0]) for address, path in paths.items()}
+        html, kind = self._files["/index.html"]
+        # A browser that follows imports asks for the next modules only when it has read the last ones.
+        ahead = "".join(f'<link rel="modulepreload" href="{path.name}">' for path in sorted(_STATIC.glob("*.js")))
+        self._files["/"] = html.replace(b"<script", ahead.encode() + b"<script"), kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(405)
+        if scope["path"] not in self._files:
+            raise HTTPException(404)
+        content, kind = self._files[scope["path"]]
+        await Response(content, media_type=kind)(scope, receive, send)
+
+
+async def _refused(_: Request, error: AnyHTTPException) -> Problem:
+    return Problem(error.status_code, str(error.detail))
+
+
+async def _unusable(_: Request, error: PlurimaskError) -> Problem:
+    return Problem(501 if isinstance(error, MissingPackageError) else 422, str(error))
+
+
+async def _unreadable(_: Request, error: OSError) -> Problem:
+    return Problem(507 if error.errno == _NO_SPACE else 500, error.strerror or "a file cannot be read or written")
+
+
+async def _wrong(_: Request, error: RequestValidationError) -> Problem:
+    first = error.errors()[0]
+    return Problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+
+
+async def _broken(_: Request, error: Exception) -> Problem:
+    return Problem(500, "something went wrong here; the terminal says what")
+
+
+_HANDLERS: Any = {
+    AnyHTTPException: _refused,
+    PlurimaskError: _unusable,
+    OSError: _unreadable,
+    RequestValidationError: _wrong,
+    Exception: _broken,
+}
