@@ -436,6 +436,25 @@ def test_evaluate_writes_a_row_a_case_and_prints_the_table(run, out, dataset, pa
     assert f"Open {out / 'report.html'} in a browser." in said.out
 
 
+def test_one_bit_pngs_score_as_masks_of_eight_bits(run, tmp_path, dataset):
+    names = pm.choose_cases(pm.open_dataset(dataset), "test", None)
+    tables = []
+    for bits, drawn in ((1, True), (8, np.uint8(255))):
+        root = tmp_path / str(bits)
+        for case in (case for case in pm.open_dataset(dataset) if case.name in names):
+            write_image(root / "data" / case.name / "image.png", case.image[0].astype(np.uint8))
+            for number, mask in enumerate(case.raters):
+                write_image(root / "data" / case.name / f"label{number}.png", mask * drawn)
+                write_image(root / "masks" / case.name / f"sample{number}.png", np.roll(mask, number, 0) * drawn)
+        scored = root / "masks", "--data", root / "data", "--split", "all", "--out", root / "out"
+        assert run("evaluate", *scored).code == 0
+        assert files(root / "out") == SCORES
+        tables.append((root / "out" / "scores.csv", json.loads((root / "out" / "summary.json").read_text())["table"]))
+    (one, one_table), (eight, eight_table) = tables
+    assert one.read_bytes() == eight.read_bytes()
+    assert one_table == eight_table
+
+
 def test_summary_names_the_data(run, out, dataset, panels):
     run("evaluate", panels, "--data", dataset, "--out", out)
     data = {"digest": pm.open_dataset(dataset).digest, "split": "test", "cases": None, "limit": None}

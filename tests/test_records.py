@@ -91,6 +91,20 @@ def test_frequency_is_the_share_of_samples():
     np.testing.assert_array_equal(mask_set(masks=masks).frequency, expected)
 
 
+@pytest.mark.parametrize("byte", [2, 255])
+def test_booleans_of_other_bytes_than_one_become_one(byte):
+    foreign = np.full((3, 4, 5), byte, np.uint8).view(bool)
+    assert (mask_set(masks=foreign).masks.view(np.uint8) == 1).all()
+    assert (case(raters=foreign[..., ::-1]).raters.view(np.uint8) == 1).all()
+    assert mask_set(masks=foreign).frequency.max() == 1
+
+
+def test_clean_booleans_are_not_copied():
+    masks = np.ones((3, 4, 5), bool)
+    assert mask_set(masks=masks).masks is masks
+    assert case(raters=masks).raters is masks
+
+
 def test_frequency_is_float32_and_exact_for_many_samples():
     frequency = mask_set(masks=np.ones((1000, 4, 5), bool)).frequency
     assert frequency.dtype == np.float32

@@ -43,6 +43,7 @@ class Case:
     def __post_init__(self) -> None:
         _check_stack(self.name, "image", self.image, np.float32, self.grid)
         _check_stack(self.name, "rater masks", self.raters, np.bool_, self.grid)
+        object.__setattr__(self, "raters", _zeros_and_ones(self.raters))
         if self.image.shape[0] == 0:
             raise InputError(self.name, expected="at least one image channel", got="none", hint="add an image file")
         if not np.isfinite([self.image.min(), self.image.max()]).all():  # which need no memory beside the image
@@ -90,6 +91,7 @@ class MaskSet:
 
     def __post_init__(self) -> None:
         _check_stack(self.name, "masks", self.masks, np.bool_, self.grid)
+        object.__setattr__(self, "masks", _zeros_and_ones(self.masks))
         if self.masks.shape[0] == 0:
             raise InputError(self.name, expected="at least one mask", got="none", hint="draw at least one sample")
         if self.seeds is not None and len(self.seeds) != self.masks.shape[0]:
@@ -198,6 +200,12 @@ def _check_stack(name: str, what: str, array: np.ndarray, dtype: type, grid: Gri
             got=_size(array.shape[1:]),
             hint="bring image and masks to one grid",
         )
+
+
+def _zeros_and_ones(masks: np.ndarray) -> np.ndarray:
+    """The same masks whose bytes are 0 and 1, which all who count bytes rely on; Pillow's booleans are 0 and 255."""
+    stored = masks.view(np.uint8)
+    return masks if stored.max(initial=0) <= 1 else stored != 0
 
 
 def _size(shape: tuple[int, ...]) -> str:

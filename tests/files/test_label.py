@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.files.images import binarise
+from plurimask.files.images import binarise, read_label
 
 ROW, COLUMN = np.mgrid[:64, :64]
 DISC = (ROW - 30) ** 2 + (COLUMN - 33) ** 2 < 100
@@ -25,6 +25,12 @@ def jpeg(mask, quality):
 @pytest.mark.parametrize("dtype", ["bool", "f2", "f4", "f8", *INTEGERS])
 def test_zero_and_one_are_taken_as_they_are(dtype):
     assert np.array_equal(binarise("a", DISC.astype(dtype)), DISC)
+
+
+def test_the_booleans_of_a_one_bit_png_become_zero_and_one(tmp_path):
+    Image.fromarray(DISC).save(tmp_path / "label0.png")
+    for mask in (read_label(tmp_path / "label0.png")[0], binarise("a", np.array(Image.open(tmp_path / "label0.png")))):
+        assert np.array_equal(mask.view(np.uint8), DISC)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)

@@ -48,6 +48,14 @@ def slow_pixel_variance(a, b):
     return len(voxels(a) ^ voxels(b)) / (4 * a.numel())
 
 
+def test_booleans_whose_bytes_are_255_count_once():
+    mask = torch.zeros(1, 1, 4, 8, dtype=torch.bool)
+    mask[..., 1:3, 2:5] = True
+    foreign = torch.from_numpy((mask.numpy().view("u1") * 255).view(bool))
+    assert combined_sensitivity(foreign, foreign).item() == 1
+    assert combined_sensitivity(foreign, mask).item() == 1
+
+
 @given(panels(), st.booleans())
 def test_sensitivity_equals_the_slow_one(panel, strict):
     expected = by_case(lambda s, r: slow_sensitivity(s, r, strict), *panel)

@@ -243,7 +243,7 @@ def binarise(subject: str | Path, values: np.ndarray, *, lossy: bool = False) ->
             (such as classes 0, 1, 2, or 255 in 16 bits).
     """
     if values.dtype.kind == "b":
-        return values.copy()
+        return values.view(np.uint8) != 0  # of a one-bit PNG, whose booleans come as the bytes 0 and 255, 0 and 1
     if values.dtype.kind == "f":
         return _cut_floats(subject, values)
     if values.dtype.kind not in "iu":

@@ -138,7 +138,8 @@ def any_mask(masks: Tensor) -> Tensor:
     The same as `masks.any(1)`, which takes a hundred times as long on a CPU.
     """
     drawn = np.bitwise_or.reduce(_words(masks.flatten(2).numpy(force=True)), axis=1)
-    return torch.from_numpy(drawn.view(np.bool_)).to(masks.device)
+    # Compared, since a boolean's byte may be 255, as Pillow has it, and `count_voxels` counts bits.
+    return torch.from_numpy(drawn.view(np.uint8) != 0).to(masks.device)
 
 
 def count_voxels(mask: Tensor) -> Tensor:
