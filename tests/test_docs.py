@@ -1,5 +1,6 @@
-"""Every plurimask command that a page shows parses; every file that it links to is there."""
+"""What pages show is there: commands parse, imported names exist, links lead to files."""
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -8,12 +9,13 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import plurimask
 from plurimask.cli import app
 from plurimask.evaluation import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    ROOT / "README.md",
+    *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "src").glob("plurimask/weights/*.md")),
 ]
@@ -23,6 +25,11 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for line in block.splitlines()
     if line.startswith("plurimask ")
+]
+PYTHON = [
+    (page.name, block)
+    for page in PAGES
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 ]
 LINKS = [
     (page, link)
@@ -45,6 +52,15 @@ def parse(command, words):
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_command_of_a_page_parses(page, command):
     parse(typer.main.get_command(app), shlex.split(command)[1:])
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON)
+def test_names_of_a_page_can_be_imported(page, block):
+    tree = ast.parse(block)
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), page, "exec"), {})
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pm"}
+    assert [name for name in sorted(used) if not hasattr(plurimask, name)] == []
 
 
 @pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: str(getattr(value, "name", value)))

@@ -24,7 +24,13 @@ from plurimask.diffusion.schedule import ScheduleSettings, gammas
 
 
 class DiffusionSettings(BaseModel):
-    """The forward process and what the network predicts of it."""
+    """The forward process and what the network predicts of it.
+
+    Args:
+        schedule: of the noise.
+        predicts: what the network gives: the noise `eps`, the mask `x_0`, or the velocity `v`.
+        variance: of a step back: learned within its bounds, or fixed at the lower or the upper one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -9,7 +9,12 @@ from torch import Tensor
 
 
 class ScheduleSettings(BaseModel):
-    """Which schedule, and how many steps T the forward process has."""
+    """Which schedule, and how many steps T the forward process has.
+
+    Args:
+        name: `linear` (Ho et al. 2020) or `cosine` (Nichol and Dhariwal 2021).
+        timesteps: T.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

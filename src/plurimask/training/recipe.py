@@ -83,21 +83,26 @@ class TrainingSettings(BaseModel):
     """The loop's own settings.
 
     Args:
-        start: a model whose weights training starts from (built-in name, checkpoint or run folder); none by default.
+        start: a model whose weights training starts from: a built-in name, a checkpoint or a run folder.
         steps: optimiser steps in all.
-        batch_size: images a step, over all processes.
-        learning_rate, weight_decay: of AdamW; with no decay it is Adam.
-        warmup: steps over which the rate rises from 0.
-        decay: `constant`, or `cosine` down to 0 at the last step.
-        crop, crop_steps: the first `crop_steps` steps see square crops of `crop` pixels near the centre.
-        crop_shift: pixels that the crops are off the middle at most.
+        batch_size: images per step, over all processes.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW; with 0 it is Adam.
+        warmup: steps over which the learning rate rises from 0.
+        decay: of the learning rate: `constant`, or `cosine` down to 0 at the last step.
+        crop: pixels a side of the square crops near the middle that the first steps see.
+        crop_steps: how many of the first steps see crops; the others see whole images.
+        crop_shift: how many pixels a crop may lie off the middle.
         intensity: how much contrast and brightness of the images vary, in [-1, 1] (Batches).
         clip: largest norm of the gradient.
-        ema: decay of the exponential moving average of the weights, which is what samples are drawn from.
-        devices: processes, one a device; each takes an equal share of the batch.
-        precision: Fabric's `32-true` or `bf16-mixed`; `auto`: the second where a GPU has it.
-        validate_every, validation_cases, validation_samples: how often masks are drawn and scored, and how many.
-        checkpoint_every: steps between checkpoints to resume from.
+        ema: decay of the exponential moving average of the weights, which samples are drawn from.
+        seed: of everything random in the training.
+        devices: processes, one per device; each takes an equal share of the batch.
+        precision: Fabric's `32-true` or `bf16-mixed`; `auto` takes the second where a GPU has it.
+        validate_every: steps from one validation to the next.
+        validation_cases: validation cases whose masks are drawn and scored.
+        validation_samples: masks that are drawn of each.
+        checkpoint_every: steps from one checkpoint to the next; a run is resumed from the last.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -130,9 +135,9 @@ class Recipe(BaseModel):
     A method without a diffusion process has no sampler.
 
     Args:
-        image_size: pixels a side of the images of training, the model's field.
-        images: what they were: crops around lesions, or whatever lies anywhere in a plane. A model of crops outlines
-            tissue that is no lesion, so that it is shown regions of larger images alone.
+        image_size: pixels a side of the training images; this is the model's field.
+        images: what the training images are: crops around lesions, or pictures of any place. A model of crops outlines
+            something everywhere, so it asks for a region in larger images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
