@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "NOTICE": "notice.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "README.md": "index.md",
 } | {
     f"src/plurimask/weights/{card.name}": f"cards/{card.name}" for card in (ROOT / "src/plurimask/weights").glob("*.md")
