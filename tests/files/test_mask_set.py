@@ -176,26 +176,38 @@ def test_an_array_header_of_rubbish_is_refused_or_makes_no_difference(position, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": [1, 2, 3]}, "number of seeds 2, as in the folder, got 3"),
-        ({"seeds": []}, "number of seeds 2, as in the folder, got 0"),
-        ({"grid": {"shape": [4, 3]}}, r"shape \(3, 4\), as in the folder, got \(4, 3\)"),
-        ({"name": "case 8"}, "name case 7, as in the folder, got case 8"),
+        ({"seeds": [1, 2, 3]}, "expected number of seeds 2, as in the folder, got 3"),
+        ({"seeds": []}, "expected number of seeds 2, as in the folder, got 0"),
+        ({"grid": {"shape": [4, 3]}}, r"expected shape \(3, 4\), as in the folder, got \(4, 3\)"),
+        ({"name": "case 8"}, "expected name case 7, as in the folder, got case 8"),
         ({"grid": {"shape": [3, 4], "affine": [[0.0] * 4] * 4}}, "expected a usable affine"),
-        ({"grid": {"shape": [3, 4], "affine": [[1.0], [2.0, 3.0]]}}, r"got grid\.affine"),
-        ({"seeds": ["1", "2"]}, r"got seeds\.0: Input should be a valid integer"),
-        ({"settings": 3}, "got settings: Input should be"),
+        (
+            {"grid": {"shape": [3, 4], "affine": [[1.0], [2.0, 3.0]]}},
+            r"grid\.affine\.0: expected 4 or more values, got \[1\.0\]",
+        ),
+        ({"seeds": ["1", "2"]}, r"seeds\.0: expected a whole number, got '1'"),
+        ({"settings": 3}, "settings: expected a table, got 3"),
     ],
 )
 def test_a_description_that_disagrees_or_has_other_types_is_refused(folder, changes, message):
     describe(folder, **changes)
-    with pytest.raises(InputError, match=r"case 7/set\.json: .*" + message):
+    with pytest.raises(InputError, match=r"case 7/set\.json: " + message):
         read_mask_set(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"null"])
-def test_a_description_that_is_not_a_json_object_is_refused(folder, content):
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "a description as plurimask writes it"),
+        (b"{", "a description as plurimask writes it"),
+        (b"\xff\xfe", "a description as plurimask writes it"),
+        (b"[]", "a table"),
+        (b"null", "a table"),
+    ],
+)
+def test_a_description_that_is_not_a_json_object_is_refused(folder, content, expected):
     (folder / "set.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"set\.json: expected a description as plurimask writes it"):
+    with pytest.raises(InputError, match=rf"set\.json: expected {expected}, got"):
         read_mask_set(folder)
 
 

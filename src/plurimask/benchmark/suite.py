@@ -1,24 +1,18 @@
 """Suites: which methods are compared, on what terms, how they are scored; typed, validated, read from TOML."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from plurimask.benchmark.reported import reported_figures
 from plurimask.errors import SettingsError
-from plurimask.training.recipe import Shipped, expected_and_got, first_error
+from plurimask.settings import Positive, Rate, Seed, Settings, Shipped, parse, wrong
 
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _SUITES = Shipped("suite")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Budget(_Settings):
+class Budget(Settings):
     """What one training may cost; exactly one of the three is given.
 
     Args:
@@ -35,11 +29,11 @@ class Budget(_Settings):
     def _one_of_three(self) -> "Budget":
         given = self.model_dump(exclude_none=True)
         if len(given) != 1:
-            raise ValueError(f"one of minutes, images and gflop, not {', '.join(given) or 'none'}")
+            raise wrong("one of minutes, images and gflop", got=", ".join(given) or "none")
         return self
 
 
-class ProbeSettings(_Settings):
+class ProbeSettings(Settings):
     """How each method comes by its learning rate.
 
     Args:
@@ -56,11 +50,11 @@ class ProbeSettings(_Settings):
     @model_validator(mode="after")
     def _two_rates_cost(self) -> "ProbeSettings":
         if len(self.learning_rates) > 1 and self.budget is None:
-            raise ValueError("a budget to try two learning_rates with, not none")
+            raise wrong("a budget to try two learning_rates with", got="none")
         return self
 
 
-class ScoringSettings(_Settings):
+class ScoringSettings(Settings):
     """What is scored, on the test side.
 
     Args:
@@ -81,11 +75,11 @@ class ScoringSettings(_Settings):
     @classmethod
     def _among_the_drawn(cls, first: int, info: Any) -> int:
         if first > info.data.get("samples", first):
-            raise ValueError(f"first up to samples, {info.data['samples']}, not {first}")
+            raise wrong(f"first up to samples, {info.data['samples']}", got=first)
         return first
 
 
-class RunSettings(_Settings):
+class RunSettings(Settings):
     """One method of the suite; it is trained once a seed.
 
     Args:
@@ -112,7 +106,7 @@ class RunSettings(_Settings):
         return self.label or self.name
 
 
-class DiversitySettings(_Settings):
+class DiversitySettings(Settings):
     """Diversity of one diffusion method against the factor on the noise that each ancestral step adds.
 
     Args:
@@ -135,7 +129,7 @@ class DiversitySettings(_Settings):
     samples: Annotated[int, Field(ge=2)] = 8
 
 
-class Suite(_Settings):
+class Suite(Settings):
     """A benchmark.
 
     Args:
@@ -152,6 +146,8 @@ class Suite(_Settings):
         runs: the methods.
     """
 
+    docs: ClassVar[str] = "docs/benchmarks"
+
     name: Name
     purpose: str
     image_size: Positive
@@ -159,7 +155,7 @@ class Suite(_Settings):
     budget: Budget
     probe: ProbeSettings
     scoring: ScoringSettings = ScoringSettings()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     reference: str
     dataset: str | None = None
     diversity: DiversitySettings | None = None
@@ -169,15 +165,15 @@ class Suite(_Settings):
     def _names_agree(self) -> "Suite":
         names = [run.name for run in self.runs]
         if len(set(names)) < len(names) or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("runs of different names and seeds that differ, not one of them twice")
+            raise wrong("runs of different names and seeds that differ", got="one of them twice")
         named = {"reference": self.reference} | ({"diversity.run": self.diversity.run} if self.diversity else {})
         for key, name in named.items():
             if name not in names:
-                raise ValueError(f"{key} among the runs ({', '.join(names)}), not {name}")
+                raise wrong(f"{key} among the runs ({', '.join(names)})", got=name)
         known = reported_figures(self.dataset)
         for run in self.runs:
             if run.reported is not None and run.reported not in known:
-                raise ValueError(f"reported figures of {', '.join(known) or 'no method'}, not {run.reported}")
+                raise wrong(f"reported figures of {', '.join(known) or 'no method'}", got=run.reported)
         return self
 
     def part(self, shard: tuple[int, int]) -> tuple[RunSettings, ...]:
@@ -197,10 +193,7 @@ def load_suite(source: str) -> Suite:
     Raises:
         SettingsError: an unknown suite, broken TOML, or the first key that is wrong.
     """
-    try:
-        return Suite.model_validate(_SUITES.read(source))
-    except ValidationError as error:
-        raise _explain(error, source) from None
+    return parse(Suite, _SUITES.read(source), source)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -209,12 +202,3 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise SettingsError("--shard", expected="I/N with I from 1 to N", got=text, hint="for instance 1/2 and 2/2")
     return int(index), int(count)
-
-
-def _explain(error: ValidationError, source: str) -> SettingsError:
-    first = first_error(error)
-    where = ".".join([f"{source}:", *map(str, first["loc"])]).replace(":.", ": ").rstrip(":")
-    if first["type"] == "extra_forbidden":
-        return SettingsError(where, expected="a key of a suite", got="an unknown one", hint="see docs/benchmarks")
-    expected, got = expected_and_got(first)
-    return SettingsError(where, expected=expected, got=got, hint="correct it")

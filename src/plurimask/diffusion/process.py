@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from plurimask.diffusion.schedule import ScheduleSettings, gammas
+from plurimask.settings import Settings
 
 
-class DiffusionSettings(BaseModel):
+class DiffusionSettings(Settings):
     """The forward process and what the network predicts of it.
 
     Args:
@@ -31,8 +31,6 @@ class DiffusionSettings(BaseModel):
         predicts: what the network gives: the noise `eps`, the mask `x_0`, or the velocity `v`.
         variance: of a step back: learned within its bounds, or fixed at the lower or the upper one.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schedule: ScheduleSettings = ScheduleSettings()
     predicts: Literal["eps", "x_0", "v"] = "eps"

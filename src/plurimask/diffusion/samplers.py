@@ -10,17 +10,18 @@ from types import EllipsisType
 from typing import Annotated, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from plurimask.diffusion.process import Diffusion, Prediction
+from plurimask.settings import Positive, Settings, wrong
 
 Scale = Annotated[float, Field(ge=0, le=10)]
 Window = tuple[EllipsisType | slice, ...]
 """An index that cuts a part out of an array."""
 
 
-class SamplerSettings(BaseModel):
+class SamplerSettings(Settings):
     """How to go from noise to mask.
 
     Args:
@@ -30,27 +31,25 @@ class SamplerSettings(BaseModel):
         noise_scale: factor on the noise added by each step (diversity control), one value or one a step.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: Literal["ddpm", "ddim", "dpm++"] = "ddpm"
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: Positive | None = None
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     noise_scale: Scale | tuple[Scale, ...] = 1.0
 
     @model_validator(mode="after")
     def _scale_fits(self) -> "SamplerSettings":
         if isinstance(self.noise_scale, tuple) and len(self.noise_scale) != self.steps:
-            raise ValueError(f"one noise_scale a step, not {len(self.noise_scale)} for steps = {self.steps}")
+            raise wrong("one noise_scale a step", got=f"{len(self.noise_scale)} for steps = {self.steps}")
         adds_noise = self.name == "ddpm" or (self.name == "ddim" and self.eta > 0)
         if self.noise_scale != 1.0 and not adds_noise:
-            raise ValueError("a sampler that adds noise (ddpm, or ddim with eta above 0) for noise_scale, not this one")
+            raise wrong("a sampler that adds noise (ddpm, or ddim with eta above 0) for noise_scale", got="this one")
         return self
 
     def times(self, timesteps: int) -> list[int]:
         """Times from T down to 0, evenly spaced; steps + 1 of them."""
         steps = self.steps or (timesteps if self.name == "ddpm" else 10)
         if steps > timesteps:
-            raise ValueError(f"at most {timesteps} sampler steps, as the process has, not {steps}")
+            raise wrong(f"at most {timesteps} sampler steps, as the process has", got=steps)
         return [round(timesteps * (1 - k / steps)) for k in range(steps + 1)]
 
     def scales(self, steps: int) -> tuple[float, ...]:

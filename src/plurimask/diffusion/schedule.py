@@ -4,19 +4,19 @@ import math
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from plurimask.settings import Settings
 
-class ScheduleSettings(BaseModel):
+
+class ScheduleSettings(Settings):
     """Which schedule, and how many steps T the forward process has.
 
     Args:
         name: `linear` (Ho et al. 2020) or `cosine` (Nichol and Dhariwal 2021).
         timesteps: T.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["linear", "cosine"] = "linear"
     timesteps: Annotated[int, Field(ge=2, le=100_000)] = 1000

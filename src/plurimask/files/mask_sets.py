@@ -20,7 +20,7 @@ from tokenize import TokenError
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
 from plurimask.errors import InputError
@@ -29,6 +29,7 @@ from plurimask.files.images import binarise, read_label, read_nifti_stack, split
 from plurimask.files.stored import atomic_folder, list_visible, natural, reason
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
+from plurimask.settings import parse
 
 # What reading the archive raises on damaged or encrypted content, and what numpy raises on an array that is pickled,
 # too large for memory, or has a header that its parser of Python text stumbles over.
@@ -389,14 +390,12 @@ def _read_description(path: Path) -> _SetFile:
     if not path.exists():
         return _SetFile()
     try:
-        return _SetFile.model_validate(from_json(path.read_bytes(), allow_inf_nan=False))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        said = f"{where}: {first['msg']}"
+        tree = from_json(path.read_bytes(), allow_inf_nan=False)
     except ValueError as error:
-        said = str(error)
-    raise InputError(path, expected="a description as plurimask writes it", got=said, hint="correct it")
+        raise InputError(
+            path, expected="a description as plurimask writes it", got=str(error), hint="correct it"
+        ) from error
+    return parse(_SetFile, tree, path, InputError)
 
 
 def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:

@@ -5,18 +5,18 @@
 b is the image, x_b a rater's mask, x_hat_b the prediction of it.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits
 
 from plurimask.nets.gaussian_encoder import EncoderSettings, GaussianEncoder, MaskDecoder
+from plurimask.settings import Settings, Weight
 
 
-class AmbiguitySettings(BaseModel):
+class AmbiguitySettings(Settings):
     """L_amb: its weight, what ACN sees, and who learns from it.
 
     Args:
@@ -27,9 +27,7 @@ class AmbiguitySettings(BaseModel):
         encoder: size of AMN and ACN, and the shape of their Gaussians.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    beta: Annotated[float, Field(ge=0)] = 0.001
+    beta: Weight = 0.001
     mode: Literal["trained", "frozen", "acn_only", "anchored", "off"] = "trained"
     acn_input: Literal["x_0", "eps"] = "x_0"
     encoder: EncoderSettings = EncoderSettings()

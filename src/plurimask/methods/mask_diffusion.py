@@ -5,10 +5,7 @@
 Masks are {-1, +1}; a mean of raters lies between. Equations are those of Rahman et al. 2023.
 """
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -18,6 +15,7 @@ from plurimask.methods.ambiguity import AmbiguityLoss, AmbiguitySettings
 from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
 from plurimask.records import Batch, LossTerms
+from plurimask.settings import Weight
 
 
 class MaskDiffusionSettings(MethodSettings):
@@ -30,7 +28,7 @@ class MaskDiffusionSettings(MethodSettings):
     """
 
     raters: RaterChoice = "one"
-    vlb_weight: Annotated[float, Field(ge=0)] = 0.001
+    vlb_weight: Weight = 0.001
     diffusion: DiffusionSettings = DiffusionSettings()
     ambiguity: AmbiguitySettings = AmbiguitySettings()
 

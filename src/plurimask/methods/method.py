@@ -2,20 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.fields import Fields
 from plurimask.records import Batch, LossTerms
+from plurimask.settings import Positive, Settings
 
 RaterChoice = Literal["one", "all", "mean", "majority"]
 
 
-class MethodSettings(BaseModel, ABC):
+class MethodSettings(Settings, ABC):
     """Everything that defines a method; each method adds its own.
 
     Args:
@@ -23,10 +23,8 @@ class MethodSettings(BaseModel, ABC):
         image_channels: channels of the image it takes.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
-    image_channels: Annotated[int, Field(ge=1)] = 1
+    image_channels: Positive = 1
 
     @property
     @abstractmethod

@@ -45,6 +45,7 @@ from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, cells_of, random_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.seeds import NOISE_BLOCK, RANK_STREAM
+from plurimask.settings import Positive, Rate, Weight, Widths, wrong
 
 
 class PanelSettings(MethodSettings):
@@ -65,14 +66,14 @@ class PanelSettings(MethodSettings):
     name: Literal["panel"] = "panel"
     encoder: ImageEncoderSettings = ImageEncoderSettings()
     denoiser: MaskDenoiserSettings = MaskDenoiserSettings()
-    windows: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (32, 48, 64)
+    windows: Widths = (32, 48, 64)
     visible: Annotated[float, Field(gt=0, lt=1)] = 0.01
     ranked: bool = True
     shift: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 8.0
-    repeats: Annotated[int, Field(ge=1)] = 1
+    repeats: Positive = 1
     time_mean: Annotated[float, Field(allow_inf_nan=False)] = -1.5
-    time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.4
-    mean_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    time_scale: Rate = 1.4
+    mean_weight: Weight = 1.0
 
     @model_validator(mode="after")
     def _stages_meet(self) -> "PanelSettings":
@@ -80,9 +81,9 @@ class PanelSettings(MethodSettings):
         scales = [encoder.patch * 2**level for level in range(len(encoder.widths))]
         for level in range(len(denoiser.widths)):
             if denoiser.patch * 2**level not in scales:
-                raise ValueError(f"an encoder stage at 1/{denoiser.patch * 2**level} of the size, not {scales} alone")
+                raise wrong(f"an encoder stage at 1/{denoiser.patch * 2**level} of the size", got=f"{scales} alone")
         if any(side % denoiser.multiple for side in self.windows):
-            raise ValueError(f"windows in multiples of {denoiser.multiple} (patch and stages), not {self.windows}")
+            raise wrong(f"windows in multiples of {denoiser.multiple} (patch and stages)", got=self.windows)
         return self
 
     @property

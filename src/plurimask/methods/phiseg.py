@@ -15,10 +15,9 @@ pixel: the released code goes on with its offset alone; here a recipe of such st
 
 from collections.abc import Sequence
 from math import prod
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.distributions import kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
@@ -28,6 +27,7 @@ from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.latent_pyramid import LatentPyramid, PyramidDecoder, PyramidSettings
 from plurimask.records import Batch, LossTerms
+from plurimask.settings import Rate, Weight
 
 
 class PhisegSettings(MethodSettings):
@@ -42,8 +42,8 @@ class PhisegSettings(MethodSettings):
 
     name: Literal["phiseg"] = "phiseg"
     raters: Literal["one", "all"] = "one"
-    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    growth: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    beta: Weight = 1.0
+    growth: Rate = 4.0
     pyramid: PyramidSettings = PyramidSettings()
 
     @property

@@ -8,10 +8,9 @@ A mask is S > 0. As the masks here have one class, S is one logit and Q sees one
 released code has as many of both as classes.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -21,6 +20,7 @@ from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, convolutions, distinct
 from plurimask.nets.latent import LatentEncoder, LatentSettings
 from plurimask.records import Batch, LossTerms
+from plurimask.settings import Positive, Weight
 
 
 class ProbUnetSettings(MethodSettings):
@@ -36,9 +36,9 @@ class ProbUnetSettings(MethodSettings):
 
     name: Literal["prob-unet"] = "prob-unet"
     raters: Literal["one", "all"] = "one"
-    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    beta: Weight = 1.0
     net: ConvUnetSettings = ConvUnetSettings()
-    combining: Annotated[int, Field(ge=1)] = 3
+    combining: Positive = 3
     latent: LatentSettings = LatentSettings()
 
     @property

@@ -22,6 +22,7 @@ from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, distinct
 from plurimask.records import Batch, LossTerms
+from plurimask.settings import Positive, wrong
 
 
 class SsnSettings(MethodSettings):
@@ -37,14 +38,14 @@ class SsnSettings(MethodSettings):
     name: Literal["ssn"] = "ssn"
     raters: Literal["one", "all"] = "one"
     net: ConvUnetSettings = ConvUnetSettings()
-    rank: Annotated[int, Field(ge=1)] = 10
+    rank: Positive = 10
     draws: Annotated[int, Field(ge=2)] = 20
 
     @field_validator("draws")
     @classmethod
     def _in_pairs(cls, draws: int) -> int:
         if draws % 2:
-            raise ValueError(f"an even number of draws, not {draws}")
+            raise wrong("an even number of draws", got=draws)
         return draws
 
     @property

@@ -5,17 +5,15 @@ aligned corners, and the features of the same size concatenated behind. Weights 
 """
 
 from itertools import pairwise
-from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-Positive = Annotated[int, Field(ge=1)]
+from plurimask.settings import Positive, Settings, Widths
 
 
-class ConvUnetSettings(BaseModel):
+class ConvUnetSettings(Settings):
     """Size of the U-Net; the defaults are those of the released code.
 
     Args:
@@ -23,9 +21,7 @@ class ConvUnetSettings(BaseModel):
         convolutions: 3x3 convolutions a stage.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128, 192, 192, 192, 192)
+    widths: Widths = (32, 64, 128, 192, 192, 192, 192)
     convolutions: Positive = 3
 
     @property

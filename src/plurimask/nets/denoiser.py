@@ -1,17 +1,15 @@
 """The denoiser f_theta: MONAI's diffusion U-Net with the image's channels concatenated to the noisy mask."""
 
-from typing import Annotated
-
 import torch
 from monai.networks.nets import DiffusionModelUNet
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-Positive = Annotated[int, Field(ge=1)]
+from plurimask.settings import Patch, Positive, Settings, wrong
 
 
-class DenoiserSettings(BaseModel):
+class DenoiserSettings(Settings):
     """Size of the U-Net. The defaults are the network of the released code: 85.6 M parameters at one image channel.
 
     Args:
@@ -22,25 +20,22 @@ class DenoiserSettings(BaseModel):
         patch: pixels a side that a space-to-depth stem folds into channels before the first level (1: none).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     channels: tuple[Positive, ...] = (128, 128, 256, 384, 512)
     residual_blocks: Positive = 2
     attention: tuple[bool, ...] = (False, False, False, True, False)
     head_channels: Positive = 64
-    patch: Annotated[int, Field(ge=1, le=16)] = 1
+    patch: Patch = 1
 
     @model_validator(mode="after")
     def _levels_agree(self) -> "DenoiserSettings":
         if len(self.channels) != len(self.attention):
-            raise ValueError(
-                f"as many levels of attention as of channels, {len(self.channels)}, not {len(self.attention)}"
-            )
+            levels = len(self.channels)
+            raise wrong(f"as many levels of attention as of channels, {levels}", got=len(self.attention))
         if any(width % 32 for width in self.channels):
-            raise ValueError(f"channels in multiples of 32 (group norm), not {self.channels}")
+            raise wrong("channels in multiples of 32 (group norm)", got=self.channels)
         attending = [width for width, on in zip(self.channels, self.attention, strict=True) if on]
         if any(width % self.head_channels for width in (*attending, self.channels[-1])):
-            raise ValueError(f"multiples of head_channels where channels attend, the last too, not {self.channels}")
+            raise wrong("multiples of head_channels where channels attend, the last too", got=self.channels)
         return self
 
     @property

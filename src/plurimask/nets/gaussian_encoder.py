@@ -9,17 +9,16 @@ L = diag(s) U with U's diagonal 1, which every such L has: entries of U below th
 stays finite however far apart the scales s of two Gaussians are.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-Positive = Annotated[int, Field(ge=1)]
+from plurimask.settings import Positive, Settings
 
 
-class EncoderSettings(BaseModel):
+class EncoderSettings(Settings):
     """Size of the encoder; defaults as in Appendix B and, where it is silent, the Probabilistic U-Net's encoder.
 
     Args:
@@ -28,8 +27,6 @@ class EncoderSettings(BaseModel):
         latent: numbers in the latent.
         covariance: `diagonal`, or `full` as in CIMD-FC.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     widths: tuple[Positive, ...] = (32, 64, 128, 192)
     convolutions: Positive = 3

@@ -4,19 +4,15 @@ Besides the image it is shown how close each pixel is to the middle, in pixels a
 whole image: readers are asked about what lies there, and convolutions that are indifferent to size cannot know it.
 """
 
-from typing import Annotated
-
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
 from plurimask.nets.residual import ResidualStage, convolution, growing, shrinking
+from plurimask.settings import Patch, Positive, Settings, Widths
 
-Positive = Annotated[int, Field(ge=1)]
 
-
-class ImageEncoderSettings(BaseModel):
+class ImageEncoderSettings(Settings):
     """Size of the encoder.
 
     Args:
@@ -25,10 +21,8 @@ class ImageEncoderSettings(BaseModel):
         blocks: residual blocks of two 3x3 convolutions a stage, on the way down and again on the way up.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    patch: Annotated[int, Field(ge=1, le=16)] = 2
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128, 192, 192)
+    patch: Patch = 2
+    widths: Widths = (64, 128, 192, 192)
     blocks: Positive = 2
 
     @property

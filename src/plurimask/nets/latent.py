@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 from torch.nn.functional import gumbel_softmax, log_softmax, softmax
 
 from plurimask.nets.conv_unet import ConvStages, ConvUnetSettings, convolution
+from plurimask.settings import Positive, Rate, Settings, wrong
 
-Positive = Annotated[int, Field(ge=1)]
 
-
-class LatentSettings(BaseModel):
+class LatentSettings(Settings):
     """Form of prior and posterior.
 
     Args:
@@ -30,12 +29,10 @@ class LatentSettings(BaseModel):
         kl_draws: draws a component that estimate KL(Q || P) between mixtures (released code: 1000 in all).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     distribution: Literal["diagonal", "full", "mixture-diagonal", "mixture-full"] = "diagonal"
     size: Positive = 6
     components: Annotated[int, Field(ge=2)] = 4
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    temperature: Rate = 0.1
     kl_draws: Positive = 100
 
     @model_validator(mode="after")
@@ -43,7 +40,7 @@ class LatentSettings(BaseModel):
         fields = type(self).model_fields
         for name in ("components", "temperature", "kl_draws"):
             if not self.is_mixture and getattr(self, name) != fields[name].default:
-                raise ValueError(f"a mixture where {name} is set, not {self.distribution}")
+                raise wrong(f"a mixture where {name} is set", got=self.distribution)
         return self
 
     @property

@@ -5,20 +5,20 @@ Level 0 is the finest. With K resolution levels and L <= K latent ones, the late
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.nn.functional import softplus
 
-Positive = Annotated[int, Field(ge=1)]
+from plurimask.settings import Positive, Settings, Widths, wrong
+
 MIN_SCALE = 1e-5
 """Smallest standard deviation: the released code adds 1e-10 to every variance in its KL."""
 
 
-class PyramidSettings(BaseModel):
+class PyramidSettings(Settings):
     """Size of the nets; the defaults are the published ones.
 
     Args:
@@ -28,9 +28,7 @@ class PyramidSettings(BaseModel):
         convolutions: 3x3 convolutions that prior and posterior have at each resolution level.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128, 192, 192, 192, 192)
+    widths: Widths = (32, 64, 128, 192, 192, 192, 192)
     latent_levels: Positive = 5
     latent: Positive = 2
     convolutions: Positive = 3
@@ -38,7 +36,7 @@ class PyramidSettings(BaseModel):
     @model_validator(mode="after")
     def _levels_fit(self) -> "PyramidSettings":
         if self.latent_levels > len(self.widths):
-            raise ValueError(f"at most {len(self.widths)} latent_levels, one a width, not {self.latent_levels}")
+            raise wrong(f"at most {len(self.widths)} latent_levels, one a width", got=self.latent_levels)
         return self
 
     @property

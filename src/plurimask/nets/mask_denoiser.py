@@ -8,21 +8,20 @@ stem; fine detail comes from the image,
 """
 
 import math
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import field_validator
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, relu
 
 from plurimask.nets.image_encoder import ImageEncoderSettings
 from plurimask.nets.residual import ResidualStage, convolution, growing, normalise, shrinking
 from plurimask.nets.windows import Windows
+from plurimask.settings import Patch, Positive, Settings, Widths, wrong
 
-Positive = Annotated[int, Field(ge=1)]
 
-
-class MaskDenoiserSettings(BaseModel):
+class MaskDenoiserSettings(Settings):
     """Size of the denoiser.
 
     Args:
@@ -33,10 +32,8 @@ class MaskDenoiserSettings(BaseModel):
         condition: length of the vector that carries the scalars.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    patch: Annotated[int, Field(ge=1, le=16)] = 2
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128, 128)
+    patch: Patch = 2
+    widths: Widths = (64, 128, 128)
     blocks: Positive = 1
     basis: Positive = 8
     condition: Positive = 128
@@ -45,7 +42,7 @@ class MaskDenoiserSettings(BaseModel):
     @classmethod
     def _power_of_two(cls, patch: int) -> int:
         if patch & (patch - 1):
-            raise ValueError(f"a power of 2, not {patch}")
+            raise wrong("a power of 2", got=patch)
         return patch
 
     @property

@@ -4,16 +4,13 @@ F is one 3x3 convolution of the noisy mask. G is a stack of residual in residual
 "ESRGAN") on the image, with a residual around the stack. E and D are the U-Net that `Denoiser` uses too.
 """
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle
 
 from plurimask.nets.denoiser import DenoiserSettings, make_unet
+from plurimask.settings import Positive
 
-Positive = Annotated[int, Field(ge=1)]
 RESIDUAL = 0.2  # factor on every residual branch of an RRDB, and its activation's negative slope (ESRGAN)
 
 

@@ -1,85 +1,20 @@
 """Recipes: everything that defines a run, typed, validated, read from TOML and saved with the run."""
 
-import difflib
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import SettingsError
 from plurimask.methods.cimd import CimdSettings
-from plurimask.methods.registry import SETTINGS, AnySettings
+from plurimask.methods.registry import AnySettings
+from plurimask.settings import Natural, Positive, Rate, Seed, Settings, Share, Shipped, Weight, parse, wrong
 
-
-@dataclass(frozen=True)
-class Shipped:
-    """The TOML files of one kind.
-
-    Args:
-        kind: as errors name one, `recipe` or `suite`; they lie in the package's folder of that name with an s.
-    """
-
-    kind: str
-
-    @property
-    def names(self) -> list[str]:
-        """Those that ship, sorted."""
-        found = (entry.name for entry in self._folder.iterdir())
-        return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
-
-    @property
-    def known(self) -> str:
-        """Their names, as a hint."""
-        return f"shipped: {', '.join(self.names)}"
-
-    def read(self, source: str) -> dict[str, Any]:
-        """What one says, by its name or by the path of a .toml file. Raises SettingsError for none, or broken TOML."""
-        try:
-            return tomllib.loads(self._content(source).decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(source, expected="TOML", got=str(error), hint="mend that line") from None
-
-    def _content(self, source: str) -> bytes:
-        path = Path(source)
-        if path.suffix == ".toml":
-            if not path.is_file():
-                raise SettingsError(source, expected=f"a {self.kind} file", got="no such file", hint=self.known)
-            return path.read_bytes()
-        if source not in self.names:
-            expected = f"a shipped {self.kind} or a .toml file"
-            raise SettingsError(self.kind, expected=expected, got=source, hint=self.known)
-        return bytes((self._folder / f"{source}.toml").read_bytes())
-
-    @property
-    def _folder(self) -> Any:
-        return files("plurimask") / f"{self.kind}s"
-
-
-def first_error(error: ValidationError) -> ErrorDetails:
-    """The one to tell. A misspelt key comes first: what it leaves unset is only its consequence."""
-    return min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-
-
-def expected_and_got(error: ErrorDetails) -> tuple[str, str]:
-    """Our own validators say "expected, not what came"; pydantic's say the first half, and the input is the second."""
-    expected, _, got = error["msg"].removeprefix("Value error, ").rpartition(", not ")
-    if expected:
-        return expected, got
-    return got.replace("Field required", "a value"), "none" if error["type"] == "missing" else repr(error["input"])
-
-
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _RECIPES = Shipped("recipe")
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(Settings):
     """The loop's own settings.
 
     Args:
@@ -105,22 +40,20 @@ class TrainingSettings(BaseModel):
         checkpoint_every: steps from one checkpoint to the next; a run is resumed from the last.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     start: str | None = None
     steps: Positive = 100_000
     batch_size: Positive = 8
     learning_rate: Rate = 1e-4
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    warmup: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Weight = 0.0
+    warmup: Natural = 0
     decay: Literal["constant", "cosine"] = "constant"
     crop: Positive = 64
-    crop_steps: Annotated[int, Field(ge=0)] = 0
-    crop_shift: Annotated[int, Field(ge=0)] = 16
-    intensity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    crop_steps: Natural = 0
+    crop_shift: Natural = 16
+    intensity: Share = 0.0
     clip: Rate = 1.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.9999
-    seed: Annotated[int, Field(ge=0)] = 0
+    ema: Share = 0.9999
+    seed: Seed = 0
     devices: Positive = 1
     precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
     validate_every: Positive = 5000
@@ -129,7 +62,7 @@ class TrainingSettings(BaseModel):
     checkpoint_every: Positive = 1000
 
 
-class Recipe(BaseModel):
+class Recipe(Settings):
     """A run: the method, how it is trained, how it is sampled from by default, and what images it is meant for.
 
     A method without a diffusion process has no sampler.
@@ -140,7 +73,7 @@ class Recipe(BaseModel):
             something everywhere, so it asks for a region in larger images.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    also: ClassVar[tuple[str, ...]] = ("base",)
 
     image_size: Positive
     # Left out where it is the default, so that recipes of earlier runs, and what is compared with them, stay the same.
@@ -161,7 +94,7 @@ class Recipe(BaseModel):
             sampler = sampler or SamplerSettings()
             sampler.times(method.timesteps)
         elif sampler is not None:
-            raise ValueError(f"no sampler, since {method.name} draws a mask in one evaluation, not one")
+            raise wrong(f"no sampler, since {method.name} draws a mask in one evaluation", got="one")
         return sampler
 
     @model_validator(mode="after")
@@ -172,14 +105,15 @@ class Recipe(BaseModel):
             sizes["training.crop"] = self.training.crop
         for name, size in sizes.items():
             if size % multiple or size > self.image_size:
-                raise ValueError(f"{name} a multiple of {multiple} (patch and levels) up to image_size, not {size}")
+                raise wrong(f"{name} a multiple of {multiple} (patch and levels) up to image_size", got=size)
         settings = self.training
         if settings.batch_size % settings.devices:
-            raise ValueError(f"training.batch_size in multiples of training.devices, not {settings.batch_size}")
+            raise wrong("training.batch_size in multiples of training.devices", got=settings.batch_size)
         if self.method.normalises_batches and settings.batch_size == settings.devices and multiple in sizes.values():
-            raise ValueError(
+            raise wrong(
                 f"training.batch_size of at least {2 * settings.devices} for images of {multiple} pixels, since batch "
-                f"normalisation leaves nothing of a single 1x1 map, not {settings.batch_size}"
+                "normalisation leaves nothing of a single 1x1 map",
+                got=settings.batch_size,
             )
         return self
 
@@ -205,10 +139,7 @@ def load_recipe(source: str, changes: tuple[str, ...] = ()) -> Recipe:
 
 def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
     """A recipe from plain values. Raises SettingsError naming the first key that is wrong."""
-    try:
-        return Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise _explain(error, source) from None
+    return parse(Recipe, tree, source)
 
 
 def _on_base(tree: dict[str, Any], source: str) -> dict[str, Any]:
@@ -244,40 +175,3 @@ def _change(tree: dict[str, Any], change: str) -> None:
         tree[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         tree[last] = value.strip()
-
-
-def _explain(error: ValidationError, source: str) -> SettingsError:
-    first = first_error(error)
-    keys = _keys(first["loc"])
-    if first["type"] == "union_tag_invalid":
-        return _unknown(f"{source}: method.name", first["ctx"]["tag"], {name: name for name in SETTINGS})
-    if first["type"] == "extra_forbidden":
-        *table, wrong = keys
-        known = {key: ".".join([*table, key]) for key in _fields(first["loc"][:-1])}
-        return _unknown(f"{source}: {'.'.join(keys)}", wrong, known)
-    expected, got = expected_and_got(first)
-    where = f"{source}: {'.'.join(keys)}" if keys else source
-    return SettingsError(where, expected=expected, got=got, hint="correct it")
-
-
-def _unknown(where: str, wrong: str, known: Mapping[str, str]) -> SettingsError:
-    """`known` maps each right word to what the hint calls it."""
-    nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    hint = f"did you mean {known[nearest[0]]}?" if nearest else "see docs/recipes.md"
-    return SettingsError(where, expected=f"one of {', '.join(known)}", got=wrong, hint=hint)
-
-
-def _keys(place: tuple[int | str, ...]) -> list[str]:
-    """Keys as a recipe has them: pydantic puts the method's name between `method` and the key inside it."""
-    keys = [str(part) for part in place]
-    return keys[:1] + keys[2:] if keys[:1] == ["method"] else keys
-
-
-def _fields(table: tuple[int | str, ...]) -> list[str]:
-    model: Any = Recipe
-    if table[:1] == ("method",):
-        model, table = SETTINGS[str(table[1])], table[2:]
-    for part in table:
-        annotation = model.model_fields[part].annotation
-        model = next(iter(get_args(annotation)), annotation)  # of `Model | None`, the first
-    return [*model.model_fields, *(["base"] if model is Recipe else [])]

@@ -1,0 +1,202 @@
+"""Settings: typed, frozen, without unknown keys. A wrong one becomes one line: where, what was expected, what came."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from plurimask.errors import PlurimaskError, SettingsError
+
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Patch = Annotated[int, Field(ge=1, le=16)]
+Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Base of all settings.
+
+    Attributes:
+        removed: keys of earlier versions, and the hint that says what replaces each.
+        also: keys of the file that are no fields; whoever reads the file takes them out before `parse`.
+        docs: where the keys are explained.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    removed: ClassVar[Mapping[str, str]] = {}
+    also: ClassVar[tuple[str, ...]] = ()
+    docs: ClassVar[str] = "docs/recipes.md"
+
+
+def wrong(expected: str, got: object) -> PydanticCustomError:
+    """What a validator raises: the two middle parts of the line that `parse` makes of it."""
+    return PydanticCustomError("wrong", "{expected}, not {got}", {"expected": expected, "got": str(got)})
+
+
+def parse(
+    model: type[AnyModel], tree: object, source: str | Path, refusal: type[PlurimaskError] = SettingsError
+) -> AnyModel:
+    """Settings from plain values; `source` names where they stand. Raises `refusal` for the first value that is wrong.
+
+    A misspelt key comes first, since what it leaves unset is only its consequence.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        raise _explain(model, first, str(source), refusal) from None
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The TOML files of one kind.
+
+    Args:
+        kind: as errors name one, `recipe` or `suite`; they lie in the package's folder of that name with an s.
+    """
+
+    kind: str
+
+    @property
+    def names(self) -> list[str]:
+        """Those that ship, sorted."""
+        found = (entry.name for entry in self._folder.iterdir())
+        return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
+
+    @property
+    def known(self) -> str:
+        """Their names, as a hint."""
+        return f"shipped: {', '.join(self.names)}"
+
+    def read(self, source: str) -> dict[str, Any]:
+        """What one says, by its name or by the path of a .toml file. Raises SettingsError for none, or broken TOML."""
+        try:
+            return tomllib.loads(self._content(source).decode("utf-8-sig"))
+        # Numbers of thousands of digits are a ValueError of their own, tables in tables without end a RecursionError.
+        except (ValueError, RecursionError) as error:
+            raise SettingsError(source, expected="TOML", got=str(error), hint="mend that line") from None
+
+    def _content(self, source: str) -> bytes:
+        path = Path(source)
+        if path.suffix == ".toml":
+            if not path.is_file():
+                raise SettingsError(source, expected=f"a {self.kind} file", got="no such file", hint=self.known)
+            return path.read_bytes()
+        if source not in self.names:
+            expected = f"a shipped {self.kind} or a .toml file"
+            raise SettingsError(self.kind, expected=expected, got=source, hint=self.known)
+        return bytes((self._folder / f"{source}.toml").read_bytes())
+
+    @property
+    def _folder(self) -> Any:
+        return files("plurimask") / f"{self.kind}s"
+
+
+def _explain(model: type[BaseModel], error: ErrorDetails, source: str, refusal: type[PlurimaskError]) -> PlurimaskError:
+    keys, table = _walk(model, error["loc"])
+    where = f"{source}: {'.'.join(keys)}" if keys else source
+    docs = f"see {getattr(model, 'docs', 'the documentation')}"
+    if error["type"] == "union_tag_invalid":
+        names = [name.strip(" '") for name in error["ctx"]["expected_tags"].split(",")]
+        tag, key = error["ctx"]["tag"], error["ctx"]["discriminator"].strip("'")
+        hint = _nearest(tag, names, "") or docs
+        return refusal(f"{where}.{key}", expected=f"one of {', '.join(names)}", got=tag, hint=hint)
+    if error["type"] == "extra_forbidden":
+        *above, key = keys
+        if key in getattr(table, "removed", {}):
+            return refusal(
+                where, expected="a setting of this version", got="one that was removed", hint=table.removed[key]
+            )
+        known = [*table.model_fields, *getattr(table, "also", ())]
+        hint = _nearest(key, known, "".join(f"{part}." for part in above)) or docs
+        return refusal(where, expected=f"one of {', '.join(known)}", got=key, hint=hint)
+    return refusal(where, expected=_expected(error), got=_got(error), hint="correct it")
+
+
+def _nearest(word: str, known: Iterable[str], above: str) -> str | None:
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {above}{nearest[0]}?" if nearest else None
+
+
+_EXPECTED = {
+    "missing": "a value",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "string_pattern_mismatch": "text like {pattern}",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "a number of at least {ge:g}",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "a number of at most {le:g}",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "dict_type": "a table",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "too_short": "{min_length} or more values",
+    "too_long": "at most {max_length} values",
+    "literal_error": "{expected}",
+    "wrong": "{expected}",
+}
+"""In our words what pydantic calls by these types."""
+
+
+def _expected(error: ErrorDetails) -> str:
+    template = _EXPECTED.get(error["type"])
+    return error["msg"].removeprefix("Value error, ") if template is None else template.format(**error.get("ctx", {}))
+
+
+def _got(error: ErrorDetails) -> str:
+    if error["type"] == "wrong":
+        return str(error["ctx"]["got"])
+    if error["type"] == "missing":
+        return "none"
+    got = repr(error["input"])
+    return got if len(got) <= 100 else f"{got[:97]}..."
+
+
+def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """The keys as a file has them, and the class of the table that the last one stands in.
+
+    Between them pydantic puts the tags and the types of unions, which no file has.
+    """
+    keys: list[str] = []
+    table: type[BaseModel] = model
+    here, tag = [model], None
+    for number, part in enumerate(place):
+        tagged = [kind for kind in here if tag and kind.model_fields[tag].default == part]
+        field = here[0].model_fields.get(str(part)) if len(here) == 1 else None
+        if tagged:
+            here, tag = tagged, None
+        elif field is not None:
+            keys, table = [*keys, str(part)], here[0]
+            here, tag = _models(field.annotation), str(field.discriminator or "")
+        elif isinstance(part, int) or (here and number == len(place) - 1):
+            keys, table = [*keys, str(part)], here[0] if here else table
+    return keys, table
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The classes of settings in an annotation: those of `Model | None`, of a union, of a tuple of one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
