@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.files.stored import write_text
 from plurimask.methods.draw import draw_masks
-from plurimask.plot.style import plain_axes
 from plurimask.sampling import Model, load
+from plurimask.show.charts import plain_axes
 
 MASKS, STEPS, SIZES = (1, 4, 16, 64), (1, 2, 4, 8, 16, 32), (64, 128, 256, 512)
 

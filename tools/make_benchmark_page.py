@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from plurimask.evaluation import COLUMNS
-from plurimask.evaluation.tables import ARROWS, number
+from plurimask.show.tables import ARROWS, number
 
 PAGES = Path(__file__).parents[1] / "docs/benchmarks"
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import plurimask as pm
-from plurimask.plot import samples_figure
+from plurimask.show.figures import samples_figure
 
 FIGURES = Path(__file__).parents[1] / "docs/figures"
 SAMPLES = 8

@@ -17,8 +17,8 @@ import numpy as np
 import typer
 
 from plurimask.evaluation import COLUMNS, HEADLINE
-from plurimask.evaluation.tables import number
-from plurimask.plot import ged_by_count_figure, save_figure
+from plurimask.show.charts import ged_by_count_figure, save_figure
+from plurimask.show.tables import number
 
 ROOT = Path(__file__).parents[1]
 PAGE, KEPT = ROOT / "docs/metrics.md", ROOT / "docs/scores"

@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from plurimask.plot.style import BLUE, VERMILLION, plain_axes
+from plurimask.show.charts import BLUE, VERMILLION, plain_axes
 
 PAGES = Path(__file__).parents[1] / "docs/benchmarks"
 PAGE = PAGES / "panel.md"

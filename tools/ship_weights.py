@@ -15,8 +15,8 @@ import typer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.plot import training_figure
 from plurimask.sampling import Model, load
+from plurimask.show.charts import training_figure
 from plurimask.training.checkpoint import load_weights, save_weights
 from plurimask.training.run import RunFolder
 

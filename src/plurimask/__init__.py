@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark, suite_names
+    from plurimask.benchmark.report import write_benchmark_report
     from plurimask.datasets.dataset import Dataset
     from plurimask.datasets.demo_cases import demo_cases
     from plurimask.datasets.open import cases_at, choose_cases, open_dataset
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
         Scores,
         compare,
         evaluate,
-        render_comparison,
-        render_scores,
-        render_table,
         write_scores,
     )
     from plurimask.export import export_onnx
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from plurimask.files.study import Study, open_study
     from plurimask.geometry import Grid
     from plurimask.panel_files import check_place, write_panel
-    from plurimask.plot import write_score_figures
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
     from plurimask.prepare.lidc import lidc_settings, prepare_lidc
     from plurimask.prepare.ms_mri import prepare_ms_mri
@@ -41,8 +38,6 @@ if TYPE_CHECKING:
     from plurimask.prepare.phantom import phantom_cases, prepare_phantom
     from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.records import Batch, Case, MaskSet
-    from plurimask.report import write_evaluation_report, write_report
-    from plurimask.report.benchmark import write_benchmark_report
     from plurimask.sampling import (
         Model,
         Pace,
@@ -53,11 +48,15 @@ if TYPE_CHECKING:
         parse_region,
         sample_study,
     )
+    from plurimask.show.cases import write_evaluation_report, write_report
+    from plurimask.show.score_figures import write_score_figures
+    from plurimask.show.tables import render_comparison, render_scores, render_table
     from plurimask.training.loop import train
     from plurimask.training.recipe import Recipe, load_recipe, recipe_names
     from plurimask.viewer import serve
 
 _HOMES = {
+    "benchmark.report": ("write_benchmark_report",),
     "benchmark": ("load_suite", "parse_shard", "render_results", "run_benchmark", "suite_names"),
     "datasets.splits": ("read_case_list",),
     "datasets.dataset": ("Dataset",),
@@ -72,9 +71,6 @@ _HOMES = {
         "Scores",
         "compare",
         "evaluate",
-        "render_comparison",
-        "render_scores",
-        "render_table",
         "write_scores",
     ),
     "export": ("export_onnx",),
@@ -82,15 +78,12 @@ _HOMES = {
     "files.study": ("Study", "open_study"),
     "geometry": ("Grid",),
     "panel_files": ("check_place", "write_panel"),
-    "plot": ("write_score_figures",),
     "prepare.folder": ("FolderSettings", "prepare_folder", "survey_folder"),
     "prepare.lidc": ("lidc_settings", "prepare_lidc"),
     "prepare.ms_mri": ("prepare_ms_mri",),
     "prepare.packings": ("import_packing",),
     "prepare.survey": ("render_survey", "summarise_survey"),
     "records": ("Batch", "Case", "MaskSet"),
-    "report": ("write_evaluation_report", "write_report"),
-    "report.benchmark": ("write_benchmark_report",),
     "sampling": (
         "Model",
         "Pace",
@@ -101,6 +94,9 @@ _HOMES = {
         "parse_region",
         "sample_study",
     ),
+    "show.cases": ("write_evaluation_report", "write_report"),
+    "show.score_figures": ("write_score_figures",),
+    "show.tables": ("render_comparison", "render_scores", "render_table"),
     "training.loop": ("train",),
     "training.recipe": ("Recipe", "load_recipe", "recipe_names"),
     "viewer": ("serve",),

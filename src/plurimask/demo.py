@@ -6,8 +6,8 @@ from pathlib import Path
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.evaluation import Scores, evaluate, write_scores
 from plurimask.files.mask_sets import write_mask_set
-from plurimask.report import write_report
 from plurimask.sampling import load
+from plurimask.show.cases import write_report
 
 NOTES = (
     "The images are simulated CT. The outlines are real: they were drawn by the radiologists of LIDC-IDRI (Armato et "

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from plurimask import plot
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.images import write_nifti
@@ -27,6 +26,8 @@ from plurimask.files.study import Study
 from plurimask.metrics.measurements import measure, summarise
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.planes import slicing_axis
+from plurimask.show import figures as pictures
+from plurimask.show.charts import save_picture
 
 _OWN_FORMAT = {"dicom": "dicom-seg", "nifti": "nifti", "picture": "png", "npy": "npz"}
 
@@ -101,17 +102,17 @@ def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float) -
 def _write_png(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
     case, sliced = _sliced_last(study, panel)
     figures = {
-        "outlines": plot.outlines_picture(case, sliced),
-        "frequency": plot.frequency_picture(case, sliced),
+        "outlines": pictures.outlines_picture(case, sliced),
+        "frequency": pictures.frequency_picture(case, sliced),
     }
     if len(panel.grid.shape) == 3:
-        figures["slices"] = plot.contact_sheet(case, sliced)
+        figures["slices"] = pictures.contact_sheet(case, sliced)
     else:
         digits = len(str(len(panel.masks)))
         for number, mask in enumerate(panel.masks, start=1):
             Image.fromarray(mask.view(np.uint8) * 255).save(folder / f"sample{number:0{digits}}.png")
     for name, figure in figures.items():
-        plot.save_picture(figure, folder / "pictures" / f"{name}.png")
+        save_picture(figure, folder / "pictures" / f"{name}.png")
 
 
 def _write_npz(folder: Path, panel: MaskSet, study: Study, _: float) -> None:

@@ -19,7 +19,7 @@ from plurimask.benchmark.tables import render_markdown, render_results, write_ta
 from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.open import open_dataset
 from plurimask.evaluation import COLUMNS, compare, evaluate
-from plurimask.evaluation.tables import number
+from plurimask.show.tables import number
 
 CASES = {name: case(name, patient=f"p{name}") for name in "abcd"}
 

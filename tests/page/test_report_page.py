@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from small_benchmark import small_results
 
+from plurimask.benchmark.report import write_benchmark_report
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.evaluation import compare, evaluate
 from plurimask.records import MaskSet
-from plurimask.report import write_evaluation_report
-from plurimask.report.benchmark import write_benchmark_report
+from plurimask.show.cases import write_evaluation_report
 
 A4_IN_PIXELS = {"width": 703, "height": 1031}
 """A sheet without its margins of 12 mm, at 96 pixels an inch."""

@@ -14,8 +14,8 @@ from rooms import SIZE, VOLUME, panel, planes, serving
 from scipy.ndimage import distance_transform_edt
 
 from plurimask.files.mask_sets import write_mask_set
-from plurimask.pixels.colours import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity
 from plurimask.records import MaskSet
+from plurimask.show.raster import READER_COLOURS, SAMPLE_COLOUR, frequency_colours, outline_opacity
 from plurimask.viewer.views import as_radiologists_look, window
 
 HOSTILE = '<img src=x onerror="document.title=1"> & "co'

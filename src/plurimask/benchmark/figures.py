@@ -13,9 +13,9 @@ from plurimask.benchmark.places import DiversityPoint, key_of
 from plurimask.benchmark.results import Results, RunResult
 from plurimask.evaluation import CaseScores
 from plurimask.files.mask_sets import read_mask_set
-from plurimask.plot import samples_figure, save_figure
-from plurimask.plot.style import BLUE, VERMILLION, plain_axes
 from plurimask.records import MaskSet
+from plurimask.show.charts import BLUE, VERMILLION, plain_axes, save_figure
+from plurimask.show.figures import samples_figure
 
 FAILURES = 2
 """Worst cases shown of each run."""

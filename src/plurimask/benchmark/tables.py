@@ -15,8 +15,8 @@ from plurimask.benchmark.reported import KEYS, reported_figures
 from plurimask.benchmark.results import Results, RunResult, SeedResult
 from plurimask.evaluation import COLUMNS, TableRow
 from plurimask.evaluation.scores import LEVEL
-from plurimask.evaluation.tables import ARROWS, number
 from plurimask.files.stored import csv_text, write_text
+from plurimask.show.tables import ARROWS, number
 
 FEWER = ("ged_v", "ci", "dice_max")
 """Columns at the smaller N, which are the paper's."""

@@ -1,10 +1,9 @@
 """Mask sets against the readers of their cases. Takes masks, not methods, so that anyone's masks can be scored."""
 
-from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, Column
+from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, Column
 from plurimask.evaluation.scores import CaseScores, Comparison, Scores, Stratum, TableRow, compare
 from plurimask.evaluation.scoring import evaluate
 from plurimask.evaluation.store import read_scores, write_scores
-from plurimask.evaluation.tables import HEADLINE, render_comparison, render_scores, render_table
 
 __all__ = [
     "COLUMNS",
@@ -19,8 +18,5 @@ __all__ = [
     "compare",
     "evaluate",
     "read_scores",
-    "render_comparison",
-    "render_scores",
-    "render_table",
     "write_scores",
 ]

@@ -88,6 +88,8 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
     }
 )
 
+HEADLINE: Mapping[str, Column] = {key: column for key, column in COLUMNS.items() if column.headline}
+
 GENERAL_CONVENTIONS: Mapping[str, str] = MappingProxyType(
     {
         "empty masks": "two empty masks: IoU 1, Dice 1, d = 0, HD95 0",

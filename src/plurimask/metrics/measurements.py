@@ -16,7 +16,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from plurimask.geometry import Grid
-from plurimask.pixels.held import count_held
+from plurimask.records import count_votes
 
 _CORNERS_CONNECT = np.ones((3, 3), dtype=bool)
 
@@ -77,7 +77,7 @@ def agreement_curve(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
     Returns:
         (S,) float64 and the unit.
     """
-    held = count_held(masks)
+    held = count_votes(masks)
     by_count = np.bincount(held[held > 0], minlength=len(masks) + 1)
     return grid.measured(by_count[:0:-1].cumsum()[::-1])
 

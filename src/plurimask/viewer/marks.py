@@ -12,8 +12,7 @@ import numpy as np
 
 from plurimask.files.study import Study
 from plurimask.geometry import Grid
-from plurimask.pixels.held import count_held
-from plurimask.records import MaskSet
+from plurimask.records import MaskSet, count_votes
 
 Box = tuple[slice, slice, slice]
 
@@ -43,7 +42,7 @@ class Marks:
     @cached_property
     def votes(self) -> np.ndarray:
         """How many of the masks mark each voxel of the box: (h, w, d)."""
-        return count_held(self.masks)
+        return count_votes(self.masks)
 
     def within(self, box: Box) -> np.ndarray:
         """The same masks in a box that holds their own: (S, ...) bool."""

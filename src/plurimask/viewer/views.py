@@ -19,8 +19,7 @@ from plurimask.geometry import Grid
 from plurimask.metrics.ged import energy_distance, mean_distance
 from plurimask.metrics.measurements import agreement_curve, sizes
 from plurimask.metrics.overlap import count_overlap, count_pairs
-from plurimask.pixels.colours import SAMPLE_COLOUR, outline_opacity, reader_colour
-from plurimask.pixels.frame import close_up
+from plurimask.show.raster import SAMPLE_COLOUR, close_up, outline_opacity, reader_colour
 from plurimask.viewer.marks import Loaded, Marks, Panel, across, common_box
 
 ALIKE = 0.5

@@ -1,0 +1,396 @@
+"""The page of a demo or an evaluation: scores of all cases, and a card for some.
+
+Of many scored cases a page shows the ends of what there is, and what is known to be hard. A card shows image, readers,
+samples, frequency, sizes and scores of one case.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from plurimask.errors import InputError
+from plurimask.evaluation import CaseScores, Comparison, Scores
+from plurimask.metrics.measurements import sizes
+from plurimask.records import Case, MaskSet, count_votes, public_name
+from plurimask.show.chart import Chart, Line, Point, linear
+from plurimask.show.outline import svg_path
+from plurimask.show.page import origin_of, settings_of, write_page
+from plurimask.show.raster import SAMPLE_COLOUR, View, data_uri, frequency_colours, outline_opacity, reader_colour
+from plurimask.show.score_figures import disagreeing
+
+STRATUM_KEYS = ("ged_v", "ged_u", "hm_iou", "dice_max", "ci", "empty_samples", "empty_readers")
+"""Columns of the table by readers who drew and by size."""
+
+EACH = 2
+"""Cases shown of each kind."""
+FEW = 12
+"""So many cases are all shown."""
+
+# Screens show no more of a picture in a card; outlines are drawn from the full mask whatever its size.
+PICTURE_SIDE = 768
+SCALE_BARS_MM = (1, 2, 5, 10, 20, 50, 100)
+
+# More samples than this make a strip nobody reads; it then shows some, evenly spaced in order of size.
+STRIP_LENGTH = 24
+# Along the axis of sizes; dots that fall on one place are piled up.
+_PLACES = 60
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One mask in a card: whose it is (numbered from 1), its SVG path, its size and its colour."""
+
+    number: int
+    path: str
+    size: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The marks of all readers or of all samples: how many drew nothing, and how large the others are."""
+
+    marks: tuple[Mark, ...]
+
+    @property
+    def drawn(self) -> list[Mark]:
+        """The marks that are not empty."""
+        return [mark for mark in self.marks if mark.size > 0]
+
+    @property
+    def empty(self) -> int:
+        """How many drew nothing."""
+        return len(self.marks) - len(self.drawn)
+
+    @property
+    def extent(self) -> tuple[float, float, float] | None:
+        """Smallest, median and largest of the marks that are not empty."""
+        drawn = [mark.size for mark in self.drawn]
+        return (min(drawn), float(np.median(drawn)), max(drawn)) if drawn else None
+
+    @property
+    def strip(self) -> list[Mark]:
+        """At most STRIP_LENGTH marks from the largest to the smallest."""
+        ranked = sorted(self.marks, key=lambda mark: (-mark.size, mark.number))
+        chosen = np.linspace(0, len(ranked) - 1, min(len(ranked), STRIP_LENGTH)).round().astype(int)
+        return [ranked[index] for index in chosen]
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A mark on the axis of sizes: its place along it in percent, and its place in the pile there, from 0."""
+
+    x: float
+    level: int
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The axis of sizes of a card: ticks (percent, label), and a dot for every sample and reader."""
+
+    ticks: tuple[tuple[float, str], ...]
+    samples: tuple[Dot, ...]
+    readers: tuple[Dot, ...]
+    height: int
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """All that the page shows of one case.
+
+    Args:
+        number: its place on the page, from 1.
+        name: of the case, which the page shows only as `title`.
+        title: the name, or the number where the name gives the patient away.
+        reason: why it is shown; empty where all are.
+        view: the plane that is shown.
+        slices: of the volume that the plane is from; None for an image.
+        readers, samples: their marks.
+        unit: of sizes.
+        scale_bar: mm and columns of its length; None without spacing.
+        scores: of the case; None where it has none.
+    """
+
+    number: int
+    name: str
+    title: str
+    reason: str
+    view: View
+    slices: int | None
+    readers: Group
+    samples: Group
+    unit: str
+    scale_bar: tuple[int, float] | None
+    scores: CaseScores | None
+
+    @cached_property
+    def picture(self) -> str:
+        """The image as the data URI of a PNG, no side longer than PICTURE_SIDE."""
+        return picture_of(self.view)
+
+    @cached_property
+    def frequency(self) -> str:
+        """The frequency map of the close-up, a pixel a voxel, as the data URI of a PNG."""
+        return frequency_map(self.view.samples[:, *self.view.window])
+
+    @property
+    def opacity(self) -> float:
+        """Of each sample's outline."""
+        return outline_opacity(len(self.view.samples))
+
+    @property
+    def axis(self) -> Axis:
+        """Where samples and readers lie by size."""
+        return axis_of(self.samples, self.readers)
+
+
+def write_report(
+    path: Path,
+    title: str,
+    cases: Sequence[Case],
+    panels: Sequence[MaskSet],
+    scores: Scores,
+    *,
+    details: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write a page with the scores of all cases and a card for each of `cases`, whole or not at all.
+
+    Patients are not named; a case whose name holds its patient's identity is shown by number.
+
+    Args:
+        path: the HTML file.
+        title: the page's heading.
+        cases: the cases to show, in this order; `scores` may hold more.
+        panels: `panels[i]` belongs to `cases[i]`.
+        scores: of these panels.
+        details: what else the settings should list (version, data digest, ...).
+        notes: paragraphs for the foot of the page (attribution, licence).
+
+    Raises:
+        InputError: not one panel a case, or a panel that belongs to another case or grid.
+    """
+    if len(cases) != len(panels):
+        raise InputError(
+            path, expected="one panel a case", got=f"{len(cases)} cases and {len(panels)} panels", hint="pair them"
+        )
+    rows = {row.name: row for row in scores.rows}
+    pairs = zip(cases, panels, strict=True)
+    cards = [card_of(number, case, panel, rows.get(case.name)) for number, (case, panel) in enumerate(pairs, 1)]
+    settings = settings_of(map(origin_of, panels)) | dict(details or {})
+    _write(path, title, cards, scores, settings, notes)
+
+
+def write_evaluation_report(
+    scores: Scores,
+    path: Path,
+    panels: Mapping[str, MaskSet],
+    cases: Mapping[str, Case],
+    data: Mapping[str, Any] | None = None,
+    comparison: Comparison | None = None,
+) -> None:
+    """Write a page with the scores of all cases and a card for at most a dozen, chosen by `cases_to_show`.
+
+    Args:
+        scores: of these panels.
+        path: the HTML file.
+        panels, cases: by name; only those that are shown are read, one at a time.
+        data: what was scored (digest of the dataset, split, list of cases), as far as it is known.
+        comparison: with another method on the same cases.
+
+    Raises:
+        InputError: a panel or a case that cannot be read any more.
+        OSError: as the file system does.
+    """
+    rows = {row.name: row for row in scores.rows}
+    cards, origins = [], []
+    for number, (name, reason) in enumerate(cases_to_show(scores.rows).items(), start=1):
+        panel = panels[name].first(scores.samples)
+        cards.append(card_of(number, cases[name], panel, rows[name], reason))
+        origins.append(origin_of(panel))
+    known = {f"data, {key}": str(value) for key, value in (data or {}).items() if value is not None}
+    title = f"{scores.table[0].label} against the readers"
+    _write(path, title, cards, scores, settings_of(origins) | known, (), comparison)
+
+
+def _write(
+    path: Path,
+    title: str,
+    cards: Sequence[Card],
+    scores: Scores,
+    settings: Mapping[str, str],
+    notes: Sequence[str],
+    comparison: Comparison | None = None,
+) -> None:
+    shown = {card.name: card.number for card in cards}
+    write_page(
+        path,
+        "report.html.j2",
+        title=title,
+        cards=cards,
+        shown=shown,
+        scores=scores,
+        comparison=comparison,
+        charts=[chart for chart in (_ged_against_ci(scores.rows, shown), _reliability(scores)) if chart.points],
+        stratum_keys=STRATUM_KEYS,
+        settings=settings,
+        notes=notes,
+    )
+
+
+def _ged_against_ci(rows: Sequence[CaseScores], shown: Mapping[str, int]) -> Chart:
+    """A point a case, those that have a card numbered; after the paper's Fig. 4."""
+    defined = [row for row in rows if row.readers and not math.isnan(row.values["ged_v"])]
+    points = [
+        Point(
+            row.values["ged_v"],
+            row.values["ci"],
+            text=str(shown.get(row.name, "")),
+            title=f"case {shown[row.name]}" if row.name in shown else "",
+            link=f"#case-{shown[row.name]}" if row.name in shown else "",
+        )
+        for row in defined
+    ]
+    return Chart(
+        "V-GED against CI, a point a case",
+        linear(0.0, max((point.x for point in points), default=1.0)),
+        linear(0.0, 1.0),
+        ("V-GED (lower is better)", "CI (higher is better)"),
+        tuple(sorted(points, key=lambda point: bool(point.text))),
+    )
+
+
+def _reliability(scores: Scores) -> Chart:
+    """What readers drew against how many samples hold it, a point a bin of all voxels of all cases."""
+    curve = scores.reliability
+    weights, predicted, drawn = (
+        values[0].tolist() for values in (curve.weight, curve.mean_predicted, curve.mean_drawn)
+    )
+    bins = [(x, y, weight) for x, y, weight in zip(predicted, drawn, weights, strict=True) if weight > 0]
+    return Chart(
+        "Share of readers who drew a voxel against the share of samples that hold it",
+        linear(0.0, 1.0),
+        linear(0.0, 1.0),
+        ("share of samples that hold the voxel", "share of readers who drew it"),
+        tuple(Point(x, y, title=f"{weight:.0f} voxels times readers") for x, y, weight in bins),
+        (Line(((0, 0), (1, 1)), "diagonal"), *([Line(tuple((x, y) for x, y, _ in bins))] if bins else [])),
+    )
+
+
+def cases_to_show(rows: Sequence[CaseScores]) -> dict[str, str]:
+    """Names of the cases to show, each with why; without a reason where there are so few that all are shown.
+
+    Two of each kind: the largest V-GED, the lowest where most readers drew, the readers who differ most, the fewest
+    readers who drew, the smallest lesion that most readers drew, and the ranks by V-GED and CI furthest apart. A case
+    of several kinds counts as the first of them, and the next of the other takes its place.
+    """
+    if len(rows) <= FEW:
+        return dict.fromkeys((row.name for row in rows), "")
+    shown: dict[str, str] = {}
+    for reason, ranked in _rankings(rows):
+        fresh = [row.name for row in ranked if row.name not in shown]
+        shown |= dict.fromkeys(fresh[:EACH], reason)
+    return shown
+
+
+def _rankings(rows: Sequence[CaseScores]) -> Iterator[tuple[str, list[CaseScores]]]:
+    """Each kind in words, and its cases, the foremost first."""
+    most_drew = [row for row in rows if row.drawn > row.readers / 2]
+    few_drew = [row for row in rows if row.drawn <= 1 < row.readers]
+    sized = [row for row in most_drew if not math.isnan(row.size)]
+    ged, ci = (np.array([row.values[key] for row in rows]) for key in ("ged_v", "ci"))
+    yield "largest V-GED", _sorted(rows, "ged_v", -1)
+    yield "lowest V-GED where most readers drew", _sorted(most_drew, "ged_v", 1)
+    yield "readers differ most", _sorted(rows, "d_yy", -1)
+    yield "nobody or a single reader drew", sorted(few_drew, key=lambda row: row.drawn)
+    yield "smallest lesion that most readers drew", sorted(sized, key=lambda row: row.size)
+    yield "V-GED and CI rank it most differently", [rows[place] for place in disagreeing(ged, ci, len(rows)).tolist()]
+
+
+def _sorted(rows: Sequence[CaseScores], key: str, sign: int) -> list[CaseScores]:
+    """The rows where a value is defined, lowest first, or largest where `sign` is -1; equal ones in their order."""
+    return sorted((row for row in rows if not math.isnan(row.values[key])), key=lambda row: sign * row.values[key])
+
+
+def card_of(number: int, case: Case, panel: MaskSet, scores: CaseScores | None, reason: str = "") -> Card:
+    """The card of a case; it keeps one plane of the case and its masks.
+
+    Raises:
+        InputError: the panel is another case's, or lies on another grid.
+    """
+    view = View.of(case, panel)
+    reader_sizes, unit = sizes(case.raters, case.grid)
+    sample_sizes, _ = sizes(panel.masks, case.grid)
+    return Card(
+        number=number,
+        name=case.name,
+        title=public_name(case.name, case.patient, f"case {number}"),
+        reason=reason,
+        view=view,
+        slices=None if view.slice_index is None else case.grid.shape[2],
+        readers=group_of(view.raters, reader_sizes, [reader_colour(k) for k in range(len(view.raters))]),
+        samples=group_of(view.samples, sample_sizes, [SAMPLE_COLOUR] * len(view.samples)),
+        unit=unit,
+        scale_bar=scale_bar(case, view.window),
+        scores=scores,
+    )
+
+
+def picture_of(view: View) -> str:
+    """The image of a view as the data URI of a PNG, no side longer than PICTURE_SIDE."""
+    picture = Image.fromarray(view.image)
+    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+    return data_uri(picture)
+
+
+def frequency_map(masks: np.ndarray) -> str:
+    """How many of the masks (n, h, w) hold each voxel as the data URI of a PNG, a pixel a voxel, clear for none."""
+    colours = np.round(frequency_colours(len(masks)) * 255).astype(np.uint8)
+    return data_uri(Image.fromarray(colours[count_votes(masks)]))
+
+
+def scale_bar(case: Case, window: tuple[slice, slice]) -> tuple[int, float] | None:
+    """Length in mm and in columns of a bar of up to two fifths of a close-up; None where spacing is unknown."""
+    if case.grid.spacing_mm is None:
+        return None
+    columns = window[1]
+    widest = 0.4 * (columns.stop - columns.start) * case.grid.spacing_mm[1]
+    length = max((bar for bar in SCALE_BARS_MM if bar <= widest), default=None)
+    return None if length is None else (length, length / case.grid.spacing_mm[1])
+
+
+def group_of(masks: np.ndarray, sizes: np.ndarray, colours: Sequence[str]) -> Group:
+    """The marks of masks (n, H, W) on the plane that is shown; `sizes` (n,) are of the whole masks."""
+    entries = zip(masks, sizes.tolist(), colours, strict=True)
+    return Group(tuple(Mark(k, svg_path(mask), size, colour) for k, (mask, size, colour) in enumerate(entries, 1)))
+
+
+def axis_of(samples: Group, readers: Group) -> Axis:
+    """Where samples and readers lie by size."""
+    scale = linear(0.0, max(mark.size for mark in samples.marks + readers.marks) or 1.0)
+    ticks = tuple((_percent(scale.place(value)), label) for value, label in scale.ticks)
+    above, below = (_piles(group, scale.high) for group in (samples, readers))
+    return Axis(ticks, above, below, max(dot.level for dot in above) + 1)
+
+
+def _piles(group: Group, top: float) -> tuple[Dot, ...]:
+    """Dots by size; empty masks have place 0 alone."""
+    piles: dict[int, int] = {}
+    dots = []
+    for mark in sorted(group.marks, key=lambda mark: mark.size):
+        place = math.ceil(_PLACES * mark.size / top)
+        level = piles[place] = piles.get(place, -1) + 1
+        dots.append(Dot(_percent(place / _PLACES), level, mark))
+    return tuple(dots)
+
+
+def _percent(place: float) -> float:
+    """Of the width of the picture, so that a dot at either end is whole."""
+    return 3 + 94 * place

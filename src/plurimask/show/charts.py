@@ -1,0 +1,259 @@
+"""Figures of numbers: scores of many cases, and the course of a training; and figures as files."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from plurimask.errors import InputError
+from plurimask.files.stored import atomic_path
+
+# Of Okabe and Ito's palette for colour-blind readers, for charts on white.
+BLUE, VERMILLION = "#0072b2", "#d55e00"
+
+
+def plain_axes(axes: Axes) -> None:
+    """A faint grid, and no frame at the top and on the right."""
+    axes.grid(alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def counted(cases: int, of: int) -> str:
+    """A chart's title: how many cases it shows, and how many of all were left out."""
+    return f"{cases} cases" + (f", {of - cases} more left out as undefined" if cases < of else "")
+
+
+_DPI = 200
+# Without a date and the version of matplotlib, and with names of SVG elements that do not change from run to run.
+_METADATA: dict[str, dict[str, None]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
+_SETTINGS = {"svg.hashsalt": "plurimask"}
+
+
+def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write `figure` as PNG (200 dpi) and as SVG; `path` is the name of both without their suffix.
+
+    Each file is whole or not there, and holds the same bytes for the same figure. Returns both paths. Raises OSError as
+    the file system does.
+    """
+    png, svg = (path.with_name(path.name + suffix) for suffix in _METADATA)
+    for target in (png, svg):
+        save_picture(figure, target)
+    return png, svg
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write `figure` as the suffix of `path` says, .png or .svg, as `save_figure` does."""
+    with rc_context(_SETTINGS), atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, metadata=_METADATA[path.suffix])
+
+
+_GREY = "#555555"
+_DIAGONAL: dict[str, Any] = {"color": _GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
+
+
+def reliability_figure(predicted: np.ndarray, drawn: np.ndarray, weight: np.ndarray) -> Figure:
+    """What readers drew against what the frequency map predicted, a point a bin, over the weight of the bins.
+
+    The expected calibration error is written into it: the mean distance of the points from the diagonal, by weight.
+
+    Args:
+        predicted: (k,) in [0, 1], mean predicted frequency of each bin.
+        drawn: (k,) in [0, 1], mean share of readers in each bin.
+        weight: (k,) voxels times readers in each bin; bins without any are left out.
+
+    Raises:
+        InputError: arrays of unequal length, or no weight at all.
+    """
+    _check_lengths("reliability", predicted, drawn, weight)
+    filled = weight > 0
+    if not filled.any():
+        raise InputError("reliability", expected="voxels in some bin", got="none", hint="score at least one case")
+    x, y, weight = predicted[filled], drawn[filled], weight[filled]
+    figure = Figure(figsize=(4.6, 5.4), layout="constrained")
+    curve, strip = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    _draw_diagonal(curve)
+    curve.vlines(x, np.minimum(x, y), np.maximum(x, y), color=VERMILLION, linewidth=1.4, alpha=0.6, zorder=2.5)
+    curve.plot(x, y, color=BLUE, linewidth=1.2, marker="o", markersize=5, zorder=3)
+    error = np.average(np.abs(x - y), weights=weight)
+    curve.set_title(f"expected calibration error {error:.4f}, all cases pooled", fontsize=10)
+    curve.set_ylabel("share of readers who drew the voxel", fontsize=9)
+    curve.text(0.03, 0.97, "predicted too seldom", fontsize=8, color=_GREY, va="top")
+    curve.text(0.97, 0.03, "predicted too often", fontsize=8, color=_GREY, ha="right")
+    strip.vlines(x, 0.5, weight, color=BLUE, linewidth=3)
+    strip.set_yscale("log")
+    strip.set_ylim(0.5, 3 * weight.max())
+    strip.yaxis.set_minor_locator(NullLocator())
+    strip.set_xlabel("share of samples that hold the voxel", fontsize=9)
+    strip.set_ylabel("voxels\ntimes readers", fontsize=9)
+    plain_axes(strip)
+    return figure
+
+
+def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: np.ndarray) -> Figure:
+    """Empty samples of each case against readers who drew nothing; circles by number of cases, and the mean.
+
+    Args:
+        drawn: (n,) int, how many readers drew something.
+        predicted: (n,) in [0, 1], share of the samples that are empty; NaN cases are left out.
+        readers: (n,) int, M of each case; shares in percent where it is not the same for all.
+
+    Raises:
+        InputError: arrays of unequal length, or no case that is defined.
+    """
+    _check_lengths("empty samples", drawn, predicted, readers)
+    defined = ~np.isnan(predicted)
+    if not defined.any():
+        raise InputError("empty samples", expected="a case with samples", got="none", hint="score at least one case")
+    nothing, share = ((readers - drawn) / readers)[defined], predicted[defined]
+    figure = Figure(figsize=(4.6, 4.8), layout="constrained")
+    axes = figure.subplots()
+    _draw_diagonal(axes)
+    spots, cases = np.unique(np.column_stack((nothing, share)), axis=0, return_counts=True)
+    area = cases * min(18.0, 400 / cases.max())
+    style: dict[str, Any] = {"color": BLUE, "alpha": 0.3, "linewidths": 0, "zorder": 2.5}
+    axes.scatter(spots[:, 0], spots[:, 1], s=area, label="cases, area by their number", **style)
+    groups = np.unique(nothing)
+    means = [share[nothing == group].mean() for group in groups]
+    axes.plot(groups, means, color=VERMILLION, linewidth=1.4, marker="D", markersize=6, zorder=4, label="mean of cases")
+    axes.set_title(counted(len(share), len(predicted)), fontsize=10)
+    axes.set_xlabel("readers who drew nothing", fontsize=9)
+    axes.set_ylabel("share of samples that are empty", fontsize=9)
+    most = readers.max()
+    words = [f"{round(g * most)} of {most}" if (readers == most).all() else f"{g:.0%}" for g in groups]
+    axes.set_xticks(groups, [f"{word}\nn = {(nothing == g).sum()}" for word, g in zip(words, groups, strict=True)])
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=2)
+    return figure
+
+
+def ged_by_count_figure(counts: np.ndarray, ged_v: np.ndarray, ged_u: np.ndarray, calibrated: np.ndarray) -> Figure:
+    """Mean GED of one model against the number of samples N, beside the V-GED of a calibrated panel.
+
+    Args:
+        counts: (k,) int, ascending values of N.
+        ged_v: (k,) mean V-GED.
+        ged_u: (k,) mean U-GED; NaN where undefined, as at N = 1.
+        calibrated: (k,) V-GED to expect of samples drawn from the readers' own distribution.
+
+    Raises:
+        InputError: arrays of unequal length.
+    """
+    _check_lengths("GED by N", counts, ged_v, ged_u, calibrated)
+    figure = Figure(figsize=(5.6, 3.9), layout="constrained")
+    axes = figure.subplots()
+    style: dict[str, Any] = {"linewidth": 1.5, "markersize": 5}
+    axes.plot(counts, ged_v, color=VERMILLION, marker="o", label="V-GED", **style)
+    axes.plot(counts, calibrated, color=_GREY, marker="s", linestyle="--", label="V-GED of a calibrated panel", **style)
+    axes.plot(counts, ged_u, color=BLUE, marker="^", label="U-GED", **style)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(_apart(counts)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("N, samples a case", fontsize=9)
+    axes.set_ylabel("mean GED (lower is better)", fontsize=9)
+    axes.set_ylim(bottom=min(0.0, 1.05 * np.nanmin(ged_u, initial=0.0)))
+    axes.legend(fontsize=8, frameon=False)
+    plain_axes(axes)
+    return figure
+
+
+def _check_lengths(what: str, *arrays: np.ndarray) -> None:
+    if len({array.shape for array in arrays}) > 1 or arrays[0].ndim != 1:
+        raise InputError(
+            what,
+            expected="arrays of one length",
+            got=", ".join(str(array.shape) for array in arrays),
+            hint="pass one value each",
+        )
+
+
+def _draw_diagonal(axes: Axes) -> None:
+    axes.plot((0, 1), (0, 1), **_DIAGONAL)
+    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+    plain_axes(axes)
+
+
+def _apart(counts: np.ndarray) -> list[int]:
+    """Those of ascending counts whose labels do not run into each other on a log axis."""
+    kept = [int(counts[0])]
+    for count in counts[1:].tolist():
+        if count >= 1.2 * kept[-1]:
+            kept.append(count)
+    return kept
+
+
+Curves = dict[str, dict[str, list[tuple[int, float]]]]
+
+
+def training_figure(metrics: Path) -> Figure:
+    """Loss terms and validation scores against the step, one small chart a name, from a run's metrics.jsonl.
+
+    Each line of the file is an object {"step": int, "split": "train" | "val", name: number, ...}.
+
+    Raises:
+        InputError: a line that is not such an object, or a file without any number to draw.
+    """
+    curves = _read_curves(metrics)
+    columns = min(3, len(curves))
+    rows = math.ceil(len(curves) / columns)
+    figure = Figure(figsize=(4.2 * columns, 2.7 * rows), layout="constrained")
+    for position, (name, splits) in enumerate(curves.items()):
+        _draw_curve(figure.add_subplot(rows, columns, position + 1), name, splits)
+    return figure
+
+
+def _read_curves(metrics: Path) -> Curves:
+    """Name -> split -> (step, value) in the file's order."""
+    curves: Curves = defaultdict(lambda: defaultdict(list))
+    for split, step, values in _metric_lines(metrics):
+        for name, value in values.items():
+            curves[name][split].append((step, value))
+    if not curves:
+        raise InputError(metrics, expected="at least one logged value", got="none", hint="train for a while first")
+    return curves
+
+
+def _metric_lines(metrics: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
+    for number, line in enumerate(metrics.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            step, split = int(entry.pop("step")), str(entry.pop("split"))
+            yield split, step, {name: float(value) for name, value in entry.items() if value is not None}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                metrics,
+                expected='lines such as {"step": 100, "split": "train", "loss": 0.1}',
+                got=f"{line[:40]!r} on line {number}",
+                hint="remove that line",
+            ) from error
+
+
+def _draw_curve(axes: Axes, name: str, splits: dict[str, list[tuple[int, float]]]) -> None:
+    for split, points in splits.items():
+        steps, values = np.array(points, dtype=float).T
+        if split == "train":
+            axes.plot(steps, values, color=BLUE, alpha=0.25, linewidth=0.8)
+            axes.plot(steps, _running_median(values), color=BLUE, linewidth=1.4, label="train, running median")
+        else:
+            axes.plot(steps, values, color=VERMILLION, linewidth=1.2, marker="o", markersize=3, label=split)
+    values = np.array([value for points in splits.values() for _, value in points])
+    if (values > 0).all() and values.max() > 50 * values.min():
+        axes.set_yscale("log")
+    axes.set_title(name, fontsize=10)
+    axes.set_xlabel("step", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    plain_axes(axes)
+    axes.legend(fontsize=8, frameon=False)
+
+
+def _running_median(values: np.ndarray) -> np.ndarray:
+    """Median of each value and its neighbours, a twentieth of the curve in all; shorter at both ends."""
+    half = len(values) // 40
+    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])

@@ -1,0 +1,100 @@
+"""Charts of scores: every point where its values say, undefined ones left out and said."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from plurimask.errors import InputError
+from plurimask.show import charts
+
+NAN = float("nan")
+
+
+def test_reliability_draws_filled_bins_at_predicted_and_drawn() -> None:
+    curve, strip = charts.reliability_figure(
+        np.array([0.0, 0.4, NAN, 1.0]), np.array([0.1, 0.4, NAN, 0.7]), np.array([60, 30, 0, 10])
+    ).axes
+    assert curve.lines[1].get_xydata().tolist() == [[0.0, 0.1], [0.4, 0.4], [1.0, 0.7]]
+    assert [path[:, 0].tolist() for path in strip.collections[0].get_segments()] == [[0, 0], [0.4, 0.4], [1, 1]]
+    assert [path[1, 1] for path in strip.collections[0].get_segments()] == [60, 30, 10]
+
+
+def test_reliability_writes_the_error_weighted_by_the_bins() -> None:
+    """(60 x 0.1 + 30 x 0 + 10 x 0.3) / 100 = 0.09."""
+    curve, _ = charts.reliability_figure(
+        np.array([0.0, 0.4, 1.0]), np.array([0.1, 0.4, 0.7]), np.array([60, 30, 10])
+    ).axes
+    assert curve.get_title() == "expected calibration error 0.0900, all cases pooled"
+
+
+def test_reliability_draws_the_diagonal() -> None:
+    curve, _ = charts.reliability_figure(*np.array([[0.5], [0.5], [1.0]])).axes
+    assert curve.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
+
+
+def test_reliability_of_no_voxels_is_refused() -> None:
+    with pytest.raises(InputError, match="expected voxels in some bin, got none"):
+        charts.reliability_figure(np.array([NAN]), np.array([NAN]), np.array([0]))
+
+
+def test_empty_figure_groups_cases_by_readers_who_drew_nothing() -> None:
+    """Drew 4, 4, 1, 1 of 4; samples empty 0, 0.5, 0.5, 1."""
+    figure = charts.empty_figure(np.array([4, 4, 1, 1]), np.array([0.0, 0.5, 0.5, 1.0]), np.full(4, 4))
+    (axes,) = figure.axes
+    assert axes.lines[1].get_xydata().tolist() == [[0.0, 0.25], [0.75, 0.75]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0 of 4\nn = 2", "3 of 4\nn = 2"]
+
+
+def test_empty_figure_draws_cases_of_one_place_as_one_circle_of_their_area() -> None:
+    circles = (
+        charts.empty_figure(np.array([2, 2, 2, 0]), np.array([0.5, 0.5, 0.5, 1.0]), np.full(4, 2))
+        .axes[0]
+        .collections[0]
+    )
+    assert np.asarray(circles.get_offsets()).tolist() == [[0.0, 0.5], [1.0, 1.0]]
+    assert circles.get_sizes()[0] == pytest.approx(3 * circles.get_sizes()[1])
+
+
+def test_empty_figure_says_how_many_cases_are_left_out() -> None:
+    (axes,) = charts.empty_figure(np.array([2, 1, 1]), np.array([0.5, NAN, 0.5]), np.full(3, 2)).axes
+    assert axes.get_title() == "2 cases, 1 more left out as undefined"
+
+
+def test_empty_figure_of_nothing_defined_is_refused() -> None:
+    with pytest.raises(InputError, match="expected a case with samples, got none"):
+        charts.empty_figure(np.array([2]), np.array([NAN]), np.array([2]))
+
+
+def test_ged_by_count_draws_three_curves_on_a_log_axis() -> None:
+    counts = np.array([1, 4, 16])
+    (axes,) = charts.ged_by_count_figure(
+        counts, np.array([0.8, 0.4, 0.3]), np.array([NAN, 0.2, 0.2]), np.array([0.6, 0.2, 0.1])
+    ).axes
+    curves = {line.get_label(): line.get_xydata()[1:].tolist() for line in axes.lines}
+    assert curves == {
+        "V-GED": [[4, 0.4], [16, 0.3]],
+        "V-GED of a calibrated panel": [[4, 0.2], [16, 0.1]],
+        "U-GED": [[4, 0.2], [16, 0.2]],
+    }
+    assert axes.get_xscale() == "log"
+
+
+def test_ged_by_count_labels_each_count_that_has_room() -> None:
+    counts = np.arange(1, 101)
+    figure = charts.ged_by_count_figure(counts, 1 / counts, 0 / counts, 0.5 / counts)
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) > 12
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_ged_by_count_shows_a_negative_u_ged() -> None:
+    (axes,) = charts.ged_by_count_figure(*np.array([[2, 4], [0.1, 0.1], [-0.2, -0.1], [0.1, 0.1]])).axes
+    assert axes.get_ylim()[0] < -0.2
+
+
+@pytest.mark.parametrize("lengths", [(2, 2, 2, 1), (1, 2, 2, 2)])
+def test_unequal_lengths_are_refused(lengths: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="expected arrays of one length"):
+        charts.ged_by_count_figure(*(np.ones(length) for length in lengths))
