@@ -23,9 +23,18 @@ def test_fortran_order(tmp_path):
     assert np.array_equal(read_npy(tmp_path / "a.npy").values, array[None])
 
 
-def test_a_single_slice_is_a_plane(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((4, 5, 1)))
-    assert read_npy(tmp_path / "a.npy").values.shape == (1, 4, 5)
+@pytest.mark.parametrize("shape", [(4, 5, 1), (1, 4, 5)])
+def test_a_single_slice_is_a_plane(tmp_path, shape):
+    plane = np.arange(20).reshape(4, 5)
+    np.save(tmp_path / "a.npy", plane.reshape(shape))
+    assert np.array_equal(read_npy(tmp_path / "a.npy").values, plane[None])
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8), (9, 2, 8), (9, 1, 8)])
+def test_slices_of_a_pixel_or_two_are_asked_about(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    with pytest.raises(InputError, match=r"a\.npy: expected rows, .* would be .*; move the axis of the slices last"):
+        read_npy(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3, 4, 5)])

@@ -31,11 +31,23 @@ _NPY_DAMAGE = (OSError, ValueError, TypeError, IndexError, OverflowError, TokenE
 def read_npy(path: Path) -> Stored:
     """The array of an NPY file: one channel, (H, W) or (H, W, D), never (C, H, W); without spacing.
 
+    (1, H, W) is a plane.
+
     Raises:
         InputError: a file that is missing, damaged, shorter than its header says, or holds Python objects; an array
-            that is not one channel.
+            that is not one channel, or whose planes would be one or two pixels high or wide.
     """
-    return Stored(one_channel(path, read_array(path)))
+    values = one_channel(path, read_array(path))
+    if values.ndim == 4 and min(values.shape[1:3]) <= 2:
+        if values.shape[1] == 1:
+            return Stored(values[:, 0])
+        raise InputError(
+            path,
+            expected="rows, columns and then slices, (H, W, D)",
+            got=f"size {values.shape[1:]}, whose slices would be {values.shape[1]}x{values.shape[2]} pixels",
+            hint="move the axis of the slices last, or write one file a channel: image0, image1, ...",
+        )
+    return Stored(values)
 
 
 def read_array(path: Path) -> np.ndarray:
