@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install demo test test-slow lint docs bench
+.PHONY: install demo test test-slow lint docs wheel bench
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -27,6 +27,15 @@ lint: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The wheel without extras, in an environment of its own.
+wheel:
+	rm -rf build/wheel
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel/dist .
+	build/wheel/bin/pip install --quiet --constraint constraints.txt build/wheel/dist/plurimask-*.whl
+	build/wheel/bin/plurimask --version
+	build/wheel/bin/plurimask demo --out build/wheel/demo
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
