@@ -10,7 +10,7 @@ from common import Row, print_table, seconds
 from pydicom import dcmread
 
 from plurimask.files.dicom import read_series
-from plurimask.files.study import Study
+from plurimask.files.locate import Study
 from plurimask.panel_files import write_panel
 from plurimask.records import Case, MaskSet
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from common import Row, print_table, seconds
 
-from plurimask.files.study import open_study
+from plurimask.files.locate import open_study
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from dicom_series import write_series

@@ -14,8 +14,8 @@ from plurimask.cli import app
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, MissingPackageError, SettingsError
 from plurimask.export import export_onnx
+from plurimask.files.locate import Study
 from plurimask.files.mask_sets import read_mask_set
-from plurimask.files.study import Study
 from plurimask.geometry import Grid
 from plurimask.methods.onnx_panel import CARD, DENOISER, OnnxPanel
 from plurimask.records import Batch, Case

@@ -13,8 +13,8 @@ import SimpleITK
 from PIL import Image
 
 from plurimask.errors import InputError, SettingsError
+from plurimask.files.locate import Study
 from plurimask.files.mask_sets import MaskSets, read_mask_set
-from plurimask.files.study import Study
 from plurimask.geometry import Grid, lps_to_ras
 from plurimask.panel_files import write_panel
 from plurimask.records import Case, MaskSet

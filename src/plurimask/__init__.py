@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from plurimask.benchmark.report import write_benchmark_report
     from plurimask.datasets.dataset import Dataset
     from plurimask.datasets.demo_cases import demo_cases
-    from plurimask.datasets.open import cases_at, choose_cases, open_dataset
+    from plurimask.datasets.open import choose_cases, open_dataset
     from plurimask.datasets.splits import read_case_list
     from plurimask.datasets.store import open_store
     from plurimask.demo import run_demo
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         write_scores,
     )
     from plurimask.export import export_onnx
+    from plurimask.files.locate import Study, mask_sets_at, open_study
     from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
-    from plurimask.files.study import Study, open_study
     from plurimask.geometry import Grid
     from plurimask.panel_files import check_place, write_panel
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
@@ -61,7 +61,7 @@ _HOMES = {
     "datasets.splits": ("read_case_list",),
     "datasets.dataset": ("Dataset",),
     "datasets.demo_cases": ("demo_cases",),
-    "datasets.open": ("cases_at", "choose_cases", "open_dataset"),
+    "datasets.open": ("choose_cases", "open_dataset"),
     "prepare.phantom": ("phantom_cases", "prepare_phantom"),
     "datasets.store": ("open_store",),
     "demo": ("run_demo",),
@@ -75,7 +75,7 @@ _HOMES = {
     ),
     "export": ("export_onnx",),
     "files.mask_sets": ("MaskSets", "read_mask_set", "write_mask_set"),
-    "files.study": ("Study", "open_study"),
+    "files.locate": ("Study", "mask_sets_at", "open_study"),
     "geometry": ("Grid",),
     "panel_files": ("check_place", "write_panel"),
     "prepare.folder": ("FolderSettings", "prepare_folder", "survey_folder"),
@@ -119,7 +119,6 @@ __all__ = [
     "SamplerSettings",
     "Scores",
     "Study",
-    "cases_at",
     "check_place",
     "choose_cases",
     "compare",
@@ -132,6 +131,7 @@ __all__ = [
     "load",
     "load_recipe",
     "load_suite",
+    "mask_sets_at",
     "needs_region",
     "open_dataset",
     "open_store",

@@ -381,7 +381,7 @@ def _score(
     masks: Path, dataset: "pm.Dataset", cases: "Mapping[str, pm.Case]", count: int | None
 ) -> "tuple[pm.Scores, pm.MaskSets, int]":
     """Scores and mask sets of the cases, and how many sets of other cases there are."""
-    found = pm.MaskSets.under(masks)
+    found = pm.mask_sets_at(masks)
     panels = found.among(cases, dataset.names)
     with _progress("scoring", len(panels)) as tick:
         scores = pm.evaluate(_ticking(panels.values(), tick), cases, count, unnamed=masks.resolve().name)

@@ -20,9 +20,9 @@ from PIL import Image
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.images import write_nifti
+from plurimask.files.locate import Study
 from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY, check_bears_name, describe
 from plurimask.files.stored import atomic_folder, check_free, csv_text
-from plurimask.files.study import Study
 from plurimask.metrics.measurements import measure, summarise
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.planes import slicing_axis

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plurimask.datasets.case_folder import CaseFolder
+from plurimask.datasets.open import CaseFolder
 from plurimask.errors import DatasetError, InputError
-from plurimask.files.case_files import holds_case, read_case, read_image_case
+from plurimask.files.case_folder import holds_case, read_case, read_image_case
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8), dtype=np.uint8)
 MASK = IMAGE > 120

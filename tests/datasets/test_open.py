@@ -1,12 +1,11 @@
-"""What lies at a path: dataset, case or image; and a choice of its cases."""
+"""The dataset at a path, and a choice of its cases."""
 
-import numpy as np
 import pytest
-from tiny import image, write_cases
+from tiny import write_cases
 
-from plurimask.datasets.open import cases_at, choose_cases, open_dataset
+from plurimask.datasets.open import choose_cases, open_dataset
 from plurimask.datasets.splits import split_of
-from plurimask.errors import DatasetError, InputError
+from plurimask.errors import DatasetError
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,6 @@ def test_a_table_of_sides_is_its_folder_with_that_split(folder):
     sides = [f"patient-{i},{'val' if i == 7 else 'train'}" for i in range(20)]
     (folder / "fold-1.csv").write_text("\n".join(["patient,side", *sides]))
     assert list(choose_cases(open_dataset(folder / "fold-1.csv"), "val", None)) == ["case-07"]
-    assert list(cases_at([folder / "fold-1.csv"], "val")) == ["case-07"]
 
 
 def test_a_limit_takes_that_many(folder):
@@ -77,44 +75,3 @@ def test_names_on_the_side_asked_for_are_taken(folder):
     dataset = open_dataset(folder)
     names = list(choose_cases(dataset, "train", None))[::-1]
     assert list(choose_cases(dataset, "train", None, names)) == names
-
-
-def test_a_dataset_path_gives_all_its_cases(folder):
-    cases = cases_at([folder])
-    assert [read().name for read in cases.values()] == list(cases) == [f"case-{i:02d}" for i in range(20)]
-
-
-def test_a_case_path_gives_that_case_with_its_readers(folder):
-    ((name, read),) = cases_at([folder / "case-03"]).items()
-    assert (name, read().name, read().raters.shape) == ("case-03", "case-03", (2, 16, 16))
-
-
-def test_an_image_path_gives_an_image_that_nobody_read(tmp_path):
-    np.save(tmp_path / "scan.npy", image()[0])
-    ((name, read),) = cases_at([tmp_path / "scan.npy"]).items()
-    assert (name, read().name, len(read().raters)) == ("scan", "scan", 0)
-    np.testing.assert_array_equal(read().image, image())
-
-
-def test_split_and_limit_choose_from_a_dataset(folder):
-    cases = cases_at([folder], "train", 3)
-    assert len(cases) == 3
-    assert {split_of(read().patient) for read in cases.values()} == {"train"}
-
-
-def test_names_choose_from_a_dataset(folder):
-    assert list(cases_at([folder], names=["case-07", "case-03"])) == ["case-07", "case-03"]
-
-
-def test_several_paths_are_joined(folder):
-    assert list(cases_at([folder / "case-07", folder / "case-03"])) == ["case-07", "case-03"]
-
-
-def test_two_cases_of_one_name_are_refused_before_anything_is_read(folder):
-    with pytest.raises(InputError, match="case-03: expected one case of this name, got a second one"):
-        cases_at([folder / "case-03", folder])
-
-
-def test_a_path_where_nothing_lies_is_refused(tmp_path):
-    with pytest.raises(InputError, match="expected an image, a case's folder or a dataset, got nothing there"):
-        cases_at([tmp_path / "nowhere"])

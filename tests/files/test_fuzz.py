@@ -17,8 +17,8 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSNearLossless
 
 from plurimask.errors import PlurimaskError
+from plurimask.files.locate import open_study
 from plurimask.files.mask_sets import read_mask_set, write_mask_set
-from plurimask.files.study import open_study
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 

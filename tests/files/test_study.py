@@ -8,7 +8,7 @@ from dicom_series import OBLIQUE, PATIENT_ID, noise, write_series
 from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.files.study import open_study, study_name
+from plurimask.files.locate import open_study, study_name
 
 GREY = np.random.default_rng(0).integers(0, 256, (5, 6), dtype=np.uint8)
 
@@ -104,7 +104,7 @@ def test_the_nifti_of_simpleitk_has_the_same_voxels_in_the_same_places(tmp_path)
     ("name", "match"),
     [
         ("none.nii", r"none\.nii: expected an image, a DICOM series or a case, got nothing there"),
-        ("a.tif", r"a\.tif: expected DICOM, or one of \.nii, .*, got '\.tif' without DICOM's mark"),
+        ("a.tif", r"a\.tif: expected DICOM, or one of \.png, .*, got '\.tif' without DICOM's mark"),
         ("a.dcm", r"a\.dcm: expected a DICOM file, got one without DICOM's mark"),
         ("a.nii", r"a\.nii: expected a readable NIfTI file"),
         ("empty", r"empty: expected the DICOM files of one series, got none"),

@@ -12,7 +12,7 @@ import numpy as np
 import uvicorn
 
 from plurimask.datasets.demo_cases import demo_cases
-from plurimask.files.case_files import read_case
+from plurimask.files.case_folder import read_case
 from plurimask.files.images import write_nifti
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet

@@ -10,8 +10,8 @@ from hands import choose, correct, drag, open_case, save, seen_volume, shown, st
 from pydicom import dcmread
 from rooms import planes, serving
 
+from plurimask.files.locate import open_study
 from plurimask.files.mask_sets import write_mask_set
-from plurimask.files.study import open_study
 from plurimask.sampling import load, parse_region, sample_study
 
 NODULE = (slice(30, 78), slice(47, 103))

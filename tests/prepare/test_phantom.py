@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from plurimask.datasets.case_folder import CaseFolder
+from plurimask.datasets.open import CaseFolder
 from plurimask.errors import SettingsError
 from plurimask.prepare.lidc_contours import find_database, read_nodules
 from plurimask.prepare.phantom import LARGEST_SHIFT, _slice_order, phantom_cases, prepare_phantom

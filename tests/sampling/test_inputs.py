@@ -1,10 +1,10 @@
-"""Which paths are studies and which are datasets, and what does not go together."""
+"""What is to be drawn at some paths, and what does not go together."""
 
 import numpy as np
 import pytest
 from tiny import write_cases
 
-from plurimask.datasets.open import is_study
+from plurimask.datasets.splits import split_of
 from plurimask.errors import InputError, SettingsError
 from plurimask.sampling.inputs import Inputs, inputs_at
 
@@ -32,26 +32,29 @@ def test_files_and_folders_of_a_case_are_studies(dataset, tmp_path):
     assert not found.cases
 
 
-def test_a_folder_of_nothing_but_files_is_a_study(tmp_path):
-    (tmp_path / ".hidden").mkdir()
-    (tmp_path / "IM0001").write_bytes(b"")
-    assert is_study(tmp_path)
+def test_a_dataset_gives_the_chosen_cases_each_read_by_a_call(tmp_path):
+    root = write_cases(tmp_path, count=20)
+    chosen = inputs_at([root], "train", 3, None).cases
+    assert len(chosen) == 3
+    assert {split_of(read().patient) for read in chosen.values()} == {"train"}
+    assert [read().name for read in inputs_at([root], "all", None, ["case-07", "case-03"]).cases.values()] == [
+        "case-07",
+        "case-03",
+    ]
+    sides = "".join(f"patient-{i},{'val' if i == 7 else 'train'}\n" for i in range(20))
+    (root / "fold-1.csv").write_text(f"patient,side\n{sides}")
+    assert list(inputs_at([root / "fold-1.csv"], "val", None, None).cases) == ["case-07"]
 
 
-@pytest.mark.parametrize("name", ["index.csv", "sub/"])
-def test_a_folder_with_a_table_or_folders_is_none(tmp_path, name):
-    (tmp_path / "IM0001").write_bytes(b"")
-    (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text("")
-    assert not is_study(tmp_path)
-
-
-def test_an_empty_folder_is_none(tmp_path):
-    assert not is_study(tmp_path)
-
-
-def test_a_path_where_nothing_lies_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"none\.png: expected .* got nothing there"):
-        inputs_at([tmp_path / "none.png"], "all", None, None)
+@pytest.mark.parametrize(
+    ("name", "got"),
+    [("none.png", "nothing there; check"), ("a.npz", "masks; give the image"), ("a.safetensors", "a mo")],
+)
+def test_what_is_neither_study_nor_dataset_is_refused(tmp_path, name, got):
+    (tmp_path / "a.npz").touch()
+    (tmp_path / "a.safetensors").touch()
+    with pytest.raises(InputError, match=rf"{name}: expected an image, a case's folder or a dataset, got {got}"):
+        inputs_at([tmp_path / name], "all", None, None)
 
 
 @pytest.mark.parametrize("paths", [("a/case-01", "b/case-01"), ("a/case-01", None)])

@@ -10,7 +10,7 @@ from tiny import SIZE, image, recipe, stir
 
 from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.study import Study
+from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.methods.fields import Fields
 from plurimask.methods.registry import SETTINGS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from plurimask.files.study import Study
+from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.records import Case
 from plurimask.sampling.planes import slicing_axis

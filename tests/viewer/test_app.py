@@ -10,7 +10,7 @@ from PIL import Image
 from served import SIZE, case, client, get, squares, unpacked, write_case, write_set
 
 from plurimask.files.images import write_nifti
-from plurimask.files.study import open_study
+from plurimask.files.locate import open_study
 from plurimask.geometry import Grid
 from plurimask.viewer.library import name_id
 

@@ -10,7 +10,7 @@ import torch
 from served import case, client, get, squares, write_case, write_set
 from tiny import SIZE, recipe, stir
 
-from plurimask.datasets.case_folder import CaseFolder
+from plurimask.datasets.open import CaseFolder
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.sampling import Model, model
 from plurimask.training.checkpoint import Checkpoint, build_method

@@ -12,7 +12,7 @@ from served import SIZE, squares, write_case, write_set
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.errors import DatasetError, InputError
 from plurimask.files.images import write_nifti
-from plurimask.files.study import Study
+from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.records import Case
 from plurimask.viewer import library as library_module

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from served import SIZE, case, client, get, squares, write_case, write_set
 
 from plurimask.files.images import write_nifti
-from plurimask.files.study import open_study
+from plurimask.files.locate import open_study
 from plurimask.geometry import Grid
 
 AFFINE = np.array([[0, 0.7, 0, -20], [0.6, 0, 0.1, 30], [0, 0, 2.5, -100], [0, 0, 0, 1.0]])

@@ -1,16 +1,26 @@
-"""A path to what lies there: a dataset of whichever layout, one case, or a lone image."""
+"""The dataset at a path, of whichever layout, and a choice of its cases.
 
-from collections.abc import Callable, Sequence
-from functools import partial
+A case folder: one folder a case, as `plurimask.files.case_folder` reads it, and tables beside them.
+
+    ROOT/CASE/image.png                 or image0.png, image1.png, ...: channels, in this order
+    ROOT/CASE/label0.png, label1.png    one file a reader; all zero: read, drew nothing; no file: did not read
+    ROOT/patients.csv                   optional, header `case,patient`
+    ROOT/split.csv                      optional, header `patient,side`; else sides follow from the patients' hashes
+
+Other files and hidden folders are ignored.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
-from plurimask.datasets.case_folder import CaseFolder
-from plurimask.datasets.dataset import CasesByName, Dataset
+from plurimask.datasets.dataset import CasesByName, Dataset, Split
 from plurimask.datasets.lidc_slices import LidcSlices
-from plurimask.datasets.splits import SplitOrAll, split_indices, spread
-from plurimask.errors import DatasetError, InputError
-from plurimask.files.case_files import holds_case, read_case, read_image_case
-from plurimask.files.images import split_name
+from plurimask.datasets.splits import SplitOrAll, read_patients, read_sides, split_indices, spread
+from plurimask.errors import DatasetError
+from plurimask.files.case_folder import CASE_LAYOUT, holds_case, list_case, read_files
+from plurimask.files.locate import locate
+from plurimask.files.stored import digest_files, list_visible
 from plurimask.records import Case
 
 
@@ -22,29 +32,14 @@ def open_dataset(path: Path) -> Dataset:
     Raises:
         DatasetError: no folder there, or one that neither layout fits.
     """
-    if is_split(path):
+    layout = locate(path).layout
+    if layout == "sides":
         return CaseFolder(path.parent, path)
     if not path.is_dir():
         raise DatasetError(
             path, expected="a dataset folder", got="no folder", hint="give the folder that holds the cases"
         )
-    if (path / "index.csv").exists() and (path / "masks.npz").exists():
-        return LidcSlices(path)
-    return CaseFolder(path)
-
-
-def is_split(path: Path) -> bool:
-    """Whether the path is a table of sides, and so a dataset with a split of its own."""
-    return path.suffix.lower() == ".csv" and path.is_file()
-
-
-def is_study(path: Path) -> bool:
-    """Whether one study lies there: a file, a folder of one case, or a folder of nothing but files, as DICOM has it."""
-    if not path.is_dir():
-        return path.exists() and not is_split(path)
-    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    only_files = bool(inside) and not any(entry.is_dir() or entry.name == "index.csv" for entry in inside)
-    return only_files or holds_case(path)
+    return LidcSlices(path) if layout == "lidc-slices" else CaseFolder(path)
 
 
 def choose_cases(
@@ -61,25 +56,6 @@ def choose_cases(
     if names is not None:
         return CasesByName(dataset, _named(dataset, split, indices, names)[:limit])
     return CasesByName(dataset, indices if limit is None else spread(dataset, indices, limit))
-
-
-def cases_at(
-    paths: Sequence[Path], split: SplitOrAll = "all", limit: int | None = None, names: Sequence[str] | None = None
-) -> dict[str, Callable[[], Case]]:
-    """Every case at some paths by name, each to be read by a call: image files, folders of one case, datasets.
-
-    `split`, `limit` and `names` choose from each dataset as `choose_cases` does.
-
-    Raises:
-        InputError: a path where nothing lies, or two cases of one name.
-        DatasetError: as `open_dataset` and `choose_cases`.
-    """
-    readers: dict[str, Callable[[], Case]] = {}
-    for name, read in (entry for path in paths for entry in _readers(path, split, limit, names)):
-        if name in readers:
-            raise InputError(name, expected="one case of this name", got="a second one", hint="rename a file")
-        readers[name] = read
-    return readers
 
 
 def _named(dataset: Dataset, split: SplitOrAll, indices: Sequence[int], names: Sequence[str]) -> list[int]:
@@ -101,16 +77,61 @@ def _named(dataset: Dataset, split: SplitOrAll, indices: Sequence[int], names: S
     return [positions[name] for name in names]
 
 
-def _readers(
-    path: Path, split: SplitOrAll, limit: int | None, names: Sequence[str] | None
-) -> list[tuple[str, Callable[[], Case]]]:
-    if not path.exists():
-        raise InputError(
-            path, expected="an image, a case's folder or a dataset", got="nothing there", hint="check the path"
+class CaseFolder:
+    """The cases of a folder, sorted by name, as a `Dataset`; the module's docstring has the layout.
+
+    Building it lists the folders and reads the tables; images and labels are read one case at a time.
+
+    Args:
+        root: the folder that holds one folder a case.
+        split: a file like split.csv, to be taken in its place.
+
+    Raises:
+        DatasetError: no case in `root`, a patients.csv that does not fit the cases, or a split that does not fit those.
+        InputError: a case whose files are missing, doubled, or not numbered from 0 without a gap.
+    """
+
+    kind = "case-folder"
+
+    def __init__(self, root: Path, split: Path | None = None) -> None:
+        self.root = root
+        self._cases = tuple(list_case(folder) for folder in _case_folders(root))
+        self.names = tuple(case.name for case in self._cases)
+        patients = read_patients(root / "patients.csv", frozenset(self.names))
+        self.patients = tuple(patients.get(name) for name in self.names)
+        own = root / "split.csv"
+        self._split = split or (own if own.exists() else None)
+        self.sides: Mapping[str, Split] = read_sides(self._split, self.patients) if self._split else {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Case:
+        one = self._cases[index]
+        return read_files(one.name, one.images, one.labels, self.patients[index])
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) over the relative name and the content of every file in use."""
+        return digest_files(self.root, self._files())
+
+    def _files(self) -> Iterator[Path]:
+        for case in self._cases:
+            yield from case.images + case.labels
+        if any(self.patients):
+            yield self.root / "patients.csv"
+        if self._split:
+            yield self._split
+
+
+def _case_folders(root: Path) -> list[Path]:
+    if holds_case(root):
+        raise DatasetError(
+            root, expected="one folder a case", got="the files of a single case", hint="pass the folder above it"
         )
-    if not path.is_dir() and not is_split(path):
-        return [(split_name(path)[0], partial(read_image_case, path))]
-    if path.is_dir() and holds_case(path):
-        return [(path.resolve().name, partial(read_case, path))]
-    chosen = choose_cases(open_dataset(path), split, limit, names)
-    return [(name, partial(chosen.__getitem__, name)) for name in chosen]
+    folders = [path for path in list_visible(root) if path.is_dir()]
+    if not folders:
+        raise DatasetError(
+            root, expected="one folder a case", got="no folder", hint=f"put into each case's folder {CASE_LAYOUT}"
+        )
+    return folders

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -291,19 +291,30 @@ def _refusal(subject: str | Path, got: str) -> InputError:
     )
 
 
-_READERS: dict[str, Callable[[Path], Stored]] = {
-    ".png": read_png,
-    ".jpg": read_jpeg,
-    ".jpeg": read_jpeg,
-    ".npy": read_npy,
-    ".nii": read_nifti,
-    ".nii.gz": read_nifti,
+Format = Literal["dicom", "nifti", "picture", "npy"]
+
+
+class ImageFormat(NamedTuple):
+    """How files of one suffix are called and read."""
+
+    name: Format
+    read: Callable[[Path], Stored]
+
+
+FORMATS = {
+    ".png": ImageFormat("picture", read_png),
+    ".jpg": ImageFormat("picture", read_jpeg),
+    ".jpeg": ImageFormat("picture", read_jpeg),
+    ".npy": ImageFormat("npy", read_npy),
+    ".nii": ImageFormat("nifti", read_nifti),
+    ".nii.gz": ImageFormat("nifti", read_nifti),
 }
+"""THE table of image formats, by lower-case suffix; DICOM alone is known by its content."""
 
 
 def split_name(path: Path) -> tuple[str, str]:
     """Stem and lower-case suffix (".png", ..., ".nii.gz" as one); the suffix is "" where the format is not read."""
-    for suffix in sorted(_READERS, key=len, reverse=True):
+    for suffix in sorted(FORMATS, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)], suffix
     return path.name.partition(".")[0], ""
@@ -354,11 +365,9 @@ def read_label(path: Path, rule: LabelRule = binarise) -> tuple[np.ndarray, Grid
 
 def _read(path: Path) -> Stored:
     _, suffix = split_name(path)
-    if suffix not in _READERS:
-        raise InputError(
-            path, expected=f"one of {', '.join(_READERS)}", got=f"'{path.suffix}'", hint="convert the file"
-        )
-    return _READERS[suffix](path)
+    if suffix not in FORMATS:
+        raise InputError(path, expected=f"one of {', '.join(FORMATS)}", got=f"'{path.suffix}'", hint="convert the file")
+    return FORMATS[suffix].read(path)
 
 
 def _grid(path: Path, stored: Stored) -> Grid:

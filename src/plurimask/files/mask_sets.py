@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
 from plurimask.errors import InputError
-from plurimask.files.case_files import check_name
+from plurimask.files.case_folder import check_name
 from plurimask.files.images import binarise, read_label, read_nifti_stack, split_name
 from plurimask.files.stored import atomic_folder, list_visible, natural, reason
 from plurimask.geometry import Grid
@@ -208,6 +208,11 @@ def find_mask_files(place: Path) -> MaskFiles | None:
         return _in_folder(place)
     stem = _stack_stem(place)
     return None if stem is None else MaskFiles(place, stem, stack=place)
+
+
+def names_masks(paths: Iterable[Path]) -> bool:
+    """Whether the names of what lies in a folder say that it holds the masks of one case, whole or broken."""
+    return any(path.name == DESCRIPTION or (_stack_stem(path) or "").lower() == STACK for path in paths)
 
 
 def _in_folder(folder: Path) -> MaskFiles | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.case_files import check_name, read_files
+from plurimask.files.case_folder import check_name, read_files
 from plurimask.files.stored import digest_files, natural
 from plurimask.geometry import Grid
 from plurimask.prepare.patterns import FoundCase, Pattern, find_cases

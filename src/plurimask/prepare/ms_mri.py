@@ -13,7 +13,7 @@ from pathlib import Path
 
 from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
-from plurimask.files.case_files import read_files
+from plurimask.files.case_folder import read_files
 from plurimask.files.stored import digest_files
 from plurimask.prepare.folder import to_planes
 from plurimask.prepare.writer import CaseWriter, writing_cases

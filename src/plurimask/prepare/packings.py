@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError, MissingPackageError
-from plurimask.files.case_files import read_files
+from plurimask.files.case_folder import read_files
 from plurimask.files.images import binarise, read_array
 from plurimask.files.stored import digest_files
 from plurimask.geometry import Grid

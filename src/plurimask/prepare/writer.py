@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from plurimask.datasets.case_folder import CaseFolder
 from plurimask.datasets.dataset import Split
+from plurimask.datasets.open import CaseFolder
 from plurimask.errors import DatasetError
-from plurimask.files.case_files import check_name
+from plurimask.files.case_folder import check_name
 from plurimask.files.images import write_nifti
 from plurimask.files.stored import atomic_folder, csv_text, write_text
 from plurimask.geometry import Grid

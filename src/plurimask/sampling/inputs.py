@@ -1,13 +1,15 @@
 """What is to be drawn: datasets, whose cases have the size of the model's field, and studies of any size."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from plurimask.datasets.open import cases_at, is_study
+from plurimask.datasets.open import choose_cases, open_dataset
 from plurimask.datasets.splits import SplitOrAll
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.study import study_name
+from plurimask.files.locate import Located, locate, study_name
 from plurimask.records import Case
 
 
@@ -49,15 +51,32 @@ def inputs_at(paths: Sequence[Path], split: SplitOrAll, limit: int | None, names
     """Everything at some paths; `split`, `limit` and `names` choose from each dataset as `choose_cases` does.
 
     Raises:
-        InputError: a path where nothing lies, or two studies or cases of one name.
-        DatasetError: as `cases_at`.
+        InputError: a path where neither a study nor a dataset lies, or two studies or cases of one name.
+        DatasetError: as `open_dataset` and `choose_cases`.
     """
-    lone = [path for path in paths if is_study(path)]
-    cases = cases_at([path for path in paths if path not in lone], split, limit, names)
-    studies: dict[str, Path] = {}
-    for path in lone:
-        name = study_name(path)
-        if name in studies or name in cases:
+    found = [_input(path) for path in paths]
+    studies = [(study_name(one.path), one.path) for one in found if one.kind == "study"]
+    chosen = [choose_cases(open_dataset(one.path), split, limit, names) for one in found if one.kind != "study"]
+    cases = [(name, partial(of_dataset.__getitem__, name)) for of_dataset in chosen for name in of_dataset]
+    for name, times in Counter(name for name, _ in (*studies, *cases)).items():
+        if times > 1:
             raise InputError(name, expected="one case of this name", got="a second one", hint="rename a file")
-        studies[name] = path
-    return Inputs(studies, cases)
+    return Inputs(dict(studies), dict(cases))
+
+
+def _input(path: Path) -> Located:
+    """What lies at a path: a study, or what `open_dataset` takes or refuses."""
+    found = locate(path)
+    if found.layout in _NO_INPUT:
+        got, hint = _NO_INPUT[found.layout]
+        raise InputError(path, expected="an image, a case's folder or a dataset", got=got, hint=hint)
+    return found
+
+
+_NO_INPUT = {
+    "absent": ("nothing there", "check the path"),
+    "mask file": ("masks", "give the image that they belong to"),
+    "mask folder": ("masks", "give the image that they belong to"),
+    "weights": ("a model", "name it before the images"),
+    "model folder": ("a model", "name it before the images"),
+}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plurimask.files.study import Study
+from plurimask.files.locate import Study
 
 _ISOTROPIC = 1.01
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.study import Study
+from plurimask.files.locate import Study
 from plurimask.methods.draw import draw_area
 from plurimask.records import MaskSet
 from plurimask.sampling.model import Model

@@ -4,11 +4,11 @@ import json
 import os
 import stat
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from threading import Condition
 from typing import Any
@@ -16,16 +16,13 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache, cachedmethod
 
-from plurimask.datasets.case_folder import CaseFolder
 from plurimask.datasets.changed import crop_case
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.demo_cases import demo_cases
-from plurimask.datasets.open import is_split, is_study, open_dataset
+from plurimask.datasets.open import CaseFolder, open_dataset
 from plurimask.errors import InputError, PlurimaskError
-from plurimask.files.case_files import holds_case
-from plurimask.files.mask_sets import DESCRIPTION, STACK, find_mask_files, read_mask_set
-from plurimask.files.stored import unreadable
-from plurimask.files.study import Study, open_study, study_name
+from plurimask.files.locate import Located, Study, locate, open_study, study_name
+from plurimask.files.mask_sets import find_mask_files, read_mask_set
 from plurimask.geometry import Grid
 from plurimask.optional import need
 from plurimask.records import Case, MaskSet
@@ -37,7 +34,6 @@ UNREADABLE = (PlurimaskError, OSError, MemoryError)
 
 DRAWN_HERE = "drawn"
 _CASE_BYTES, _PANEL_BYTES = 2**29, 2**28
-_LOOKED_AT = 50
 _KINDS = "a folder of mask sets, a study, a dataset, or the folder of a demo or a benchmark"
 _PATIENT = {"name": "PatientName", "number": "PatientID", "born": "PatientBirthDate", "sex": "PatientSex"}
 
@@ -177,7 +173,7 @@ def open_library(path: Path, data: Path | None, drawing: bool) -> Library:
         if one is not None and not one.exists():
             raise InputError(one, expected=_KINDS, got="nothing there", hint="check the path")
     root, title = path.resolve(), path.absolute().name
-    sources = _sources(root)
+    sources = _sources(locate(root))
     if sources:
         images = _middles(root, _images(data.resolve())) if data else _demo_images(sources)
         return Library(title, sources, images, drawing)
@@ -235,46 +231,12 @@ def _size(grid: Grid) -> str:
     return "x".join(map(str, grid.shape))
 
 
-def _sources(root: Path) -> tuple[Source, ...]:
-    if not root.is_dir():
-        files = find_mask_files(root) if root.suffix.lower() == ".npz" else None
-        return (_source(root.parent, root.name, {files.name: (root,)}),) if files else ()
-    if _names_masks(root):
-        return () if (root / "index.csv").exists() else (_source(root.parent, root.name, {root.name: (root,)}),)
-    masks = root / "masks"
-    if masks.is_dir() and not masks.is_symlink() and not holds_case(masks):
-        if _holds_sets(masks):
-            return (_listed(masks),)
-        folders = [path for path in sorted(masks.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-        return tuple(_listed(folder) for folder in folders if _holds_sets(folder))
-    return (_listed(root),) if _holds_sets(root) else ()
-
-
-def _holds_sets(folder: Path) -> bool:
-    """Whether mask sets, whole or broken, lie right below a folder; some of what lies there says it."""
-    inside = list(_first(folder))
-    if holds_case(folder) or any(path.name == "index.csv" or (path.is_dir() and holds_case(path)) for path in inside):
-        return False
-    return any(_is_set(path) for path in inside)
-
-
-def _is_set(path: Path) -> bool:
-    try:
-        return find_mask_files(path) is not None
-    except InputError:
-        return path.is_dir() and _names_masks(path)
-
-
-def _names_masks(folder: Path) -> bool:
-    return any(path.name.startswith(f"{STACK}.") or path.name == DESCRIPTION for path in _first(folder))
-
-
-def _first(folder: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return iter([Path(one) for one in islice((e for e in entries if e.name[0] != "."), _LOOKED_AT)])
-    except OSError as error:
-        raise unreadable(folder, "folder", error) from error
+def _sources(found: Located) -> tuple[Source, ...]:
+    if found.kind == "mask set":
+        files = find_mask_files(found.path) if found.layout == "mask file" else None
+        name = files.name if files else found.path.name
+        return (_source(found.path.parent, found.path.name, {name: (found.path,)}),)
+    return tuple(_listed(folder) for folder in found.masks)
 
 
 def _listed(root: Path) -> Source:
@@ -296,9 +258,10 @@ def _source(root: Path, label: str, paths: Mapping[str, tuple[Path, ...]]) -> So
 
 
 def _images(path: Path) -> Images:
-    if path.is_dir() and not is_study(path) and not is_split(path) and not any(one.is_dir() for one in _first(path)):
+    kind = locate(path).kind
+    if kind in ("model", "nothing"):
         raise InputError(path, expected=_KINDS, got="none of these", hint="name another folder")
-    if is_study(path):
+    if kind == "study":
         root = path if path.is_dir() else path.parent
         return {study_name(path): partial(_study, root, path)}
     dataset = open_dataset(path)

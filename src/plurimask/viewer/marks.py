@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from plurimask.files.study import Study
+from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet, count_votes
 

@@ -1,0 +1,205 @@
+"""THE answer to "what lies at this path?": a study, a dataset, mask sets, results or a model; and the study there.
+
+One table for files and one for folders are asked from top to bottom. Names are listed for it; no file is read.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from plurimask.errors import InputError
+from plurimask.files.case_folder import check_name, holds_case, list_case, read_files, read_image_case
+from plurimask.files.dicom import read_series
+from plurimask.files.dicom_headers import is_dicom
+from plurimask.files.images import FORMATS, Format, split_name
+from plurimask.files.mask_sets import MaskSets, find_mask_files, names_masks
+from plurimask.files.stored import list_visible
+from plurimask.geometry import Grid
+from plurimask.records import Case
+
+Kind = Literal["study", "dataset", "mask set", "mask sets", "results", "model", "nothing"]
+
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_MODEL_SUFFIXES = (".safetensors", ".onnx")
+_LOOKED_AT = 50  # of a folder's entries, where some say what all are
+
+
+@dataclass(frozen=True)
+class Located:
+    """What lies at a path.
+
+    Args:
+        path: as it was asked for.
+        kind: one image or volume; cases; the masks of one case, or of several; the folder of a demo or a benchmark
+            with the masks of each system; weights, a run or an export; or nothing of these.
+        layout: which form of it, as the tables below name it.
+        masks: the folders whose entries are mask sets: one, of results one a system, else none.
+    """
+
+    path: Path
+    kind: Kind
+    layout: str
+    masks: tuple[Path, ...] = ()
+
+
+def locate(path: Path) -> Located:
+    """What lies at a path.
+
+    Raises:
+        InputError: a folder that cannot be read.
+    """
+    if path.is_dir():
+        inside = list_visible(path)
+        kind, layout = next((kind, layout) for kind, layout, fits in _FOLDERS if fits(path, inside))
+    else:
+        kind, layout = next((kind, layout) for kind, layout, fits in _FILES if fits(path))
+    masks = _systems(path) if kind == "results" else (path,) if kind == "mask sets" else ()
+    return Located(path, kind, layout, masks)
+
+
+def mask_sets_at(path: Path) -> MaskSets:
+    """The mask sets at a path, which may be the folder of a demo or a benchmark with one system.
+
+    Raises:
+        InputError: the masks of several systems, or as `MaskSets.under`.
+    """
+    folders = locate(path).masks or (path,)
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders)
+        raise InputError(path, expected="the masks of one system", got=names, hint=f"name one folder, as {folders[0]}")
+    return MaskSets.under(folders[0])
+
+
+def _holds_series(path: Path, inside: Sequence[Path]) -> bool:
+    return any(one.suffix.lower() in _DICOM_SUFFIXES for one in inside) and _is_flat(path, inside)
+
+
+def _is_flat(path: Path, inside: Sequence[Path]) -> bool:
+    """Nothing but files, as a series has it."""
+    return bool(inside) and not any(one.is_dir() or one.name == "index.csv" for one in inside)
+
+
+def _holds_sets(folder: Path, inside: Sequence[Path]) -> bool:
+    """Whether mask sets, whole or broken, lie right below a folder of which some entries are looked at."""
+    some = inside[:_LOOKED_AT]
+    if holds_case(folder) or any(one.name == "index.csv" or (one.is_dir() and holds_case(one)) for one in some):
+        return False
+    return any(_is_set(one) for one in some)
+
+
+def _is_set(path: Path) -> bool:
+    try:
+        return find_mask_files(path) is not None
+    except InputError:
+        return path.is_dir() and names_masks(list_visible(path))
+
+
+def _systems(root: Path) -> tuple[Path, ...]:
+    """Of a demo or a benchmark, root/masks itself where it holds mask sets, else each folder in it that does."""
+    masks = root / "masks"
+    if not masks.is_dir() or masks.is_symlink() or holds_case(masks):
+        return ()
+    inside = list_visible(masks)
+    if _holds_sets(masks, inside):
+        return (masks,)
+    return tuple(folder for folder in inside if folder.is_dir() and _holds_sets(folder, list_visible(folder)))
+
+
+_FILES: tuple[tuple[Kind, str, Callable[[Path], bool]], ...] = (
+    ("nothing", "absent", lambda path: not path.exists()),
+    ("dataset", "sides", lambda path: path.suffix.lower() == ".csv"),
+    ("mask set", "mask file", lambda path: path.suffix.lower() == ".npz"),
+    ("model", "weights", lambda path: path.suffix.lower() in _MODEL_SUFFIXES),
+    ("study", "file", lambda path: True),
+)
+_FOLDERS: tuple[tuple[Kind, str, Callable[[Path, Sequence[Path]], bool]], ...] = (
+    ("dataset", "lidc-slices", lambda path, inside: {path / "index.csv", path / "masks.npz"} <= set(inside)),
+    ("study", "case", lambda path, inside: holds_case(path)),
+    ("mask set", "mask folder", lambda path, inside: names_masks(inside) and path / "index.csv" not in inside),
+    ("study", "series", _holds_series),
+    ("results", "systems", lambda path, inside: bool(_systems(path))),
+    ("mask sets", "mask folders", _holds_sets),
+    ("model", "model folder", lambda path, inside: any(one.suffix in _MODEL_SUFFIXES for one in inside)),
+    ("study", "files", _is_flat),
+    ("dataset", "case-folder", lambda path, inside: any(one.is_dir() or one.name == "index.csv" for one in inside)),
+    ("nothing", "empty", lambda path, inside: True),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A case and where it came from.
+
+    Args:
+        case: image and grid; raters (0, ...) unless a case folder has labels. Its name comes from the path, and it
+            knows no patient. A single slice is a plane, (H, W), with its place in space.
+        format: of the file, or of the first image file of a case folder.
+        sources: the files that it was read from, in the order of the slices for DICOM.
+    """
+
+    case: Case
+    format: Format
+    sources: tuple[Path, ...]
+
+
+def open_study(path: Path) -> Study:
+    """The study at a path: a DICOM file or the folder of a series, NIfTI, PNG, JPEG, NPY, or the folder of one case.
+
+    DICOM is known by its content, the other formats by suffix. Arrays are as the format has them: (row, column, slice)
+    in DICOM, a NIfTI file's own axes in their order.
+
+    Raises:
+        InputError: nothing there, or what `read_series`, `read_image_case` or `list_case` refuse.
+        MissingPackageError: DICOM without `pydicom`, or without a decoder that the file needs.
+    """
+    if not path.exists():
+        raise InputError(
+            path, expected="an image, a DICOM series or a case", got="nothing there", hint="check the path"
+        )
+    if path.is_dir():
+        return _case_study(path) if holds_case(path) else _dicom_study(path)
+    suffix = split_name(path)[1]
+    if is_dicom(path) or path.suffix.lower() in _DICOM_SUFFIXES:
+        return _dicom_study(path)
+    if not suffix:
+        raise InputError(
+            path,
+            expected=f"DICOM, or one of {', '.join(FORMATS)}",
+            got=f"'{path.suffix}' without DICOM's mark",
+            hint="convert the file",
+        )
+    return Study(read_image_case(path), FORMATS[suffix].name, (path,))
+
+
+def study_name(path: Path) -> str:
+    """The name that the study at a path bears: the folder's, or the file's without its suffix.
+
+    A DICOM file without the usual suffix keeps its dots, since it may be named by a UID.
+
+    Raises:
+        InputError: a name that not every file system can hold.
+    """
+    if path.is_dir():
+        return check_name(path, path.absolute().name)
+    stem, suffix = split_name(path)
+    if suffix:
+        return check_name(path, stem)
+    return check_name(path, path.stem if path.suffix.lower() in _DICOM_SUFFIXES else path.name)
+
+
+def _case_study(folder: Path) -> Study:
+    files = list_case(folder)
+    case = read_files(files.name, files.images, files.labels, None)
+    return Study(case, FORMATS[split_name(files.images[0])[1]].name, files.images + files.labels)
+
+
+def _dicom_study(path: Path) -> Study:
+    series = read_series(path)
+    image, grid = series.image, series.grid
+    if grid.shape[2] == 1:
+        image, grid = image[..., 0], Grid(grid.shape[:2], grid.affine)
+    nobody = np.zeros((0, *grid.shape), dtype=np.bool_)
+    return Study(Case(study_name(path), image, nobody, grid), "dicom", series.files)
