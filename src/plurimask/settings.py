@@ -60,6 +60,14 @@ def parse(
         raise _explain(model, first, str(source), refusal) from None
 
 
+def first_difference(before: object, now: object, keys: tuple[str, ...] = ()) -> tuple[str, Any, Any] | None:
+    """The first key (dotted) at which two trees of plain values differ, with both values; None where none does."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return None if before == now else (".".join(keys), before, now)
+    parts = (first_difference(before.get(key), now.get(key), (*keys, key)) for key in dict.fromkeys([*before, *now]))
+    return next(filter(None, parts), None)
+
+
 @dataclass(frozen=True)
 class Shipped:
     """The TOML files of one kind.

@@ -6,11 +6,18 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import SIZE, recipe, stir, write_weights
+from tiny import SIZE, TREE, recipe, stir, write_weights
 
 from plurimask.errors import CheckpointError
 from plurimask.files.stored import digest_file
-from plurimask.training.checkpoint import FORMAT, build_method, load_weights, save_weights
+from plurimask.training.checkpoint import (
+    FORMAT,
+    build_method,
+    built_in_names,
+    find_weights,
+    load_weights,
+    save_weights,
+)
 
 
 def output(method):
@@ -61,6 +68,19 @@ def test_recipe_step_and_data_come_back(tmp_path, method):
     save_weights(tmp_path / "w", method, recipe(image_size=32), step=5, data="da7a")
     loaded = load_weights(tmp_path / "w")
     assert (loaded.recipe, loaded.step, loaded.data) == (recipe(image_size=32), 5, "da7a")
+
+
+@pytest.mark.parametrize(("start", "told"), [("/home/someone/runs/a.safetensors", "a.safetensors"), ("lidc", "lidc")])
+def test_a_header_names_no_path_of_its_authors_disk(tmp_path, method, start, told):
+    started = recipe(training=TREE["training"] | {"start": start})
+    save_weights(tmp_path / "w", method, started, step=5, data="d")
+    assert load_weights(tmp_path / "w").recipe.training.start == told
+
+
+def test_the_weights_that_ship_name_no_path():
+    for name in built_in_names():
+        start = load_weights(find_weights(name)[1]).recipe.training.start
+        assert start is None or "/" not in start
 
 
 def test_the_digest_is_the_files(path):

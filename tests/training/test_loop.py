@@ -23,8 +23,11 @@ from plurimask.datasets.splits import split_indices, split_of
 from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, DatasetError
+from plurimask.evaluation import evaluate
+from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method
 from plurimask.nets.denoiser import Denoiser
+from plurimask.records import MaskSet
 from plurimask.training.checkpoint import build_method, load_weights
 from plurimask.training.loop import DivergedError, _Diverged, _step_seed, learning_rate, train, validate
 from plurimask.training.recipe import TrainingSettings
@@ -149,13 +152,9 @@ def test_the_split_is_written_with_the_run_and_shares_no_patient(unbroken, data)
     assert split["data"] == data.digest
 
 
-def test_the_same_recipe_gives_the_same_run(unbroken, data, tmp_path):
-    train(made(), data, tmp_path / "run")
-    assert_same_end(unbroken, tmp_path / "run")
-
-
 # Checkpoints are written at 2, 4 and 6: before the first, right after one, and between two with a validation.
-@pytest.mark.parametrize("step", [1, 3, 4, 6])
+# The first of these starts anew, so it says too that the same recipe gives the same run.
+@pytest.mark.parametrize("step", [1, 3, 4])
 def test_a_run_broken_off_in_a_step_goes_on_exactly(unbroken, data, tmp_path, step):
     handle = register_module_forward_hook(_Stop(step, interrupt))
     try:
@@ -215,8 +214,8 @@ def test_it_learns(data, tmp_path):
 def test_frozen_and_switched_off_networks_train(data, tmp_path):
     for mode in ("frozen", "acn_only", "anchored", "off"):
         changed = {"ambiguity": TREE["method"]["ambiguity"] | {"mode": mode}}
-        train(made(changed, steps=2), data, tmp_path / mode)
-        assert len(lines(tmp_path / mode)) == 2
+        train(made(changed, steps=1), data, tmp_path / mode)
+        assert len(lines(tmp_path / mode)) == 1
 
 
 def test_the_gradient_is_clipped_and_logged_before(data, tmp_path):
@@ -328,13 +327,13 @@ class Bright(Method):
 @pytest.mark.parametrize("training", [True, False])
 def test_validation_restores_the_mode(data, training):
     method = Bright().train(training)
-    validate(method, {data.names[0]: data[0]}, SamplerSettings(), 2)
+    validate(method, [data[0]], SamplerSettings(), 2)
     assert method.training is training
 
 
 def test_validation_scores_the_masks_against_the_readers(data):
     case = data[3]
-    scores = validate(Bright(), {case.name: case}, SamplerSettings(), 2)
+    scores = validate(Bright(), [case], SamplerSettings(), 2)
     low, high = case.image.min(), case.image.max()
     drawn = (case.image[0] - low) / (high - low) * 2 - 1 > 0
     distance = [1 - (drawn & mask).sum() / (drawn | mask).sum() for mask in case.raters]
@@ -343,10 +342,34 @@ def test_validation_scores_the_masks_against_the_readers(data):
     assert (scores["d_ss"], scores["empty"], scores["empty_raters"]) == (0, 0, 0)
 
 
+def test_validation_scores_as_evaluate_does(data):
+    cases = [data[number] for number in range(4)]
+    scores = validate(Bright(), cases, SamplerSettings(), 3)
+    panels = [
+        MaskSet(case.name, draw_masks(Bright(), case.image, (1, 2, 3), SamplerSettings()), case.grid) for case in cases
+    ]
+    mean = evaluate(panels, {case.name: case for case in cases}).mean
+    same = {"empty": "empty_samples", "empty_raters": "empty_readers"}
+    assert scores == {key: mean[same.get(key, key)] for key in scores}
+
+
+def test_another_validation_can_be_given(data, tmp_path):
+    given = {1: 0.5, 2: 0.25, 3: 0.75}
+    seen = []
+
+    def validation(method):
+        seen.append(method)
+        return {"ged_v": given[len(seen)], "loss": 1.0}
+
+    train(made(steps=3, validate_every=1), data, tmp_path / "run", validation=validation)
+    assert [line["ged_v"] for line in lines(tmp_path / "run", "val")] == [0.5, 0.25, 0.75]
+    assert load_weights(tmp_path / "run" / "best.safetensors").step == 2
+
+
 def test_validation_counts_empty_masks(data):
     method = Bright()
     method.level.data.fill_(2.0)
-    assert validate(method, {data.names[0]: data[0]}, SamplerSettings(), 2)["empty"] == 1
+    assert validate(method, [data[0]], SamplerSettings(), 2)["empty"] == 1
 
 
 def test_the_rate_rises_linearly_over_the_warm_up():

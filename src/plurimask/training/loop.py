@@ -1,7 +1,7 @@
 """Training, read downwards: open, build, resume, step, validate, keep."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,11 @@ from plurimask.datasets.splits import Split, check_disjoint, split_indices
 from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
-from plurimask.evaluation import evaluate
+from plurimask.evaluation.scores import mean_of_defined
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method
-from plurimask.records import Batch, Case, MaskSet
+from plurimask.metrics import collective_insight, dice_max, empty_share, ged, rater_diversity, sample_diversity
+from plurimask.records import Batch, Case
 from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import build_method, find_weights, save_weights, start_from
 from plurimask.training.recipe import Recipe, TrainingSettings
@@ -48,13 +49,20 @@ class DivergedError(TrainingError):
         )
 
 
-@dataclass(frozen=True)
-class _Data:
-    """What a run trains and validates on."""
+Validation = Callable[[Method], Mapping[str, float]]
+"""What is scored now and then: averaged weights -> figures to log, of which the lowest `ged_v` is the best."""
 
+
+@dataclass(frozen=True)
+class _Run:
+    """What every process of a run is given."""
+
+    recipe: Recipe
     batches: Batches
-    validation: dict[str, Case]
-    digest: str
+    validation: Validation
+    data: str
+    folder: RunFolder
+    resume: bool
 
 
 class _Diverged(NamedTuple):
@@ -64,11 +72,20 @@ class _Diverged(NamedTuple):
     terms: dict[str, float]
 
 
-def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) -> None:
+def train(
+    recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False, validation: Validation | None = None
+) -> None:
     """Train a recipe's method on the train side of a dataset, into the run folder `out`.
 
     Everything random is a function of the recipe's seed, the step and the process, so a run that was broken off and
     resumed takes the same steps as an unbroken one.
+
+    Args:
+        recipe: the method, and how it is trained.
+        dataset: split by patient.
+        out: the run folder.
+        resume: go on with the run that lies there.
+        validation: other than `validate` on cases of the validation side; several processes need one that pickles.
 
     Raises:
         DatasetError: cases without a patient, of another size than the recipe's, or too few.
@@ -76,23 +93,25 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
         DivergedError: a loss that is not finite.
         TrainingError: one of several processes failed otherwise.
     """
-    folder = RunFolder(out)
-    data, split = _open(recipe, dataset)
+    folder, settings = RunFolder(out), recipe.training
+    sides = _sides(dataset)
+    batches = _batches(recipe, dataset, sides["train"])
+    validation = validation or _on_cases(recipe, dataset, sides["val"])
     if resume:
-        folder.check_same(recipe, data.digest)
+        folder.resume(recipe, dataset.digest)
     else:
-        if recipe.training.start is not None:
-            find_weights(recipe.training.start)
-        folder.start(recipe, split)
-    settings = recipe.training
+        if settings.start is not None:
+            find_weights(settings.start)
+        folder.start(recipe, _described(dataset, sides))
     fabric = Fabric(
         devices=settings.devices,
         precision=_precision(settings),
         strategy="ddp_spawn" if settings.devices > 1 else "auto",
     )
+    run = _Run(recipe, batches, validation, dataset.digest, folder, resume)
     try:
         # A divergence is handed back and raised here: an error does not pass whole from one process to another.
-        diverged = fabric.launch(partial(_run, recipe=recipe, data=data, folder=folder, resume=resume))
+        diverged = fabric.launch(partial(_train, run=run))
     except ProcessRaisedException as error:
         raise TrainingError(
             out, expected="every process to train", got=str(error).strip().splitlines()[-1], hint="mend that, --resume"
@@ -107,17 +126,31 @@ def _precision(settings: TrainingSettings) -> Literal["32-true", "bf16-mixed"]:
     return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _open(recipe: Recipe, dataset: Dataset) -> tuple[_Data, dict[str, object]]:
-    sides: tuple[Split, ...] = ("train", "val")
-    chosen = {side: split_indices(dataset, side) for side in sides}
+def _sides(dataset: Dataset) -> dict[Split, list[int]]:
+    """Positions of the cases of each side. Raises DatasetError for one without cases, or a patient on two."""
+    sides: dict[Split, list[int]] = {"train": split_indices(dataset, "train"), "val": split_indices(dataset, "val")}
     # From the very cases that are used, so that the check would see a patient on two sides; test is all the rest.
-    used = {index for indices in chosen.values() for index in indices}
-    rest = [index for index in range(len(dataset)) if index not in used]
-    patients: dict[Split, list[str]] = {
-        side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in (chosen | {"test": rest}).items()
+    used = {index for indices in sides.values() for index in indices}
+    sides["test"] = [index for index in range(len(dataset)) if index not in used]
+    check_disjoint(_patients(dataset, sides))
+    return sides
+
+
+def _patients(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[Split, list[str]]:
+    return {side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in sides.items()}
+
+
+def _described(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[str, object]:
+    """What split.json says."""
+    return {
+        "rule": "blake2b of the patient, 80/10/10",
+        "data": dataset.digest,
+        "patients": _patients(dataset, sides),
     }
-    check_disjoint(patients)
-    store = open_store(dataset)
+
+
+def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
+    store, settings = open_store(dataset), recipe.training
     expected = (recipe.method.image_channels, recipe.image_size, recipe.image_size)
     if store.image_shape != expected:
         raise DatasetError(
@@ -126,25 +159,24 @@ def _open(recipe: Recipe, dataset: Dataset) -> tuple[_Data, dict[str, object]]:
             got=str(store.image_shape),
             hint="choose the recipe for this data, or --set image_size and method.image_channels",
         )
-    settings = recipe.training
     crop = CropSettings(settings.crop, settings.crop_steps, settings.crop_shift)
-    batches = Batches(store, chosen["train"], settings.batch_size, settings.seed, crop, settings.intensity)
-    picked = np.random.default_rng(0).permutation(chosen["val"])[: settings.validation_cases]
-    validation = {dataset.names[i]: dataset[int(i)] for i in picked}
-    split: dict[str, object] = {
-        "rule": "blake2b of the patient, 80/10/10",
-        "data": dataset.digest,
-        "patients": patients,
-    }
-    return _Data(batches, validation, dataset.digest), split
+    return Batches(store, indices, settings.batch_size, settings.seed, crop, settings.intensity)
 
 
-def _run(fabric: Fabric, recipe: Recipe, data: _Data, folder: RunFolder, resume: bool) -> _Diverged | None:
-    settings = recipe.training
+def _on_cases(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Validation:
+    """`validate` on the same few cases at any time."""
+    picked = np.random.default_rng(0).permutation(indices)[: recipe.training.validation_cases]
+    cases = [dataset[int(index)] for index in picked]
+    return partial(validate, cases=cases, sampler=recipe.sampler, count=recipe.training.validation_samples)
+
+
+def _train(fabric: Fabric, run: _Run) -> _Diverged | None:
+    """One process of a run."""
+    recipe, settings, folder = run.recipe, run.recipe.training, run.folder
     torch.manual_seed(settings.seed)
     # On its device before the state is loaded: the optimiser's moments follow the parameters.
     method = build_method(recipe).to(fabric.device)
-    resumed = resume and folder.state.exists()
+    resumed = run.resume and folder.state.exists()
     if settings.start is not None and not resumed:
         start_from(method, settings.start)
     optimizer = torch.optim.AdamW(
@@ -155,11 +187,10 @@ def _run(fabric: Fabric, recipe: Recipe, data: _Data, folder: RunFolder, resume:
     if resumed:
         state.load(folder.state)
     parallel, _ = fabric.setup(_Loss(method), optimizer)
-    if fabric.is_global_zero:
-        log = RunLog(folder.root, folder.metrics, state.step, settings.steps, data.batches.batch_size)
-        with log:
-            return _steps(fabric, recipe, data, folder, state, parallel, log)
-    return _steps(fabric, recipe, data, folder, state, parallel, None)
+    if not fabric.is_global_zero:
+        return _steps(fabric, run, state, parallel, None)
+    with RunLog(folder.root, folder.metrics, state.step, settings.steps, run.batches.batch_size) as log:
+        return _steps(fabric, run, state, parallel, log)
 
 
 class _Loss(nn.Module):
@@ -174,19 +205,11 @@ class _Loss(nn.Module):
         return loss.total, dict(loss.terms)
 
 
-def _steps(
-    fabric: Fabric,
-    recipe: Recipe,
-    data: _Data,
-    folder: RunFolder,
-    state: RunState,
-    parallel: nn.Module,
-    log: RunLog | None,
-) -> _Diverged | None:
-    settings = recipe.training
+def _steps(fabric: Fabric, run: _Run, state: RunState, parallel: nn.Module, log: RunLog | None) -> _Diverged | None:
+    settings = run.recipe.training
     while state.step < settings.steps:
         torch.manual_seed(_step_seed(settings.seed, state.step, fabric.global_rank))
-        batch = data.batches.share(state.step, fabric.global_rank, fabric.world_size).to(fabric.device)
+        batch = run.batches.share(state.step, fabric.global_rank, fabric.world_size).to(fabric.device)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(settings, state.step)
         total, parts = parallel(batch.image, batch.raters, batch.valid)
@@ -201,7 +224,7 @@ def _steps(
         state.step += 1
         if log is not None:
             log.train(state.step, terms)
-            _keep(recipe, data, folder, state, log)
+            _validate_and_save(run, state, log)
         fabric.barrier()
     return None
 
@@ -211,35 +234,49 @@ def _mean_over_processes(fabric: Fabric, terms: dict[str, Tensor]) -> dict[str, 
     return dict(zip(terms, mean.tolist(), strict=True))
 
 
-def _keep(recipe: Recipe, data: _Data, folder: RunFolder, state: RunState, log: RunLog) -> None:
-    """Validate and write checkpoints when it is time, and at the end."""
-    settings = recipe.training
+def _validate_and_save(run: _Run, state: RunState, log: RunLog) -> None:
+    """When it is time, and at the end."""
+    settings, folder = run.recipe.training, run.folder
     last = state.step == settings.steps
     averaged = cast(Method, state.average.module)
     if last or state.step % settings.validate_every == 0:
-        scores = validate(averaged, data.validation, recipe.sampler, settings.validation_samples)
+        scores = run.validation(averaged)
         log.validation(state.step, scores)
         if scores["ged_v"] < state.best:
             state.best = scores["ged_v"]
-            save_weights(folder.best, averaged, recipe, state.step, data.digest)
+            save_weights(folder.best, averaged, run.recipe, state.step, run.data)
     if last or state.step % settings.checkpoint_every == 0:
         log.flush()
-        save_weights(folder.last, averaged, recipe, state.step, data.digest)
+        save_weights(folder.last, averaged, run.recipe, state.step, run.data)
         state.save(folder.state)
 
 
-def validate(method: Method, cases: dict[str, Case], sampler: SamplerSettings | None, count: int) -> dict[str, float]:
+def validate(method: Method, cases: Sequence[Case], sampler: SamplerSettings | None, count: int) -> dict[str, float]:
     """Mean scores of `count` masks a case, with the share of empty masks among samples and among readers."""
     training = method.training
     method.eval()
-    panels = [
-        MaskSet(case.name, draw_masks(method, case.image, sample_seeds(case.image, 0, count), sampler), case.grid)
-        for case in cases.values()
+    values = [
+        _values(draw_masks(method, case.image, sample_seeds(case.image, 0, count), sampler), case.raters)
+        for case in cases
     ]
     method.train(training)
-    means = evaluate(panels, cases).mean
-    kept = {key: means[key] for key in ("ged_v", "ged_u", "d_ss", "d_yy", "dice_max", "ci")}
-    return kept | {"empty": means["empty_samples"], "empty_raters": means["empty_readers"]}
+    return {key: mean_of_defined(np.array([of_case[key] for of_case in values])) for key in values[0]}
+
+
+def _values(drawn: np.ndarray, read: np.ndarray) -> dict[str, float]:
+    """Of one case: masks drawn (S, H, W) and read (R, H, W)."""
+    samples, raters = torch.from_numpy(drawn)[None], torch.from_numpy(read)[None]
+    values = {
+        "ged_v": ged(samples, raters, estimator="v"),
+        "ged_u": ged(samples, raters, estimator="u"),
+        "d_ss": sample_diversity(samples),
+        "d_yy": rater_diversity(raters),
+        "dice_max": dice_max(samples, raters),
+        "ci": collective_insight(samples, raters),
+        "empty": empty_share(samples),
+        "empty_raters": empty_share(raters),
+    }
+    return {key: value.item() for key, value in values.items()}
 
 
 def learning_rate(settings: TrainingSettings, step: int) -> float:

@@ -5,7 +5,8 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from plurimask.errors import CheckpointError
 from plurimask.files.stored import write_bytes, write_text
 from plurimask.methods.method import Method
+from plurimask.settings import first_difference
 from plurimask.training.recipe import Recipe, parse_recipe
 
 
@@ -65,6 +67,14 @@ class RunFolder:
         """One line a step."""
         return self.root / "metrics.jsonl"
 
+    @property
+    def done(self) -> int:
+        """Steps up to the last checkpoint. Raises CheckpointError for a damaged one."""
+        if not self.state.exists():
+            return 0
+        with _refused(self.state):
+            return int(torch.load(self.state, map_location="cpu", weights_only=True, mmap=True)["step"])
+
     def lines(self, split: str) -> list[dict[str, Any]]:
         """The log's lines of one split, `train` or `val`, in their order."""
         lines = (json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines())
@@ -79,20 +89,36 @@ class RunFolder:
         write_text(self.split, json.dumps(split, indent=2) + "\n")
         write_text(self.recipe, recipe.model_dump_json(indent=2) + "\n")
 
-    def check_same(self, recipe: Recipe, data: str) -> None:
-        """Refuse to resume a run under another recipe or on other data; only the number of steps may change."""
+    def resume(self, recipe: Recipe, data: str) -> None:
+        """Go on with a run; only its number of steps may change, and to no fewer than are done.
+
+        Raises:
+            CheckpointError: no run, another recipe or other data; then nothing of the run is written.
+        """
         if not self.recipe.exists() or not self.split.exists():
             raise CheckpointError(self.root, expected="a run to resume", got="none", hint="leave --resume out")
-        saved = parse_recipe(_read_json(self.recipe), str(self.recipe))
-        training = saved.training.model_copy(update={"steps": recipe.training.steps})
-        if saved.model_copy(update={"training": training}) != recipe:
+        saved = parse_recipe(_read_json(self.recipe), str(self.recipe)).model_dump(mode="json")
+        now, steps = recipe.model_dump(mode="json"), recipe.training.steps
+        different = first_difference(saved | {"training": saved["training"] | {"steps": steps}}, now)
+        if different is not None:
+            key, before, got = different
             raise CheckpointError(
-                self.root, expected="the recipe of the run", got="another", hint="resume with the same recipe and --set"
+                self.root,
+                expected=f"{key} {json.dumps(before)}, as the run has it",
+                got=json.dumps(got),
+                hint="resume with the same recipe and --set, or choose another --out",
             )
         trained_on = str(_read_json(self.split).get("data"))
         if trained_on != data:
             raise CheckpointError(
                 self.root, expected=f"data {trained_on[:12]}", got=data[:12], hint="resume on the data of the run"
+            )
+        if steps < self.done:
+            raise CheckpointError(
+                self.root,
+                expected=f"training.steps of {self.done} or more, which are done",
+                got=str(steps),
+                hint="raise it, or choose another --out",
             )
         write_text(self.recipe, recipe.model_dump_json(indent=2) + "\n")
 
@@ -130,16 +156,23 @@ class RunState:
 
     def load(self, path: Path) -> None:
         """Take up a saved state; loading runs no code. Raises CheckpointError where there is none that fits."""
-        try:
+        with _refused(path):
             content = torch.load(path, map_location="cpu", weights_only=True)
             self.method.load_state_dict(content["method"])
             self.average.load_state_dict(content["average"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.step, self.best = content["step"], content["best"]
-        except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise CheckpointError(
-                path, expected="the state of this run", got=str(error).split("\n")[0], hint="start a new run"
-            ) from error
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """CheckpointError for what torch raises where a state is missing, damaged, or another run's."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            path, expected="the state of this run", got=str(error).split("\n")[0], hint="start a new run"
+        ) from error
 
 
 class RunLog:
