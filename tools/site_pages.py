@@ -1,4 +1,4 @@
-"""Pages of the documentation site whose files lie outside of docs/, such as the cards of the built-in models.
+"""Pages of the site that do not lie in docs/: the cards of the built-in models, files of the root, the command line.
 
 mkdocs calls both functions (`hooks` in mkdocs.yml). Links to such a file, or from it, are made links of the site.
 """
@@ -10,6 +10,10 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from typer.cli import get_docs_for_click
+from typer.main import get_command
+
+from plurimask.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -32,6 +36,10 @@ def on_files(files: Files, config: Any) -> Files:
         if not file.endswith(".md"):  # plain text
             text = f"# {file.capitalize()}\n\n```text\n{text}```\n"
         files.append(File.generated(config, page, content=text))
+    command = get_command(app)
+    context = command.make_context("plurimask", [], resilient_parsing=True)
+    text = get_docs_for_click(obj=command, ctx=context, name="plurimask", title="Command line")
+    files.append(File.generated(config, "reference/cli.md", content=re.sub(r"\[/?bold\]", "**", text)))
     return files
 
 
