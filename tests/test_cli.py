@@ -23,6 +23,8 @@ from typer.testing import CliRunner
 
 import plurimask as pm
 from plurimask.cli import app, main
+from plurimask.datasets.open import choose_cases
+from plurimask.datasets.store import open_store
 
 SCRIPT = Path(sys.executable).parent / "plurimask"
 
@@ -118,6 +120,10 @@ def test_help_names_commands_and_options(command, mentioned):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert not [word for word in mentioned if word not in result.output]
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version") == Said(0, f"plurimask {pm.__version__}\n", "")
 
 
 def test_command_line_starts_without_heavy_packages():
@@ -408,7 +414,7 @@ def test_sample_takes_one_side_of_a_dataset_and_a_limit(run, out, dataset, weigh
     run("sample", weights, dataset, "--split", "train", "--limit", 2, "--out", out, "--count", 1)
     drawn = {path.name for path in out.iterdir()}
     assert len(drawn) == 2
-    assert drawn <= set(pm.choose_cases(pm.open_dataset(dataset), "train", None))
+    assert drawn <= set(choose_cases(pm.open_dataset(dataset), "train", None))
 
 
 @pytest.mark.parametrize(
@@ -437,7 +443,7 @@ def test_evaluate_writes_a_row_a_case_and_prints_the_table(run, out, dataset, pa
 
 
 def test_one_bit_pngs_score_as_masks_of_eight_bits(run, tmp_path, dataset):
-    names = pm.choose_cases(pm.open_dataset(dataset), "test", None)
+    names = choose_cases(pm.open_dataset(dataset), "test", None)
     tables = []
     for bits, drawn in ((1, True), (8, np.uint8(255))):
         root = tmp_path / str(bits)
@@ -469,7 +475,13 @@ def test_a_case_list_names_the_cases_in_its_order(run, out, tmp_path, dataset, w
     assert files(out) == {f"{name}/{file}" for name in names[:1] for file in ("masks.npz", "set.json")}
     said = run("evaluate", panels, "--data", dataset, *chosen)
     assert "1 cases" in said.out
-    assert f"{len(names) - 1} mask sets of cases that were not to be scored are passed over" in said.out
+    assert f"{len(names) - 1} mask sets of cases that were not to be scored are passed over\n" in said.out
+
+
+def test_what_was_drawn_beside_the_scored_side_is_told(run, out, tmp_path, dataset, weights):
+    run("sample", weights, dataset, "--count", 1, "--out", tmp_path / "all")
+    said = run("evaluate", tmp_path / "all", "--data", dataset, "--out", out)
+    assert "are passed over (only the test side is scored; --split all scores every side)" in said.out
 
 
 def test_the_first_masks_alone_are_scored(run, out, dataset, panels):
@@ -479,7 +491,7 @@ def test_the_first_masks_alone_are_scored(run, out, dataset, panels):
 def write_full(folder, dataset, count=2):
     """Masks that hold every pixel, by a program without a name, for the cases of the test side."""
     folder.mkdir()
-    for name in pm.choose_cases(pm.open_dataset(dataset), "test", None):
+    for name in choose_cases(pm.open_dataset(dataset), "test", None):
         np.save(folder / f"{name}.npy", np.ones((count, SIZE, SIZE), dtype=bool))
     return folder
 
@@ -521,7 +533,7 @@ def script(tmp_path_factory):
 
     def call(*arguments, **options):
         process = start(*arguments, **options)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         return Said(process.returncode, out, err)
 
     def start(*arguments, **options):
@@ -590,7 +602,7 @@ def test_full_disk_while_sampling(run, out, tmp_path, weights):
 @pytest.mark.parametrize("room", [500_000, 1_500_000])
 def test_full_disk_while_training(run, tmp_path, dataset, toml, room):
     """Weights take 0.7 MB and the state to resume from 3 MB."""
-    pm.open_store(pm.open_dataset(dataset))  # decoded before, so that the disk is full at the first checkpoint
+    open_store(pm.open_dataset(dataset))  # decoded before, so that the disk is full at the first checkpoint
     with full_disk(room):
         answer = run("train", toml, "--data", dataset, "--out", tmp_path / "run")
     assert refused(answer, "File too large", "free space")
@@ -619,13 +631,13 @@ def test_full_disk_while_scoring(run, out, dataset, panels):
 
 def interrupt(process, ready):
     """Ctrl-C once `ready` says that the work has begun."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not ready():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     return Said(process.returncode, out, err)
 
 
@@ -646,5 +658,16 @@ def test_ctrl_c_while_training_leaves_a_run_to_resume(script, run, tmp_path, dat
     assert (said.code, said.err.count("\n")) == (130, 1)
     assert not [name for name in files(trained) if Path(name).name.startswith(".")]
     reached = pm.load(trained, "cpu").checkpoint.step
+    assert "from the last checkpoint" in said.err
+    assert "--resume" in said.err
     assert run(*arguments, "--set", f"training.steps={reached + 3}", "--resume").code == 0
     assert pm.load(trained, "cpu").checkpoint.step == reached + 3
+
+
+def test_ctrl_c_before_the_first_checkpoint_says_so(script, tmp_path, dataset, toml):
+    trained = tmp_path / "run"
+    many = ["--set", "training.checkpoint_every=100000", "--set", "training.steps=100000"]
+    process = script.start("train", toml, "--data", dataset, "--out", trained, *many)
+    said = interrupt(process, (trained / "recipe.json").exists)
+    assert (said.code, said.err.count("\n")) == (130, 1)
+    assert "before the first checkpoint" in said.err

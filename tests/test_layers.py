@@ -4,7 +4,6 @@ import ast
 import subprocess
 import sys
 import tomllib
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -30,10 +29,11 @@ def test_every_module_has_its_layer():
 
 
 def test_imports_stand_at_the_top():
-    """Save where TYPE_CHECKING guards them, so that no import hides in a function."""
+    """Save in cli/, where a command imports what it needs."""
     hidden = [
         f"{path.relative_to(SOURCE)}:{statement.lineno}"
         for path in SOURCE.rglob("*.py")
+        if not path.is_relative_to(SOURCE / "cli")
         for function in ast.walk(ast.parse(path.read_text()))
         if isinstance(function, ast.FunctionDef)
         for statement in ast.walk(function)
@@ -43,28 +43,12 @@ def test_imports_stand_at_the_top():
 
 
 @pytest.mark.parametrize("name", pm.__all__)
-def test_public_name_resolves(name):
-    assert getattr(pm, name) is getattr(import_module(f"plurimask.{pm._HOME[name]}"), name)
-
-
-def test_table_of_homes_and_all_agree():
-    assert sorted(pm._HOME) == pm.__all__
-
-
-def test_table_of_homes_and_imports_for_type_checkers_agree():
-    tree = ast.parse((SOURCE / "__init__.py").read_text())
-    guarded = next(node for node in tree.body if isinstance(node, ast.If))
-    imported = {
-        alias.name: node.module.removeprefix("plurimask.")
-        for node in guarded.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    assert imported == pm._HOME
+def test_public_name_resolves_and_names_itself(name):
+    assert getattr(pm, name).__name__ == name
 
 
 def test_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'plurimask' has no attribute 'sampel'"):
+    with pytest.raises(AttributeError, match="sampel"):
         pm.sampel  # noqa: B018
 
 

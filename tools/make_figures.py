@@ -3,7 +3,7 @@
     python tools/make_figures.py demo
     python tools/make_figures.py lidc --data lidc-slices-128
 
-`demo` shows shipped phantom cases; `lidc` shows six slices of held-out test patients (LIDC-IDRI, see NOTICE).
+`demo` shows cases of `plurimask demo`; `lidc` six other slices of test patients (LIDC-IDRI, see NOTICE).
 """
 
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 import plurimask as pm
+from plurimask.datasets.demo_cases import demo_cases
+from plurimask.datasets.open import choose_cases
 from plurimask.show.figures import samples_figure
 
 FIGURES = Path(__file__).parents[1] / "docs/figures"
@@ -21,14 +23,14 @@ app = typer.Typer()
 
 @app.command()
 def demo() -> None:
-    """Every second shipped case, by the `phantom` weights."""
-    _draw("phantom", pm.demo_cases()[::2], FIGURES / "demo.png")
+    """Every second case of the demo, by the `lidc` weights."""
+    _draw("lidc", demo_cases()[::2], FIGURES / "demo.png")
 
 
 @app.command()
 def lidc(data: Annotated[Path, typer.Option(help="A lidc-slices release.")]) -> None:
     """Six test slices, each of another patient, by the `lidc` weights."""
-    cases = pm.choose_cases(pm.open_dataset(data), "test", 6)
+    cases = choose_cases(pm.open_dataset(data), "test", 6)
     _draw("lidc", list(cases.values()), FIGURES / "lidc.png")
 
 

@@ -24,6 +24,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from scipy.ndimage import gaussian_filter
 
 import plurimask as pm
+from plurimask.datasets.demo_cases import demo_cases
+from plurimask.demo import run_demo
+from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.files.stored import atomic_path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/page"))
@@ -31,7 +34,9 @@ from hands import choose, correct, drag, open_case, places, shown
 from rooms import SIZE, Place, serving, write_images
 
 FIGURES = Path(__file__).parents[1] / "docs/figures"
-CASE, FEW = "demo-04", pm.SamplerSettings(name="dpm++", steps=5)
+CASES = demo_cases()
+CASE, AGREED, SMALL = (CASES[number].name for number in (5, 4, 1))
+FEW = SamplerSettings(name="dpm++", steps=5)
 SHAPE, STEPS_MM = (120, 150, 48), (0.7, 0.7, 2.0)
 READERS, SAMPLES = 4, 16
 PATIENCE = 600_000
@@ -48,8 +53,8 @@ def main(demo: Annotated[Path | None, typer.Option(help="What `plurimask demo` w
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         root = Path(folder)
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        with _phantoms(root, demo) as place:
-            for name, look in PHANTOMS.items():
+        with _slices(root, demo) as place:
+            for name, look in SLICES.items():
                 _picture(browser, place, name, look)
         with _scan(root) as place:
             _picture(browser, place, "dark", _dark, theme="dark")
@@ -70,16 +75,16 @@ def _picture(browser: Browser, place: Place, name: str, look: Look, theme: str =
 
 
 @contextmanager
-def _phantoms(root: Path, demo: Path | None) -> Iterator[Place]:
+def _slices(root: Path, demo: Path | None) -> Iterator[Place]:
     """The demo's panels as one source, a panel by a shorter sampler for one of the cases as another."""
     if demo is None:
         demo = root / "demo"
-        pm.run_demo(demo)
-    model, masks = pm.load("phantom"), root / "phantoms/masks"
+        run_demo(demo)
+    model, masks = pm.load("lidc"), root / "slices/masks"
     shutil.copytree(demo / "masks", masks / "DDIM")
-    case = next(case for case in pm.demo_cases() if case.name == CASE)
+    case = next(case for case in CASES if case.name == CASE)
     pm.write_mask_set(masks / "DPM++" / CASE, model.sample(case, SAMPLES, sampler=FEW))
-    with serving(root / "phantoms", root / "saved", model="phantom") as place:
+    with serving(root / "slices", root / "saved", model="lidc") as place:
         yield place
 
 
@@ -138,7 +143,7 @@ def _case(page: Page, place: Place) -> None:
 
 
 def _frequency(page: Page, place: Place) -> None:
-    _open(page, place.to("demo-09"))
+    _open(page, place.to(AGREED))
     page.keyboard.press("2")
     page.keyboard.press("z")
     shown(page)
@@ -153,7 +158,7 @@ def _compare(page: Page, place: Place) -> None:
 
 
 def _correct(page: Page, place: Place) -> None:
-    _open(page, place.to("demo-02"))
+    _open(page, place.to(SMALL))
     page.keyboard.press("z")
     choose(page, "At least")
     correct(page)
@@ -176,7 +181,7 @@ def _point(page: Page, voxel: tuple[int, int]) -> None:
     page.mouse.move(*spot)
 
 
-PHANTOMS: dict[str, Look] = {
+SLICES: dict[str, Look] = {
     "list": _list,
     "case": _case,
     "frequency": _frequency,

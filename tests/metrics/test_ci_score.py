@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from phantoms import phantoms
 from slow_pairs import by_case, panels, row, slow_dice, slow_iou, voxels
 
-from plurimask.datasets.demo_cases import demo_cases
 from plurimask.errors import InputError, SettingsError
 from plurimask.metrics.ci_score import (
     ci_harmonic,
@@ -166,7 +166,7 @@ def test_masks_of_two_sizes_are_refused(part):
 def test_masks_that_no_reader_would_draw_cost_little_beside_good_ones():
     """As docs/metrics.md says: the readers' own masks and twelve that hold every voxel score 0.9."""
     scores = []
-    for case in demo_cases():
+    for case in phantoms():
         raters = torch.tensor(case.raters)[None]
         full = torch.ones(1, 12, *case.grid.shape, dtype=torch.bool)
         scores.append(collective_insight(torch.cat([raters, full], 1), raters).item())

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 import uvicorn
+from phantoms import phantoms
 
-from plurimask.datasets.demo_cases import demo_cases
 from plurimask.files.case_folder import read_case
 from plurimask.files.images import write_nifti
 from plurimask.geometry import Grid
@@ -82,7 +82,7 @@ def write_images(root, cases) -> dict[str, Case]:
 
 def planes(*names) -> list[Case]:
     """Shipped cases."""
-    return [case for case in demo_cases() if case.name in names]
+    return [case for case in phantoms() if case.name in names]
 
 
 def volume(shape=(40, 48, 16)) -> Case:

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from phantoms import phantoms
 from small_benchmark import small_results
 
 from plurimask.benchmark.report import write_benchmark_report
-from plurimask.datasets.demo_cases import demo_cases
 from plurimask.evaluation import compare, evaluate
 from plurimask.records import MaskSet
 from plurimask.show.cases import write_evaluation_report
@@ -21,7 +21,7 @@ def moved(case, rows):
 
 
 def write_evaluation(folder):
-    cases = {case.name: case for case in demo_cases()[:3]}
+    cases = {case.name: case for case in phantoms()[:3]}
     panels, others = ({name: moved(case, shift) for name, case in cases.items()} for shift in (0, 3))
     scores = evaluate(panels.values(), cases)
     path = folder / "report.html"

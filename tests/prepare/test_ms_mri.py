@@ -10,6 +10,7 @@ from said import command
 from tiny import TREE
 
 import plurimask as pm
+from plurimask.datasets.open import choose_cases
 from plurimask.prepare.ms_mri import CHANNELS, leave_one_out, prepare_ms_mri
 from plurimask.training.recipe import parse_recipe
 
@@ -110,7 +111,7 @@ def test_a_size_gives_squares_of_it(download, tmp_path):
 def test_each_fold_holds_out_one_subject_and_validates_on_another(native, fold):
     data = pm.open_dataset(native / f"fold-{fold}.csv")
     held, next_one = f"training0{fold}", f"training0{fold % 3 + 1}"
-    sides = {side: {case.patient for case in pm.choose_cases(data, side, None).values()} for side in ("test", "val")}
+    sides = {side: {case.patient for case in choose_cases(data, side, None).values()} for side in ("test", "val")}
     assert sides == {"test": {held}, "val": {next_one}}
 
 

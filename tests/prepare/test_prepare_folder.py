@@ -9,7 +9,7 @@ from PIL import Image
 from said import command
 
 import plurimask as pm
-from plurimask.version import version
+from plurimask import __version__
 
 AFFINE = np.array([[0, -0.8, 0, 5], [0.9, 0, 0, -7], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
 SHAPE = (16, 18, 5)
@@ -117,7 +117,7 @@ def test_a_label_is_chosen_among_several(run, root, label, area):
 def test_the_manifest_says_from_what_and_how(run, root):
     run("--patient", "{patient}_*")
     manifest = json.loads((root.parent / "out/manifest.json").read_text())
-    assert (manifest["made_by"], manifest["version"]) == ("plurimask prepare folder", version())
+    assert (manifest["made_by"], manifest["version"]) == ("plurimask prepare folder", __version__)
     assert manifest["counts"] == {"cases": 9, "patients": 2, "cases_of_unknown_patient": 0}
     assert manifest["sha256"] == written(root).digest
     assert manifest["settings"]["images"] == ["{case}/ct.nii.gz"]

@@ -1,4 +1,4 @@
-"""The twelve phantom cases that are shipped with the package, from patients on the test side of the split."""
+"""The twelve slices of LIDC-IDRI that are shipped with the package, each of another patient of the test side."""
 
 from importlib.resources import files
 
@@ -9,19 +9,19 @@ from plurimask.records import Case
 
 
 def demo_cases() -> list[Case]:
-    """Twelve phantom cases of twelve patients: agreed, disputed, one reader of four, ground glass, tiny, large.
+    """The first twelve cases of the list lidc-eval-200, as the lidc-slices dataset gives them.
 
-    Each is as `phantom_cases` gives it: image (1, 128, 128) of whole numbers 0..255, raters (4, 128, 128), square
-    pixels of known size. `tools/make_demo_cases.py` chose and made them.
+    Each has an image (1, 128, 128) of whole numbers 0..255, masks (4, 128, 128) of four readers, and square pixels of
+    known size. `tools/make_demo_cases.py` made the file. LIDC-IDRI, CC BY 3.0; NOTICE has the attribution.
     """
     with (
         (files("plurimask") / "demo_cases" / "cases.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as data,
     ):
+        names, patients, spacings = (data[key].tolist() for key in ("names", "patients", "pixel_spacing_mm"))
         images = data["images"].astype(np.float32)
-        raters = np.unpackbits(data["raters"], axis=-1).astype(np.bool_)
-        patients, spacings = data["patients"].tolist(), data["pixel_spacing_mm"].tolist()
+        readers = np.unpackbits(data["readers"], axis=-1).astype(np.bool_)
     return [
-        Case(f"demo-{i:02d}", image[None], masks, Grid.plane(image.shape, spacing), patient)
-        for i, (image, masks, patient, spacing) in enumerate(zip(images, raters, patients, spacings, strict=True), 1)
+        Case(name, image[None], masks, Grid.plane(image.shape, spacing), patient)
+        for name, patient, spacing, image, masks in zip(names, patients, spacings, images, readers, strict=True)
     ]

@@ -51,7 +51,7 @@ def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
             dataset.kind,
             expected=f"at least one patient on the {split} side",
             got=f"none among {len(set(dataset.patients))} patients",
-            hint="add patients, or use --split all",
+            hint="add patients, or name the sides in split.csv (patient,side)",
         )
     return chosen
 
@@ -77,7 +77,7 @@ def _known(name: str, patient: str | None) -> str:
             name,
             expected="a patient, since splits are by patient",
             got="none",
-            hint="list every case in patients.csv (case,patient), or use --split all",
+            hint="list every case in patients.csv (case,patient); to draw or score, --split all does without",
         )
     return patient
 

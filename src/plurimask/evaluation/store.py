@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from plurimask import __version__
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
 from plurimask.files.stored import csv_text, reason, write_text
 from plurimask.metrics import CONVENTIONS, Reliability
-from plurimask.version import version
 
 Json = dict[str, Any]
 
@@ -95,7 +95,7 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
 
 
 def _made() -> Json:
-    return {"plurimask": version(), "bootstrap": {"draws": DRAWS, "level": LEVEL, "seed": SEED, "unit": "patient"}}
+    return {"plurimask": __version__, "bootstrap": {"draws": DRAWS, "level": LEVEL, "seed": SEED, "unit": "patient"}}
 
 
 def _row(row: TableRow) -> Json:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from plurimask import __version__
 from plurimask.errors import InputError
 from plurimask.files.dicom_headers import quiet
 from plurimask.geometry import Grid, lps_to_ras
 from plurimask.optional import need
 from plurimask.records import MaskSet
-from plurimask.version import version
 
 # Type 2 attributes of patient and study: derived objects have them, empty where the source has not.
 _IDENTITY = (
@@ -272,7 +272,7 @@ def _build(source: DicomSource, planes: np.ndarray, content: _Content, descripti
         instance_number=1,
         manufacturer="plurimask",
         manufacturer_model_name="plurimask",
-        software_versions=version() or "unknown",
+        software_versions=__version__,
         device_serial_number="none",
         content_label=content.name.upper(),
         content_description=content.description,

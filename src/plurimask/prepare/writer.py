@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from plurimask import __version__
 from plurimask.datasets.dataset import Split
 from plurimask.datasets.open import CaseFolder
 from plurimask.errors import DatasetError
@@ -26,7 +27,6 @@ from plurimask.files.images import write_nifti
 from plurimask.files.stored import atomic_folder, csv_text, write_text
 from plurimask.geometry import Grid
 from plurimask.records import Case
-from plurimask.version import version
 
 MANIFEST = "manifest.json"
 
@@ -52,7 +52,7 @@ def write_manifest(
     """
     manifest = {
         "made_by": made_by,
-        "version": version(),
+        "version": __version__,
         **facts,
         "counts": counts,
         "sha256": sha256,

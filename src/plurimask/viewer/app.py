@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.types import Receive, Scope, Send
 
+from plurimask import __version__
 from plurimask.errors import MissingPackageError, PlurimaskError
 from plurimask.records import MaskSet
-from plurimask.version import version
 from plurimask.viewer.guard import Door, Guard, Problem
 from plurimask.viewer.jobs import Job, Jobs, ServedModel
 from plurimask.viewer.library import Library, name_id, patient_of
@@ -106,7 +106,7 @@ def make_app(room: Room, door: Door, compress: bool = False) -> Guard:
     """The application, guarded. `compress`: gzip for those who take it, which pays between two machines."""
     app = FastAPI(
         title="plurimask reading room",
-        version=version() or "unknown",
+        version=__version__,
         description=_ABOUT,
         responses=_PROBLEMS,
         openapi_url=f"{API}/openapi.json",
@@ -193,7 +193,7 @@ async def info(room: Here) -> dict[str, Any]:
     """What is served, by which model samples can be drawn, and the job that runs."""
     served, job = room.served, room.jobs.running
     return {
-        "version": version(),
+        "version": __version__,
         "title": room.library.title,
         "sources": [{"id": source.id, "label": source.label} for source in room.library.sources.values()],
         "model": {

@@ -1,0 +1,107 @@
+"""`plurimask prepare`: make a dataset."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plurimask.cli.common import Out, console, progress, say
+
+prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
+
+
+@prepare.command()
+def phantom(
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, help="How many cases.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same cases.")] = 0,
+) -> None:
+    """Real outlines of LIDC-IDRI's readers on simulated CT: a dataset with no download."""
+    from plurimask.prepare.phantom import prepare_phantom
+
+    with progress("making phantoms", count) as tick:
+        prepare_phantom(out, count, seed, tick)
+    say(f"{count} cases in {out}")
+
+
+@prepare.command()
+def lidc(
+    out: Out,
+    dicom: Annotated[Path | None, typer.Option(help="The folder of the TCIA download.")] = None,
+    packing: Annotated[Path | None, typer.Option("--from", help="A packing: .pickle, .hdf5, a PNG tree, .npy.")] = None,
+    preset: Annotated[str, typer.Option(help="v1 (128 pixels, scan's own grid) or 0.5mm.")] = "v1",
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side, other than the preset's.")] = None,
+    spacing: Annotated[float | None, typer.Option(help="mm a pixel, other than the preset's.")] = None,
+    slices: Annotated[str | None, typer.Option(help="drawn or release, other than the preset's.")] = None,
+    window: Annotated[str | None, typer.Option(help="HU for black and white, as -1000,400; else each slice's.")] = None,
+) -> None:
+    """LIDC-IDRI with its four readers, from DICOM (goes on where it stopped) or from a packing."""
+    if (dicom is None) == (packing is None):
+        raise typer.BadParameter("give one of the two", param_hint="--dicom, --from")
+    if packing is not None:
+        from plurimask.prepare.packings import import_packing
+
+        with progress("writing cases") as tick:
+            imported = import_packing(packing, out, tick)
+        say(f"{imported.cases} slices of {imported.patients} patients in {out}, from {imported.kind}")
+    elif dicom is not None:
+        from plurimask.prepare.lidc import lidc_settings, prepare_lidc
+
+        settings = lidc_settings(preset, size, spacing, slices, window)
+        with progress("cutting scans") as tick:
+            made = prepare_lidc(dicom, out, settings, tick)
+        say(f"{made.slices} slices of {made.scans} scans of {made.patients} patients in {out}")
+        say(f"{len(made.skipped)} scans passed over, why in {out / 'manifest.json'}; run again when they are there")
+
+
+@prepare.command("ms-mri")
+def ms_mri(
+    root: Annotated[Path, typer.Option(help="The download's folder, which holds training/training01/...")],
+    out: Out,
+    size: Annotated[int, typer.Option(min=1, help="Pixels a side.")] = 64,
+    native: Annotated[bool, typer.Option("--native", help="Slices on the scans' own grid instead.")] = False,
+    all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
+) -> None:
+    """The longitudinal MS data of ISBI 2015: slices of PD, FLAIR, MP-RAGE and T2 with two readers, and its folds."""
+    from plurimask.prepare.ms_mri import prepare_ms_mri
+
+    with progress("cutting scans") as tick:
+        made = prepare_ms_mri(root, out, None if native else size, every=all_slices, progress=tick)
+    say(
+        f"{made.slices} slices of {made.scans} scans of {len(made.patients)} patients in {out}; "
+        f"{made.unread} scans without masks passed over"
+    )
+    if made.folds:
+        say(f"One patient held out: --data {out / 'fold-1.csv'} to fold-{made.folds}.csv")
+
+
+@prepare.command()
+def folder(
+    root: Annotated[Path, typer.Option(help="The folder below which the files lie.")],
+    image: Annotated[list[str], typer.Option(help="Where images are: '{case}/ct.nii.gz'. Repeat it for each channel.")],
+    reader: Annotated[list[str], typer.Option(help="Where masks are: '{case}/reader_{reader}.nii.gz'. Repeatable.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
+    patient: Annotated[str | None, typer.Option(help="The patient in a case's name: '{patient}_*'.")] = None,
+    label: Annotated[str | None, typer.Option(help="The value that is drawn, or nonzero.")] = None,
+    axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
+    all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of every slice; else as they are.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is there and what looks wrong.")] = False,
+) -> None:
+    """Your own images with several readers each. Begin with --dry-run."""
+    from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
+    from plurimask.prepare.survey import render_survey, summarise_survey
+
+    settings = FolderSettings(image, reader, patient, label, axis, all_slices, size)
+    if dry_run:
+        with progress("reading cases") as tick:
+            survey = survey_folder(root, settings, tick)
+        console.print(render_survey(survey), soft_wrap=True)
+        return
+    if out is None:
+        raise typer.BadParameter("name the folder to write to, or add --dry-run", param_hint="--out")
+    with progress("writing cases") as tick:
+        survey = prepare_folder(root, out, settings, tick)
+    for line in summarise_survey(survey, most=20):
+        say(line)
+    say(f"{survey.written} cases in {out}, how they were made in {out / 'manifest.json'}")

@@ -1,0 +1,135 @@
+"""Train methods and score masks: `plurimask train`, `evaluate` and `benchmark`."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plurimask.cli.common import CaseList, Limit, Out, Split, Stopped, console, fail, progress, say
+from plurimask.errors import PlurimaskError
+
+if TYPE_CHECKING:
+    from plurimask.datasets.dataset import Dataset
+    from plurimask.evaluation import Scores
+    from plurimask.files.mask_sets import MaskSets
+    from plurimask.records import Case, MaskSet
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (cimd-small, cimd-lidc, ...) or a .toml file.")],
+    data: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    set: Annotated[list[str] | None, typer.Option(help="Change a setting: training.steps=200. Repeatable.")] = None,
+) -> None:
+    """Train a recipe's method on the train side of a dataset."""
+    from plurimask.datasets.open import open_dataset
+    from plurimask.datasets.store import open_store
+    from plurimask.training.loop import train as train_method
+    from plurimask.training.recipe import load_recipe
+    from plurimask.training.run import RunFolder
+
+    settings = load_recipe(recipe, tuple(set or ()))
+    dataset = open_dataset(data)
+    with progress("decoding once", len(dataset)) as tick:
+        open_store(dataset, tick)
+    try:
+        train_method(settings, dataset, out, resume=resume)
+    except KeyboardInterrupt as stop:
+        if not RunFolder(out).state.exists():
+            every = settings.training.checkpoint_every
+            raise Stopped(f"stopped before the first checkpoint in {out} (training.checkpoint_every={every})") from stop
+        raise Stopped(f"stopped; go on from the last checkpoint in {out} with --resume") from stop
+    say(f"Trained. Draw from it: plurimask sample {out} INPUT --out masks")
+
+
+def evaluate(
+    masks: Annotated[Path, typer.Argument(help="Folder of masks by any program, CASE/masks.npz or as docs/masks.md.")],
+    data: Annotated[Path, typer.Option(help="The dataset with the readers' masks.")],
+    out: Out,
+    split: Annotated[Split, typer.Option(help="Which side of the dataset to score.")] = "test",
+    case_list: CaseList = None,
+    limit: Limit = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Score the first N masks of each case.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
+) -> None:
+    """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
+    from plurimask.datasets.open import choose_cases, open_dataset
+    from plurimask.datasets.splits import read_case_list
+    from plurimask.files.stored import check_free
+
+    check_free(out, ours=lambda name: True)
+    dataset = open_dataset(data)
+    cases = choose_cases(dataset, split, limit, read_case_list(case_list) if case_list else None)
+    scores, panels, passed = _score(masks, dataset, cases, count)
+    # After the bar has shown: these bring PyTorch and matplotlib.
+    from plurimask.evaluation import compare as compare_scores
+    from plurimask.evaluation import write_scores
+    from plurimask.show.cases import write_evaluation_report
+    from plurimask.show.score_figures import write_score_figures
+    from plurimask.show.tables import render_comparison, render_scores
+
+    comparison = None
+    if compare:
+        try:
+            comparison = compare_scores(scores, _score(compare, dataset, cases, count)[0])
+        except PlurimaskError as error:
+            fail(f"--compare {compare}: {error}")
+    chosen = {"digest": dataset.digest, "split": split, "cases": case_list, "limit": limit}
+    write_scores(scores, out, chosen, comparison)
+    write_score_figures(scores, out, panels, cases)
+    write_evaluation_report(scores, out / "report.html", panels, cases, chosen, comparison)
+    console.print(render_scores(scores))
+    if comparison:
+        console.print()
+        console.print(render_comparison(comparison))
+    if passed:
+        sides = f" (only the {split} side is scored; --split all scores every side)"
+        why = "" if case_list or split == "all" else sides
+        say(f"\n{passed} mask sets of cases that were not to be scored are passed over{why}")
+    say(f"\nA row a case in {out / 'scores.csv'}, every convention in {out / 'summary.json'}")
+    say(f"Open {out / 'report.html'} in a browser.")
+
+
+def benchmark(
+    suite: Annotated[str, typer.Argument(help="A shipped suite (table1, ablation, smoke, ...) or a .toml file.")],
+    data: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to, or to go on in.")],
+    shard: Annotated[
+        str, typer.Option(help="I/N: only every N-th run from the I-th on; processes share --out.")
+    ] = "1/1",
+) -> None:
+    """Train, draw and score a suite of methods on equal terms; what is done already is not done again."""
+    from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark
+    from plurimask.benchmark.report import write_benchmark_report
+    from plurimask.datasets.open import open_dataset
+
+    chosen, part = load_suite(suite), parse_shard(shard)
+    results = run_benchmark(chosen, open_dataset(data), out, part, say)
+    write_benchmark_report(results)
+    console.print(render_results(results))
+    say(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}")
+    if results.scored:
+        say(f"Open {out / 'report.html'} in a browser.")
+
+
+def _score(
+    masks: Path, dataset: "Dataset", cases: "Mapping[str, Case]", count: int | None
+) -> "tuple[Scores, MaskSets, int]":
+    """Scores and mask sets of the cases, and how many sets of other cases there are."""
+    from plurimask.files.locate import mask_sets_at
+
+    found = mask_sets_at(masks)
+    panels = found.among(cases, dataset.names)
+    with progress("scoring", len(panels)) as tick:
+        from plurimask.evaluation import evaluate as evaluate_panels
+
+        scores = evaluate_panels(_ticking(panels.values(), tick), cases, count, unnamed=masks.resolve().name)
+    return scores, panels, len(found) - len(panels)
+
+
+def _ticking(items: "Iterable[MaskSet]", tick: Callable[[int], None]) -> "Iterator[MaskSet]":
+    for done, item in enumerate(items, start=1):
+        yield item
+        tick(done)

@@ -1,0 +1,58 @@
+"""Look at panels: `plurimask demo` and `view`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plurimask.cli.common import Device, Out, console, progress, say
+
+
+def demo(out: Out = Path("demo")) -> None:
+    """Draw 16 masks for each of 12 slices of LIDC-IDRI, score them, and write one page to look at."""
+    from plurimask.demo import SEEN, run_demo
+    from plurimask.show.tables import render_table
+
+    with progress("drawing panels", 12) as tick:
+        scores = run_demo(out, progress=tick)
+    console.print(render_table(scores))
+    say(SEEN)
+    say(f"\nOpen {out / 'report.html'} in a browser.")
+
+
+def view(
+    path: Annotated[
+        Path, typer.Argument(help="Mask sets, a study, a dataset, or the folder of a demo or a benchmark.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="The dataset or study with the images and readers of the mask sets.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Draws more samples: a name, .safetensors file or run folder.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for masks that a person chose or corrected.")] = Path("saved"),
+    host: Annotated[str, typer.Option(help="Where to listen; others than this machine need --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: any free one.")] = 8765,
+    token: Annotated[str | None, typer.Option(help="Demanded of everyone who opens the page.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    show_identity: Annotated[
+        bool, typer.Option("--show-identity", help="Show names and numbers of patients too.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Look at panels in a browser: a server of this machine alone."""
+    from plurimask.viewer import serve
+
+    serve(
+        path,
+        data,
+        model,
+        out,
+        host=host,
+        port=port,
+        token=token,
+        browser=not no_browser,
+        show_identity=show_identity,
+        device=device,
+        say=say,
+    )
