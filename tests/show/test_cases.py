@@ -21,6 +21,7 @@ from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 from plurimask.show.cases import STRIP_LENGTH, cases_to_show, write_evaluation_report, write_report
 from plurimask.show.raster import frequency_colours
+from plurimask.show.tables import number
 
 GRID = Grid.plane((24, 24), 0.5)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -160,7 +161,7 @@ def test_summary_holds_every_row_and_figure_of_the_table(render: Callable[..., P
     scores = evaluate([panel], {"one": case})
     page = render([case], [panel], scores=scores)
     expected = [
-        [row.label, "4", *(f"{row.values[key]:.3f}" if key in row.values else "\N{EN DASH}" for key in HEADLINE)]
+        [row.label, *(number(row.values[key]) if key in row.values else "\N{EN DASH}" for key in HEADLINE)]
         for row in scores.table
     ]
     assert page.rows[1 : 1 + len(expected)] == [

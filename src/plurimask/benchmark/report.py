@@ -8,14 +8,15 @@ from scipy.stats import rankdata
 from plurimask.benchmark import Results
 from plurimask.benchmark.figures import choose_examples, dodged, panel_of, worst_cases
 from plurimask.benchmark.places import DiversityPoint
-from plurimask.benchmark.reported import KEYS, reported_figures
+from plurimask.benchmark.reported import reported_figures
 from plurimask.benchmark.results import RunResult
-from plurimask.benchmark.tables import FEWER, MORE
+from plurimask.benchmark.tables import against_table, costs_table, scores_table, seeds_table
 from plurimask.evaluation import CaseScores
 from plurimask.records import MaskSet
 from plurimask.show.chart import Chart, Line, Point, linear, logarithmic
 from plurimask.show.page import write_page
 from plurimask.show.systems import MOST_TILES, Shown, shown_case
+from plurimask.show.tables import score_head
 
 _REASONS = {
     "agreed": "all readers drew",
@@ -46,10 +47,12 @@ def write_benchmark_report(results: Results) -> None:
         suite=suite,
         terms=results.bench.terms,
         reference=next(run for run in results.runs if run.run.name == suite.reference),
-        fewer=FEWER,
-        more=MORE,
-        reported=reported_figures(suite.dataset),
-        reported_keys=KEYS,
+        reported=bool(reported_figures(suite.dataset)),
+        scores=scores_table(results),
+        against=against_table(results),
+        seeds=seeds_table(results),
+        costs=costs_table(results),
+        heads=[score_head(key) for key in ("ged_v", "ci")],
         cost=_quality_against_cost(results),
         diversity=results.diversity and _diversity_against_noise(results.diversity.points),
         cases=list(_pictured(results, chosen)),

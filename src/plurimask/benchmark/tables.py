@@ -1,13 +1,8 @@
 """A benchmark's results as tables: Markdown for people, CSV for spreadsheets, JSON for programs."""
 
-import json
 import math
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from plurimask.benchmark.latents import latent_lines, settled
 from plurimask.benchmark.places import Json
@@ -15,8 +10,8 @@ from plurimask.benchmark.reported import KEYS, reported_figures
 from plurimask.benchmark.results import Results, RunResult, SeedResult
 from plurimask.evaluation import COLUMNS, TableRow
 from plurimask.evaluation.scores import LEVEL
-from plurimask.files.stored import csv_text, write_text
-from plurimask.show.tables import ARROWS, number
+from plurimask.files.stored import csv_text, json_text, write_text
+from plurimask.show.tables import Cell, Head, Number, Row, Table, number, plain_table, score_cells, score_head
 
 FEWER = ("ged_v", "ci", "dice_max")
 """Columns at the smaller N, which are the paper's."""
@@ -29,28 +24,17 @@ def write_tables(results: Results) -> None:
     root = results.bench.places.root
     write_text(root / "table.md", render_markdown(results))
     write_text(root / "table.csv", _csv(results))
-    write_text(root / "results.json", json.dumps(_json(results), indent=2, allow_nan=False) + "\n")
+    write_text(root / "results.json", json_text(_json(results)))
 
 
-def render_results(results: Results) -> Table:
+def render_results(results: Results) -> RichTable:
     """The runs so far in 80 columns, at the larger N."""
-    count = results.counts[-1]
-    suite = results.bench.suite
+    count, suite = results.counts[-1], results.bench.suite
     done = sum(len(run.seeds) for run in results.runs)
-    table = Table(
-        title=f"{suite.name}: {done} of {len(suite.runs) * len(suite.seeds)} runs · N = {count}",
-        box=SIMPLE_HEAD,
-        padding=0,
-        show_edge=False,
-    )
-    table.add_column("", min_width=12)
-    for key in MORE:
-        table.add_column(COLUMNS[key].label, justify="right", min_width=7)
-    for run in results.scored:
-        table.add_row(run.run.title, *_values(run.mean[count].table[0], MORE))
-    for row in results.references:
-        table.add_row(row.label, *_values(row, MORE))
-    return table
+    own = [Row(Head(run.run.title), score_cells(run.mean[count].table[0], MORE)) for run in results.scored]
+    references = [Row(Head(row.label), score_cells(row, MORE)) for row in results.references]
+    title = f"{suite.name}: {done} of {len(suite.runs) * len(suite.seeds)} runs · N = {count}"
+    return Table((Head(""), *map(score_head, MORE)), (*own, *references), title).to_rich(first=12, others=7)
 
 
 def render_markdown(results: Results) -> str:
@@ -102,112 +86,126 @@ def _state(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _scores(results: Results) -> str:
+def scores_table(results: Results) -> Table:
+    """Every run at both numbers of samples, and what needs no image, which has no intervals in Markdown."""
     fewer, more = results.counts[0], results.counts[-1]
     known = reported_figures(results.bench.suite.dataset)
-    heads = [
-        *(f"{_head(key)}, N = {fewer}" for key in FEWER),
-        *([f"reported {' / '.join(COLUMNS[KEYS[key]].label for key in KEYS)}"] if known else []),
-        *(f"{_head(key)}, N = {more}" for key in MORE),
-    ]
-    body = []
-    for group, runs in groupby(results.scored, key=lambda run: run.run.group):
-        if group:
-            body.append([f"*{group}*", *[""] * len(heads)])
-        for run in runs:
-            own = known.get(run.run.reported or "", {})
-            said = [" / ".join(f"{own[key]:.3f}" for key in KEYS) if own else ""] if known else []
-            few, many = (_with_intervals(run.mean[n].table[0], keys) for n, keys in ((fewer, FEWER), (more, MORE)))
-            body.append([run.run.title, *few, *said, *many])
-    few_rows = results.scored[0].mean[fewer].table[1:]
-    for few_row, row in zip(few_rows, results.references, strict=True):
-        body.append([row.label, *_values(few_row, FEWER), *[""] * bool(known), *_values(row, MORE)])
+    names = " / ".join(COLUMNS[key].label for key in KEYS.values())
+    heads = (
+        Head("", meaning="system"),
+        *(score_head(key, f"N = {fewer}") for key in FEWER),
+        *([Head(f"reported {names}")] if known else []),
+        *(score_head(key, f"N = {more}") for key in MORE),
+    )
+    rows = []
+    for index, run in enumerate(results.scored, start=1):
+        own = known.get(run.run.reported or "", {})
+        figures = [" / ".join(f"{own[key]:.3f}" for key in KEYS) if own else ""] if known else []
+        few, many = (score_cells(run.mean[n].table[0], keys) for n, keys in ((fewer, FEWER), (more, MORE)))
+        rows.append(Row(Head(run.run.title, note=run.run.group, index=index), (*few, *figures, *many)))
+    for few_row, row in zip(results.scored[0].mean[fewer].table[1:], results.references, strict=True):
+        blank: list[Cell] = [""] * bool(known)
+        cells = (*score_cells(few_row, FEWER), *blank, *score_cells(row, MORE))
+        rows.append(Row(Head(row.label), cells, "reference"))
+    return Table(heads, tuple(rows))
+
+
+def against_table(results: Results) -> Table:
+    """Each run less the reference, case by case."""
+    rows = []
+    for run in results.runs:
+        if run.against is not None:
+            less = run.against.difference
+            cells = (Number(less.values[key], less.intervals[key], run.against.outside_zero(key)) for key in MORE)
+            rows.append(Row(Head(run.run.title), tuple(cells)))
+    return Table((Head("", meaning="system"), *map(score_head, MORE)), tuple(rows))
+
+
+def seeds_table(results: Results) -> Table:
+    """Each run seed by seed, without intervals in Markdown."""
+    count = results.counts[-1]
+    rows = (
+        Row(Head(run.run.title), (seed.seed, *score_cells(seed.scores[count].table[0], MORE)), "seed")
+        for run in results.scored
+        for seed in run.scored
+    )
+    return Table((Head("", meaning="system"), Head("seed"), *map(score_head, MORE)), tuple(rows))
+
+
+def costs_table(results: Results) -> Table:
+    """What training and drawing cost, of each run that was scored."""
+    rows = []
+    for index, run in enumerate(results.scored, start=1):
+        done = [seed.finished for seed in run.scored]
+        if run.prepared is not None and done:
+            cells = (
+                f"{done[0].parameters / 1e6:.2f} M",
+                f"{done[0].gflop_a_mask:.3g}",
+                f"{min(one.seconds_a_mask for one in done):.3g}",
+                f"{run.prepared.gflop_a_step:.3g}",
+                done[0].steps,
+                done[0].images,
+                ", ".join(f"{one.minutes:.1f}" for one in done),
+            )
+            rows.append(Row(Head(run.run.title, index=index), cells))
+    heads = "parameters", "GFLOP a mask", "seconds a mask", "GFLOP a step", "steps", "images", "minutes"
+    return Table((Head("", meaning="system"), *map(Head, heads)), tuple(rows))
+
+
+def _scores(results: Results) -> str:
     notes = (
         "\n\n*Reported*: by the paper at N = 4, on splits whose patients overlap and by conventions that it does not "
         "state; not comparable."
-        if known
+        if reported_figures(results.bench.suite.dataset)
         else ""
     )
-    return f"## Scores\n\n{_markdown(['', *heads], body)}{notes}"
+    return f"## Scores\n\n{scores_table(results).to_markdown()}{notes}"
 
 
 def _comparisons(results: Results) -> str:
-    compared = [run for run in results.runs if run.against is not None]
-    if not compared:
+    table = against_table(results)
+    if not table.rows:
         return ""
-    body = []
-    for run in compared:
-        assert run.against is not None
-        difference = run.against.difference
-        stars = ["\\*" if run.against.outside_zero(key) else "" for key in MORE]
-        cells = _with_intervals(difference, MORE)
-        body.append([run.run.title, *(f"{cell}{star}" for cell, star in zip(cells, stars, strict=True))])
-    heads = ["", *(_head(key) for key in MORE)]
     reference = next(run.run.title for run in results.runs if run.run.name == results.bench.suite.reference)
     return (
         f"## Against {reference}\n\nThe run less {reference}, case by case at N = {results.counts[-1]}, patients "
-        f"resampled in pairs; \\* 0 is outside.\n\n{_markdown(heads, body)}"
+        f"resampled in pairs; \\* 0 is outside.\n\n{table.to_markdown()}"
     )
 
 
 def _seeds(results: Results) -> str:
-    count = results.counts[-1]
-    body = [
-        [run.run.title, str(seed.seed), *_values(seed.scores[count].table[0], MORE)]
-        for run in results.scored
-        for seed in run.scored
-    ]
-    return f"## Seeds, N = {count}\n\n{_markdown(['', 'seed', *map(_head, MORE)], body)}"
+    return f"## Seeds, N = {results.counts[-1]}\n\n{seeds_table(results).to_markdown()}"
 
 
 def _costs(results: Results) -> str:
-    body = []
-    for run in results.runs:
-        done = [seed.finished for seed in run.scored]
-        if run.prepared is None or not done:
-            continue
-        minutes = ", ".join(f"{one.minutes:.1f}" for one in done)
-        seconds = min(one.seconds_a_mask for one in done)
-        body.append(
-            [
-                run.run.title,
-                f"{done[0].parameters / 1e6:.2f} M",
-                f"{done[0].gflop_a_mask:.3g}",
-                f"{seconds:.3g}",
-                f"{run.prepared.gflop_a_step:.3g}",
-                str(done[0].steps),
-                str(done[0].images),
-                minutes,
-            ]
-        )
-    if not body:
+    table = costs_table(results)
+    if not table.rows:
         return ""
-    heads = ["", "parameters", "GFLOP a mask", "seconds a mask", "GFLOP a step", "steps", "images", "minutes"]
     threads = sorted({f"{s.finished.threads} on {s.finished.device}" for r in results.scored for s in r.scored})
     return (
-        f"## Costs\n\n{_markdown(heads, body)}\n\nA multiply-add counts as two operations. A mask's cost is that of a "
+        f"## Costs\n\n{table.to_markdown()}\n\nA multiply-add counts as two operations. A mask's cost is that of a "
         f"panel of {results.counts[-1]} masks over their number. Threads: {', '.join(threads)}. Minutes are those of "
         "the training, validations counted, one figure a seed."
     )
 
 
 def _rates(results: Results) -> str:
-    body = [
-        [
+    rows = [
+        (
             run.run.title,
             *(_tried(one.learning_rate, one.ged_u, one.diverged) for one in run.prepared.tried),
             _taken(run),
-        ]
+        )
         for run in results.runs
         if run.prepared is not None and len(run.prepared.tried) > 1
     ]
-    if not body:
+    if not rows:
         return ""
-    tries = [f"try {index + 1}" for index in range(max(len(row) for row in body) - 2)]
+    tries = [f"try {index + 1}" for index in range(max(len(row) for row in rows) - 2)]
     probe = results.bench.suite.probe
     return (
         f"## Learning rates\n\nU-GED on {probe.cases} validation cases at N = {probe.samples} after a short training "
-        f"of its own at each rate.\n\n{_markdown(['', *tries, 'taken'], body)}"
+        f"of its own at each rate.\n\n{plain_table(['', *tries, 'taken'], rows).to_markdown()}"
     )
 
 
@@ -223,57 +221,36 @@ def _taken(run: RunResult) -> str:
 
 
 def _latents(results: Results) -> str:
-    body = []
+    rows: list[tuple[Cell, ...]] = []
     for run in results.scored:
         for seed in run.scored:
             lines = latent_lines(results.bench, run.run.name, seed.seed)
             if len(lines):
                 courses = (f"{early:.2g} → {late:.2g}" for early, late in zip(*settled(lines), strict=True))
-                body.append([run.run.title, str(seed.seed), *courses])
-    if not body:
+                rows.append((run.run.title, seed.seed, *courses))
+    if not rows:
         return ""
     heads = ["", "seed", "L_amb", "spread of AMN", "spread of ACN"]
     return (
         "## Latents of AMN and ACN\n\nMedians over the first and the last tenth of the training. The spread is that of "
-        f"the latents' means over a batch: near 0 an encoder ignores its input.\n\n{_markdown(heads, body)}"
+        "the latents' means over a batch: near 0 an encoder ignores its input.\n\n"
+        f"{plain_table(heads, rows).to_markdown()}"
     )
 
 
 def _diversity(results: Results) -> str:
     if results.diversity is None:
         return ""
-    body = [
-        [f"{p.noise_scale:g}", *(number(value) for value in (p.d_ss, p.d_yy, p.ged_u, p.dice_max))]
-        for p in results.diversity.points
+    rows: list[tuple[Cell, ...]] = [
+        (f"{p.noise_scale:g}", *map(Number, (p.d_ss, p.d_yy, p.ged_u, p.dice_max))) for p in results.diversity.points
     ]
     settings = results.diversity.settings
     heads = ["noise scale", "d_SS", "d_YY", "U-GED ↓", "D_max ↑"]
     return (
         f"## Diversity of {settings['run']} against the noise of each step\n\nAncestral sampling in "
         f"{settings['steps']} steps, first {settings['cases']} cases, N = {settings['samples']}.\n\n"
-        f"{_markdown(heads, body)}"
+        f"{plain_table(heads, rows).to_markdown()}"
     )
-
-
-def _head(key: str) -> str:
-    return f"{COLUMNS[key].label} {ARROWS[COLUMNS[key].better]}".strip()
-
-
-def _values(row: TableRow, keys: Iterable[str]) -> list[str]:
-    return [number(row.values.get(key, math.nan)) for key in keys]
-
-
-def _with_intervals(row: TableRow, keys: Iterable[str]) -> list[str]:
-    cells = []
-    for key in keys:
-        low, high = map(number, row.intervals[key])
-        cells.append(f"{number(row.values[key])} ({low} to {high})")
-    return cells
-
-
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *rows])
 
 
 def _csv(results: Results) -> str:
@@ -290,18 +267,16 @@ def _csv(results: Results) -> str:
     return csv_text(rows)
 
 
-def _fields(row: TableRow) -> list[str]:
-    values = [row.values[key] for key in COLUMNS] + [end for key in COLUMNS for end in row.intervals[key]]
-    return ["" if math.isnan(value) else repr(value) for value in values]
+def _fields(row: TableRow) -> list[float]:
+    return [row.values[key] for key in COLUMNS] + [end for key in COLUMNS for end in row.intervals[key]]
 
 
 def _json(results: Results) -> Json:
     bench = results.bench
-    crop = {key: _null(value) for key, value in results.crop._asdict().items()}
     return {
         "suite": bench.suite.model_dump(mode="json"),
         "terms": bench.terms,
-        "crop": crop,
+        "crop": results.crop._asdict(),
         "runs": [_json_run(run) for run in results.runs],
         "references": {
             str(count): [_json_row(row) for row in results.scored[0].mean[count].table[1:]]
@@ -330,12 +305,4 @@ def _json_seed(seed: SeedResult) -> Json:
 
 
 def _json_row(row: TableRow) -> Json:
-    return {
-        "label": row.label,
-        "mean": {key: _null(value) for key, value in row.values.items()},
-        "interval": {key: [_null(low), _null(high)] for key, (low, high) in row.intervals.items()},
-    }
-
-
-def _null(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return {"label": row.label, "mean": row.values, "interval": row.intervals}

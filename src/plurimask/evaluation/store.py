@@ -13,7 +13,7 @@ from plurimask import __version__
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
-from plurimask.files.stored import csv_text, reason, write_text
+from plurimask.files.stored import csv_text, json_text, reason, write_text
 from plurimask.metrics import CONVENTIONS, Reliability
 
 Json = dict[str, Any]
@@ -28,17 +28,13 @@ def write_scores(
     `data` says what was scored (digest of the dataset, split, list of cases), as far as it is known.
     Raises OSError as the file system does.
     """
-    texts = {"scores.csv": _csv(scores), "summary.json": _json(_summary(scores, data or {}))}
+    texts = {"scores.csv": _csv(scores), "summary.json": json_text(_summary(scores, data or {}))}
     if comparison:
-        texts["comparison.json"] = _json(_compared(comparison, scores, data or {}))
+        texts["comparison.json"] = json_text(_compared(comparison, scores, data or {}))
     else:
         (out / "comparison.json").unlink(missing_ok=True)
     for name, text in texts.items():
         write_text(out / name, text)
-
-
-def _json(content: Json) -> str:
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def _compared(comparison: Comparison, scores: Scores, data: Mapping[str, Any]) -> Json:
@@ -55,14 +51,9 @@ def _conventions() -> dict[str, str]:
 def _csv(scores: Scores) -> str:
     rows: list[list[object]] = [["name", "patient", "readers", "drawn", "size", "samples", *COLUMNS]]
     for row in scores.rows:
-        values = (_field(row.values[key]) for key in COLUMNS)
-        facts = [row.name, row.patient or "", row.readers, row.drawn, _field(row.size), row.samples]
-        rows.append([*facts, *values])
+        facts = [row.name, row.patient, row.readers, row.drawn, row.size, row.samples]
+        rows.append([*facts, *(row.values[key] for key in COLUMNS)])
     return csv_text(rows)
-
-
-def _field(value: float) -> str:
-    return "" if math.isnan(value) else repr(value)
 
 
 def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
@@ -76,15 +67,15 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
         "cases_without_patient": sum(row.patient is None for row in scores.rows),
         "missing": list(scores.missing),
         "units": dict(scores.units),
-        "mean": _null_for_nan(scores.mean),
-        "interval": _row(scores.table[0])["interval"],
+        "mean": scores.mean,
+        "interval": scores.intervals,
         "undefined": scores.undefined,
         "table": [_row(row) for row in scores.table],
         "strata": [_row(s.row) | {"by": s.by, "part": s.part, "all_cases": s.cases} for s in scores.strata],
         "reliability": {
             "voxels": reliability.weight.flatten().tolist(),
-            "predicted": [_null(v) for v in reliability.mean_predicted.flatten().tolist()],
-            "drawn": [_null(v) for v in reliability.mean_drawn.flatten().tolist()],
+            "predicted": reliability.mean_predicted.flatten().tolist(),
+            "drawn": reliability.mean_drawn.flatten().tolist(),
         },
         "conventions": _conventions(),
         "as_counted_by_others": [
@@ -99,17 +90,8 @@ def _made() -> Json:
 
 
 def _row(row: TableRow) -> Json:
-    intervals = {key: [_null(low), _null(high)] for key, (low, high) in row.intervals.items()}
-    values = {"mean": _null_for_nan(row.values), "interval": intervals, "cases": dict(row.cases)}
-    return {"label": row.label, "samples": row.samples} | values
-
-
-def _null_for_nan(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: _null(value) for key, value in values.items()}
-
-
-def _null(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    means = {"mean": row.values, "interval": row.intervals, "cases": row.cases}
+    return {"label": row.label, "samples": row.samples} | means
 
 
 def read_scores(folder: Path) -> Scores:

@@ -3,15 +3,17 @@
 import csv
 import hashlib
 import io
+import json
 import math
 import os
 import re
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,10 +93,23 @@ def natural(text: str) -> list[str | int]:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV, each ended by a line feed; the first is the header."""
+    """Rows as CSV, each ended by a line feed; the first is the header. None and NaN are empty fields."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(map(_null_for_nan, rows))
     return text.getvalue()
+
+
+def json_text(content: Mapping[str, object]) -> str:
+    """A tree of plain values as indented JSON, ended by a line feed. NaN is null."""
+    return json.dumps(_null_for_nan(content), indent=2, allow_nan=False) + "\n"
+
+
+def _null_for_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _null_for_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_null_for_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def digest_files(root: Path, paths: Iterable[Path]) -> str:

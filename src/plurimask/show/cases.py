@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.evaluation import CaseScores, Comparison, Scores
+from plurimask.evaluation import HEADLINE, CaseScores, Comparison, Scores
 from plurimask.metrics.measurements import sizes
 from plurimask.records import Case, MaskSet, count_votes, public_name
 from plurimask.show.chart import Chart, Line, Point, linear
@@ -23,9 +23,7 @@ from plurimask.show.outline import svg_path
 from plurimask.show.page import origin_of, settings_of, write_page
 from plurimask.show.raster import SAMPLE_COLOUR, View, data_uri, frequency_colours, outline_opacity, reader_colour
 from plurimask.show.score_figures import disagreeing
-
-STRATUM_KEYS = ("ged_v", "ged_u", "hm_iou", "dice_max", "ci", "empty_samples", "empty_readers")
-"""Columns of the table by readers who drew and by size."""
+from plurimask.show.tables import Head, Number, Row, Table, comparison_table, score_head, strata_table, summary_table
 
 EACH = 2
 """Cases shown of each kind."""
@@ -235,14 +233,27 @@ def _write(
         "report.html.j2",
         title=title,
         cards=cards,
-        shown=shown,
         scores=scores,
+        summary=summary_table(scores),
         comparison=comparison,
+        compared=comparison and comparison_table(comparison),
+        strata=strata_table(scores),
+        all_cases=_all_cases(scores, shown),
         charts=[chart for chart in (_ged_against_ci(scores.rows, shown), _reliability(scores)) if chart.points],
-        stratum_keys=STRATUM_KEYS,
         settings=settings,
         notes=notes,
     )
+
+
+def _all_cases(scores: Scores, shown: Mapping[str, int]) -> Table:
+    """A row a case; those that have a card lead to it, and no name gives its patient away."""
+    rows = []
+    for place, row in enumerate(scores.rows, start=1):
+        number = shown.get(row.name)
+        name = public_name(row.name, row.patient, f"case {number}" if number else f"row {place}")
+        values = (Number(row.values.get(key, math.nan)) for key in HEADLINE)
+        rows.append(Row(Head(name, link=f"#case-{number}" if number else ""), (row.readers, row.drawn, *values)))
+    return Table((Head("case"), Head("readers"), Head("drew"), *map(score_head, HEADLINE)), tuple(rows))
 
 
 def _ged_against_ci(rows: Sequence[CaseScores], shown: Mapping[str, int]) -> Chart:

@@ -12,11 +12,12 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
-from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, CaseScores
+from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE
 from plurimask.evaluation.scores import LEVEL
 from plurimask.files.stored import write_text
-from plurimask.records import MaskSet, public_name
+from plurimask.records import MaskSet
 from plurimask.show.raster import frequency_colours
+from plurimask.show.tables import number
 
 
 def write_page(path: Path, template: str, **content: Any) -> None:
@@ -66,20 +67,20 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "score": _score,
+        "minus": _minus,
         "size": _size,
         "symbol": _symbol,
-        "public": _public_name,
         "frequency_hex": _frequency_hex,
     }
     return environment
 
 
-def _public_name(scores: CaseScores, stand_in: str) -> str:
-    return public_name(scores.name, scores.patient, stand_in)
-
-
 def _score(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None or math.isnan(value) else f"{value:z.3f}".replace("-", "\N{MINUS SIGN}")
+    return "\N{EN DASH}" if value is None or math.isnan(value) else _minus(number(value))
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _symbol(name: str) -> Markup:
