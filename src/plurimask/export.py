@@ -157,7 +157,7 @@ def _card(model: Model, method: Panel) -> Card:
         visible=settings.visible,
         steps=len(sampler.times(settings.timesteps)) - 1,
         recipe=model.recipe.model_dump(mode="json"),
-        gamma=tuple(method.flow.gamma.tolist()),
+        gamma=tuple(method.process.gamma.tolist()),
     )
 
 

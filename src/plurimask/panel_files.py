@@ -25,7 +25,7 @@ from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, ST
 from plurimask.files.stored import atomic_folder, check_free, csv_text
 from plurimask.metrics.measurements import measure, summarise
 from plurimask.records import Case, MaskSet
-from plurimask.sampling.planes import slicing_axis
+from plurimask.sampling.region import slicing_axis
 from plurimask.show import figures as pictures
 from plurimask.show.charts import save_picture
 

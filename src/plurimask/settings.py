@@ -40,6 +40,11 @@ class Settings(BaseModel):
     also: ClassVar[tuple[str, ...]] = ()
     docs: ClassVar[str] = "docs/recipes.md"
 
+    @classmethod
+    def variant(cls, table: object) -> "type[Settings]":
+        """The class of a table where this one is declared; other than this one where classes are found by name."""
+        return cls
+
 
 def wrong(expected: str, got: object) -> PydanticCustomError:
     """What a validator raises: the two middle parts of the line that `parse` makes of it."""
@@ -57,7 +62,7 @@ def parse(
         return model.model_validate(tree)
     except ValidationError as error:
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        raise _explain(model, first, str(source), refusal) from None
+        raise _explain(model, tree, first, str(source), refusal) from None
 
 
 def first_difference(before: object, now: object, keys: tuple[str, ...] = ()) -> tuple[str, Any, Any] | None:
@@ -113,8 +118,10 @@ class Shipped:
         return files("plurimask") / f"{self.kind}s"
 
 
-def _explain(model: type[BaseModel], error: ErrorDetails, source: str, refusal: type[PlurimaskError]) -> PlurimaskError:
-    keys, table = _walk(model, error["loc"])
+def _explain(
+    model: type[BaseModel], tree: object, error: ErrorDetails, source: str, refusal: type[PlurimaskError]
+) -> PlurimaskError:
+    keys, table = _walk(model, tree, error["loc"])
     where = f"{source}: {'.'.join(keys)}" if keys else source
     docs = f"see {getattr(model, 'docs', 'the documentation')}"
     if error["type"] == "union_tag_invalid":
@@ -182,7 +189,7 @@ def _got(error: ErrorDetails) -> str:
     return got if len(got) <= 100 else f"{got[:97]}..."
 
 
-def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> tuple[list[str], Any]:
+def _walk(model: type[BaseModel], tree: Any, place: tuple[int | str, ...]) -> tuple[list[str], Any]:
     """The keys as a file has them, and the class of the table that the last one stands in.
 
     Between them pydantic puts the tags and the types of unions, which no file has.
@@ -197,10 +204,15 @@ def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> tuple[list[st
             here, tag = tagged, None
         elif field is not None:
             keys, table = [*keys, str(part)], here[0]
-            here, tag = _models(field.annotation), str(field.discriminator or "")
+            tree = tree.get(part) if isinstance(tree, dict) else None
+            here, tag = [_variant(kind, tree) for kind in _models(field.annotation)], str(field.discriminator or "")
         elif isinstance(part, int) or (here and number == len(place) - 1):
             keys, table = [*keys, str(part)], here[0] if here else table
     return keys, table
+
+
+def _variant(model: type[BaseModel], table: object) -> type[BaseModel]:
+    return model.variant(table) if issubclass(model, Settings) else model
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

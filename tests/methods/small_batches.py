@@ -1,11 +1,24 @@
-"""Batches of 16x16 pixels that the tests of several methods learn from."""
+"""Batches of 16x16 pixels that the tests of several methods learn from, and masks drawn of one image."""
 
 import numpy as np
 import torch
 from tiny import SIZE, image
 
 from plurimask.datasets.batches import scale_intensity
+from plurimask.methods.draw import Tiling, draw_area
 from plurimask.records import Batch
+
+
+def draw(made, shown, seeds, sampler=None):
+    """Masks (n, H, W), one a seed, of one scaled square image (1, C, H, W), which is a field."""
+    rows, columns = shown.shape[2:]
+    tiling = Tiling(rows, ((0, 0),), (0, 0), (rows, columns), (rows, columns))
+    return torch.from_numpy(draw_area(made.eval(), tiling, shown, tuple(seeds), sampler, len(seeds)))
+
+
+def panel(made, seeds, sampler=None):
+    """Masks of an image of noise."""
+    return draw(made, scale_intensity(torch.from_numpy(image()))[None], seeds, sampler)
 
 
 def batch(count):

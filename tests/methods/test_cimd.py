@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 import toy
-from small_batches import batch, learn_one_case
-from tiny import SIZE, image, recipe, stir
+from small_batches import batch, learn_one_case, panel
+from tiny import SIZE, recipe, stir
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from plurimask.datasets.batches import scale_intensity
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.ambiguity import AmbiguitySettings
 from plurimask.methods.cimd import Cimd
@@ -279,12 +278,6 @@ def test_a_draw_of_the_anchored_latent_has_the_full_covariance():
     assert below.abs().sum(1).gt(0).all()
 
 
-def panel(made, seeds, sampler=DDIM):
-    with torch.inference_mode():
-        shown = scale_intensity(torch.from_numpy(image()))[None].expand(len(seeds), -1, -1, -1)
-        return made.eval().sample(shown, torch.tensor(seeds), sampler)
-
-
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
 def test_a_seed_gives_its_mask_in_any_company(sampler):
     made, settings = method(), SamplerSettings(name=sampler, steps=3)
@@ -294,12 +287,12 @@ def test_a_seed_gives_its_mask_in_any_company(sampler):
 
 
 def test_another_seed_gives_another_mask():
-    first, second = panel(method(), [5, 6])
+    first, second = panel(method(), [5, 6], DDIM)
     assert (first != second).float().mean() > 0.05
 
 
 def test_sample_is_one_bool_mask_a_seed():
-    masks = panel(method(), [1, 2, 3])
+    masks = panel(method(), [1, 2, 3], DDIM)
     assert masks.shape == (3, SIZE, SIZE)
     assert masks.dtype == torch.bool
 
@@ -308,7 +301,7 @@ def test_one_case_with_one_reader_is_learned():
     torch.manual_seed(0)
     made = Cimd(recipe().method)
     _, drawn = learn_one_case(made, 80, 3e-3)
-    assert (panel(made, [1, 2, 3, 4]) == drawn).all()
+    assert (panel(made, [1, 2, 3, 4], DDIM) == drawn).all()
 
 
 TOYS = {

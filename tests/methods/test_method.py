@@ -1,10 +1,21 @@
-"""Whose masks a method learns: one rater, all, their mean, their majority."""
+"""Whose masks a method learns, and the methods by name: this package's own, and those of other packages."""
 
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 
-from plurimask.methods.method import rater_masks
+from plurimask.errors import SettingsError
+from plurimask.methods.cimd import CimdSettings
+from plurimask.methods.draw import draw_masks
+from plurimask.methods.method import BUILT_IN, AnySettings, Method, build, method_class, method_names, rater_masks
 from plurimask.records import Batch
+
+ADAPTER = TypeAdapter(AnySettings)
+EVERY = pytest.mark.parametrize("name", BUILT_IN)
 
 
 def batch():
@@ -49,3 +60,136 @@ def test_with_one_rater_every_choice_is_that_rater(choice):
     alone = batch()
     alone = Batch(alone.image, alone.raters[:, :1], alone.valid[:, :1])
     assert torch.equal(rater_masks(alone, choice)[1].bool(), alone.raters)
+
+
+@EVERY
+def test_a_name_gives_settings_that_come_back_from_json(name):
+    settings = ADAPTER.validate_python({"name": name, "image_channels": 3})
+    assert type(settings) is method_class(name).Settings
+    assert (settings.name, settings.image_channels) == (name, 3)
+    assert ADAPTER.validate_json(settings.model_dump_json()) == settings
+    assert ADAPTER.dump_python(settings) == settings.model_dump()
+
+
+@EVERY
+def test_settings_build_their_method(name):
+    with torch.device("meta"):  # the published sizes, without their memory
+        made = build(method_class(name).Settings(image_channels=4))
+    assert type(made) is method_class(name)
+    assert isinstance(made, Method)
+    assert made.image_channels == 4
+
+
+@EVERY
+def test_every_method_says_what_images_and_which_process_it_has(name):
+    settings = method_class(name).Settings()
+    assert settings.multiple >= 1
+    assert settings.timesteps is None or settings.timesteps > 1
+
+
+def test_without_a_name_settings_are_those_of_cimd():
+    assert ADAPTER.validate_python({"vlb_weight": 0.5}) == CimdSettings(vlb_weight=0.5)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValidationError, match=r"'probunet' found using 'name' does not match .* 'cimd'"):
+        ADAPTER.validate_python({"name": "probunet"})
+    with pytest.raises(SettingsError, match=r"method: expected one of cimd, .*, got probunet"):
+        method_class("probunet")
+
+
+def test_the_modules_of_other_methods_are_not_imported():
+    """MONAI is needed by two methods, and its import takes longer than that of torch."""
+    code = """
+import sys
+from plurimask.methods.method import method_class
+print(method_class("panel").__name__)
+print([name for name in ("monai", "scipy", "plurimask.methods.cimd", "plurimask.methods.ssn") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["Panel", "[]"]
+
+
+THEIRS = '''
+"""A method of another package: it learns nothing, and draws what is brighter than a random level."""
+
+from typing import Literal
+
+from plurimask.methods.method import Method, MethodSettings
+from plurimask.records import LossTerms
+
+
+class LevelSettings(MethodSettings):
+    name: Literal["level"] = "level"
+    scale: float = 1.0
+
+    @property
+    def multiple(self):
+        return 1
+
+
+class Level(Method):
+    Settings = LevelSettings
+    noise = ((1, 0),)
+
+    def loss(self, batch):
+        return LossTerms(batch.image.sum() * 0, {})
+
+    def predict(self, encoded, noise):
+        return encoded[:, :1] - self.settings.scale * noise[0][:, :, None, None]
+'''
+
+
+@pytest.fixture
+def register(tmp_path, monkeypatch):
+    """Install a package whose entry point names what a value says, as `pip install` would."""
+
+    def install(value, name="level"):
+        (tmp_path / "their_module.py").write_text(THEIRS)
+        info = tmp_path / "their_package-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+        # In their pyproject.toml: [project.entry-points."plurimask.methods"] level = "their_module:Level"
+        (info / "entry_points.txt").write_text(f"[plurimask.methods]\n{name} = {value}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "their_module", raising=False)
+
+    return install
+
+
+def test_another_package_registers_a_method_by_an_entry_point(register):
+    register("their_module:Level")
+    assert method_names() == [*BUILT_IN, "level"]
+    settings = ADAPTER.validate_python({"name": "level", "scale": 0.5})
+    made = build(settings)
+    image = np.random.default_rng(0).normal(size=(1, 16, 16)).astype(np.float32)
+    masks = draw_masks(made, image, range(40), None)
+    assert masks.shape == (40, 16, 16)
+    assert 0.2 < masks.mean() < 0.8
+    with pytest.raises(ValidationError, match="scala"):
+        ADAPTER.validate_python({"name": "level", "scala": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("no_such_module:Level", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("their_module:Nothing", "AttributeError: .*'Nothing'"),
+        ("their_module:LevelSettings", "another name or no method"),
+    ],
+)
+def test_an_entry_point_that_gives_no_method_is_refused(register, value, problem):
+    register(value)
+    with pytest.raises(SettingsError, match=rf"method level: expected a Method .* at {value}, got {problem}; mend"):
+        method_class("level")
+
+
+def test_an_entry_point_of_another_name_than_its_settings_is_refused(register):
+    register("their_module:Level", name="other")
+    with pytest.raises(SettingsError, match=r"method other: expected .* the name other .*, got another name"):
+        method_class("other")
+
+
+def test_a_name_of_this_package_is_not_replaced(register):
+    register("their_module:Level", name="unet")
+    assert method_class("unet").__name__ == "Unet"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import toy
-from small_batches import batch, learn_one_case
+from small_batches import batch, draw, learn_one_case, panel
 from tiny import SIZE, image
 from torch.distributions import MultivariateNormal, kl_divergence
 
@@ -146,12 +146,6 @@ def test_the_recipe_is_the_published_network_at_a_quarter_of_its_width():
     assert settings == PhisegSettings(pyramid=PyramidSettings(widths=tuple(width // 4 for width in WIDTHS)))
 
 
-def panel(made, seeds):
-    with torch.inference_mode():
-        shown = scale_intensity(torch.from_numpy(image()))[None].expand(len(seeds), -1, -1, -1)
-        return made.eval().sample(shown, torch.tensor(seeds), None)
-
-
 def test_sample_is_one_bool_mask_a_seed():
     masks = panel(method(), [1, 2, 3])
     assert masks.shape == (3, SIZE, SIZE)
@@ -173,10 +167,10 @@ def test_another_seed_gives_another_mask():
 def test_drawn_latents_are_those_of_the_prior():
     made, kept = method().eval(), []
     made.decoder.register_forward_pre_hook(lambda module, given: kept.extend(given[0]))
-    shown = scale_intensity(torch.from_numpy(image()))[None].expand(400, -1, -1, -1)
+    shown = scale_intensity(torch.from_numpy(image()))[None]
     with torch.inference_mode():
-        gaussian = made.prior(shown[:1], lambda _, g: g.mean)[0][-1]
-        made.sample(shown, torch.arange(400), None)
+        gaussian = made.prior(shown, lambda _, g: g.mean)[0][-1]
+        draw(made, shown, range(400))
     standard = (kept[-1] - gaussian.mean) / gaussian.stddev
     assert standard.mean().item() == pytest.approx(0, abs=0.1)
     assert standard.std().item() == pytest.approx(1, abs=0.1)

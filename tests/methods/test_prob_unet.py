@@ -7,11 +7,10 @@ import pytest
 import torch
 import toy
 from scipy.stats import multivariate_normal
-from small_batches import batch, learn_one_case
-from tiny import SIZE, image
+from small_batches import batch, draw, learn_one_case, panel
+from tiny import SIZE
 from torch.nn.functional import logsigmoid
 
-from plurimask.datasets.batches import scale_intensity
 from plurimask.methods.prob_unet import ProbUnet, ProbUnetSettings
 from plurimask.nets.conv_unet import ConvUnetSettings
 from plurimask.nets.latent import LatentSettings
@@ -141,12 +140,6 @@ def test_parameters_are_within_a_thousandth_of_the_released_codes(released):
     assert count(released) == pytest.approx(17_954_736, rel=1e-3)
 
 
-def panel(made, seeds, count=None):
-    with torch.inference_mode():
-        shown = scale_intensity(torch.from_numpy(image()))[None].expand(len(seeds), -1, -1, -1)
-        return made.eval().sample(shown, torch.tensor(seeds), None)
-
-
 def stirred(form="diagonal"):
     """With logits around 0 that depend on z, so that masks are neither full nor empty nor all the same."""
     made, shown = method(form), batch(32).image
@@ -171,14 +164,6 @@ def test_other_seeds_give_other_masks(form):
     assert (first != torch.stack(others)).float().mean() > 0.01
 
 
-def test_samples_of_different_images_are_those_of_each_alone():
-    made, shown = stirred(), batch(4).image
-    with torch.inference_mode():
-        together = made.sample(shown, torch.arange(4), None)
-        alone = torch.cat([made.sample(shown[k : k + 1], torch.tensor([k]), None) for k in range(4)])
-    assert (together != alone).float().mean() < 0.002
-
-
 def test_a_panel_is_drawn_from_one_pass_of_the_unet():
     made, rows = method(), []
     made.unet.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
@@ -192,7 +177,7 @@ def test_a_mask_is_where_the_logit_of_a_draw_from_the_prior_is_positive():
     with torch.inference_mode():
         p = made.prior(shown)
         logits = logits_of(made, made.unet(shown)[0], p.mean[0, 0] + p.tril[0, 0] @ noise[:3])
-        mask = made.sample(shown, torch.tensor([11]), None)[0]
+        mask = draw(made, shown, [11])[0]
     assert ((logits > 0) != mask).float().mean() < 0.004
 
 

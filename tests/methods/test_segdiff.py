@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 import toy
-from small_batches import learn_one_case
+from small_batches import learn_one_case, panel
 from tiny import SIZE, TREE, image, recipe, stir
 
 from plurimask.datasets.batches import scale_intensity
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.cimd import Cimd
-from plurimask.methods.registry import build
+from plurimask.methods.method import build
 from plurimask.methods.segdiff import Segdiff
 from plurimask.records import Batch
 
@@ -69,16 +69,10 @@ def test_off_has_neither_amn_nor_acn():
     assert made.loss(batch()).terms.keys() == {"simple", "vlb"}
 
 
-def panel(made, seeds, sampler=DDIM):
-    with torch.inference_mode():
-        shown = scale_intensity(torch.from_numpy(image()))[None].expand(len(seeds), -1, -1, -1)
-        return made.eval().sample(shown, torch.tensor(seeds), sampler)
-
-
 def test_a_seed_gives_its_mask_in_any_company():
     made = stirred()
-    together = panel(made, [5, 6, 7, 8])
-    alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
+    together = panel(made, [5, 6, 7, 8], DDIM)
+    alone = torch.cat([panel(made, [seed], DDIM) for seed in (5, 6, 7, 8)])
     assert (together != alone).float().mean() < 0.002  # equal up to float rounding at the threshold
     assert (together[0] != together[1]).any()
 
@@ -86,7 +80,7 @@ def test_a_seed_gives_its_mask_in_any_company():
 def test_one_case_with_one_reader_is_learned():
     made = method()
     _, drawn = learn_one_case(made, 80, 3e-3)
-    assert (panel(made, [1, 2, 3, 4]) == drawn).all()
+    assert (panel(made, [1, 2, 3, 4], DDIM) == drawn).all()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import torch
 import toy
 from pydantic import ValidationError
-from small_batches import learn_one_case
+from small_batches import draw, learn_one_case, panel
 from tiny import SIZE, image
 
 from plurimask.datasets.batches import scale_intensity
@@ -70,8 +70,8 @@ def test_loss_of_a_batch_is_that_of_mirrored_draws(raters):
     for row, mask in enumerate(rater.flatten(1)):
         mean, factor, variance = (part[row].double() for part in said)
         scores = []
-        for draw in noise[:, row]:
-            deviation = factor.T @ draw[:3] + variance.sqrt() * draw[3:]
+        for drawn in noise[:, row]:
+            deviation = factor.T @ drawn[:3] + variance.sqrt() * drawn[3:]
             for logits in (mean + deviation, mean - deviation):
                 scores.append(torch.log(torch.where(mask, torch.sigmoid(logits), torch.sigmoid(-logits))).sum())
         total += math.log(6) - torch.stack(scores).logsumexp(0).item()
@@ -130,12 +130,6 @@ def test_terms_tell_shared_from_diagonal_variance():
     assert not any(term.requires_grad for term in terms.values())
 
 
-def panel(made, seeds):
-    with torch.inference_mode():
-        shown = scale_intensity(torch.from_numpy(image()))[None].expand(len(seeds), -1, -1, -1)
-        return made.eval().sample(shown, torch.tensor(seeds), None)
-
-
 def test_a_seed_gives_its_mask_in_any_company():
     made = method()
     together = panel(made, [5, 6, 7, 8])
@@ -148,21 +142,13 @@ def test_another_seed_gives_another_mask():
     assert (first != second).float().mean() > 0.05
 
 
-def test_samples_of_different_images_are_those_of_each_alone():
-    made, shown = method(), batch().image
-    with torch.inference_mode():
-        together = made.sample(shown, torch.arange(4), None)
-        alone = torch.cat([made.sample(shown[k : k + 1], torch.tensor([k]), None) for k in range(4)])
-    assert (together != alone).float().mean() < 0.002
-
-
 def test_a_mask_is_where_the_logit_drawn_under_its_seed_is_positive():
     made, shown = method(), batch(1).image
     noise = torch.randn(3 + SIZE**2, generator=torch.Generator().manual_seed(11))
     with torch.inference_mode():
         mean, factor, variance = (part[0] for part in made.gaussian(shown))
         logits = mean + factor.T @ noise[:3] + variance.sqrt() * noise[3:]
-        mask = made.sample(shown, torch.tensor([11]), None)[0]
+        mask = draw(made, shown, [11])[0]
     assert ((logits.reshape(SIZE, SIZE) > 0) != mask).float().mean() < 0.004
 
 

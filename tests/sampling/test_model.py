@@ -12,7 +12,7 @@ from tiny import SIZE, TREE, image, recipe, write_weights
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.geometry import Grid
-from plurimask.methods.registry import SETTINGS
+from plurimask.methods.method import method_class
 from plurimask.records import Case
 from plurimask.sampling import Model, load
 from plurimask.seeds import sample_seeds
@@ -264,7 +264,7 @@ def test_naming_the_own_sampler_keeps_its_settings(weights):
 @pytest.fixture(scope="module")
 def one_evaluation(tmp_path_factory):
     """A model that has no diffusion process."""
-    settings = next(made for made in SETTINGS.values() if made().timesteps is None)()
+    settings = method_class("unet").Settings()
     made = Recipe(image_size=128, method=settings)
     torch.manual_seed(0)
     return Model("plain", Checkpoint(build_method(made).eval(), made, 0, "", "0" * 64), torch.device("cpu"))

@@ -26,6 +26,7 @@ from plurimask.errors import CheckpointError, DatasetError
 from plurimask.evaluation import evaluate
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method
+from plurimask.methods.unet import UnetSettings
 from plurimask.nets.denoiser import Denoiser
 from plurimask.records import MaskSet
 from plurimask.training.checkpoint import build_method, load_weights
@@ -311,17 +312,15 @@ def test_a_divergence_can_be_handed_back_by_another_process():
 class Bright(Method):
     """Every sample is where the image is bright."""
 
-    image_channels = 1
-
     def __init__(self):
-        super().__init__()
+        super().__init__(UnetSettings())
         self.level = nn.Parameter(torch.tensor(0.0))
 
     def loss(self, batch):
         raise NotImplementedError
 
-    def draw(self, fields, seeds, sampler):
-        return (fields.images[0, :, 0] > self.level).expand(len(seeds), -1, -1)
+    def predict(self, encoded, noise):
+        return encoded - self.level
 
 
 @pytest.mark.parametrize("training", [True, False])

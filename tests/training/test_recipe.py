@@ -5,7 +5,7 @@ import json
 import pytest
 
 from plurimask.errors import SettingsError
-from plurimask.methods.registry import SETTINGS
+from plurimask.methods.method import BUILT_IN, method_class
 from plurimask.nets.denoiser import Denoiser
 from plurimask.training.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 
@@ -193,7 +193,7 @@ def test_a_misspelt_key_names_the_nearest_right_one(wrong, right):
         load_recipe("cimd-small", (f"{wrong}=1",))
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_a_misspelt_key_of_any_method_names_its_own_right_one(name):
     with pytest.raises(SettingsError, match=r"own: method\.image_chanels: .* did you mean method\.image_channels\?$"):
         parse_recipe({"image_size": 128, "method": {"name": name, "image_chanels": 1}}, "own")
@@ -221,7 +221,7 @@ def test_a_method_without_a_name_is_cimd():
     assert parse_recipe({"image_size": 128, "method": {"vlb_weight": 1.0}}, "own").method.name == "cimd"
 
 
-WITHOUT_SAMPLER = [name for name, settings in SETTINGS.items() if settings().timesteps is None]
+WITHOUT_SAMPLER = [name for name in BUILT_IN if method_class(name).Settings().timesteps is None]
 
 
 @pytest.mark.parametrize("name", WITHOUT_SAMPLER)

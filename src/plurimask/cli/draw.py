@@ -89,7 +89,7 @@ def _watch(
     drawer: "Model", study: "Study", whole: bool, tick: Callable[[float], None], before: int
 ) -> Callable[[int, int], None]:
     """Progress within a study, and what has to be said of a whole one."""
-    from plurimask.sampling import Pace, needs_region
+    from plurimask.sampling import TimeLeft, needs_region
 
     def look(done: int, total: int) -> None:
         tick(before + done / total)
@@ -98,7 +98,7 @@ def _watch(
         line = f"{study.case.name}: about {left}; empty tissue will be outlined, since {drawer.name} saw lesions alone"
         errors.print(line, soft_wrap=True)
 
-    return Pace(warn, look) if whole and needs_region(drawer, study) else look
+    return TimeLeft(warn, look) if whole and needs_region(drawer, study) else look
 
 
 def export(

@@ -25,6 +25,8 @@ class CimdSettings(MaskDiffusionSettings):
 class Cimd(MaskDiffusion):
     """The method: denoiser, AMN and ACN in one module."""
 
+    Settings = CimdSettings
+
     def __init__(self, settings: CimdSettings) -> None:
         outputs = settings.diffusion.output_channels
         super().__init__(settings, Denoiser(settings.image_channels, outputs, settings.denoiser))

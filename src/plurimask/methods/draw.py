@@ -1,33 +1,227 @@
-"""Drawing a panel from a method: seeds, chunks of bounded memory, masks."""
+"""Drawing from any method: fields, blending, noise, steps, and chunks of bounded memory, once for all methods.
+
+A method is shown one field of the size that it was trained on, or several that overlap. Its predictions of several
+fields are blended, each weighing less towards its edges, so that one mask is drawn of the whole area: at every step of
+a diffusion process, or once. Noise belongs to the plane, of which the area is a part: a pixel's noise is the same in
+every field.
+
+A region that is no larger than a field gets one field around its middle, so that it is seen in its surroundings. A
+larger one gets an area of several fields that overlap by half of their side, or as near to it as the method's nets
+allow. What of an area lies outside of the image is filled by mirroring the image at its edge, which adds no intensity
+that is not in the image. Every field is scaled on its own, as the images of training were.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from plurimask.datasets.batches import scale_intensity
-from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.methods.fields import Fields
+from plurimask.diffusion.samplers import Noise, SamplerSettings, Window, sample
 from plurimask.methods.method import Method
+from plurimask.seeds import RANK_STREAM
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Where the fields of an area lie, the same on every plane of a study.
+
+    Args:
+        field: pixels a side of a field.
+        starts: row and column of each field's first pixel in the area.
+        first: row and column of the area's first pixel in the image; negative where the area juts out of it.
+        size: rows and columns of the area.
+        image: rows and columns of the image.
+    """
+
+    field: int
+    starts: tuple[tuple[int, int], ...]
+    first: tuple[int, int]
+    size: tuple[int, int]
+    image: tuple[int, int]
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Rows and columns that noise is drawn for: the image and what of the area juts out of it."""
+        rows, columns = (max(side, length) for side, length in zip(self.image, self.size, strict=True))
+        return rows, columns
+
+    def cut(self, image: np.ndarray) -> Tensor:
+        """The fields of an image (C, H, W), each scaled: (fields, C, field, field) float32."""
+        lasts = [first + length for first, length in zip(self.first, self.size, strict=True)]
+        spans = zip(self.first, lasts, self.image, strict=True)
+        around = [(max(-first, 0), max(last - side, 0)) for first, last, side in spans]
+        rows, columns = (slice(max(first, 0), last) for first, last in zip(self.first, lasts, strict=True))
+        area = torch.from_numpy(np.pad(image[:, rows, columns], [(0, 0), *around], mode="symmetric"))
+        return torch.stack([scale_intensity(area[_window(start, self._field)]) for start in self.starts])
+
+    def inside(self, region: tuple[slice, slice]) -> tuple[slice, slice]:
+        """A region of the image, in the area."""
+        rows, columns = (
+            slice(span.start - first, span.stop - first) for span, first in zip(region, self.first, strict=True)
+        )
+        return rows, columns
+
+    def window(self, scale: int = 1) -> Window:
+        """The area in an array on the plane, (..., H / scale, W / scale)."""
+        return _window([max(first, 0) for first in self.first], self.size, scale)
+
+    def blend(self, predict: Callable[..., Tensor], encoded: Sequence[Any], *given: Tensor) -> Tensor:
+        """What is predicted of the fields, as one: (n, c, H, W) of the area.
+
+        Args:
+            predict: takes one of `encoded` and the field's part of each of `given`, and gives (n, c, field, field).
+            encoded: one a field.
+            given: vectors (n, c), or maps of the area (n, c, H / k, W / k), k a divisor of every start.
+        """
+        blended = None
+        for one, start, weight in zip(encoded, self.starts, self._weights, strict=True):
+            predicted = predict(one, *(self._part(each, start) for each in given))
+            if blended is None:
+                blended = predicted.new_zeros((*predicted.shape[:2], *self.size))
+            blended[_window(start, self._field)] += weight.to(predicted.device) * predicted
+        assert blended is not None, "there is a field"
+        return blended
+
+    @property
+    def _field(self) -> tuple[int, int]:
+        return self.field, self.field
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        """Weight of each pixel of each field, (fields, field, field): a Gaussian, over the sum of all that see it.
+
+        Four standard deviations lie from the middle to either edge, so that 3e-4 is left there.
+        """
+        from_middle = torch.arange(self.field) - (self.field - 1) / 2
+        bell = torch.exp(-0.5 * (from_middle / (self.field / 8)) ** 2)
+        total = torch.zeros(self.size)
+        for start in self.starts:
+            total[_window(start, self._field)] += bell[:, None] * bell
+        return torch.stack([bell[:, None] * bell / total[_window(start, self._field)] for start in self.starts])
+
+    def _part(self, given: Tensor, start: tuple[int, int]) -> Tensor:
+        return given if given.dim() == 2 else given[_window(start, self._field, self.size[0] // given.shape[-2])]
+
+
+def tile(region: tuple[slice, slice], image: tuple[int, int], field: int, multiple: int) -> Tiling:
+    """The fields of a region of an image.
+
+    Args:
+        region: rows and columns, inside the image.
+        image: its rows and columns.
+        field: pixels a side of a field.
+        multiple: pixels in whole numbers of which all starts are apart, a divisor of `field`.
+    """
+    (top, height), (left, width) = (
+        _area(span, side, field, multiple) for span, side in zip(region, image, strict=True)
+    )
+    step = max(field // 2 // multiple, 1) * multiple
+    rows, columns = (
+        [min(start, length - field) for start in range(0, length - field + step, step)] for length in (height, width)
+    )
+    return Tiling(field, tuple(product(rows, columns)), (top, left), (height, width), image)
 
 
 def draw_masks(
-    method: Method, image: np.ndarray, seeds: tuple[int, ...], sampler: SamplerSettings | None, chunk: int = 16
+    method: Method, image: np.ndarray, seeds: Sequence[int], sampler: SamplerSettings | None, chunk: int = 16
 ) -> np.ndarray:
-    """Masks (S, H, W) bool of one image (C, H, W) that is a field, one a seed, on the method's own device.
+    """Masks (S, H, W) bool of one square image (C, H, W) that is a field, one a seed.
 
     At most `chunk` samples are in work at once, so memory does not grow with their number.
     """
-    fields = Fields.of(scale_intensity(torch.from_numpy(image))[None].to(method.device))
-    return draw_area(method, fields, seeds, sampler, chunk)
+    rows, columns = image.shape[1:]
+    assert rows == columns
+    tiling = Tiling(rows, ((0, 0),), (0, 0), (rows, columns), (rows, columns))
+    return draw_area(method, tiling, tiling.cut(image), seeds, sampler, chunk)
 
 
 def draw_area(
-    method: Method, fields: Fields, seeds: tuple[int, ...], sampler: SamplerSettings | None, chunk: int
+    method: Method,
+    tiling: Tiling,
+    fields: Tensor,
+    seeds: Sequence[int],
+    sampler: SamplerSettings | None,
+    chunk: int,
+    done: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
-    """Masks (S, H, W) bool of an area, one a seed, at most `chunk` of them in work at once."""
-    masks = []
+    """Masks (S, H, W) bool of an area, one a seed, at most `chunk` of them in work at once, on the method's device.
+
+    Args:
+        method: what draws; it encodes each field once, and all encodings of an area are in memory together.
+        tiling: where the fields lie.
+        fields: (fields, C, field, field), scaled.
+        seeds: below 2**63.
+        sampler: None for a method without a diffusion process.
+        chunk: samples.
+        done: called after each prediction of a field.
+    """
     with torch.inference_mode():
-        draw = method.drawer(fields, sampler)
-        for start in range(0, len(seeds), chunk):
-            part = torch.tensor(seeds[start : start + chunk], dtype=torch.int64)
-            masks.append(draw(part).cpu().numpy())
-    return np.concatenate(masks)
+        encoded = [method.encode(field[None]) for field in fields.to(method.device)]
+        chunks = (torch.tensor(seeds[start : start + chunk]) for start in range(0, len(seeds), chunk))
+        return np.concatenate([_draw(method, tiling, encoded, part, sampler, done).cpu().numpy() for part in chunks])
+
+
+def _draw(
+    method: Method,
+    tiling: Tiling,
+    encoded: Sequence[Any],
+    seeds: Tensor,
+    sampler: SamplerSettings | None,
+    done: Callable[[], object],
+) -> Tensor:
+    """Masks (n, H, W) bool, one a seed."""
+    noise = _noise(method, tiling, seeds)
+
+    def predict(one: Any, *given: Tensor) -> Tensor:
+        """Of a field, from its part of the noise and, where there is a process, of x_t and its t."""
+        predicted = method.predict(one, given[: len(noise)], *given[len(noise) :])
+        done()
+        return predicted
+
+    if method.process is None:
+        return (tiling.blend(predict, encoded, *noise)[:, 0] > 0).expand(len(seeds), -1, -1)
+    assert sampler is not None, "a recipe with a diffusion process has a sampler"
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        return tiling.blend(lambda one, *given: predict(one, *given, t), encoded, *noise, x_t)
+
+    x_0 = sample(denoise, method.process, sampler, seeds, (1, *tiling.plane), tiling.window())
+    return x_0[:, 0] > 0  # (Eq. 16)
+
+
+def _noise(method: Method, tiling: Tiling, seeds: Tensor) -> list[Tensor]:
+    """The method's own noise: vectors (n, c), and of maps the part of the area."""
+    shapes = [(c, *(side // k for side in tiling.plane)) if k else (c,) for c, k in method.noise]
+    sizes = [prod(shape) for shape in shapes]
+    if not sizes:
+        return []
+    # Of another stream than the noise of a process, which would otherwise begin with these very numbers.
+    stream = seeds if method.process is None else seeds ^ RANK_STREAM
+    parts = torch.split(Noise(stream, (sum(sizes),), method.device)(), sizes, dim=1)
+    return [
+        part.reshape(-1, *shape)[tiling.window(k)] if k else part
+        for part, shape, (_, k) in zip(parts, shapes, method.noise, strict=True)
+    ]
+
+
+def _area(span: slice, side: int, field: int, multiple: int) -> tuple[int, int]:
+    """First pixel and length of the area along one axis: in the image if it can be, else around its middle."""
+    more = max(span.stop - span.start - field, 0)
+    length = field + -(-more // multiple) * multiple
+    if length > side:
+        return (side - length) // 2, length
+    return min(max((span.start + span.stop - length) // 2, 0), side - length), length
+
+
+def _window(start: Sequence[int], size: Sequence[int], scale: int = 1) -> Window:
+    rows, columns = (
+        slice(first // scale, first // scale + length // scale) for first, length in zip(start, size, strict=True)
+    )
+    return (..., rows, columns)

@@ -1,53 +1,49 @@
-"""An exported panel as a method, so that it samples wherever one does; it does not learn."""
+"""An exported panel as a method, so that it draws wherever one does; it does not learn."""
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
-from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.diffusion.flow import Flow
 from plurimask.errors import SettingsError
-from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method
 from plurimask.methods.onnx_panel import OnnxPanel
+from plurimask.methods.panel import PanelSettings, View, hurdle
 from plurimask.records import Batch
+from plurimask.seeds import NOISE_BLOCK
 
 
 class Exported(Method):
     """An `OnnxPanel` as a method."""
 
-    def __init__(self, panel: OnnxPanel) -> None:
-        super().__init__()
-        self.panel = panel
-        self.image_channels = panel.card.image_channels
+    process: Flow
 
-    @property
-    def device(self) -> torch.device:
-        """The CPU."""
-        return torch.device("cpu")
+    def __init__(self, settings: PanelSettings, panel: OnnxPanel) -> None:
+        super().__init__(settings, Flow(settings.shift))
+        self.panel = panel
 
     def loss(self, batch: Batch) -> NoReturn:
         """Raises SettingsError: it has no gradient."""
         raise SettingsError("training", expected="weights", got="an exported panel", hint="train its run, then export")
 
-    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of one field that is the whole plane.
+    def encode(self, image: Tensor) -> View:
+        """What the denoiser takes of an image, in the window of what is visible."""
+        encoded = self.panel.encode(image[0].numpy())
+        return View(encoded, torch.tensor(encoded.empty), encoded.window.slices)
 
-        Raises:
-            SettingsError: several fields, or another sampler than DDIM without noise.
-        """
-        assert sampler is not None, "a recipe with a diffusion process has a sampler"
-        if (sampler.name, sampler.eta) != ("ddim", 0.0):
-            got = f"{sampler.name}, eta {sampler.eta:g}"
-            raise SettingsError("--runtime onnx", expected="ddim with eta 0", got=got, hint="draw with PyTorch")
-        field = fields.images.shape[3:]
-        if len(fields.starts) > 1 or fields.plane != tuple(field):
-            raise SettingsError(
-                "--runtime onnx",
-                expected=f"an image of {self.panel.card.image_size} x {self.panel.card.image_size} pixels",
-                got=f"one of {fields.plane[0]} x {fields.plane[1]}",
-                hint="cut the lesion out, or draw regions with PyTorch",
-            )
-        # All seeds are of one image.
-        shown, steps = fields.images[0, 0].numpy(), len(sampler.times(len(self.panel.card.gamma) - 1)) - 1
-        return torch.from_numpy(self.panel.draw(shown, tuple(seeds.tolist()), steps))
+    @property
+    def noise(self) -> list[tuple[int, int]]:
+        """The first number makes u."""
+        return [(NOISE_BLOCK, 0)]
+
+    def predict(self, encoded: View, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """x_0 of each sample, as `Panel.predict`."""
+        x_t, t = state
+
+        def inside(drawn: Tensor, rank: Tensor) -> Tensor:
+            x, time = x_t[encoded.window][drawn], t[drawn] / self.process.timesteps
+            return torch.from_numpy(self.panel.denoise(encoded.look, x.numpy(), time.numpy(), rank.numpy()))
+
+        return hurdle(noise[0][:, 0], encoded, torch.full_like(x_t, -1.0), inside)

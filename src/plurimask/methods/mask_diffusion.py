@@ -5,14 +5,14 @@
 Masks are {-1, +1}; a mean of raters lies between. Equations are those of Rahman et al. 2023.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from plurimask.diffusion.process import Diffusion, DiffusionSettings, Prediction
-from plurimask.diffusion.samplers import SamplerSettings, sample
 from plurimask.methods.ambiguity import AmbiguityLoss, AmbiguitySettings
-from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Weight
@@ -41,12 +41,12 @@ class MaskDiffusionSettings(MethodSettings):
 class MaskDiffusion(Method):
     """A denoiser f_theta(x_t, b, t) with, unless they are off, AMN and ACN."""
 
+    settings: MaskDiffusionSettings
+    process: Diffusion
+
     def __init__(self, settings: MaskDiffusionSettings, denoiser: nn.Module) -> None:
         """`denoiser` takes x_t (B, 1, H, W), image (B, C, H, W), t (B,) and gives (B, 1 or 2, H, W)."""
-        super().__init__()
-        self.settings = settings
-        self.image_channels = settings.image_channels
-        self.diffusion = Diffusion(settings.diffusion)
+        super().__init__(settings, Diffusion(settings.diffusion))
         self.denoiser = denoiser
         if settings.ambiguity.mode != "off":
             self.ambiguity = AmbiguityLoss(settings.image_channels, settings.ambiguity)
@@ -55,20 +55,20 @@ class MaskDiffusion(Method):
         """L_total of a batch, at one uniform t and one noise a mask (Eq. 15)."""
         image, mask = rater_masks(batch, self.settings.raters)
         x_0 = mask * 2 - 1
-        t = torch.randint(1, self.diffusion.timesteps + 1, (len(x_0),), device=x_0.device)
+        t = torch.randint(1, self.process.timesteps + 1, (len(x_0),), device=x_0.device)
         eps = torch.randn_like(x_0)
-        x_t = self.diffusion.q_sample(x_0, t, eps)
+        x_t = self.process.q_sample(x_0, t, eps)
         output = self.denoiser(x_t, image, t)
-        said = self.diffusion.predict(output, x_t, t)
+        said = self.process.predict(output, x_t, t)
 
-        simple = mse_loss(output[:, :1], self.diffusion.target(x_0, eps, t))  # Eq. 9
+        simple = mse_loss(output[:, :1], self.process.target(x_0, eps, t))  # Eq. 9
         terms = {"simple": simple}
         total = simple
         if said.interpolation is not None:
             # The mean is detached, so that L_vlb teaches the variance alone (Nichol and Dhariwal 2021, section 3.1).
             detached = Prediction(said.x_0.detach(), said.eps.detach(), said.interpolation)
-            terms["vlb"] = self.diffusion.vlb_bits(x_0, x_t, t, detached).mean()
-            total = total + self.settings.vlb_weight * self.diffusion.timesteps * terms["vlb"]  # Eq. 10
+            terms["vlb"] = self.process.vlb_bits(x_0, x_t, t, detached).mean()
+            total = total + self.settings.vlb_weight * self.process.timesteps * terms["vlb"]  # Eq. 10
         if self.settings.ambiguity.mode != "off":
             shown = said.x_0 if self.settings.ambiguity.acn_input == "x_0" else output[:, :1]
             ambiguity, more = self.ambiguity(image, x_0, shown)
@@ -76,15 +76,7 @@ class MaskDiffusion(Method):
             total = total + ambiguity
         return LossTerms(total, {name: term.detach() for name, term in terms.items()})
 
-    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of an area, one a seed: x_0 > 0 (Eq. 16), the fields' predictions blended at every step."""
-        assert sampler is not None, "a recipe with a diffusion process has a sampler"
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            def see(image: Tensor, x: Tensor) -> Tensor:
-                return self.denoiser(x, image.expand(len(x), -1, -1, -1), t)
-
-            return fields.blend(see, fields.images, x_t)
-
-        x_0 = sample(denoise, self.diffusion, sampler, seeds, (1, *fields.plane), fields.window())
-        return x_0[:, 0] > 0
+    def predict(self, encoded: Tensor, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """f_theta(x_t, b, t) at an image (1, C, h, w) (Eq. 16)."""
+        x_t, t = state
+        return self.denoiser(x_t, encoded.expand(len(x_t), -1, -1, -1), t)

@@ -1,16 +1,46 @@
-"""What every method offers: two verbs, `loss` and `draw`. The trainer and the sampler know no more than this."""
+"""The contract of a method, and the methods by name. A method knows neither tiles nor seeds nor steps.
+
+    Settings                          class of its settings, with the method's name as default of `name`
+    loss(batch)                       the training loss; all randomness from torch's global generator
+    encode(image)                     what depends on one image alone, (1, C, h, w); done once, by default the image
+    noise                             the normal numbers of a sample: (c, k) for maps (c, H / k, W / k), (c, 0) for (c,)
+    predict(encoded, noise)           n samples of one field, noise (n, c[, h / k, w / k]) -> logits (n or 1, 1, h, w)
+    predict(encoded, noise, x_t, t)   the same of a method with a diffusion `process`: f_theta(x_t, t), as it reads it
+    process                           the diffusion process, or None: then a mask is where the logits are above 0
+
+`methods.draw` does the rest for all of them: it gives noise and maps their part of the plane, blends what is predicted
+of fields that overlap, takes the sampler's steps, and thresholds.
+
+A method is one file with one class, its line in `BUILT_IN`, and a recipe. Another package registers its own by an entry
+point of the group `plurimask.methods`, whose name is the method's and whose value is `module:Class`.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import BeforeValidator, SerializeAsAny
+from pydantic_core import PydanticKnownError
 from torch import Tensor, nn
 
-from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.methods.fields import Fields
+from plurimask.diffusion.process import Diffusion
+from plurimask.errors import SettingsError
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Positive, Settings
+
+GROUP = "plurimask.methods"
+BUILT_IN = {
+    "cimd": "plurimask.methods.cimd:Cimd",
+    "segdiff": "plurimask.methods.segdiff:Segdiff",
+    "prob-unet": "plurimask.methods.prob_unet:ProbUnet",
+    "phiseg": "plurimask.methods.phiseg:Phiseg",
+    "ssn": "plurimask.methods.ssn:Ssn",
+    "unet": "plurimask.methods.unet:Unet",
+    "panel": "plurimask.methods.panel:Panel",
+}
+"""Where the class of each method lies. Its module is imported when its name is asked for."""
 
 RaterChoice = Literal["one", "all", "mean", "majority"]
 
@@ -41,39 +71,57 @@ class MethodSettings(Settings, ABC):
         """T of the diffusion process; None: a mask is drawn in one evaluation, and there is no sampler."""
         return None
 
+    @classmethod
+    def variant(cls, table: object) -> type[Settings]:
+        """The class of the method that a table names."""
+        name = table.get("name", "cimd") if isinstance(table, dict) else None
+        return method_class(name).Settings if cls is MethodSettings and name in method_names() else cls
+
 
 class Method(nn.Module, ABC):
-    """A published method: its nets, its loss, its sampling.
+    """A published method: its nets, its loss, its prediction.
 
     Attributes:
+        settings: what it was built from.
+        process: its diffusion process, or None.
         image_channels: channels of the image it takes.
     """
 
-    image_channels: int
+    Settings: ClassVar[type[MethodSettings]]
+
+    def __init__(self, settings: MethodSettings, process: Diffusion | None = None) -> None:
+        super().__init__()
+        self.settings = settings
+        self.process = process
+        self.image_channels = settings.image_channels
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
-        return next(self.parameters()).device
+        """Where it computes; one without weights, on the CPU."""
+        return next((weight.device for weight in self.parameters()), torch.device("cpu"))
 
     @abstractmethod
     def loss(self, batch: Batch) -> LossTerms:
         """The training loss of a batch; all randomness from torch's global generator."""
 
+    def encode(self, image: Tensor) -> Any:
+        """What `predict` takes of an image (1, C, h, w), scaled."""
+        return image
+
+    @property
+    def noise(self) -> Sequence[tuple[int, int]]:
+        """Of a sample: (c, k) for maps of the plane (c, H / k, W / k), (c, 0) for vectors (c,), alike in all fields."""
+        return ()
+
     @abstractmethod
-    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """One mask of the area a seed: seeds (n,) int64 -> (n, H, W) bool.
+    def predict(self, encoded: Any, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """What the method says of one field to n samples, (n or 1, c, h, w).
 
-        Noise is shared by the fields of a seed. `sampler` is None for a method without a diffusion process.
+        Args:
+            encoded: of the field, by `encode`.
+            noise: one tensor an entry of `Method.noise`, (n, c) or the field's part of a map (n, c, h / k, w / k).
+            state: nothing where `process` is None; else x_t (n, 1, h, w) and t (n,) int64.
         """
-
-    def drawer(self, fields: Fields, sampler: SamplerSettings | None) -> Callable[[Tensor], Tensor]:
-        """`draw` with seeds still to be given, as often as one likes; what depends on the area alone is done once."""
-        return lambda seeds: self.draw(fields, seeds, sampler)
-
-    def sample(self, image: Tensor, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """One mask a seed of images that are a field each: image (n, C, H, W) scaled -> (n, H, W) bool."""
-        return self.draw(Fields.of(image), seeds, sampler)
 
 
 def rater_masks(batch: Batch, choice: RaterChoice) -> tuple[Tensor, Tensor]:
@@ -88,3 +136,62 @@ def rater_masks(batch: Batch, choice: RaterChoice) -> tuple[Tensor, Tensor]:
     read = batch.valid[:, :, None, None]
     share = (batch.raters & read).sum(1, keepdim=True) / read.sum(1, keepdim=True)
     return batch.image, share if choice == "mean" else (share > 0.5).float()
+
+
+def method_names() -> list[str]:
+    """All methods: those of this package, and those that other packages register."""
+    others = {entry.name for entry in entry_points(group=GROUP)} - BUILT_IN.keys()
+    return [*BUILT_IN, *sorted(others)]
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method, whose module is imported.
+
+    Raises:
+        SettingsError: no method of this name, or an entry point that does not give one.
+    """
+    entry = next((entry for entry in _entries() if entry.name == name), None)
+    if entry is None:
+        raise SettingsError("method", expected=f"one of {', '.join(method_names())}", got=name, hint="mend the name")
+    try:
+        made = entry.load()
+        fits = issubclass(made, Method) and made.Settings.model_fields["name"].default == name
+        problem = "another name or no method" if not fits else None
+    except (ImportError, AttributeError, TypeError, KeyError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem is not None:
+        expected = f"a Method whose Settings have the name {name} at {entry.value}"
+        raise SettingsError(f"method {name}", expected=expected, got=problem, hint="mend the package that registers it")
+    return made
+
+
+def build(settings: MethodSettings) -> Method:
+    """The method that these settings define, freshly initialised from torch's global generator."""
+    return method_class(settings.name)(settings)
+
+
+def _entries() -> list[EntryPoint]:
+    """This package's own first, which no other can replace."""
+    return [*(EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()), *entry_points(group=GROUP)]
+
+
+def parse_settings(value: Any) -> Any:
+    """Settings from a table, by the class that its `name` says; whatever is no table is left as it is.
+
+    Raises:
+        ValidationError: a key or value that is wrong.
+        PydanticKnownError: an unknown name.
+    """
+    if not isinstance(value, dict):
+        return value
+    name = value.get("name", "cimd")
+    if name not in method_names():
+        known = ", ".join(f"'{known}'" for known in method_names())
+        raise PydanticKnownError(
+            "union_tag_invalid", {"discriminator": "'name'", "tag": str(name), "expected_tags": known}
+        )
+    return method_class(name).Settings.model_validate(value)
+
+
+AnySettings = Annotated[SerializeAsAny[MethodSettings], BeforeValidator(parse_settings)]
+"""Settings of any method, told apart by `name`; without one they are CIMD's."""

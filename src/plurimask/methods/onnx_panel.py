@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, NamedTuple, get_origin
 
 import numpy as np
 
 from plurimask.errors import CheckpointError, InputError, SettingsError
-from plurimask.methods.panel_window import Window, panel_window
+from plurimask.nets.windows import Window, panel_window
 from plurimask.optional import need
 from plurimask.seeds import NOISE_BLOCK, RANK_STREAM, normal_noise, sample_seeds
 
@@ -59,6 +59,14 @@ class Card:
     gamma: tuple[float, ...]
 
 
+class Encoded(NamedTuple):
+    """What the denoiser takes of an image in a window, by its inputs' names; the share of empty masks; the window."""
+
+    look: Mapping[str, np.ndarray]
+    empty: float
+    window: Window
+
+
 class OnnxPanel:
     """A folder of `plurimask export`, ready to draw.
 
@@ -96,34 +104,39 @@ class OnnxPanel:
     def draw(self, image: np.ndarray, seeds: Sequence[int], steps: int) -> np.ndarray:
         """Masks (S, H, W) bool, one a seed, of an image (C, H, W) float32. Raises SettingsError for the steps."""
         times, plane = self._times(steps), image.shape[1:]
-        share, empty, basis, *maps = self._encoder.run(None, {"image": image[None]})
-        window = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
-        look = self._cut(window, basis, maps)
+        encoded = self.encode(image)
         masks = np.zeros((len(seeds), *plane), dtype=bool)
-        top, left, height, width = window.scaled(self.card.cell)
-        place = (slice(top, top + height), slice(left, left + width))
         u = np.array([_uniform(seed) for seed in seeds])
-        drawn = np.flatnonzero(u >= empty)
-        rank = ((u - empty) / (1 - empty)).astype(np.float32)
+        drawn = np.flatnonzero(u >= encoded.empty)
+        rank = ((u - encoded.empty) / (1 - encoded.empty)).astype(np.float32)
         for start in range(0, len(drawn), CHUNK):
             part = drawn[start : start + CHUNK]
-            masks[part, *place] = self._draw([seeds[i] for i in part], rank[part], plane, place, look, times)
+            masks[encoded.window.slices][part] = self._draw([seeds[i] for i in part], rank[part], plane, encoded, times)
         return masks
+
+    def encode(self, image: np.ndarray) -> "Encoded":
+        """What the denoiser takes of an image (C, H, W) float32."""
+        share, empty, basis, *maps = self._encoder.run(None, {"image": image[None]})
+        cells = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
+        return Encoded(self._cut(cells, basis, maps), float(empty[0]), cells.scaled(self.card.cell))
+
+    def denoise(self, encoded: "Encoded", x: np.ndarray, time: np.ndarray, rank: np.ndarray) -> np.ndarray:
+        """x_0 (n, 1, h, w) in the window: x (n, 1, h, w), time and rank (n,) in [0, 1], all float32."""
+        return np.asarray(self._denoiser.run(None, {"x": x, "time": time, "rank": rank, **encoded.look})[0])
 
     def _draw(
         self,
         seeds: Sequence[int],
         rank: np.ndarray,
         plane: tuple[int, ...],
-        place: tuple[slice, slice],
-        look: Mapping[str, np.ndarray],
+        encoded: "Encoded",
         times: list[int],
     ) -> np.ndarray:
         """DDIM without noise: (n, h, w) bool of the window, one a seed."""
-        x = np.stack([normal_noise(seed, (1, *plane))[:, *place] for seed in seeds])
+        x = np.stack([normal_noise(seed, (1, *plane))[encoded.window.slices] for seed in seeds])
         for t, s in pairwise(times):
             time = np.full(len(seeds), t / (len(self._gamma) - 1), dtype=np.float32)
-            (x_0,) = self._denoiser.run(None, {"x": x, "time": time, "rank": rank, **look})
+            x_0 = self.denoise(encoded, x, time, rank)
             eps = (x - np.sqrt(self._gamma[t]) * x_0) / np.sqrt(1 - self._gamma[t])
             x = np.sqrt(self._gamma[s]) * x_0 + np.sqrt(1 - self._gamma[s]) * eps
         return np.asarray(x[:, 0] > 0)

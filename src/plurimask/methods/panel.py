@@ -25,26 +25,24 @@ around the masks, in sampling the smallest one around the pixels that the encode
 of it nothing is drawn, and a panel costs as much as its lesion is large, whatever the size of the image.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, pad
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.diffusion.flow import Flow
-from plurimask.diffusion.samplers import Noise, SamplerSettings, Window, sample
-from plurimask.methods.fields import Fields
+from plurimask.diffusion.samplers import Window
 from plurimask.methods.method import Method, MethodSettings, rater_masks
-from plurimask.methods.panel_window import panel_window
 from plurimask.nets.emptiness import EmptinessHead
 from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
-from plurimask.nets.mask_denoiser import Look, MaskDenoiser, MaskDenoiserSettings
+from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
-from plurimask.nets.windows import Windows, cells_of, random_windows
+from plurimask.nets.windows import Windows, cells_of, panel_window, random_windows
 from plurimask.records import Batch, LossTerms
-from plurimask.seeds import NOISE_BLOCK, RANK_STREAM
+from plurimask.seeds import NOISE_BLOCK
 from plurimask.settings import Positive, Rate, Weight, Widths, wrong
 
 
@@ -100,11 +98,12 @@ class PanelSettings(MethodSettings):
 class Panel(Method):
     """The method: encoder, its heads for the mean mask and for emptiness, and denoiser."""
 
+    Settings = PanelSettings
+    settings: PanelSettings
+    process: Flow
+
     def __init__(self, settings: PanelSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.image_channels = settings.image_channels
-        self.flow = Flow(settings.shift)
+        super().__init__(settings, Flow(settings.shift))
         self.encoder = ImageEncoder(settings.image_channels, settings.encoder)
         self.denoiser = MaskDenoiser(settings.encoder, settings.denoiser)
         head = convolution(settings.encoder.widths[0], settings.encoder.patch**2, 1)
@@ -137,9 +136,9 @@ class Panel(Method):
         ranks = torch.cat([self._ranks(sizes, shown)[case, slot] for _ in range(repeats)])
         masks, case = raters[case, slot][:, None].float().repeat(repeats, 1, 1, 1), case.repeat(repeats)
         x_0 = masks * 2 - 1
-        t = self.flow.draw_times(len(x_0), self.settings.time_mean, self.settings.time_scale)
-        x_t = self.flow.q_sample(x_0, t, torch.randn_like(x_0))
-        logits = self.denoiser(x_t, look.rows(case), t / self.flow.timesteps, ranks)
+        t = self.process.draw_times(len(x_0), self.settings.time_mean, self.settings.time_scale)
+        x_t = self.process.q_sample(x_0, t, torch.randn_like(x_0))
+        logits = self.denoiser(x_t, look.rows(case), t / self.process.timesteps, ranks)
         # Windows of any size weigh the same: what lies outside of them costs nothing, nor does an empty mask here.
         pixels = repeats * batch.valid.sum() * batch.image[0, 0].numel()
         total = binary_cross_entropy_with_logits(logits, masks, reduction="sum")
@@ -150,64 +149,29 @@ class Panel(Method):
         shares = self.mean_head(features[0]).sigmoid()
         return shares, self.empty_head(features[0], shares).sigmoid()
 
-    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of an area, one a seed, the fields' predictions blended at every step."""
-        return self.drawer(fields, sampler)(seeds)
-
-    def drawer(self, fields: Fields, sampler: SamplerSettings | None) -> Callable[[Tensor], Tensor]:
-        """`draw` with seeds still to be given; each field is encoded once, here."""
-        assert sampler is not None, "a recipe with a diffusion process has a sampler"
-        shown, rows = fields.images.unique(dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
-        views = [self._views(images) for images in shown]
-
-        def draw(seeds: Tensor) -> Tensor:
-            masks = torch.zeros((len(seeds), *fields.size), dtype=torch.bool, device=shown.device)
-            for number, of_image in enumerate(zip(*views, strict=True)):
-                mine = (rows.expand(len(seeds)) == number).nonzero()[:, 0]
-                masks[mine] = self._draw(fields, of_image, seeds[mine.cpu()], sampler)
-            return masks
-
-        return draw
-
-    def _draw(self, fields: Fields, views: tuple["_View", ...], seeds: Tensor, sampler: SamplerSettings) -> Tensor:
-        """Masks of one area, of which there is a view a field: (n, H, W) bool."""
-        # Of another stream than the mask's noise, which would otherwise begin with this very number.
-        u = torch.special.ndtr(Noise(seeds ^ RANK_STREAM, (NOISE_BLOCK,), fields.images.device)()[:, 0])
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            def see(view: "_View", x: Tensor) -> Tensor:
-                drawn = u >= view.empty  # (1)
-                x_0 = torch.full_like(x, -1.0)
-                if drawn.any():
-                    rank = (u[drawn] - view.empty) / (1 - view.empty)
-                    logits = self.denoiser(x[view.window][drawn], view.look, t[drawn] / self.flow.timesteps, rank)
-                    x_0[drawn] = pad(torch.tanh(logits / 2), view.around, value=-1.0)  # (2), 2 D - 1
-                return x_0
-
-            return fields.blend(see, views, x_t)
-
-        x_0 = sample(denoise, self.flow, sampler, seeds, (1, *fields.plane), fields.window())
-        return x_0[:, 0] > 0
-
-    def _views(self, images: Tensor) -> list["_View"]:
-        """What the denoiser takes of each image: (D, C, H, W)."""
-        features = self.encoder(images)
+    def encode(self, image: Tensor) -> "View":
+        """What the denoiser takes of an image, in the window of what is visible."""
+        features = self.encoder(image)
         (shares, empty), look = self.expected(features), self.denoiser.look(features)
-        return [
-            self._view(share, empty[d], look.rows(torch.tensor([d], device=share.device)))
-            for d, share in enumerate(shares)
-        ]
-
-    def _view(self, share: Tensor, empty: Tensor, look: Look) -> "_View":
-        """Of one image: share (1, H, W) and e () in [0, 1]."""
-        settings = self.settings
-        cell = settings.denoiser.multiple
-        cells = panel_window(share[0].cpu().numpy(), settings.visible, cell, min(settings.windows) // cell)
-        top, left, height, width = cells.scaled(cell)
-        below, right = share.shape[1] - top - height, share.shape[2] - left - width
+        settings, cell = self.settings, self.settings.denoiser.multiple
+        cells = panel_window(shares[0, 0].cpu().numpy(), settings.visible, cell, min(settings.windows) // cell)
         window = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
-        place = (..., slice(top, top + height), slice(left, left + width))
-        return _View(look.cut(window), empty, place, (left, right, top, below))
+        return View(look.cut(window), empty[0], cells.scaled(cell).slices)
+
+    @property
+    def noise(self) -> list[tuple[int, int]]:
+        """The first number makes u."""
+        return [(NOISE_BLOCK, 0)]
+
+    def predict(self, encoded: "View", noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """x_0 of each sample: -1 outside of the window, and everywhere where u says that nothing is drawn."""
+        x_t, t = state
+
+        def inside(drawn: Tensor, rank: Tensor) -> Tensor:
+            x, time = x_t[encoded.window][drawn], t[drawn] / self.process.timesteps
+            return torch.tanh(self.denoiser(x, encoded.look, time, rank) / 2)  # (2), 2 D - 1
+
+        return hurdle(noise[0][:, 0], encoded, torch.full_like(x_t, -1.0), inside)
 
     def _random_windows(self, inside: Tensor) -> Windows:
         """For training, around what any rater drew: (B, H, W) bool."""
@@ -220,13 +184,29 @@ class Panel(Method):
         return draw_ranks(sizes, drew) if self.settings.ranked else torch.rand(sizes.shape, device=sizes.device)
 
 
-class _View(NamedTuple):
-    """A field as the denoiser sees it: e of (1), and a window with so many pixels left, right, above and below it."""
+class View(NamedTuple):
+    """A field as the denoiser sees it: what it takes of the image in a window, and e of (1)."""
 
-    look: Look
+    look: Any
     empty: Tensor
     window: Window
-    around: tuple[int, int, int, int]
+
+
+def hurdle(normal: Tensor, view: View, masks: Tensor, inside: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Masks (n, 1, h, w) in [-1, 1]: filled in the window of the view for those samples that draw anything (1).
+
+    Args:
+        normal: (n,) standard normal, whose quantiles decide.
+        view: of the field.
+        masks: (n, 1, h, w) of -1.
+        inside: takes which samples draw, (n,) bool, and the rank of each that does; gives masks of the window.
+    """
+    u = torch.special.ndtr(normal)
+    drawn = u >= view.empty
+    if drawn.any():
+        rows = drawn.nonzero()[:, 0]
+        masks[view.window][rows] = inside(drawn, (u[drawn] - view.empty) / (1 - view.empty))
+    return masks
 
 
 def draw_ranks(sizes: Tensor, counted: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ pixel: the released code goes on with its offset alone; here a recipe of such st
 """
 
 from collections.abc import Sequence
-from math import prod
 from typing import Literal
 
 import torch
@@ -22,8 +21,6 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from plurimask.diffusion.samplers import Noise, SamplerSettings
-from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.nets.latent_pyramid import LatentPyramid, PyramidDecoder, PyramidSettings
 from plurimask.records import Batch, LossTerms
@@ -60,10 +57,11 @@ class PhisegSettings(MethodSettings):
 class Phiseg(Method):
     """The method: prior, posterior and decoder in one module."""
 
+    Settings = PhisegSettings
+    settings: PhisegSettings
+
     def __init__(self, settings: PhisegSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.image_channels = settings.image_channels
+        super().__init__(settings)
         self.prior = LatentPyramid(settings.image_channels, settings.pyramid)
         self.posterior = LatentPyramid(settings.image_channels + 1, settings.pyramid)
         self.decoder = PyramidDecoder(settings.pyramid)
@@ -82,28 +80,16 @@ class Phiseg(Method):
             terms |= {f"cross_entropy_{level + 1}": cross_entropy.detach(), f"kl_{level + 1}": kl.detach()}
         return LossTerms(total, terms)
 
-    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of an area, one a seed, the fields' logits blended; `sampler` has no say.
+    @property
+    def noise(self) -> list[tuple[int, int]]:
+        """Of the latent map of each level, from fine to coarse."""
+        return [(self.settings.pyramid.latent, scale) for scale in self.settings.pyramid.latent_scales]
 
-        The noise of each level is a map on the plane, of which a field sees its part.
-        """
-
-        def see(image: Tensor, *noise: Tensor) -> Tensor:
-            shown = image.expand(len(seeds), -1, -1, -1)
-            _, z = self.prior(shown, lambda level, gaussian: gaussian.mean + gaussian.stddev * noise[level])  # (1)
-            return accumulate(self.decoder(z))[0]
-
-        return fields.blend(see, fields.images, *self._noise(seeds, fields))[:, 0] > 0
-
-    def _noise(self, seeds: Tensor, fields: Fields) -> list[Tensor]:
-        """Of each level in the area, from fine to coarse."""
-        shapes = self.settings.pyramid.latent_shapes(*fields.plane)
-        sizes = [prod(shape) for shape in shapes]
-        parts = torch.split(Noise(seeds, (sum(sizes),), fields.images.device)(), sizes, dim=1)
-        return [
-            part.reshape(-1, *shape)[fields.window(scale)]
-            for part, shape, scale in zip(parts, shapes, self.settings.pyramid.latent_scales, strict=True)
-        ]
+    def predict(self, encoded: Tensor, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """S_1 at an image (1, C, h, w) and latents drawn from the prior (1)."""
+        image = encoded.expand(len(noise[0]), -1, -1, -1)
+        _, z = self.prior(image, lambda level, gaussian: gaussian.mean + gaussian.stddev * noise[level])
+        return accumulate(self.decoder(z))[0]
 
 
 def accumulate(own: Sequence[Tensor]) -> list[Tensor]:

@@ -8,17 +8,16 @@ A mask is S > 0. As the masks here have one class, S is one logit and Q sees one
 released code has as many of both as classes.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.diffusion.samplers import Noise, SamplerSettings
-from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
-from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, convolutions, distinct
-from plurimask.nets.latent import LatentEncoder, LatentSettings
+from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, convolutions
+from plurimask.nets.latent import GaussianMixture, LatentEncoder, LatentSettings
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Positive, Weight
 
@@ -50,10 +49,11 @@ class ProbUnetSettings(MethodSettings):
 class ProbUnet(Method):
     """The method: U-Net, prior P, posterior Q, and what combines features and latent."""
 
+    Settings = ProbUnetSettings
+    settings: ProbUnetSettings
+
     def __init__(self, settings: ProbUnetSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.image_channels = settings.image_channels
+        super().__init__(settings)
         self.unet = ConvUnet(settings.image_channels, settings.net)
         self.prior = LatentEncoder(settings.image_channels, settings.net, settings.latent)
         self.posterior = LatentEncoder(settings.image_channels + 1, settings.net, settings.latent)
@@ -72,18 +72,19 @@ class ProbUnet(Method):
         total = cross_entropy + self.settings.beta * kl
         return LossTerms(total, {"cross_entropy": cross_entropy.detach(), "kl": kl.detach()})
 
-    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of an area, one a seed, the fields' logits blended; `sampler` has no say.
+    def encode(self, image: Tensor) -> tuple[Tensor, GaussianMixture]:
+        """Features of an image, and P."""
+        return self.unet(image), self.prior(image)
 
-        The noise of z is one a seed; each field has its own P, and so makes its own z of it.
-        """
-        noise = Noise(seeds, (self.settings.latent.size + 1,), fields.images.device)()
+    @property
+    def noise(self) -> list[tuple[int, int]]:
+        """Of z: each field has its own P, and so makes its own z of it."""
+        return [(self.settings.latent.size + 1, 0)]
 
-        def see(image: Tensor) -> Tensor:
-            shown = distinct(image)
-            return self._logits(self.unet(shown), self.prior(shown).draw(noise))
-
-        return fields.blend(see, fields.images)[:, 0] > 0
+    def predict(self, encoded: tuple[Tensor, GaussianMixture], noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """S (1) at z drawn from P."""
+        features, prior = encoded
+        return self._logits(features, prior.draw(noise[0]))
 
     def _logits(self, features: Tensor, z: Tensor) -> Tensor:
         """S (1): features (n or 1, width, H, W), z (n, latent) -> (n, 1, H, W)."""

@@ -24,6 +24,8 @@ class SegdiffSettings(MaskDiffusionSettings):
 class Segdiff(MaskDiffusion):
     """The method: denoiser, and AMN and ACN where they are attached."""
 
+    Settings = SegdiffSettings
+
     def __init__(self, settings: SegdiffSettings) -> None:
         outputs = settings.diffusion.output_channels
         super().__init__(settings, SummedDenoiser(settings.image_channels, outputs, settings.denoiser))

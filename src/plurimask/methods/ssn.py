@@ -9,7 +9,8 @@ draws of (2) come in pairs mirrored at mu, and D has a floor of 1e-5. The backbo
 volumes; here it is the U-Net of the Probabilistic U-Net, so that the two differ in nothing but their distribution.
 """
 
-from math import log, prod
+from collections.abc import Sequence
+from math import log
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -17,10 +18,8 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from plurimask.diffusion.samplers import Noise, SamplerSettings
-from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, rater_masks
-from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, distinct
+from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Positive, wrong
 
@@ -77,10 +76,11 @@ class LogitGaussian(NamedTuple):
 class Ssn(Method):
     """The method: U-Net, and the heads of mean, factor and diagonal."""
 
+    Settings = SsnSettings
+    settings: SsnSettings
+
     def __init__(self, settings: SsnSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.image_channels = settings.image_channels
+        super().__init__(settings)
         self.unet = ConvUnet(settings.image_channels, settings.net)
         self.head = nn.Conv2d(self.unet.width, 2 + settings.rank, 1)
 
@@ -95,21 +95,20 @@ class Ssn(Method):
         terms = {"shared": gaussian.factor.square().sum(1).mean(), "diagonal": gaussian.variance.mean()}
         return LossTerms(total, {name: term.detach() for name, term in terms.items()})
 
-    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of an area, one a seed, the fields' logits blended; `sampler` has no say.
+    @property
+    def noise(self) -> list[tuple[int, int]]:
+        """That of P, one a sample, and that of D, one a pixel."""
+        return [(self.settings.rank, 0), (1, 1)]
 
-        The noise of P is one a seed, that of D one a pixel of the plane.
-        """
-        rank = self.settings.rank
-        noise = Noise(seeds, (rank + prod(fields.plane),), fields.images.device)()
-        shared, own = noise[:, :rank], noise[:, rank:].reshape(-1, 1, *fields.plane)[fields.window()]
+    def encode(self, image: Tensor) -> LogitGaussian:
+        """Distribution (1) of the logits of an image."""
+        return self.gaussian(image)
 
-        def see(image: Tensor, own: Tensor) -> Tensor:
-            gaussian = self.gaussian(distinct(image))
-            logits = gaussian.mean + gaussian.place(torch.cat([shared, own.flatten(1)], dim=1))
-            return logits.reshape(own.shape)
-
-        return fields.blend(see, fields.images, own)[:, 0] > 0
+    def predict(self, encoded: LogitGaussian, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """Logits drawn from (1)."""
+        shared, own = noise
+        logits = encoded.mean + encoded.place(torch.cat([shared, own.flatten(1)], dim=1))
+        return logits.reshape(own.shape)
 
     def gaussian(self, image: Tensor) -> LogitGaussian:
         """Distribution (1) of the logits of images (B, C, H, W), pixels in rows, in single precision."""

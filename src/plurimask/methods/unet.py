@@ -3,15 +3,14 @@
 Of several raters it learns the share of them that drew a pixel, and its mask is where that is above one half.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.methods.fields import Fields
 from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
-from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, distinct
+from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution
 from plurimask.records import Batch, LossTerms
 
 
@@ -37,10 +36,11 @@ class UnetSettings(MethodSettings):
 class Unet(Method):
     """The method: a U-Net and one logit a pixel."""
 
+    Settings = UnetSettings
+    settings: UnetSettings
+
     def __init__(self, settings: UnetSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.image_channels = settings.image_channels
+        super().__init__(settings)
         self.unet = ConvUnet(settings.image_channels, settings.net)
         self.head = convolution(self.unet.width, 1, 1)
 
@@ -50,7 +50,10 @@ class Unet(Method):
         total = binary_cross_entropy_with_logits(self.head(self.unet(image)), mask, reduction="sum") / len(mask)
         return LossTerms(total, {"cross_entropy": total.detach()})
 
-    def draw(self, fields: Fields, seeds: Tensor, sampler: SamplerSettings | None) -> Tensor:
-        """Masks of an area, the fields' logits blended; neither seeds nor `sampler` have a say."""
-        logits = fields.blend(lambda image: self.head(self.unet(distinct(image))), fields.images)
-        return (logits[:, 0] > 0).expand(len(seeds), -1, -1)
+    def encode(self, image: Tensor) -> Tensor:
+        """Logits of an image, (1, 1, h, w)."""
+        return self.head(self.unet(image))
+
+    def predict(self, encoded: Tensor, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """The logits of the image, the same for every sample."""
+        return encoded

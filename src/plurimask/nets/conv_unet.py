@@ -86,11 +86,3 @@ def convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
     assert layer.bias is not None
     nn.init.normal_(layer.bias, std=0.001)
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def distinct(image: Tensor) -> Tensor:
-    """(1, C, H, W) where all rows of image (n, C, H, W) are the same, else the image.
-
-    Drawing a panel shows one image n times; what depends on the image alone is then computed once and broadcast.
-    """
-    return image[:1] if (image == image[:1]).all() else image

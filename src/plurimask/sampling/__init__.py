@@ -2,15 +2,14 @@
 
 from plurimask.sampling.inputs import Inputs, inputs_at
 from plurimask.sampling.model import Model, load
-from plurimask.sampling.pace import Pace
 from plurimask.sampling.region import Region, parse_region
-from plurimask.sampling.study import needs_region, sample_study
+from plurimask.sampling.study import TimeLeft, needs_region, sample_study
 
 __all__ = [
     "Inputs",
     "Model",
-    "Pace",
     "Region",
+    "TimeLeft",
     "inputs_at",
     "load",
     "needs_region",

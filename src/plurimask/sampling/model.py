@@ -13,6 +13,7 @@ from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.exported import Exported
 from plurimask.methods.onnx_panel import CARD, OnnxPanel
+from plurimask.methods.panel import PanelSettings
 from plurimask.records import Case, MaskSet
 from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import Checkpoint, find_weights, load_weights
@@ -148,7 +149,8 @@ def load(model: str | Path, device: str = "auto", runtime: Literal["torch", "onn
 def _load_exported(folder: Path) -> Model:
     panel = OnnxPanel(folder)
     recipe = parse_recipe(panel.card.recipe, str(folder))
-    checkpoint = Checkpoint(Exported(panel), recipe, step=0, data="", digest=panel.card.weights)
+    assert isinstance(recipe.method, PanelSettings), "panels alone are exported"
+    checkpoint = Checkpoint(Exported(recipe.method, panel), recipe, step=0, data="", digest=panel.card.weights)
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""Which part of a study is to be drawn: said in voxels or in mm, found on the study's grid.
+"""Which planes and which part of a study are drawn: a region is given in voxels or in mm and found on the grid.
 
     240,260,31                    a field around row 240, column 260, on slice 31
     200:328,210:338,20:40         rows 200 to 327, columns 210 to 337, slices 20 to 39
@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from plurimask.errors import SettingsError
+from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 
 Axis = float | tuple[float, float]
@@ -30,6 +31,8 @@ _EXAMPLES = "write 240,260,31 or 200:328,210:338,20:40 in voxels, mm:-35.5,12,-2
 _NUMBERS = {"voxels": r"\d{1,9}", "mm": r"[+-]?(?:\d{1,9}\.?\d*|\.\d+)"}
 _EDGE = 1e-3
 """Voxels by which a centre may miss an edge in mm, since affines are rounded."""
+_ISOTROPIC = 1.01
+"""Ratio of the largest to the smallest spacing up to which a volume has no planes of its own."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,23 @@ def parse_region(text: str) -> Region:
     if unit == "mm" and len({isinstance(axis, tuple) for axis in axes}) > 1:
         raise _wrong("three places or three ranges in mm", text, _EXAMPLES)
     return Region(axes, unit)
+
+
+def slicing_axis(study: Study) -> int:
+    """The axis across which planes lie: 0, 1 or 2.
+
+    DICOM, pictures and arrays have their slices along the third axis. A NIfTI file may store them along any: its planes
+    are those of the two axes whose spacings differ least, as acquired; where all three are equal, the axial planes.
+    A plane image is one slice of the third axis.
+    """
+    grid = study.case.grid
+    if study.format != "nifti" or grid.affine is None or len(grid.shape) == 2:
+        return 2
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    if spacing.max() <= _ISOTROPIC * spacing.min():
+        return grid.axial_axis
+    planes = [np.delete(spacing, axis) for axis in range(3)]
+    return int(np.argmin([plane.max() / plane.min() for plane in planes]))
 
 
 def find_box(region: Region, grid: Grid, slicing: int, field: int) -> Box:

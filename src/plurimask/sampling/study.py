@@ -6,6 +6,7 @@ a byte a sample and voxel of those slices that the region spans: what lies besid
 hands out when it is touched.
 """
 
+import time
 from collections.abc import Callable
 from itertools import count as counter
 from math import prod
@@ -15,16 +16,15 @@ import numpy as np
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.locate import Study
-from plurimask.methods.draw import draw_area
+from plurimask.methods.draw import Tiling, draw_area, tile
 from plurimask.records import MaskSet
 from plurimask.sampling.model import Model
-from plurimask.sampling.planes import slicing_axis
-from plurimask.sampling.region import Box, Region, find_box
-from plurimask.sampling.tiles import Tiling, tile
+from plurimask.sampling.region import Box, Region, find_box, slicing_axis
 
 _SAMPLES_IN_WORK = 16
 _PIXELS_IN_WORK = 16 * 2**20
 _MOST_PIXELS = 2**22
+_MEASURED = 8
 
 Progress = Callable[[int, int], object]
 """Takes the number of looks at a field so far, and of all."""
@@ -84,6 +84,42 @@ def needs_region(model: Model, study: Study) -> bool:
     return model.recipe.images == "lesion-crops" and largest > model.recipe.image_size
 
 
+class TimeLeft:
+    """Passes progress on, and says once how much time is left.
+
+    Args:
+        say: takes a text such as 3 h 20 min; called after a few looks at fields. The first, which is slow, does not
+            count.
+        progress: as `sample_study` takes it.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], object],
+        progress: Progress,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._say, self._progress, self._clock = say, progress, clock
+        self._start = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many looks of `total` are done."""
+        if done == 1:
+            self._start = self._clock()
+        elif done == min(1 + _MEASURED, total):
+            self._say(duration((self._clock() - self._start) / (done - 1) * (total - done)))
+        self._progress(done, total)
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units that matter: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def _draw(
     model: Model,
     planes: np.ndarray,
@@ -102,8 +138,8 @@ def _draw(
     done = counter(1)
     masks = np.zeros((len(seeds), *planes.shape[1:]), dtype=np.bool_)
     for place in range(slices.start, slices.stop):
-        fields = tiling.fields(planes[:, place], model.method.device, lambda: progress(next(done), looks))
-        drawn = draw_area(model.method, fields, seeds, sampler, chunk)
+        fields = tiling.cut(planes[:, place])
+        drawn = draw_area(model.method, tiling, fields, seeds, sampler, chunk, lambda: progress(next(done), looks))
         masks[:, place, rows, columns] = drawn[:, inner_rows, inner_columns]
     return masks
 

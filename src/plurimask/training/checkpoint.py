@@ -12,8 +12,7 @@ from torch import nn
 
 from plurimask.errors import CheckpointError, SettingsError
 from plurimask.files.stored import digest_file, write_bytes
-from plurimask.methods.method import Method
-from plurimask.methods.registry import build
+from plurimask.methods.method import Method, build
 from plurimask.training.recipe import Recipe, parse_recipe
 from plurimask.training.run import RunFolder
 

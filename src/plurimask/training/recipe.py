@@ -7,8 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import SettingsError
-from plurimask.methods.cimd import CimdSettings
-from plurimask.methods.registry import AnySettings
+from plurimask.methods.method import AnySettings, parse_settings
 from plurimask.settings import Natural, Positive, Rate, Seed, Settings, Share, Shipped, Weight, parse, wrong
 
 _RECIPES = Shipped("recipe")
@@ -80,7 +79,7 @@ class Recipe(Settings):
     images: Annotated[
         Literal["lesion-crops", "any-place"], Field(exclude_if=lambda images: images == "lesion-crops")
     ] = "lesion-crops"
-    method: AnySettings = CimdSettings()
+    method: AnySettings = Field(default_factory=lambda: parse_settings({}))
     training: TrainingSettings = TrainingSettings()
     sampler: Annotated[SamplerSettings | None, Field(validate_default=True)] = None
 

@@ -1,4 +1,4 @@
-"""Whole studies: slices, fields and regions, the noise that they share, and what is refused."""
+"""Whole studies: slices, fields and regions, their noise, the time that is left, and what is refused."""
 
 import math
 import os
@@ -8,15 +8,13 @@ import pytest
 import torch
 from tiny import SIZE, image, recipe, stir
 
-from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
-from plurimask.methods.fields import Fields
-from plurimask.methods.registry import SETTINGS
+from plurimask.methods.method import BUILT_IN, method_class
 from plurimask.records import Case
-from plurimask.sampling import Model, needs_region, parse_region, sample_study, study
-from plurimask.sampling.tiles import tile
+from plurimask.sampling import Model, TimeLeft, needs_region, parse_region, sample_study, study
+from plurimask.sampling.study import duration
 from plurimask.training.checkpoint import Checkpoint, build_method
 
 SMALL = {
@@ -44,7 +42,7 @@ SMALL = {
 def model(name="cimd", **changed):
     """Weights that nobody trained, moved away from their start."""
     tables = recipe().method.model_dump() if name == "cimd" else {"name": name} | SMALL[name]
-    sampler = {"name": "ddim", "steps": 3} if SETTINGS[name]().timesteps else None
+    sampler = {"name": "ddim", "steps": 3} if method_class(name).Settings().timesteps else None
     made = recipe(method=tables, sampler=sampler, **changed)
     torch.manual_seed(0)
     method = build_method(made)
@@ -72,7 +70,7 @@ def near(first, second):
 
 
 def test_every_method_is_tried_here():
-    assert set(SMALL) == set(SETTINGS)
+    assert set(SMALL) == set(BUILT_IN)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -119,17 +117,6 @@ def test_predictions_are_blended_at_every_step(cimd):
     for first, second in zip(seen[::2], seen[1::2], strict=True):
         assert torch.equal(first[..., 8:, :], second[..., :8, :])
     assert not torch.equal(seen[0], seen[4])
-
-
-def test_latent_maps_of_the_fields_are_parts_of_one():
-    made = model("phiseg").method
-    images = scale_intensity(torch.from_numpy(volume((40, 40))))
-    seeds = torch.tensor([3, 4])
-    whole = made._noise(seeds, Fields.of(images[None]))
-    tiling = tile((slice(8, 40), slice(16, 32)), (40, 40), 16, made.settings.multiple)
-    part = made._noise(seeds, tiling.fields(images.numpy(), torch.device("cpu"), lambda: None))
-    for level, scale in zip(range(2), (2, 4), strict=True):
-        assert torch.equal(part[level], whole[level][..., 8 // scale : 40 // scale, 16 // scale : 32 // scale])
 
 
 def test_nothing_is_drawn_outside_of_the_region(cimd):
@@ -225,3 +212,32 @@ def test_masks_take_memory_for_the_slices_of_the_region_alone(cimd):
     panel = sample_study(cimd, scan, 16, region=parse_region("100,100,150:152"))
     assert panel.masks.nbytes == 16 * math.prod((300, 300, 400))  # 576 MB of addresses
     assert resident_bytes() - before < 0.25 * panel.masks.nbytes
+
+
+def run(total, slow_first=5.0, each=2.0):
+    """What is said, and all progress: the first look takes longer than the others."""
+    now, said, passed = [0.0], [], []
+    left = TimeLeft(lambda text: said.append((len(passed), text)), lambda *at: passed.append(at), lambda: now[0])
+    for done in range(1, total + 1):
+        now[0] += slow_first if done == 1 else each
+        left(done, total)
+    return said, passed
+
+
+def test_the_time_left_follows_from_the_first_looks_without_the_very_first():
+    assert run(1000)[0] == [(8, "33 min")]
+
+
+def test_a_short_study_is_told_of_too():
+    assert run(2)[0] == [(1, "0 s")]
+
+
+def test_progress_is_passed_on():
+    assert run(20)[1] == [(done, 20) for done in range(1, 21)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (95, "2 min"), (3580, "1 h 0 min"), (12_000, "3 h 20 min")]
+)
+def test_durations_are_told_in_two_units(seconds, text):
+    assert duration(seconds) == text
