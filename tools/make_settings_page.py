@@ -12,11 +12,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types as limits
 from griffe import Docstring
-from plurimask.methods.registry import SETTINGS
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.methods.method import BUILT_IN, method_class
 from plurimask.training.recipe import Recipe, TrainingSettings
 
 PAGE = Path(__file__).parents[1] / "docs/settings.md"
@@ -24,7 +24,7 @@ TABLES: dict[str, tuple[str, type[BaseModel]]] = {
     "recipe": ("", Recipe),
     "training": ("training.", TrainingSettings),
     "sampler": ("sampler.", SamplerSettings),
-} | {name: ("method.", settings) for name, settings in SETTINGS.items()}
+} | {name: ("method.", method_class(name).Settings) for name in BUILT_IN}
 """For each table of the page, how its keys begin, and the class of the settings."""
 _SIGNS = {limits.Ge: "at least", limits.Gt: "above", limits.Le: "at most", limits.Lt: "below"}
 _KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "`true` or `false`"}
