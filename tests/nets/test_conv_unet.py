@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, relu
 
-from plurimask.nets.conv_unet import ConvStages, ConvUnet, ConvUnetSettings, convolution, convolutions, distinct
+from plurimask.nets.conv_unet import ConvStages, ConvUnet, ConvUnetSettings, convolution, convolutions
 
 SMALL = ConvUnetSettings(widths=(4, 6, 8), convolutions=2)
 
@@ -109,16 +109,6 @@ def test_every_parameter_learns():
     made = net()
     made(shown()).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in made.parameters())
-
-
-def test_equal_rows_are_one_image():
-    assert distinct(shown(1).expand(5, -1, -1, -1)).shape[0] == 1
-
-
-def test_rows_that_differ_are_kept():
-    image = shown(1).repeat(5, 1, 1, 1)
-    image[3, 1, 0, 0] += 1
-    assert torch.equal(distinct(image), image)
 
 
 @pytest.mark.parametrize(
