@@ -1,4 +1,4 @@
-"""Pages of the site that do not lie in docs/: the cards of the built-in models, files of the root, the command line.
+"""Pages of the site that do not lie in docs/: the models' cards, examples, files of the root, the command line.
 
 mkdocs calls both functions (`hooks` in mkdocs.yml). Links to such a file, or from it, are made links of the site.
 """
@@ -23,7 +23,9 @@ PAGES = {
     "SECURITY.md": "security.md",
     "README.md": "index.md",
 } | {
-    f"src/plurimask/weights/{card.name}": f"cards/{card.name}" for card in (ROOT / "src/plurimask/weights").glob("*.md")
+    str(file.relative_to(ROOT)): f"{folder}/{file.stem}.md"
+    for folder, files in {"cards": "src/plurimask/weights/*.md", "examples": "examples/**/*.*"}.items()
+    for file in ROOT.glob(files)
 }
 """The site's page for a file of the repository, by their paths."""
 _FILES = {page: file for file, page in PAGES.items() if page != "index.md"}
@@ -33,8 +35,9 @@ def on_files(files: Files, config: Any) -> Files:
     """Add a page for each of these files."""
     for page, file in _FILES.items():
         text = (ROOT / file).read_text(encoding="utf-8")
-        if not file.endswith(".md"):  # plain text
-            text = f"# {file.capitalize()}\n\n```text\n{text}```\n"
+        if not file.endswith(".md"):
+            language = "python" if file.endswith(".py") else "text"
+            text = f"# {Path(file).name}\n\n```{language}\n{text}```\n"
         files.append(File.generated(config, page, content=text))
     command = get_command(app)
     context = command.make_context("plurimask", [], resilient_parsing=True)
