@@ -1,4 +1,4 @@
-"""How far the surface of the closest sample lies from each rater's, by MONAI's 95% Hausdorff distance.
+"""How far the surface of the closest sample lies from each rater's, by the 95% Hausdorff distance.
 
 The surface of a mask is the set of its voxels with a face neighbour outside the mask or outside the image. With
 h(A, B) the 95th percentile over A's surface of the distance to the nearest voxel of B's surface, between the centres
@@ -6,11 +6,11 @@ of voxels, the distance of two masks is max(h(A, B), h(B, A)).
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from monai.metrics import compute_hausdorff_distance
+from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 
 from plurimask.errors import InputError
@@ -43,34 +43,30 @@ def closest_surface(
     dice = pairwise_dice(samples, raters)
     best = dice == dice.amax(1, keepdim=True)
     distances = raters.new_full(raters.shape[:2], math.nan, dtype=torch.float64)
-    with warnings.catch_warnings():
-        # MONAI 1.5 and 1.6 warn of an argument that MONAI itself passes on.
-        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
-        for case, rater in rater_slots(raters, valid).nonzero().tolist():
-            candidates = torch.unique(samples[case, best[case, :, rater]], dim=0)
-            found = [_hausdorff_95(sample, raters[case, rater], spacing_mm) for sample in candidates]
-            distances[case, rater] = min((one for one in found if not math.isnan(one)), default=math.nan)
+    for case, rater in rater_slots(raters, valid).nonzero().tolist():
+        candidates = torch.unique(samples[case, best[case, :, rater]], dim=0).numpy(force=True)
+        drawn = raters[case, rater].numpy(force=True)
+        found = [hausdorff_95(sample, drawn, spacing_mm) for sample in candidates]
+        distances[case, rater] = min((one for one in found if not math.isnan(one)), default=math.nan)
     return distances.nanmean(1)
 
 
-def _hausdorff_95(a: Tensor, b: Tensor, spacing_mm: Sequence[float] | None) -> float:
-    if torch.equal(a, b):
+def hausdorff_95(a: np.ndarray, b: np.ndarray, spacing_mm: Sequence[float] | None = None) -> float:
+    """The distance of two masks (H, W[, D]) bool; both empty: 0, one of them empty: NaN."""
+    if np.array_equal(a, b):
         return 0.0
     if not (a.any() and b.any()):
         return math.nan
     box = _bounding_box(a | b)
-    distance = compute_hausdorff_distance(
-        a[box][None, None],
-        b[box][None, None],
-        include_background=True,
-        percentile=95,
-        spacing=None if spacing_mm is None else [float(size) for size in spacing_mm],
+    surfaces = [mask[box] & ~binary_erosion(mask[box]) for mask in (a, b)]
+    distances = (
+        distance_transform_edt(~there, sampling=spacing_mm)[here] for here, there in (surfaces, reversed(surfaces))
     )
-    return distance.item()
+    return float(max(np.percentile(distance, 95) for distance in distances))
 
 
-def _bounding_box(mask: Tensor) -> tuple[slice, ...]:
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """Smallest box around `mask` and one voxel more on each side, so that what touches the box stays inside it."""
-    places = mask.nonzero()
-    low, high = places.amin(0).tolist(), places.amax(0).tolist()
-    return tuple(slice(max(first - 1, 0), last + 2) for first, last in zip(low, high, strict=True))
+    axes = range(mask.ndim)
+    marked = (np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes)
+    return tuple(slice(max(places[0] - 1, 0), places[-1] + 2) for places in marked)
