@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 
 from plurimask.errors import InputError, SettingsError
 from plurimask.metrics import running
-from plurimask.metrics.calibration import brier_score, expected_calibration_error, ncc
+from plurimask.metrics.calibration import brier_score, expected_calibration_error, ncc, soft_dice
 from plurimask.metrics.ci_score import (
     ci_harmonic,
     ci_score,
@@ -24,7 +24,6 @@ from plurimask.metrics.ci_score import (
 from plurimask.metrics.ged import ged, rater_diversity, sample_diversity
 from plurimask.metrics.lesion import size_crps
 from plurimask.metrics.matching import hm_iou
-from plurimask.metrics.soft_dice import soft_dice
 
 
 def insight(samples, raters, valid, score=ci_score, strict=False, **variance):

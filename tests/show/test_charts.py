@@ -1,9 +1,14 @@
-"""Charts of scores: every point where its values say, undefined ones left out and said."""
+"""Charts: every point where its values say, undefined ones said; files that are the same bytes at every run."""
 
+import json
 from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from plurimask.errors import InputError
 from plurimask.show import charts
@@ -98,3 +103,86 @@ def test_ged_by_count_shows_a_negative_u_ged() -> None:
 def test_unequal_lengths_are_refused(lengths: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="expected arrays of one length"):
         charts.ged_by_count_figure(*(np.ones(length) for length in lengths))
+
+
+def draw() -> Figure:
+    figure = Figure(figsize=(2, 1))
+    axes = figure.subplots()
+    axes.plot([0, 1], [1, 0], marker="o")
+    axes.imshow([[0, 1], [1, 0]])
+    return figure
+
+
+def test_both_files_bear_the_name_with_their_suffix_even_where_it_holds_a_dot(tmp_path: Path) -> None:
+    paths = charts.save_figure(draw(), tmp_path / "new" / "lidc.n16")
+    assert paths == (tmp_path / "new" / "lidc.n16.png", tmp_path / "new" / "lidc.n16.svg")
+    assert sorted(path.name for path in paths[0].parent.iterdir()) == ["lidc.n16.png", "lidc.n16.svg"]
+
+
+def test_png_has_200_dots_an_inch(tmp_path: Path) -> None:
+    png, _ = charts.save_figure(draw(), tmp_path / "a")
+    assert Image.open(png).size == (400, 200)
+
+
+def test_bytes_are_equal_on_a_second_run(tmp_path: Path) -> None:
+    first, second = (charts.save_figure(draw(), tmp_path / name) for name in ("first", "second"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_svg_is_xml_without_script_or_date(tmp_path: Path) -> None:
+    _, svg = charts.save_figure(draw(), tmp_path / "a")
+    tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(svg).iter()}
+    assert {"svg", "path", "image"} <= tags
+    assert not {"script", "date", "foreignObject"} & tags
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_no_file(tmp_path: Path) -> None:
+    figure = draw()
+    figure.axes[0].set_title("$\\nosuchsymbol$")
+    with pytest.raises(ValueError, match="nosuchsymbol"):
+        charts.save_figure(figure, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def write_metrics(path: Path, lines: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_training_figure_draws_every_logged_value_against_its_step(tmp_path: Path) -> None:
+    lines = [{"step": step, "split": "train", "simple": 1 / (step + 1)} for step in range(5)]
+    lines.append({"step": 4, "split": "val", "ged_v": 0.5})
+    figure: Figure = charts.training_figure(write_metrics(tmp_path / "metrics.jsonl", lines))
+    loss, score = figure.axes
+    assert (loss.get_title(), score.get_title()) == ("simple", "ged_v")
+    assert loss.lines[0].get_xydata().tolist() == [[step, 1 / (step + 1)] for step in range(5)]
+    assert score.lines[0].get_xydata().tolist() == [[4, 0.5]]
+
+
+def test_training_figure_leaves_undefined_values_out(tmp_path: Path) -> None:
+    lines = [{"step": k, "split": "val", "ged_u": None, "ged_v": 0.5 * k} for k in (1, 2)]
+    figure: Figure = charts.training_figure(write_metrics(tmp_path / "metrics.jsonl", lines))
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["ged_v"]
+
+
+def test_training_figure_smooths_by_the_running_median(tmp_path: Path) -> None:
+    values = np.ones(80)
+    values[40] = 100.0
+    lines = [{"step": step, "split": "train", "loss": value} for step, value in enumerate(values.tolist())]
+    smooth = charts.training_figure(write_metrics(tmp_path / "metrics.jsonl", lines)).axes[0].lines[1]
+    assert np.asarray(smooth.get_ydata()).tolist() == [1.0] * 80
+
+
+@pytest.mark.parametrize(
+    "line", ['{"step": 1', '{"split": "train"}', "[1, 2]", '{"step": 1, "split": "val", "a": "b"}']
+)
+def test_training_figure_names_the_line_it_cannot_read(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0, "split": "train", "loss": 1.0}\n' + line + "\n")
+    with pytest.raises(InputError, match=r"expected lines such as .* on line 2; remove that line"):
+        charts.training_figure(path)
+
+
+def test_training_figure_of_an_empty_log_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected at least one logged value, got none"):
+        charts.training_figure(write_metrics(tmp_path / "metrics.jsonl", []))

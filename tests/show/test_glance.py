@@ -1,4 +1,7 @@
-"""What a notebook shows of a case and of a panel: the right pixels, escaped text, no patient."""
+"""What a notebook shows of a case and of a panel: the right pixels, escaped text, no patient.
+
+Colours that tell readers and counts apart.
+"""
 
 import base64
 import io
@@ -10,6 +13,7 @@ from PIL import Image
 
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
+from plurimask.show import raster
 from plurimask.show.raster import READER_COLOURS, frequency_colours
 
 SQUARE = np.zeros((12, 12), dtype=bool)
@@ -105,3 +109,14 @@ def test_words_of_a_case() -> None:
 def test_words_of_a_panel() -> None:
     both = np.stack((SQUARE, SQUARE & False))
     assert repr(panel(both)) == "Panel by mine: 12x12 of 0.5x0.5 mm, 2 samples of 0 to 4 mm², 1 empty"
+
+
+def test_reader_colours_differ_for_six_readers() -> None:
+    assert len({raster.reader_colour(index) for index in range(6)}) == 6
+
+
+def test_frequency_colours_grow_lighter_with_the_count_and_are_clear_at_zero() -> None:
+    colours = raster.frequency_colours(16)
+    luminance = colours[1:, :3] @ (0.2126, 0.7152, 0.0722)
+    assert colours[0, 3] == 0
+    assert (np.diff(luminance) > 0).all()

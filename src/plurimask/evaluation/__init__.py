@@ -1,8 +1,8 @@
 """Mask sets against the readers of their cases. Takes masks, not methods, so that anyone's masks can be scored."""
 
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, Column
+from plurimask.evaluation.score import evaluate
 from plurimask.evaluation.scores import CaseScores, Comparison, Scores, Stratum, TableRow, compare
-from plurimask.evaluation.scoring import evaluate
 from plurimask.evaluation.store import read_scores, write_scores
 
 __all__ = [

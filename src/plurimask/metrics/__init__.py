@@ -1,7 +1,7 @@
 """Pure functions on batches of masks: samples (B, S, H, W[, D]), raters (B, R, H, W[, D]), one value a case.
 
-`metrics.surface` (surface distances, by MONAI) and `metrics.running` (classes for training loops, on torchmetrics)
-are imported by name, since both libraries take seconds to import.
+`metrics.running` (classes for training loops, on torchmetrics) is imported by name, since torchmetrics takes seconds to
+import.
 """
 
 from plurimask.metrics.bootstrap import Interval, patient_bootstrap
@@ -14,6 +14,7 @@ from plurimask.metrics.calibration import (
     frequency_table,
     ncc,
     reliability_curve,
+    soft_dice,
 )
 from plurimask.metrics.ci_score import (
     ci_harmonic,
@@ -26,7 +27,7 @@ from plurimask.metrics.ci_score import (
     range_agreement,
 )
 from plurimask.metrics.conventions import CONVENTIONS, Convention, convention_scores, convention_values
-from plurimask.metrics.degenerate import DEGENERATE
+from plurimask.metrics.degenerate import DEGENERATE, LeaveOneOut, leave_one_out
 from plurimask.metrics.ged import (
     calibrated_level,
     energy_distance,
@@ -36,7 +37,6 @@ from plurimask.metrics.ged import (
     rater_diversity,
     sample_diversity,
 )
-from plurimask.metrics.leave_one_out import LeaveOneOut, leave_one_out
 from plurimask.metrics.lesion import crps, size_crps
 from plurimask.metrics.matching import hm_iou, matched_mean
 from plurimask.metrics.overlap import (
@@ -48,7 +48,6 @@ from plurimask.metrics.overlap import (
     pairwise_distance,
     pairwise_iou,
 )
-from plurimask.metrics.soft_dice import soft_dice
 
 __all__ = [
     "CONVENTIONS",

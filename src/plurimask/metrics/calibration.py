@@ -13,6 +13,8 @@ a label and B = -log(1 - e) where it agrees, so that with weights p and 1 - p
 and normalised cross-correlation, which ignores scale and offset, is that of 2p(1 - p) and |y - p| whatever e is.
 |y - p| = c everywhere means p is c or 1 - c, hence 2p(1 - p) = 2c(1 - c): a rater's map can be constant only where
 the samples' map is, so NCC is undefined for all raters of a case or for none.
+
+Soft Dice cuts the frequency maps of samples and of raters at one level, and averages their Dice over levels.
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.metrics.overlap import check_pair, rater_slots
+from plurimask.metrics.overlap import check_pair, count_overlap, rater_slots
 
 
 @dataclass(frozen=True)
@@ -211,3 +213,36 @@ def _is_constant(voxels: Tensor) -> Tensor:
 
 def _mean(weights: Tensor, values: Tensor) -> Tensor:
     return (weights * values).sum(1) / weights.sum(1)
+
+
+# In tenths, so that a share that equals a level is compared exactly.
+LEVELS = (1, 3, 5, 7, 9)
+
+
+def soft_dice(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean over the levels 0.1, 0.3, 0.5, 0.7, 0.9 of the Dice of the voxels that more than that share drew.
+
+    Source: the QUBIQ challenge (2020); as D-Persona (Wu et al., CVPR 2024) computes it, whose code cuts both maps by >.
+
+    Args:
+        samples: (B, S, H, W[, D]) bool.
+        raters: (B, R, H, W[, D]) bool.
+        valid: (B, R) bool, which slots were read; None: all.
+
+    Returns:
+        (B,) float64 in [0, 1]; two maps that are both empty at a level have Dice 1 there. NaN where nobody read.
+
+    Raises:
+        InputError: masks that are not bool, or of two sizes.
+    """
+    check_pair(samples, raters)
+    read = rater_slots(raters, valid)
+    cut = count_overlap(_cut(samples, rater_slots(samples, None)), _cut(raters, read))
+    return cut.dice.diagonal(dim1=1, dim2=2).mean(1).masked_fill(~read.any(1), torch.nan)
+
+
+def _cut(masks: Tensor, present: Tensor) -> Tensor:
+    """(B, n, H, W[, D]) and the masks that are present (B, n) -> (B, levels, 1, H * W[ * D])."""
+    # float32 is exact here, and far quicker to add than bool.
+    votes = torch.einsum("bnv,bn->bv", masks.flatten(2).float(), present.float())
+    return torch.stack([10 * votes > level * present.sum(1, keepdim=True) for level in LEVELS], 1)[:, :, None]

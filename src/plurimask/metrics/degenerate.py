@@ -1,17 +1,20 @@
 """Predictors that know nothing of the image or nothing of ambiguity. A score means little unless it beats theirs.
 
-The last two copy the raters, and so have seen the answer: one of them alone, and draws from all of them.
+The last two copy the raters, and so have seen the answer: one of them alone, and draws from all of them. What readers
+score against each other stands beside them: each one against the best, and the mean, of the others who read the case.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from plurimask.metrics.overlap import rater_slots
+from plurimask.metrics.overlap import chosen, pairwise_dice, pairwise_iou, rater_slots
 
 # (raters (B, R, H, W[, D]) bool, valid (B, R) bool or None, count) -> (B, count, H, W[, D]) bool
 Predictor = Callable[[Tensor, Tensor | None, int], Tensor]
@@ -85,3 +88,40 @@ def _votes(raters: Tensor, valid: Tensor | None) -> Tensor:
 def _copies(mask: Tensor, count: int) -> Tensor:
     """(B, H, W[, D]) -> (B, count, H, W[, D]): one mask seen `count` times, not to be written into."""
     return mask[:, None].expand(-1, count, *mask.shape[1:])
+
+
+Measure = Literal["dice", "iou"]
+
+
+class LeaveOneOut(NamedTuple):
+    """(B,) float64 in [0, 1] each: agreement with the best of the other readers, and the mean over the others."""
+
+    best: Tensor
+    mean: Tensor
+
+
+def leave_one_out(raters: Tensor, valid: Tensor | None = None, measure: Measure = "dice") -> LeaveOneOut:
+    """Agreement of each reader with the others, averaged over readers.
+
+    `best` is the D_max (Eq. 21, 22) of a panel that is made of the other readers, with R - 1 samples.
+
+    Args:
+        raters: (B, R, H, W[, D]) bool.
+        valid: (B, R) bool, which slots were read; None: all.
+        measure: Dice or IoU of two readers.
+
+    Returns:
+        NaN for cases with fewer than two readers.
+
+    Raises:
+        InputError: masks that are not bool.
+        SettingsError: an unknown measure.
+    """
+    agreement = chosen("measure", measure, {"dice": pairwise_dice, "iou": pairwise_iou})(raters, raters)
+    read = rater_slots(raters, valid)
+    itself = torch.eye(raters.shape[1], dtype=torch.bool, device=raters.device)
+    pairs = read[:, :, None] & read[:, None, :] & ~itself
+    of_others = torch.where(pairs, agreement, 0.0)
+    # One more entry, so that no slot has a best too.
+    best = pad(of_others, (0, 1)).amax(2).sum(1) / read.sum(1)
+    return LeaveOneOut(best.masked_fill(read.sum(1) < 2, torch.nan), of_others.sum((1, 2)) / pairs.sum((1, 2)))

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from plurimask.metrics.calibration import brier_score, expected_calibration_error, ncc
+from plurimask.metrics.calibration import brier_score, expected_calibration_error, ncc, soft_dice
 from plurimask.metrics.ci_score import collective_insight, combined_sensitivity, dice_max, diversity_agreement
 from plurimask.metrics.ged import ged, rater_diversity, sample_diversity
 from plurimask.metrics.lesion import size_crps
 from plurimask.metrics.matching import hm_iou
 from plurimask.metrics.overlap import Distance
-from plurimask.metrics.soft_dice import soft_dice
 
 
 class CaseMean(Metric):

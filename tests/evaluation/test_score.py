@@ -224,7 +224,7 @@ def test_volumes_are_scored_too():
 
 
 def test_panels_are_let_go_batch_by_batch(monkeypatch):
-    monkeypatch.setattr("plurimask.evaluation.scoring._CASES_AT_ONCE", 4)
+    monkeypatch.setattr("plurimask.evaluation.score._CASES_AT_ONCE", 4)
     alive: weakref.WeakSet[MaskSet] = weakref.WeakSet()
     most = 0
 
