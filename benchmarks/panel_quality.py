@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from plurimask.benchmark.costs import gflop_a_mask
+from plurimask.benchmark.run import gflop_a_mask
 from plurimask.datasets.open import choose_cases, open_dataset
 from plurimask.datasets.splits import read_case_list
 from plurimask.evaluation import Scores, evaluate

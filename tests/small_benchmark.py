@@ -3,10 +3,9 @@
 import numpy as np
 from tiny import write_cases
 
-from plurimask.benchmark.bench import open_bench
-from plurimask.benchmark.places import Finished, Prepared, key_of
 from plurimask.benchmark.results import Results, RunResult, SeedResult, mean_over_seeds
-from plurimask.benchmark.suite import Suite
+from plurimask.benchmark.run import Finished, Record
+from plurimask.benchmark.suite import Suite, open_bench
 from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.open import open_dataset
 from plurimask.evaluation import compare, evaluate
@@ -45,7 +44,7 @@ def small_results(home) -> Results:
     bench = open_bench(Suite.model_validate(SUITE), open_dataset(write_cases(home / "cases")), home / "out")
     done = [_result(bench, run) for run in bench.suite.runs[:3]]
     near, *others = done
-    compared = [RunResult(r.run, r.prepared, r.seeds, r.mean, compare(r.mean[4], near.mean[4])) for r in others]
+    compared = [RunResult(r.run, r.record, r.seeds, r.mean, compare(r.mean[4], near.mean[4])) for r in others]
     left = RunResult(bench.suite.runs[3], None, (), {})
     return Results(bench, COUNTS, (near, *compared, left), CropLoss(10, 0.0125, 0.04, 0.0), None)
 
@@ -53,12 +52,12 @@ def small_results(home) -> Results:
 def _result(bench, run) -> RunResult:
     panels = [_panel(run.name, case) for case in bench.cases.values()]
     for panel in panels:
-        write_mask_set(bench.places.masks(key_of(run.name, 0)) / panel.name, panel)
+        write_mask_set(bench.masks(run, 0) / panel.name, panel)
     scores = {count: evaluate(panels, bench.cases, count) for count in COUNTS}
     mean = {count: mean_over_seeds([one], run.title) for count, one in scores.items()}
-    prepared = Prepared(definition={}, steps=4, learning_rate=1e-3, tried=(), seconds_a_step=None, gflop_a_step=33.4)
-    over = Finished(settings="0" * 64, steps=4, parameters=790_000, gflop_a_mask=0.25, weights="f" * 64)
-    return RunResult(run, prepared, (SeedResult(0, over, scores),), mean)
+    record = Record(terms={}, definition={}, learning_rate=1e-3, tried=(), gflop_a_step=33.4)
+    over = Finished(steps=4, parameters=790_000, gflop_a_mask=0.25, weights="f" * 64)
+    return RunResult(run, record, (SeedResult(0, over, scores),), mean)
 
 
 def _panel(name, case) -> MaskSet:

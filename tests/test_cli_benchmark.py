@@ -97,7 +97,7 @@ def test_another_shard_leaves_the_run_alone(run, own, tmp_path):
     [
         ({}, ["--shard", "3/2"], "plurimask: --shard: expected I/N with I from 1 to N, got 3/2"),
         ({'"unet"\nset': '"une"\nset'}, [], "plurimask: recipe: expected a shipped recipe or a .toml file, got une"),
-        ({"images = 4": "images = 1"}, [], "plurimask: budget: expected one step's worth or more, got images 1"),
+        ({"images = 4": "images = 1"}, [], "own.toml: expected budget.images of 2 or more, which make a step, got 1"),
         ({"image_size = 16": "image_size = 64"}, [], "expected a plane image of at least 64x64 pixels, got 16x16"),
     ],
 )

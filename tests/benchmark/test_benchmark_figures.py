@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from plurimask.benchmark.figures import choose_examples, diversity_figure, dodged, latents_figure, worst_cases
-from plurimask.benchmark.places import DiversityPoint
+from plurimask.benchmark.figures import diversity_figure, dodged, latents_figure
+from plurimask.benchmark.results import choose_examples, worst_cases
+from plurimask.benchmark.run import DiversityPoint
 from plurimask.evaluation import CaseScores
 
 

@@ -10,13 +10,10 @@ from small_suite import CIMD, PROB, silent, suite
 from tiny import write_cases
 
 from plurimask.benchmark import run, run_benchmark
-from plurimask.benchmark.bench import open_bench
-from plurimask.benchmark.costs import gflop_a_mask, gflop_a_step, parameters
-from plurimask.benchmark.places import Finished, Places, Prepared, Sittings, read_record, write_record
-from plurimask.benchmark.prepare import prepare
+from plurimask.benchmark.report import render_markdown
 from plurimask.benchmark.results import collect
-from plurimask.benchmark.run import finish, run_part
-from plurimask.benchmark.tables import render_markdown
+from plurimask.benchmark.run import Sittings, broken_off, gflop_a_mask, gflop_a_step, read_record, run_part
+from plurimask.benchmark.suite import open_bench
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import CheckpointError, SettingsError
 from plurimask.files.mask_sets import read_mask_set
@@ -63,7 +60,12 @@ def do(chosen, data, out, shard=(1, 1)):
     return bench
 
 
-def broken_off(monkeypatch, stage, chosen, data, out):
+def record_of(out, name="prob"):
+    """A run's record as plain values."""
+    return json.loads((out / "records" / f"{name}.json").read_text())
+
+
+def stop_at(monkeypatch, stage, chosen, data, out):
     """The same up to a stage that ends as by Ctrl-C."""
     with monkeypatch.context() as patch:
         patch.setattr(run, stage, _interrupt)
@@ -73,7 +75,7 @@ def broken_off(monkeypatch, stage, chosen, data, out):
 
 def times(root):
     """When each file but tables and figures was written last."""
-    kept = ("runs", "masks", "scores", "prepared", "probes")
+    kept = ("runs", "masks", "scores", "records")
     return {path: path.stat().st_mtime_ns for part in kept for path in (root / part).rglob("*") if path.is_file()}
 
 
@@ -85,7 +87,7 @@ def test_every_run_leaves_weights_masks_and_scores(whole):
     for key in ("cimd-seed0", "cimd-seed1", "prob-seed0", "prob-seed1"):
         assert (whole / "runs" / key / "last.safetensors").exists()
         assert len(list((whole / "masks" / key).glob("*/masks.npz"))) == 2
-        assert (whole / "scores" / key / "run.json").exists()
+    assert {path.name for path in (whole / "records").iterdir()} == {"cimd.json", "prob.json"}
 
 
 def test_both_numbers_of_samples_come_from_the_same_masks(whole):
@@ -101,11 +103,11 @@ def test_masks_are_of_the_last_weights(whole):
 
 
 def test_a_rate_is_taken_by_u_ged(whole):
-    prepared = read_record(whole / "prepared" / "prob.json", Prepared)
-    best = min(prepared.tried, key=lambda tried: tried.ged_u)
-    assert prepared.learning_rate == best.learning_rate
+    record = record_of(whole)
+    best = min(record["tried"], key=lambda tried: tried["ged_u"])["learning_rate"]
+    assert record["learning_rate"] == best
     trained = json.loads((whole / "runs" / "prob-seed0" / "recipe.json").read_text())["training"]
-    assert (trained["learning_rate"], trained["steps"]) == (best.learning_rate, 4)
+    assert (trained["learning_rate"], trained["steps"]) == (best, 4)
 
 
 def test_tables_and_figures_are_written(whole):
@@ -115,9 +117,11 @@ def test_tables_and_figures_are_written(whole):
 
 
 def test_the_record_tells_the_costs(whole):
-    record = read_record(whole / "scores" / "cimd-seed0" / "run.json", Finished)
-    assert (record.steps, record.images, record.diverged) == (4, 8, None)
-    assert min(record.minutes, record.parameters, record.gflop_a_mask, record.seconds_a_mask, record.threads) > 0
+    record = record_of(whole, "cimd")
+    over = record["finished"]["0"]
+    assert (over["steps"], over["images"], over["diverged"]) == (4, 8, None)
+    costs = ("minutes", "parameters", "gflop_a_mask", "seconds_a_mask", "threads")
+    assert min(record["gflop_a_step"], *(over[cost] for cost in costs)) > 0
 
 
 def test_what_is_over_is_not_done_again(whole, data):
@@ -138,18 +142,16 @@ STAGES = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_benchmark_broken_off_in_a_stage_ends_as_an_unbroken_one(whole, data, tmp_path, monkeypatch, stage):
     one = suite(seeds=(0,), diversity=DIVERSITY)
-    broken_off(monkeypatch, STAGES[stage], one, data, tmp_path / "out")
+    stop_at(monkeypatch, STAGES[stage], one, data, tmp_path / "out")
     do(one, data, tmp_path / "out")
     for key in ("cimd-seed0", "prob-seed0"):
         assert scores(tmp_path / "out", key) == scores(whole, key)
-    assert (tmp_path / "out/scores/cimd-seed0/diversity.json").read_text() == (
-        whole / "scores/cimd-seed0/diversity.json"
-    ).read_text()
+    assert record_of(tmp_path / "out", "cimd")["diversity"] == record_of(whole, "cimd")["diversity"]
 
 
 def test_drawing_goes_on_with_the_masks_that_are_there(data, tmp_path, monkeypatch):
     one = suite(runs=(PROB,))
-    broken_off(monkeypatch, "_score", one, data, tmp_path)
+    stop_at(monkeypatch, "evaluate", one, data, tmp_path)
     first, second = sorted((tmp_path / "masks" / "prob-seed0").glob("*/masks.npz"))
     second.unlink()
     before = first.stat().st_mtime_ns
@@ -160,7 +162,7 @@ def test_drawing_goes_on_with_the_masks_that_are_there(data, tmp_path, monkeypat
 
 def test_masks_of_other_weights_are_drawn_again(data, tmp_path, monkeypatch):
     one = suite(runs=(PROB,))
-    broken_off(monkeypatch, "_score", one, data, tmp_path)
+    stop_at(monkeypatch, "evaluate", one, data, tmp_path)
     told = next((tmp_path / "masks" / "prob-seed0").glob("*/set.json"))
     told.write_text(json.dumps(json.loads(told.read_text()) | {"checkpoint": "0" * 64}))
     do(one, data, tmp_path)
@@ -184,7 +186,7 @@ DIVERGING = CIMD | {"name": "wild", "set": (*CIMD["set"], "method.vlb_weight=1e3
 def test_a_method_that_diverges_is_recorded_and_the_suite_goes_on(data, tmp_path):
     wild = suite(runs=(DIVERGING, PROB), probe={"learning_rates": (1e-3,)})
     results = collect(do(wild, data, tmp_path))
-    assert read_record(tmp_path / "scores" / "wild-seed0" / "run.json", Finished).diverged == "step 1"
+    assert record_of(tmp_path, "wild")["finished"]["0"]["diverged"] == "step 1"
     assert [bool(one.mean) for one in results.runs] == [False, True]
     assert "**CIMD**, seed 0: diverged at step 1" in render_markdown(results)
 
@@ -199,31 +201,11 @@ def test_a_run_that_diverged_is_not_tried_again(data, tmp_path):
 
 def test_a_method_that_diverges_at_every_rate_is_not_trained(data, tmp_path):
     bench = do(suite(runs=(DIVERGING, PROB)), data, tmp_path)
-    prepared = read_record(tmp_path / "prepared" / "wild.json", Prepared)
-    assert prepared.learning_rate is None
-    assert [one.diverged for one in prepared.tried] == ["step 1", "step 1"]
+    record = record_of(tmp_path, "wild")
+    assert record["learning_rate"] is None
+    assert [one["diverged"] for one in record["tried"]] == ["step 1", "step 1"]
     assert "at step 1 with rate 0.001, step 1 with rate 0.0001" in render_markdown(collect(bench))
     assert not (tmp_path / "runs" / "wild-seed0").exists()
-
-
-def test_minutes_become_steps_by_timing(data, tmp_path):
-    bench = open_bench(suite(budget={"minutes": 1}, runs=(PROB,)), data, tmp_path)
-    prepared = prepare(bench, bench.suite.runs[0], silent)
-    assert prepared.steps == int(60 / prepared.seconds_a_step)
-    assert prepare(bench, bench.suite.runs[0], silent) == prepared
-
-
-def test_all_runs_are_timed_before_any_is_trained(data, tmp_path):
-    said: list[str] = []
-    bench = open_bench(suite(budget={"minutes": 0.02}, runs=(PROB, DIVERGING)), data, tmp_path)
-    run_part(bench, (1, 1), said.append)
-    timings = [line for line in said if "timing" in line]
-    assert timings == said[:2]
-    assert len(said) > 2
-    said.clear()
-    (tmp_path / "prepared" / "prob.json").unlink()
-    prepare(bench, bench.suite.runs[0], said.append)
-    assert not any("timing" in line for line in said)
 
 
 def test_all_runs_are_over_before_any_has_a_second_seed(data, tmp_path):
@@ -233,71 +215,98 @@ def test_all_runs_are_over_before_any_has_a_second_seed(data, tmp_path):
     assert over == ["prob-seed0", "wild-seed0", "prob-seed1", "wild-seed1"]
 
 
-def test_results_from_before_a_setting_came_are_gone_on_with(data, tmp_path):
-    bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
-    prepared = prepare(bench, bench.suite.runs[0], silent)
-    del prepared.definition["recipe"]["training"]["intensity"]
-    write_record(bench.places.prepared("prob"), prepared)
-    open_bench(suite(runs=(PROB,)), data, tmp_path)
-    prepared.definition["recipe"]["training"]["intensity"] = 0.5
-    write_record(bench.places.prepared("prob"), prepared)
+@pytest.fixture
+def chosen(data, tmp_path):
+    """A folder in which one run's rate is chosen, and nothing trained."""
+    one = suite(runs=(PROB,), probe={"learning_rates": (1e-3,)})
+    run.Work(open_bench(one, data, tmp_path), one.runs[0], silent)._choose_rate()
+    return tmp_path
+
+
+def reopened(data, out, **changed):
+    """What a suite that has changed reads of the run's record."""
+    one = suite(**{"runs": (PROB,), "probe": {"learning_rates": (1e-3,)}} | changed)
+    return read_record(open_bench(one, data, out), one.runs[0])
+
+
+def test_a_rate_that_is_the_only_one_is_not_tried(chosen):
+    record = record_of(chosen)
+    assert (record["learning_rate"], record["tried"][0]["ged_u"]) == (1e-3, None)
+    assert not (chosen / "runs").exists()
+
+
+def rewrite(out, change):
+    """The run's record, changed in place."""
+    record = record_of(out)
+    change(record)
+    (out / "records" / "prob.json").write_text(json.dumps(record))
+
+
+def test_results_from_before_a_setting_came_are_gone_on_with(chosen, data):
+    rewrite(chosen, lambda record: record["definition"]["recipe"]["training"].pop("intensity"))
+    assert reopened(data, chosen) is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"runs": (PROB | {"set": (*PROB["set"], "method.beta=2.0")},)}, r"expected recipe\.method\.beta 1\.0, as its"),
+        ({"runs": (PROB | {"readers": "one"},)}, 'expected readers "all", as its results have it, got "one"'),
+        ({"budget": {"images": 16}}, r"expected budget\.images 8, as its results have it, got 16; go on with"),
+        ({"probe": {"learning_rates": (1e-4,)}}, r"expected probe\.learning_rates \[0\.001\], as its results"),
+    ],
+)
+def test_results_under_other_settings_are_refused(chosen, data, changed, message):
+    with pytest.raises(SettingsError, match=rf"prob\.json: {message}"):
+        reopened(data, chosen, **changed)
+
+
+def test_results_of_other_data_are_refused(chosen, tmp_path):
+    other = open_dataset(write_cases(tmp_path / "other", readers=3))
     with pytest.raises(
-        SettingsError, match=r"expected recipe\.training\.intensity 0\.5, as its results have it, got 0\.0"
+        SettingsError, match=r"prob\.json: expected data .*, as its results have it, got .*another --out"
     ):
-        open_bench(suite(runs=(PROB,)), data, tmp_path)
+        reopened(other, chosen)
 
 
-def test_a_budget_of_too_few_seconds_is_refused(data, tmp_path):
-    bench = open_bench(suite(budget={"minutes": 1e-9}, runs=(PROB,)), data, tmp_path)
-    with pytest.raises(SettingsError, match="expected one step's worth or more, got minutes 1e-09"):
-        prepare(bench, bench.suite.runs[0], silent)
+def test_results_of_another_split_are_refused(chosen, data):
+    rewrite(chosen, lambda record: record["terms"].update(split="0" * 64))
+    with pytest.raises(SettingsError, match=r"expected split .*, as its results have it"):
+        reopened(data, chosen)
 
 
-def test_gflop_become_steps_by_counting(data, tmp_path):
-    bench = open_bench(suite(runs=(PROB,)), data, tmp_path / "a")
-    gflop = bench.gflop_a_step(bench.suite.runs[0])
-    bench = open_bench(suite(runs=(PROB,), budget={"gflop": 3.5 * gflop}), data, tmp_path / "b")
-    assert prepare(bench, bench.suite.runs[0], silent).steps == 3
+def test_runs_and_seeds_may_be_added(chosen, data):
+    runs = (CIMD, PROB, PROB | {"name": "third"})
+    assert reopened(data, chosen, runs=runs[1:], seeds=(0, 1)) is not None
+    assert reopened(data, chosen, runs=runs, seeds=(0, 1), diversity={"run": "cimd"}) is None  # CIMD's own record
 
 
-def test_a_prepared_run_of_another_recipe_is_refused(data, tmp_path):
-    bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
-    prepare(bench, bench.suite.runs[0], silent)
-    other = PROB | {"set": (*PROB["set"], "method.beta=2.0")}
-    with pytest.raises(SettingsError, match=r"expected recipe.method.beta 1.0, as its results have it, got 2.0"):
-        open_bench(suite(runs=(other,)), data, tmp_path)
+def test_a_refused_benchmark_begins_no_run(chosen, data):
+    other = suite(runs=(CIMD, PROB), probe={"learning_rates": (1e-3,)}, budget={"images": 16})
+    with pytest.raises(SettingsError, match=r"expected budget\.images 8"):
+        do(other, data, chosen)
+    assert not (chosen / "runs").exists()
 
 
-def test_scores_under_other_settings_are_refused(data, tmp_path):
-    bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
-    run_part(bench, (1, 1), silent)
-    prepared = read_record(bench.places.prepared("prob"), Prepared)
-    with pytest.raises(SettingsError, match=r"run.json: expected settings .*, as its results have it"):
-        finish(bench, bench.suite.runs[0], 0, prepared.model_copy(update={"steps": 5}), silent)
+@pytest.mark.parametrize("content", ["{", "[1]", '{"terms": 3}', '{"terms": {}, "definition": {}}'])
+def test_a_damaged_record_is_refused_by_name(chosen, data, content):
+    (chosen / "records" / "prob.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"prob\.json(: \w+)?: expected "):
+        reopened(data, chosen)
 
 
-def test_a_damaged_record_is_refused(data, tmp_path):
-    bench = open_bench(suite(runs=(PROB,)), data, tmp_path)
-    bench.places.finished("prob-seed0").parent.mkdir(parents=True)
-    bench.places.finished("prob-seed0").write_text("{")
-    with pytest.raises(CheckpointError, match=r"run.json: expected a benchmark's record"):
-        collect(bench)
+def test_results_of_an_earlier_version_are_refused(data, tmp_path):
+    (tmp_path / "terms.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"expected results of this version, got terms\.json of an earlier one"):
+        do(suite(), data, tmp_path)
 
 
 def test_time_of_a_sitting_that_was_broken_off_counts_up_to_its_checkpoint(tmp_path, whole):
     state = whole / "runs" / "prob-seed0" / "last.pt"
     started = state.stat().st_mtime - 90
-    assert run._broken_off(Sittings(seconds=5, started=started), state) == pytest.approx(90)
-    assert run._broken_off(Sittings(seconds=5, started=started), tmp_path / "none.pt") == 0
-    assert run._broken_off(Sittings(seconds=5), state) == 0
-
-
-def test_records_come_back_as_they_were(tmp_path):
-    record = Finished(settings="0" * 64, steps=3, minutes=1 / 3, device="cpu")
-    path = Places(tmp_path).finished("a-seed0")
-    write_record(path, record)
-    assert read_record(path, Finished) == record
-    assert read_record(tmp_path / "none.json", Finished) is None
+    assert broken_off(Sittings(seconds=5, started=started), state) == pytest.approx(90)
+    assert broken_off(Sittings(seconds=5, started=started), tmp_path / "none.pt") == 0
+    assert broken_off(Sittings(seconds=5), state) == 0
 
 
 def test_operations_of_a_step_counted_by_hand():
@@ -307,7 +316,6 @@ def test_operations_of_a_step_counted_by_hand():
     batch = Batch(torch.zeros(2, 1, 8, 8), raters, torch.ones(2, 1, dtype=torch.bool))
     first, last = (2 * 2 * 64 * 9 * 4, 2 * 2 * 64 * 4)
     assert gflop_a_step(method, batch) * 1e9 == pytest.approx(2 * first + 3 * last)
-    assert parameters(method) == 9 * 4 + 4 + 4 + 1
 
 
 def test_counting_leaves_the_random_numbers_alone():
@@ -327,6 +335,6 @@ def test_what_is_done_once_an_image_is_shared_by_its_masks(whole, data):
 
 
 def test_noise_scales_are_scored_at_each(whole):
-    points = json.loads((whole / "scores" / "cimd-seed0" / "diversity.json").read_text())["points"]
+    points = record_of(whole, "cimd")["diversity"]["points"]
     assert [point["noise_scale"] for point in points] == [0.5, 1.5]
     assert np.isfinite([point["d_ss"] for point in points]).all()

@@ -1,13 +1,24 @@
-"""Suites: what ships loads whole, and whatever is wrong is refused in one line that names the key."""
+"""Suites: what ships loads whole, what every run shares, and whatever is wrong is refused before anything runs."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_suite import CIMD, PROB, suite
+from tiny import write_cases
 
-from plurimask.benchmark.reported import KEYS, reported_figures
-from plurimask.benchmark.suite import load_suite, parse_shard, suite_names
-from plurimask.errors import SettingsError
+from plurimask.benchmark.suite import (
+    REPORTED,
+    load_suite,
+    open_bench,
+    parse_shard,
+    reported_figures,
+    split_digest,
+    suite_names,
+)
+from plurimask.datasets.changed import CentreCrop, OneReader
+from plurimask.datasets.open import open_dataset
+from plurimask.datasets.splits import split_of
+from plurimask.errors import DatasetError, SettingsError
 from plurimask.training.recipe import load_recipe
 
 
@@ -93,8 +104,11 @@ def test_an_unknown_suite_is_refused(source, message):
         ),
         ("image_size = 16", "", r"image_size: expected a value, got none"),
         ("{ images = 10 }", "{ images = 0 }", r"budget\.images: expected a number of at least 1, got 0"),
-        ("{ images = 10 }", "{}", "expected one of minutes, images and gflop, got none"),
-        ("{ images = 10 }", "{ images = 1, minutes = 1 }", "expected one of .*, got minutes, images"),
+        ("{ images = 10 }", "{}", r"budget\.images: expected a value, got none"),
+        ("{ images = 10 }", "{ images = 1 }", r"expected budget\.images of 2 or more, which make a step, got 1"),
+        ("[1e-3] }", "[1e-3], budget = { images = 1 } }", r"expected probe\.budget\.images of 2 or more"),
+        ("{ images = 10 }", "{ minutes = 4 }", r"budget\.minutes: .* one that was removed; give images, which"),
+        ("{ images = 10 }", "{ gflop = 4 }", r"budget\.gflop: .* one that was removed; give images, which"),
         ("[1e-3]", "[1e-3, 1e-4]", "expected a budget to try two learning_rates with, got none"),
         ("[1e-3]", "[1e-3, 1e-4, 1e-5]", r"probe\.learning_rates: expected at most 2 values, got \[0\.001"),
         ('reference = "a"', 'reference = "b"', r"expected reference among the runs \(a\), got b"),
@@ -146,9 +160,118 @@ def test_a_wrong_shard_is_refused(text):
 
 def test_reported_figures_are_the_papers():
     cimd = reported_figures("lidc")["CIMD"]
-    assert [cimd[key] for key in KEYS] == [0.321, 0.759, 0.915]
+    assert [cimd[key] for key in REPORTED] == [0.321, 0.759, 0.915]
     assert set(reported_figures("bone-us")) == set(reported_figures("ms-mri"))
 
 
 def test_nothing_is_reported_on_other_data():
     assert reported_figures(None) == reported_figures("phantom") == {}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def data(home):
+    return open_dataset(write_cases(home / "cases"))
+
+
+@pytest.fixture(autouse=True)
+def cache(home, monkeypatch):
+    monkeypatch.setenv("PLURIMASK_CACHE", str(home / "cache"))
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_every_run_sees_the_same_batches(data, out):
+    bench = open_bench(suite(), data, out)
+    recipes = [bench.recipe(run, 200, 1e-3, seed=5) for run in bench.suite.runs]
+    shared = ("steps", "batch_size", "learning_rate", "warmup", "decay", "ema", "seed", "crop_steps", "start")
+    assert len({tuple(getattr(recipe.training, key) for key in shared) for recipe in recipes}) == 1
+    assert {recipe.image_size for recipe in recipes} == {16}
+
+
+def test_what_belongs_to_a_method_stays(data, out):
+    bench = open_bench(suite(runs=(CIMD | {"set": (*CIMD["set"], "training.clip=7.0")}, PROB)), data, out)
+    recipe = bench.recipe(bench.suite.runs[0], 200, 1e-3, seed=0)
+    assert recipe.training.clip == 7.0
+    assert recipe.sampler.steps == 2
+
+
+@pytest.mark.parametrize(("steps", "warmup", "ema"), [(1, 0, 0.0), (40, 2, 0.75), (5000, 100, 0.998)])
+def test_warmup_and_averaging_follow_the_steps(data, out, steps, warmup, ema):
+    bench = open_bench(suite(), data, out)
+    training = bench.recipe(bench.suite.runs[0], 2 * steps, 1e-3, seed=0).training
+    assert (training.warmup, training.ema) == (warmup, pytest.approx(ema))
+
+
+def test_the_crop_is_what_a_run_sees(data, out):
+    bench = open_bench(suite(image_size=12), data, out)
+    assert bench.data_of(bench.suite.runs[0])[0].image.shape == (1, 12, 12)
+    assert next(iter(bench.cases.values())).image.shape == (1, 12, 12)
+
+
+def test_one_reader_is_kept_where_the_run_says_so(data, out):
+    bench = open_bench(suite(runs=(CIMD, PROB | {"readers": "one"})), data, out)
+    counts = [
+        {len(case.raters) for case in map(bench.data_of(run).__getitem__, range(len(data)))} for run in bench.suite.runs
+    ]
+    assert counts == [{2}, {1, 2}]
+
+
+def test_scored_cases_are_of_the_test_side(data, out):
+    bench = open_bench(suite(), data, out)
+    assert {split_of(case.patient) for case in bench.cases.values()} == {"test"}
+
+
+def test_the_split_digest_depends_on_patients_alone(data):
+    whole, cut, kept = split_digest(data), split_digest(CentreCrop(data, 8)), split_digest(OneReader(data))
+    assert whole == cut == kept
+    assert split_digest(_Fewer(data)) != whole
+
+
+class _Fewer:
+    """A dataset without its last patient."""
+
+    def __init__(self, data):
+        self.patients, self.sides = data.patients[:-1], data.sides
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"runs": (CIMD, PROB | {"recipe": "phi-seg"})},
+            "recipe: expected a shipped recipe or a .toml file, got phi-seg",
+        ),
+        ({"runs": (CIMD, PROB | {"set": ("method.name=prob-unett",)})}, "did you mean prob-unet?"),
+        ({"runs": (CIMD, PROB | {"set": ("method.net.widths=[4, 4, 4, 4, 4, 4]",)})}, "image_size a multiple of 32"),
+        (
+            {"batch_size": 400, "budget": {"images": 800}, "probe": {"learning_rates": (1e-3,)}},
+            "batch_size: expected at most the .* training cases, got 400",
+        ),
+        ({"diversity": {"run": "prob"}}, "diversity: expected a diffusion method, .*, got prob, 10 steps"),
+        ({"diversity": {"run": "cimd", "steps": 21}}, "got cimd, 21 steps"),
+    ],
+)
+def test_a_suite_that_cannot_run_is_refused_and_leaves_nothing(data, out, changed, message):
+    with pytest.raises(SettingsError, match=message) as error:
+        open_bench(suite(**changed), data, out)
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+
+
+def test_images_smaller_than_the_suites_are_refused(data, out):
+    with pytest.raises(DatasetError, match="expected a plane image of at least 32x32 pixels, got 16x16"):
+        open_bench(suite(image_size=32), data, out)
+
+
+def test_listed_cases_that_are_not_on_the_test_side_are_refused(data, out, tmp_path):
+    (tmp_path / "list.txt").write_text("\n".join(data.names))
+    with pytest.raises(DatasetError, match="expected all 40 listed cases on the test side"):
+        open_bench(suite(scoring={"cases": str(tmp_path / "list.txt")}), data, out)

@@ -83,10 +83,15 @@ def test_a_benchmark_has_a_source_a_run(tmp_path):
     assert labels(opened(tmp_path)) == ["cimd-seed0", "cimd-seed1", "unet-seed0"]
 
 
-def test_masks_of_a_benchmark_lie_on_the_middle_of_its_data(tmp_path):
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [("records/cimd.json", '{"terms": {"image_size": 8}}'), ("terms.json", '{"image_size": 8}')],
+)
+def test_masks_of_a_benchmark_lie_on_the_middle_of_its_data(tmp_path, record, text):
     write_case(tmp_path / "data", "a", 3, 5, 0)
     write_set(tmp_path / "out" / "masks" / "cimd-seed0", "a", squares(1, size=(8, 8)))
-    (tmp_path / "out" / "terms.json").write_text('{"image_size": 8}')
+    (tmp_path / "out" / record).parent.mkdir(exist_ok=True)
+    (tmp_path / "out" / record).write_text(text)
     library = opened(tmp_path / "out", tmp_path / "data")
     case = library.case(first(library), "a")
     assert np.array_equal(case.readers.whole()[..., 0], squares(3, 5, 0)[:, 2:10, 4:12])
@@ -97,8 +102,9 @@ def test_masks_of_a_benchmark_lie_on_the_middle_of_its_data(tmp_path):
 def test_a_benchmark_with_a_damaged_record_is_refused(tmp_path, terms):
     write_case(tmp_path / "data", "a", 3)
     write_set(tmp_path / "out" / "masks" / "cimd-seed0", "a", squares(1))
-    (tmp_path / "out" / "terms.json").write_text(terms)
-    with pytest.raises(InputError, match=r"terms\.json: expected a benchmark's record"):
+    (tmp_path / "out" / "records").mkdir()
+    (tmp_path / "out" / "records" / "cimd.json").write_text(terms)
+    with pytest.raises(InputError, match=r"cimd\.json: expected a benchmark's record"):
         opened(tmp_path / "out", tmp_path / "data")
 
 

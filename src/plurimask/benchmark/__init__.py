@@ -1,24 +1,31 @@
 """A suite of methods on one dataset on equal terms.
 
-`suite` says what is compared; `bench` puts it on a dataset and refuses what is wrong; `prepare` decides steps and
-learning rate; `run` trains, draws and scores; `results`, `tables` and `figures` show what there is. In the folder of a
-benchmark lie terms.json, paces/NAME.json, prepared/NAME.json, probes/, runs/NAME-seedK, masks/NAME-seedK,
-scores/NAME-seedK, and the tables and figures. Every file is whole or not there, and every stage begins with a look at
-what is there, so that a benchmark that was broken off goes on.
+`suite` says what is compared and puts it on a dataset; `run` trains, draws and scores; `results` gathers what there is;
+`report` and `figures` show it. In the folder of a benchmark lie records/NAME.json (how far each run has come),
+runs/NAME-seedK, masks/NAME-seedK, scores/NAME-seedK, and the tables and figures. Every file is whole or not there, and
+every stage begins with a look at what is there, so that a benchmark that was broken off goes on.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from plurimask.benchmark.bench import open_bench
 from plurimask.benchmark.figures import write_figures
+from plurimask.benchmark.report import render_results, write_benchmark_report, write_tables
 from plurimask.benchmark.results import Results, collect
 from plurimask.benchmark.run import run_part
-from plurimask.benchmark.suite import Suite, load_suite, parse_shard, suite_names
-from plurimask.benchmark.tables import render_results, write_tables
+from plurimask.benchmark.suite import Suite, load_suite, open_bench, parse_shard, suite_names
 from plurimask.datasets.dataset import Dataset
 
-__all__ = ["Results", "Suite", "load_suite", "parse_shard", "render_results", "run_benchmark", "suite_names"]
+__all__ = [
+    "Results",
+    "Suite",
+    "load_suite",
+    "parse_shard",
+    "render_results",
+    "run_benchmark",
+    "suite_names",
+    "write_benchmark_report",
+]
 
 
 def run_benchmark(
@@ -34,9 +41,9 @@ def run_benchmark(
         say: called with a line at the start of every stage.
 
     Raises:
-        SettingsError: an unknown recipe, a budget that pays for no step, or results of other data or settings in `out`.
+        SettingsError: an unknown recipe, or results of other data or settings in `out`.
         DatasetError: data that the suite cannot use.
-        CheckpointError: a damaged record or checkpoint.
+        CheckpointError: a damaged record or checkpoint, or results of an earlier version.
     """
     bench = open_bench(suite, dataset, out)
     run_part(bench, shard, say)

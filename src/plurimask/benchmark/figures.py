@@ -1,37 +1,17 @@
 """A benchmark's pictures: methods side by side on the same cases, worst cases, quality against cost, and courses."""
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from plurimask.benchmark.latents import latent_lines
-from plurimask.benchmark.places import DiversityPoint, key_of
-from plurimask.benchmark.results import Results, RunResult
-from plurimask.evaluation import CaseScores
-from plurimask.files.mask_sets import read_mask_set
-from plurimask.records import MaskSet
+from plurimask.benchmark.results import Results, choose_examples, latent_lines, panel_of, worst_cases
+from plurimask.benchmark.run import DiversityPoint
 from plurimask.show.charts import BLUE, VERMILLION, plain_axes, save_figure
 from plurimask.show.figures import samples_figure
 
-FAILURES = 2
-"""Worst cases shown of each run."""
 _MARGIN = 1.5  # inches, for the names of rows
-
-
-class Choice(NamedTuple):
-    """A case to show every method on.
-
-    Args:
-        kind: why, as the figure's file is called.
-        name: of the case.
-    """
-
-    kind: str
-    name: str
 
 
 def write_figures(results: Results) -> None:
@@ -39,7 +19,7 @@ def write_figures(results: Results) -> None:
 
     Raises OSError as the file system does.
     """
-    folder = results.bench.places.root / "figures"
+    folder = results.bench.root / "figures"
     for name, figure in _figures(results):
         save_figure(figure, folder / name)
 
@@ -57,21 +37,6 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
         yield "latents", latents_figure(courses)
     if results.diversity is not None:
         yield "diversity", diversity_figure(results.diversity.points)
-
-
-def choose_examples(rows: Sequence[CaseScores]) -> tuple[Choice, ...]:
-    """Cases to show, from readers alone: all drew, half drew, nobody or only one drew, and the smallest lesion.
-
-    Of several the first in the order of the rows; a kind that no case is of is left out.
-    """
-    drawn = [row for row in rows if row.drawn]
-    kinds: dict[str, list[CaseScores]] = {
-        "agreed": [row for row in drawn if row.drawn == row.readers],
-        "disputed": [row for row in drawn if row.drawn == row.readers // 2],
-        "empty": sorted((row for row in rows if row.drawn <= 1 < row.readers), key=lambda row: row.drawn),
-        "fine": sorted((row for row in drawn if row.drawn > row.readers / 2), key=lambda row: row.size),
-    }
-    return tuple(Choice(kind, found[0].name) for kind, found in kinds.items() if found)
 
 
 def methods_figure(results: Results, name: str, count: int) -> Figure:
@@ -155,20 +120,9 @@ def dodged(costs: Sequence[float], apart: float = 1.125) -> list[float]:
     ]
 
 
-def worst_cases(rows: Sequence[CaseScores]) -> list[CaseScores]:
-    """The FAILURES cases of largest V-GED, the worst first."""
-    defined = [row for row in rows if not math.isnan(row.values["ged_v"])]
-    return sorted(defined, key=lambda row: -row.values["ged_v"])[:FAILURES]
-
-
-def panel_of(results: Results, run: RunResult, name: str) -> MaskSet:
-    """The masks of a case by a run's first seed."""
-    return read_mask_set(results.bench.places.masks(key_of(run.run.name, run.scored[0].seed)) / name)
-
-
 def _courses(results: Results) -> list[tuple[str, np.ndarray]]:
     return [
-        (f"{run.run.title}, seed {seed.seed}", latent_lines(results.bench, run.run.name, seed.seed))
+        (f"{run.run.title}, seed {seed.seed}", latent_lines(results.bench, run.run, seed.seed))
         for run in results.scored
         for seed in run.scored
     ]

@@ -1,133 +1,355 @@
-"""The runs of a suite, one after the other: train, draw, score, weigh the costs. Whatever is done is not done again."""
+"""The runs of a suite: choose a learning rate, train, draw, score, weigh the costs.
 
+A run's record says how far it has come, so that a benchmark that was broken off goes on and nothing is done twice.
+"""
+
+import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import torch
+from pydantic import Field
+from torch.utils.flop_counter import FlopCounterMode
 
-from plurimask.benchmark.bench import Bench
-from plurimask.benchmark.costs import gflop_a_mask, parameters, seconds_a_mask
-from plurimask.benchmark.places import (
-    Diversity,
-    DiversityPoint,
-    Finished,
-    Prepared,
-    Sittings,
-    check_same,
-    fingerprint,
-    key_of,
-    read_record,
-    write_record,
-)
-from plurimask.benchmark.prepare import prepare, time_steps, train_on
-from plurimask.benchmark.suite import RunSettings
+from plurimask.benchmark.suite import Bench, Json, RunSettings, definition_of
+from plurimask.datasets.batches import Batches
+from plurimask.datasets.splits import split_indices
+from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import CheckpointError, SettingsError
 from plurimask.evaluation import evaluate, write_scores
 from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
-from plurimask.records import Case, MaskSet
+from plurimask.files.stored import write_text
+from plurimask.methods.method import Method
+from plurimask.records import Batch, Case, MaskSet
 from plurimask.sampling import Model, load
-from plurimask.training.loop import DivergedError
-from plurimask.training.recipe import Recipe
+from plurimask.settings import Settings, first_difference, parse
+from plurimask.training.checkpoint import build_method
+from plurimask.training.loop import DivergedError, train
+from plurimask.training.recipe import Recipe, parse_recipe
 from plurimask.training.run import RunFolder
 
+REPEATS = 3
+"""Panels whose median time is taken."""
+
 Say = Callable[[str], object]
+
+
+class Tried(Settings):
+    """A learning rate that was tried, or the only one.
+
+    Args:
+        learning_rate: the rate.
+        ged_u: mean U-GED on validation cases at the end; None where it diverged or is the only one.
+        diverged: where, in words.
+    """
+
+    learning_rate: float
+    ged_u: float | None = None
+    diverged: str | None = None
+
+
+class Sittings(Settings):
+    """How long a training has taken so far.
+
+    Args:
+        seconds: of the sittings that are over.
+        started: when the present one began, in seconds since 1970; None between sittings.
+        whole: whether the training is over.
+    """
+
+    seconds: float = 0.0
+    started: float | None = None
+    whole: bool = False
+
+
+class Finished(Settings):
+    """A seed of a run that is over, scored or diverged.
+
+    Args:
+        diverged: where, in words; then there is nothing else.
+        steps, images: of its training.
+        minutes: its training took, validations counted.
+        parameters, gflop_a_mask, seconds_a_mask: its costs; a multiply-add counts as two operations.
+        threads, device: of the timing.
+        weights: sha256 of what its masks were drawn from.
+    """
+
+    diverged: str | None = None
+    steps: int = 0
+    images: int = 0
+    minutes: float = 0.0
+    parameters: int = 0
+    gflop_a_mask: float = 0.0
+    seconds_a_mask: float = 0.0
+    threads: int = 0
+    device: str = ""
+    weights: str = ""
+
+
+class DiversityPoint(Settings):
+    """Mean scores at one factor on the sampler's noise."""
+
+    noise_scale: float
+    d_ss: float
+    d_yy: float
+    ged_u: float
+    dice_max: float
+
+
+class Diversity(Settings):
+    """Scores against the noise scale, and the settings that they were drawn with."""
+
+    settings: Json
+    points: tuple[DiversityPoint, ...]
+
+
+class Record(Settings):
+    """How far a run has come.
+
+    Args:
+        terms: what all runs of the benchmark share.
+        definition: the run's recipe on these terms, and its readers.
+        gflop_a_step: 1e9 operations of a training step.
+        tried: learning rates; None as long as none is chosen.
+        learning_rate: the chosen one; None where every rate diverged.
+        sittings, finished: by seed.
+        diversity: where the suite asks for it of this run.
+    """
+
+    terms: Json
+    definition: Json
+    gflop_a_step: float = 0.0
+    tried: tuple[Tried, ...] | None = None
+    learning_rate: float | None = None
+    sittings: dict[int, Sittings] = Field(default_factory=dict)
+    finished: dict[int, Finished] = Field(default_factory=dict)
+    diversity: Diversity | None = None
 
 
 def run_part(bench: Bench, shard: tuple[int, int], say: Say) -> None:
     """Do all runs of a shard that are not over yet.
 
     Raises:
-        SettingsError: a budget that pays for no step, or results under other settings.
-        CheckpointError: a damaged record or checkpoint.
+        SettingsError: results of other data, another split or other settings.
+        CheckpointError: a damaged record or checkpoint, or results of an earlier version.
     """
-    part = bench.suite.part(shard)
-    # All first, so that all are timed under the load of the same minute.
-    for run in part:
-        time_steps(bench, run, say)
+    for run in bench.suite.runs:
+        read_record(bench, run)
+    part = [Work(bench, run, say) for run in bench.suite.part(shard)]
     # A table of all runs comes before a second seed of any.
     for seed in bench.suite.seeds:
-        for run in part:
-            prepared = prepare(bench, run, say)
-            finished = finish(bench, run, seed, prepared, say)
-            if finished.diverged is None:
-                _vary_noise(bench, run, seed, say)
+        for work in part:
+            work.finish(seed)
 
 
-def finish(bench: Bench, run: RunSettings, seed: int, prepared: Prepared, say: Say) -> Finished:
-    """One run to its end, or as recorded where it is over."""
-    key = key_of(run.name, seed)
-    path = bench.places.finished(key)
-    settings = {"terms": bench.terms, "prepared": prepared.model_dump(mode="json", exclude={"tried"}), "seed": seed}
-    mark = fingerprint(settings)
-    before = read_record(path, Finished)
-    if before is not None:
-        check_same(path, {"settings": before.settings}, {"settings": mark})
-        return before
-    finished = _diverged_or_scored(bench, run, seed, prepared, mark, say)
-    write_record(path, finished)
-    say(f"{key}: scored" if finished.diverged is None else f"{key}: diverged at {finished.diverged}")
-    return finished
-
-
-def _diverged_or_scored(bench: Bench, run: RunSettings, seed: int, prepared: Prepared, mark: str, say: Say) -> Finished:
-    key = key_of(run.name, seed)
-    if prepared.learning_rate is None:
-        where = ", ".join(f"{one.diverged} with rate {one.learning_rate:g}" for one in prepared.tried)
-        return Finished(settings=mark, diverged=where)
-    recipe = bench.recipe(run, prepared.steps, prepared.learning_rate, seed)
-    say(f"{key}: training {prepared.steps} steps at rate {prepared.learning_rate:g}")
+def read_record(bench: Bench, run: RunSettings) -> Record | None:
+    """A run's record, or None where nothing has been done. Raises as `run_part`."""
+    if (bench.root / "terms.json").exists():
+        raise CheckpointError(
+            bench.root,
+            expected="results of this version",
+            got="terms.json of an earlier one",
+            hint="choose another --out, or go on with the version that wrote them",
+        )
+    path = bench.record(run)
+    if not path.exists():
+        return None
     try:
-        seconds = _train(bench, run, recipe, key)
-    except DivergedError as error:
-        return Finished(settings=mark, diverged=f"step {error.step}")
-    model = load(str(RunFolder(bench.places.run(key)).last))
-    say(f"{key}: drawing {bench.suite.scoring.samples} masks for each of {len(bench.cases)} cases")
-    _draw(bench, model, key)
-    _score(bench, key, mark)
-    case, count = bench.cases[next(iter(bench.cases))], bench.suite.scoring.samples
-    return Finished(
-        settings=mark,
-        steps=prepared.steps,
-        images=prepared.steps * bench.suite.batch_size,
-        minutes=seconds / 60,
-        parameters=parameters(model.method),
-        gflop_a_mask=gflop_a_mask(model, case, count),
-        seconds_a_mask=seconds_a_mask(model, case, count),
-        threads=torch.get_num_threads(),
-        device=str(model.method.device),
-        weights=model.checkpoint.digest,
-    )
+        record = parse(Record, json.loads(path.read_bytes()), path, CheckpointError)
+        # With the settings that have come since, which it had without saying so.
+        was = definition_of(parse_recipe(record.definition["recipe"], str(path)), record.definition["readers"])
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(path, expected="a benchmark's record", got=str(error), hint="remove it") from error
+    different = first_difference(record.terms | was, bench.terms | bench.definition(run))
+    if different is not None:
+        key, before, now = different
+        raise SettingsError(
+            path,
+            expected=f"{key} {_short(before)}, as its results have it",
+            got=_short(now),
+            hint="go on with the same suite and data, or choose another --out",
+        )
+    return record
 
 
-def _train(bench: Bench, run: RunSettings, recipe: Recipe, key: str) -> float:
-    """Train to the end; seconds over all sittings."""
-    path, folder = bench.places.sittings(key), bench.places.run(key)
-    before = read_record(path, Sittings) or Sittings()
-    if before.whole:
-        return before.seconds
-    seconds = before.seconds + _broken_off(before, RunFolder(folder).state)
-    started = time.time()
-    write_record(path, Sittings(seconds=seconds, started=started))
-    train_on(bench, run, recipe, folder)
-    seconds += time.time() - started
-    write_record(path, Sittings(seconds=seconds, whole=True))
-    return seconds
+class Work:
+    """A run of a suite that is being done, and its record."""
+
+    def __init__(self, bench: Bench, run: RunSettings, say: Say) -> None:
+        self.bench, self.run, self.say = bench, run, say
+        before = read_record(bench, run)
+        self.record = before or Record(terms=bench.terms, definition=bench.definition(run))
+
+    def finish(self, seed: int) -> None:
+        """Bring a seed to its end, unless it is over."""
+        if self.record.tried is None:
+            self._choose_rate()
+        if seed not in self.record.finished:
+            finished = self._diverged_or_scored(seed)
+            self._note(finished=self.record.finished | {seed: finished})
+            over = "scored" if finished.diverged is None else f"diverged at {finished.diverged}"
+            self.say(f"{self._key(seed)}: {over}")
+        if self.record.finished[seed].diverged is None:
+            self._vary_noise(seed)
+
+    def _note(self, **changed: Any) -> None:
+        self.record = self.record.model_copy(update=changed)
+        write_text(self.bench.record(self.run), self.record.model_dump_json(indent=2) + "\n")
+
+    def _key(self, seed: int) -> str:
+        return f"{self.run.name}-seed{seed}"
+
+    def _choose_rate(self) -> None:
+        """The rate of lowest U-GED, the first of equal ones; a single one is not tried."""
+        rates = self.bench.suite.probe.learning_rates
+        tried = tuple(Tried(learning_rate=rate) if len(rates) == 1 else self._try_rate(rate) for rate in rates)
+        whole = [one for one in tried if one.diverged is None]
+        best = min(whole, key=lambda one: math.inf if one.ged_u is None else one.ged_u, default=None)
+        self._note(gflop_a_step=self._gflop_a_step(), tried=tried, learning_rate=best and best.learning_rate)
+
+    def _try_rate(self, rate: float) -> Tried:
+        """One short training with a whole schedule of its own, and its validation at the end."""
+        probe, seed = self.bench.suite.probe, self.bench.suite.seeds[0]
+        assert probe.budget is not None, "a suite of two rates has a budget to try them with"
+        images, steps = probe.budget.images, probe.budget.images // self.bench.suite.batch_size
+        validation = {"validate_every": steps, "validation_cases": probe.cases, "validation_samples": probe.samples}
+        recipe = self.bench.recipe(self.run, images, rate, seed, **validation)
+        self.say(f"{self.run.name}: learning rate {rate:g}, {steps} steps")
+        folder = self.bench.run_folder(self.run, f"rate-{rate:g}")
+        try:
+            train_on(self.bench, self.run, recipe, folder)
+        except DivergedError as error:
+            return Tried(learning_rate=rate, diverged=f"step {error.step}")
+        return Tried(learning_rate=rate, ged_u=RunFolder(folder).lines("val")[-1]["ged_u"])
+
+    def _gflop_a_step(self) -> float:
+        data, size = self.bench.data_of(self.run), self.bench.suite.batch_size
+        batch = Batches(open_store(data), split_indices(data, "train"), size, seed=0)[0]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return gflop_a_step(build_method(self.bench.recipes[self.run.name]), batch)
+
+    def _diverged_or_scored(self, seed: int) -> Finished:
+        bench, rate = self.bench, self.record.learning_rate
+        if rate is None:
+            tried = self.record.tried or ()
+            return Finished(diverged=", ".join(f"{one.diverged} with rate {one.learning_rate:g}" for one in tried))
+        recipe = bench.recipe(self.run, bench.suite.budget.images, rate, seed)
+        self.say(f"{self._key(seed)}: training {recipe.training.steps} steps at rate {rate:g}")
+        folder = bench.run_folder(self.run, f"seed{seed}")
+        try:
+            self._train(seed, recipe, folder)
+        except DivergedError as error:
+            return Finished(diverged=f"step {error.step}")
+        model, count = load(str(RunFolder(folder).last)), bench.suite.scoring.samples
+        self.say(f"{self._key(seed)}: drawing {count} masks for each of {len(bench.cases)} cases")
+        self._draw(model, seed)
+        self._score(seed)
+        case = bench.cases[next(iter(bench.cases))]
+        return Finished(
+            steps=recipe.training.steps,
+            images=recipe.training.steps * bench.suite.batch_size,
+            minutes=self.record.sittings[seed].seconds / 60,
+            parameters=sum(parameter.numel() for parameter in model.method.parameters()),
+            gflop_a_mask=gflop_a_mask(model, case, count),
+            seconds_a_mask=seconds_a_mask(model, case, count),
+            threads=torch.get_num_threads(),
+            device=str(model.method.device),
+            weights=model.checkpoint.digest,
+        )
+
+    def _train(self, seed: int, recipe: Recipe, folder: Path) -> None:
+        """Train to the end, and note how long all sittings took."""
+        before = self.record.sittings.get(seed, Sittings())
+        if before.whole:
+            return
+        seconds, started = before.seconds + broken_off(before, RunFolder(folder).state), time.time()
+        self._note(sittings=self.record.sittings | {seed: Sittings(seconds=seconds, started=started)})
+        train_on(self.bench, self.run, recipe, folder)
+        whole = Sittings(seconds=seconds + time.time() - started, whole=True)
+        self._note(sittings=self.record.sittings | {seed: whole})
+
+    def _draw(self, model: Model, seed: int) -> None:
+        scoring = self.bench.suite.scoring
+        for name, case in self.bench.cases.items():
+            folder = self.bench.masks(self.run, seed) / name
+            if not _drawn(folder, model, scoring.samples):
+                write_mask_set(folder, model.sample(case, scoring.samples, scoring.seed))
+
+    def _score(self, seed: int) -> None:
+        """Scores at both numbers of samples, from the same masks."""
+        bench = self.bench
+        panels = MaskSets.under(bench.masks(self.run, seed)).among(bench.cases, bench.data.names)
+        facts = {"digest": bench.data.digest, "split": "test", "split_digest": bench.terms["split"]}
+        for count in bench.suite.counts:
+            write_scores(evaluate(panels.values(), bench.cases, count), bench.scores(self.run, seed, count), facts)
+
+    def _vary_noise(self, seed: int) -> None:
+        """Scores of the suite's one run against the noise scale, unless they are there."""
+        bench, chosen = self.bench, self.bench.suite.diversity
+        if chosen is None or (self.run.name, seed) != (chosen.run, bench.suite.seeds[0]):
+            return
+        settings = chosen.model_dump(mode="json")
+        if self.record.diversity is not None and self.record.diversity.settings == settings:
+            return
+        model = load(str(RunFolder(bench.run_folder(self.run, f"seed{seed}")).last))
+        cases = {name: bench.cases[name] for name in list(bench.cases)[: chosen.cases]}
+        points = []
+        for scale in chosen.scales:
+            self.say(f"{self._key(seed)}: noise scale {scale:g}")
+            sampler = SamplerSettings(name="ddpm", steps=chosen.steps, noise_scale=scale)
+            panels = [model.sample(case, chosen.samples, bench.suite.scoring.seed, sampler) for case in cases.values()]
+            points.append(_point(scale, panels, cases))
+        self._note(diversity=Diversity(settings=settings, points=tuple(points)))
 
 
-def _broken_off(before: Sittings, state: Path) -> float:
+def train_on(bench: Bench, run: RunSettings, recipe: Recipe, folder: Path) -> None:
+    """Train into `folder`, or go on there. Raises DivergedError as `train`."""
+    train(recipe, bench.data_of(run), folder, resume=RunFolder(folder).recipe.exists())
+
+
+def broken_off(before: Sittings, state: Path) -> float:
     """Seconds of a sitting that was broken off, up to its last checkpoint: what came after is done again."""
     if before.started is None or not state.exists():
         return 0.0
     return max(0.0, state.stat().st_mtime - before.started)
 
 
-def _draw(bench: Bench, model: Model, key: str) -> None:
-    scoring = bench.suite.scoring
-    for name, case in bench.cases.items():
-        folder = bench.places.masks(key) / name
-        if not _drawn(folder, model, scoring.samples):
-            write_mask_set(folder, model.sample(case, scoring.samples, scoring.seed))
+def gflop_a_step(method: Method, batch: Batch) -> float:
+    """1e9 operations of the loss of a batch and its gradient; convolutions and matrix products are counted."""
+    with torch.random.fork_rng(devices=[]):
+        return _gflop(lambda: torch.autograd.backward(method.loss(batch).total))
+
+
+def gflop_a_mask(model: Model, case: Case, count: int, sampler: SamplerSettings | None = None) -> float:
+    """1e9 operations of one of `count` masks of a case, with its share of what is done once an image.
+
+    `sampler` is other than the recipe's own.
+    """
+    return _gflop(lambda: model.sample(case, count, sampler=sampler)) / count
+
+
+def seconds_a_mask(model: Model, case: Case, count: int) -> float:
+    """Seconds of one of `count` masks of a case: the median of a few panels, after one that is not timed."""
+    model.sample(case, count)
+    return median(_seconds(lambda: model.sample(case, count)) for _ in range(REPEATS)) / count
+
+
+def _gflop(work: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def _drawn(folder: Path, model: Model, count: int) -> bool:
@@ -138,41 +360,11 @@ def _drawn(folder: Path, model: Model, count: int) -> bool:
     return panel.checkpoint == model.checkpoint.digest and len(panel.masks) == count
 
 
-def _score(bench: Bench, key: str, mark: str) -> None:
-    """Scores at both numbers of samples, from the same masks."""
-    panels = MaskSets.under(bench.places.masks(key)).among(bench.cases, bench.data.names)
-    facts = {"digest": bench.data.digest, "split": "test", "split_digest": bench.terms["split"], "settings": mark}
-    for count in counts(bench):
-        write_scores(evaluate(panels.values(), bench.cases, count), bench.places.scores(key, count), facts)
-
-
-def counts(bench: Bench) -> tuple[int, ...]:
-    """The numbers of samples that are scored, the smaller first."""
-    scoring = bench.suite.scoring
-    return tuple(sorted({scoring.first, scoring.samples}))
-
-
-def _vary_noise(bench: Bench, run: RunSettings, seed: int, say: Say) -> None:
-    """Scores of the suite's one run against the noise scale, unless they are there."""
-    chosen = bench.suite.diversity
-    if chosen is None or (run.name, seed) != (chosen.run, bench.suite.seeds[0]):
-        return
-    key = key_of(run.name, seed)
-    path, settings = bench.places.diversity(key), chosen.model_dump(mode="json")
-    before = read_record(path, Diversity)
-    if before is not None and before.settings == settings:
-        return
-    model = load(str(RunFolder(bench.places.run(key)).last))
-    cases = {name: bench.cases[name] for name in list(bench.cases)[: chosen.cases]}
-    points = []
-    for scale in chosen.scales:
-        say(f"{key}: noise scale {scale:g}")
-        sampler = SamplerSettings(name="ddpm", steps=chosen.steps, noise_scale=scale)
-        panels = [model.sample(case, chosen.samples, bench.suite.scoring.seed, sampler) for case in cases.values()]
-        points.append(_point(scale, panels, cases))
-    write_record(path, Diversity(settings=settings, points=tuple(points)))
-
-
 def _point(scale: float, panels: list[MaskSet], cases: dict[str, Case]) -> DiversityPoint:
     mean = evaluate(panels, cases).mean
     return DiversityPoint(noise_scale=scale, **{key: mean[key] for key in ("d_ss", "d_yy", "ged_u", "dice_max")})
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:12]}...{text[-4:]}"

@@ -1,36 +1,49 @@
-"""Suites: which methods are compared, on what terms, how they are scored; typed, validated, read from TOML."""
+"""Suites: which methods are compared, on what terms, how they are scored; read from TOML, and put on a dataset."""
 
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from plurimask.benchmark.reported import reported_figures
+from plurimask.datasets.changed import CentreCrop, CropLoss, OneReader, crop_loss
+from plurimask.datasets.dataset import CasesByName, Dataset
+from plurimask.datasets.open import choose_cases
+from plurimask.datasets.splits import read_case_list, side_of, split_indices
 from plurimask.errors import SettingsError
 from plurimask.settings import Positive, Rate, Seed, Settings, Shipped, parse, wrong
+from plurimask.training.recipe import Recipe, load_recipe, parse_recipe
 
 _SUITES = Shipped("suite")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
+Json = dict[str, Any]
+
+REPORTED = {"ged": "ged_v", "ci": "ci", "dice_max": "dice_max"}
+"""The paper's columns, and which of our values each is."""
+VALIDATIONS, CHECKPOINTS = 4, 20
+"""Of one training, evenly spread."""
+
+
 class Budget(Settings):
-    """What one training may cost; exactly one of the three is given.
+    """What one training may cost, the same for every method.
 
     Args:
-        minutes: of training steps on this machine; turned into steps by timing some at the start.
         images: shown in all, each time that one is.
-        gflop: 1e9 floating point operations of forward and backward passes, a multiply-add counted as two.
     """
 
-    minutes: Rate | None = None
-    images: Positive | None = None
-    gflop: Rate | None = None
+    removed: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("minutes", "gflop"), "give images, which are the same on every machine; minutes and GFLOP are reported"
+    )
 
-    @model_validator(mode="after")
-    def _one_of_three(self) -> "Budget":
-        given = self.model_dump(exclude_none=True)
-        if len(given) != 1:
-            raise wrong("one of minutes, images and gflop", got=", ".join(given) or "none")
-        return self
+    images: Positive
 
 
 class ProbeSettings(Settings):
@@ -162,6 +175,14 @@ class Suite(Settings):
     runs: Annotated[tuple[RunSettings, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
+    def _budgets_pay(self) -> "Suite":
+        budgets = {"budget": self.budget} | ({"probe.budget": self.probe.budget} if self.probe.budget else {})
+        for key, budget in budgets.items():
+            if budget.images < self.batch_size:
+                raise wrong(f"{key}.images of {self.batch_size} or more, which make a step", got=budget.images)
+        return self
+
+    @model_validator(mode="after")
     def _names_agree(self) -> "Suite":
         names = [run.name for run in self.runs]
         if len(set(names)) < len(names) or len(set(self.seeds)) < len(self.seeds):
@@ -181,6 +202,89 @@ class Suite(Settings):
         index, count = shard
         return self.runs[index - 1 :: count]
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The numbers of samples that are scored, the smaller first."""
+        return tuple(sorted({self.scoring.first, self.scoring.samples}))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A suite, the data that it runs on, and where its files lie.
+
+    Args:
+        suite: the suite.
+        whole: the dataset before the crop.
+        data: the dataset that all runs see.
+        cases: those to be scored.
+        recipes: by name of a run, on the suite's terms but for steps, learning rate and seed.
+        root: the benchmark's folder.
+    """
+
+    suite: Suite
+    whole: Dataset
+    data: CentreCrop
+    cases: CasesByName
+    recipes: Mapping[str, Recipe]
+    root: Path
+
+    @cached_property
+    def terms(self) -> Json:
+        """What all runs share, as plain values: results under other terms cannot stand beside them."""
+        return {
+            "data": self.whole.digest,
+            "split": split_digest(self.data),
+            "scored": _fingerprint({"names": list(self.cases)}),
+            **self.suite.model_dump(mode="json", include={"image_size", "batch_size", "budget", "probe", "scoring"}),
+        }
+
+    def data_of(self, run: RunSettings) -> Dataset:
+        """The dataset with the readers that the run may see."""
+        return OneReader(self.data) if run.readers == "one" else self.data
+
+    def definition(self, run: RunSettings) -> Json:
+        """What the run is, as plain values."""
+        return definition_of(self.recipes[run.name], run.readers)
+
+    def recipe(self, run: RunSettings, images: int, learning_rate: float, seed: int, **training: Any) -> Recipe:
+        """The run's recipe for so many images; `training` are further changes.
+
+        Warm-up is a twentieth of the steps, at most 100, and averaged weights look back over about their last tenth.
+        """
+        recipe, steps = self.recipes[run.name], images // self.suite.batch_size
+        decided = {
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "warmup": min(100, steps // 20),
+            "ema": max(0.0, 1 - 10 / steps),
+            "validate_every": -(-steps // VALIDATIONS),
+            "checkpoint_every": -(-steps // CHECKPOINTS),
+        }
+        own = recipe.training.model_dump()
+        return parse_recipe(recipe.model_dump() | {"training": own | decided | training}, run.recipe)
+
+    def crop_loss(self) -> CropLoss:
+        """What the crop takes away of the masks of the cases that are scored."""
+        position = {name: index for index, name in enumerate(self.whole.names)}
+        return crop_loss((self.whole[position[name]] for name in self.cases), self.suite.image_size)
+
+    def record(self, run: RunSettings) -> Path:
+        """The one file that says how far a run has come."""
+        return self.root / "records" / f"{run.name}.json"
+
+    def run_folder(self, run: RunSettings, what: str) -> Path:
+        """Run folder of a training: of a seed, or of a learning rate that is tried."""
+        return self.root / "runs" / f"{run.name}-{what}"
+
+    def masks(self, run: RunSettings, seed: int) -> Path:
+        """A folder a case."""
+        return self.root / "masks" / f"{run.name}-seed{seed}"
+
+    def scores(self, run: RunSettings, seed: int, samples: int) -> Path:
+        """Scores at one N."""
+        return self.root / "scores" / f"{run.name}-seed{seed}" / f"n{samples}"
+
 
 def suite_names() -> list[str]:
     """Suites that ship with the package."""
@@ -194,6 +298,91 @@ def load_suite(source: str) -> Suite:
         SettingsError: an unknown suite, broken TOML, or the first key that is wrong.
     """
     return parse(Suite, _SUITES.read(source), source)
+
+
+def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
+    """A suite on a dataset, into the folder `out`; nothing is written yet.
+
+    Raises:
+        SettingsError: an unknown recipe or setting, or more images a step than there are cases.
+        DatasetError: images smaller than the suite's, no patients, or scored cases that are not there.
+        InputError: a list of cases that cannot be read.
+    """
+    data, scoring = CentreCrop(dataset, suite.image_size), suite.scoring
+    names = read_case_list(scoring.cases) if scoring.cases else None
+    cases = choose_cases(data, "test", scoring.limit, names)
+    channels = len(data[0].image)
+    recipes = {run.name: _on_terms(suite, run, channels) for run in suite.runs}
+    _check_diversity(suite, recipes)
+    _check_batch(suite, len(split_indices(data, "train")))
+    return Bench(suite, dataset, data, cases, recipes, out)
+
+
+def definition_of(recipe: Recipe, readers: str) -> Json:
+    """What a run is, without what the suite decides, as plain values."""
+    tree = recipe.model_dump(mode="json")
+    for decided in ("steps", "learning_rate", "seed", "warmup", "ema", "validate_every", "checkpoint_every"):
+        del tree["training"][decided]
+    return {"recipe": tree, "readers": readers}
+
+
+def split_digest(dataset: Dataset) -> str:
+    """sha256 (hex) of the side of every patient."""
+    return _fingerprint({str(patient): side_of(dataset, str(patient)) for patient in dataset.patients})
+
+
+def reported_figures(dataset: str | None) -> Mapping[str, Mapping[str, float]]:
+    """By the paper's name of a method the figures that it reports on a dataset, under the keys of REPORTED.
+
+    Its split and conventions are not ours. Empty for a dataset that is not the paper's.
+    """
+    return {} if dataset is None else _reported().get(dataset, {})
+
+
+@cache
+def _reported() -> dict[str, Any]:
+    return tomllib.loads((files("plurimask") / "benchmark" / "reported.toml").read_text(encoding="utf-8"))
+
+
+def _fingerprint(content: Json) -> str:
+    """sha256 (hex) of plain values, whatever their order."""
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _on_terms(suite: Suite, run: RunSettings, channels: int) -> Recipe:
+    """The run's recipe with what the suite and the data decide; steps and learning rate are decided later."""
+    recipe = load_recipe(run.recipe, run.set)
+    shared = {"batch_size": suite.batch_size, "decay": "cosine", "crop_steps": 0, "devices": 1, "start": None}
+    changed = {
+        "image_size": suite.image_size,
+        "method": recipe.method.model_dump() | {"image_channels": channels},
+        "training": recipe.training.model_dump() | shared,
+    }
+    return parse_recipe(recipe.model_dump() | changed, f"{suite.name}: {run.name}")
+
+
+def _check_diversity(suite: Suite, recipes: Mapping[str, Recipe]) -> None:
+    settings = suite.diversity
+    if settings is None:
+        return
+    timesteps = recipes[settings.run].method.timesteps
+    if timesteps is None or settings.steps > timesteps:
+        raise SettingsError(
+            f"{suite.name}: diversity",
+            expected="a diffusion method, and no more steps than its process has",
+            got=f"{settings.run}, {settings.steps} steps",
+            hint="name another run, or fewer steps",
+        )
+
+
+def _check_batch(suite: Suite, cases: int) -> None:
+    if cases < suite.batch_size:
+        raise SettingsError(
+            f"{suite.name}: batch_size",
+            expected=f"at most the {cases} training cases",
+            got=str(suite.batch_size),
+            hint="lower it, or add cases",
+        )
 
 
 def parse_shard(text: str) -> tuple[int, int]:

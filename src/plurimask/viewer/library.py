@@ -283,14 +283,16 @@ def _dataset_study(path: Path, dataset: Dataset, index: int) -> Study:
 
 def _middles(root: Path, images: Images) -> Images:
     """The images that a benchmark's masks were drawn for, which are the middle of its data's; others as they are."""
-    terms = root / "terms.json"
-    if not terms.exists():
+    # Every run's record has the terms; results of earlier versions have them in a file of their own.
+    record = next(iter(sorted((root / "records").glob("*.json"))), root / "terms.json")
+    if not record.exists():
         return images
     try:
-        size = int(json.loads(terms.read_bytes())["image_size"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        tree = json.loads(record.read_bytes())
+        size = int(tree.get("terms", tree)["image_size"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         got = type(error).__name__
-        raise InputError(terms, expected="a benchmark's record", got=got, hint="run the benchmark again") from error
+        raise InputError(record, expected="a benchmark's record", got=got, hint="run the benchmark again") from error
     return {name: partial(_middle, read, size) for name, read in images.items()}
 
 
