@@ -136,14 +136,14 @@ def test_a_sample_is_shown_of_each_case_where_samples_are_shown_alone(room, page
     assert state_of(page, "sample") == state_of(page, "description")["groups"][0]["representative"]
 
 
-def test_another_screen_has_as_many_pixels_as_it_needs(room, page):
-    open_case(page, room.to("demo-01", "first"))
-    canvas = page.locator(".stage canvas").first
+def test_another_screen_has_as_many_pixels_as_it_needs(room, alone):
+    open_case(alone, room.to("demo-01", "first"))
+    canvas = alone.locator(".stage canvas").first
     width = canvas.evaluate("one => one.width")
     screen = {**SIZE, "deviceScaleFactor": 2, "mobile": False}
-    page.context.new_cdp_session(page).send("Emulation.setDeviceMetricsOverride", screen)
-    page.keyboard.press("+")
-    page.wait_for_function(
+    alone.context.new_cdp_session(alone).send("Emulation.setDeviceMetricsOverride", screen)
+    alone.keyboard.press("+")
+    alone.wait_for_function(
         "width => document.querySelector('.stage canvas').width === 2 * width", arg=width, timeout=SOON
     )
 

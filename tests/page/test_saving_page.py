@@ -6,7 +6,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pytest
 from hands import choose, open_case, save, state_of
 from rooms import VOLUME
 
@@ -61,13 +60,13 @@ def test_what_cannot_be_read_of_earlier_is_said(room, page):
     page.get_by_text("What was saved before cannot be read: the server does not answer").wait_for()
 
 
-def test_a_browser_that_keeps_nothing_still_shows_and_saves(room, page):
-    page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } })")
-    open_case(page, room.to("demo-02", "first"))
-    choose(page, "Nothing")
-    assert not mask_of(save(page, "Ada")["file"]).any()
-    page.keyboard.press("s")
-    assert page.get_by_label("Saved by").input_value() == "Ada"
+def test_a_browser_that_keeps_nothing_still_shows_and_saves(room, alone):
+    alone.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } })")
+    open_case(alone, room.to("demo-02", "first"))
+    choose(alone, "Nothing")
+    assert not mask_of(save(alone, "Ada")["file"]).any()
+    alone.keyboard.press("s")
+    assert alone.get_by_label("Saved by").input_value() == "Ada"
 
 
 def test_what_went_wrong_is_said_and_can_be_tried_again(room, page):
@@ -85,8 +84,8 @@ def test_what_went_wrong_is_said_and_can_be_tried_again(room, page):
     page.locator(".receipt").wait_for()
 
 
-@pytest.mark.parametrize("mode", ["Outlines", "Frequency"])
-def test_many_masks_at_once_cannot_be_saved(room, page, mode):
+def test_many_masks_at_once_cannot_be_saved(room, page):
     open_case(page, room.to("demo-01", "first"))
-    page.locator("#layers label", has_text=mode).click()
-    assert page.locator("#saving > button").is_disabled()
+    for mode in ("Outlines", "Frequency"):
+        page.locator("#layers label", has_text=mode).click()
+        assert page.locator("#saving > button").is_disabled()

@@ -38,11 +38,20 @@ def write_case(root, name, *readers, size=SIZE):
         Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"label{number}.png")
 
 
-def client(path, data=None, model=None, out=None, token=None, **more):
-    """A browser that opened the page; `model` is loaded already."""
-    room = Room(open_library(path, data, model is not None), model, out or path.parent / "saved", **more)
+def room(path, data=None, model=None, out=None, **more):
+    """What a server would serve of a path; `model` is loaded already."""
+    return Room(open_library(path, data, model is not None), model, out or path.parent / "saved", **more)
+
+
+def visit(room, token=None):
+    """A browser that opened the page of a room."""
     app = make_app(room, Door(LOOPBACK, token))
     return TestClient(app, base_url=HERE, headers={"Origin": HERE}, follow_redirects=False)
+
+
+def client(path, data=None, model=None, out=None, token=None, **more):
+    """A browser that opened the page of a path."""
+    return visit(room(path, data, model, out, **more), token)
 
 
 def get(browser, address, **query):

@@ -3,11 +3,12 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
 import torch
-from served import case, client, get, squares, write_case, write_set
+from served import case, client, get, room, squares, visit, write_case, write_set
 from tiny import SIZE, recipe, stir
 
 from plurimask.datasets.open import CaseFolder
@@ -144,6 +145,20 @@ def test_cancel_after_the_last_look_leaves_nothing_either(data, drawer, monkeypa
     browser = client(data, model=drawer)
     assert finished(browser, start(browser))["state"] == "cancelled"
     assert drawn(browser)["samples"] == 0
+
+
+def test_a_room_that_closes_lets_go_of_who_follows_a_drawing_and_ends_it(data, drawer, monkeypatch):
+    gate, true = Event(), jobs.Job.tick
+    monkeypatch.setattr(jobs.Job, "tick", lambda *args: (gate.wait(PATIENCE), true(*args)))
+    closing = room(data, model=drawer)
+    browser = visit(closing)
+    answer = start(browser)
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(browser.get, f"/api/v1/jobs/{answer.json()['id']}/events")
+        closing.close()
+        assert "cancelled" not in followed.result(PATIENCE).text
+    gate.set()
+    assert finished(browser, answer)["state"] == "cancelled"
 
 
 @pytest.mark.usefixtures("slow")

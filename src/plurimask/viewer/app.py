@@ -77,7 +77,7 @@ class Room:
         device: str = "auto",
         show_identity: bool = False,
     ) -> None:
-        self.library, self.show_identity = library, show_identity
+        self.library, self.show_identity, self.is_open = library, show_identity, True
         self._pool = ThreadPoolExecutor(_WORKERS, "plurimask")
         self.served = ServedModel(model, device, self._pool)
         self.summaries = Summaries(library.summary, self._pool)
@@ -96,7 +96,8 @@ class Room:
         return draw_thumbnail(self.library.case(source, name), panel)
 
     def close(self) -> None:
-        """End the work in the background: a drawing at its next step, all else at once or when it is done."""
+        """End event streams, and the work in the background: a drawing at its next step, a file once it is read."""
+        self.is_open = False
         if job := self.jobs.running:
             job.cancelled = True
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -313,10 +314,10 @@ async def job(job: KnownJob) -> dict[str, Any]:
 
 
 @_router.get("/jobs/{id}/events", response_class=EventSourceResponse)
-async def events(job: KnownJob) -> AsyncIterator[dict[str, Any]]:
+async def events(room: Here, job: KnownJob) -> AsyncIterator[dict[str, Any]]:
     """How far a job is, each time that this changes, until it is over."""
     told = None
-    while told is None or told["state"] == "running":
+    while room.is_open and (told is None or told["state"] == "running"):
         if (now := _progress(job)) != told:
             told = now
             yield now

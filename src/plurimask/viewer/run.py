@@ -5,7 +5,7 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -75,8 +75,21 @@ def serve(
             ws="none",
             timeout_graceful_shutdown=1,
         )
-        with closing(room), suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):
+            _Server(config, room).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that ends what it does in the background before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, room: Room) -> None:
+        super().__init__(config)
+        self._room = room
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the room, then every connection."""
+        self._room.close()
+        await super().shutdown(sockets)
 
 
 def _check_token(host: str, token: str | None) -> None:
