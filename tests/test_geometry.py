@@ -1,11 +1,13 @@
 """The grid: order of axes, spacing, and what it refuses."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from plurimask.errors import InputError
-from plurimask.geometry import Grid, lps_to_ras
+from plurimask.geometry import Grid, common_grid, lps_to_ras, same_grid
 
 
 def oblique():
@@ -146,3 +148,19 @@ def test_across_an_axis_every_voxel_stays_where_it_is(axis):
     order = [*np.delete([0, 1, 2], axis), axis]
     assert across.shape == tuple(np.array(grid.shape)[order])
     assert across.affine @ [*voxel[order], 1] == pytest.approx(grid.affine @ [*voxel, 1])
+
+
+@pytest.mark.parametrize(
+    ("came", "got"),
+    [(Grid((4, 6)), "size 4x5, as b has, got 4x6"), (Grid.plane((4, 5), 2.0), "the affine of b, got another one")],
+)
+def test_another_grid_is_refused(came, got):
+    with pytest.raises(InputError, match=f"a: expected {got}; mend it"):
+        same_grid("a", came, Grid.plane((4, 5), 1.0), "b", "mend it")
+
+
+def test_the_first_known_affine_is_that_of_all_files():
+    grids = {Path("a"): Grid((4, 5)), Path("b"): Grid.plane((4, 5), 1.0), Path("c"): Grid((4, 5))}
+    assert common_grid(grids, "mend it") is grids[Path("b")]
+    with pytest.raises(InputError, match=r"^d: expected the affine of b, got another one; mend it"):
+        common_grid(grids | {Path("d"): Grid.plane((4, 5), 2.0)}, "mend it")

@@ -293,7 +293,7 @@ def test_an_agreement_that_is_no_share_is_refused(volume, agreement):
 
 def test_the_panel_of_another_grid_is_refused(volume):
     _, study, folder = volume
-    with pytest.raises(InputError, match="expected the panel of case 7 on its grid"):
+    with pytest.raises(InputError, match="expected size 12x14x5, as its case has, got 12x14;"):
         write_panel(folder, panel_on(PLANE), study)
 
 

@@ -6,7 +6,9 @@ the position of voxel (0, 0, 0). World coordinates are RAS+ in mm. A NIfTI file'
 (row, column, slice), so that an array is what nibabel gives. A plane image without known spacing has no affine.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -59,6 +61,11 @@ class Grid:
         return cls(shape, affine)
 
     @property
+    def size(self) -> str:
+        """The shape as people write it: 128x128x40."""
+        return "x".join(map(str, self.shape))
+
+    @property
     def spacing_mm(self) -> tuple[float, ...] | None:
         """Distance between neighbours along each array axis, one value an axis; None where unknown."""
         if self.affine is None:
@@ -106,3 +113,26 @@ class Grid:
         if self.affine is None or other.affine is None:
             return True
         return bool(np.allclose(self.affine, other.affine, rtol=0, atol=tolerance_mm))
+
+
+def same_grid(subject: str | Path, came: Grid, wanted: Grid, of: str, hint: str) -> None:
+    """THE refusal of what does not lie where it should. Raises InputError for another size or another affine.
+
+    Args:
+        subject: what lies on `came`, for the error.
+        came, wanted: compared by `Grid.same_as`.
+        of: what lies on `wanted`, for the error.
+        hint: what to do.
+    """
+    if came.shape != wanted.shape:
+        raise InputError(subject, expected=f"size {wanted.size}, as {of} has", got=came.size, hint=hint)
+    if not came.same_as(wanted):
+        raise InputError(subject, expected=f"the affine of {of}", got="another one", hint=hint)
+
+
+def common_grid(grids: Mapping[Path, Grid], hint: str) -> Grid:
+    """The grid of the first file that knows its affine, or of the first. Raises InputError where one has another."""
+    first, grid = next((pair for pair in grids.items() if pair[1].affine is not None), next(iter(grids.items())))
+    for path, other in grids.items():
+        same_grid(path, other, grid, first.name, hint)
+    return grid

@@ -23,6 +23,7 @@ from plurimask.files.images import write_nifti
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY, check_bears_name, describe
 from plurimask.files.stored import atomic_folder, check_free, csv_text
+from plurimask.geometry import same_grid
 from plurimask.metrics.measurements import measure, summarise
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.region import slicing_axis
@@ -183,10 +184,11 @@ def _check_format(chosen: str, study: Study) -> None:
 
 
 def _check_pair(panel: MaskSet, study: Study) -> None:
-    if panel.name != study.case.name or not panel.grid.same_as(study.case.grid):
+    if panel.name != study.case.name:
         raise InputError(
             panel.name,
-            expected=f"the panel of {study.case.name} on its grid {study.case.grid.shape}",
-            got=f"a panel of {panel.name} on {panel.grid.shape}",
+            expected=f"the panel of {study.case.name}",
+            got=f"that of {panel.name}",
             hint="pair each study with its own panel",
         )
+    same_grid(panel.name, panel.grid, study.case.grid, "its case", "pair each study with its own panel")

@@ -267,13 +267,13 @@ def test_volumes_among_planes_are_refused():
 
 
 def test_another_size_is_refused_with_both_sizes():
-    with pytest.raises(InputError, match="a: expected masks of size 9x7, got 7x9"):
+    with pytest.raises(InputError, match="a: expected size 9x7, as the case has, got 7x9"):
         evaluate([panel("a", grid=Grid((7, 9)))], CASES)
 
 
 def test_another_affine_is_refused():
     placed = {"a": case("a", grid=Grid.plane(SIZE, 1.0))}
-    with pytest.raises(InputError, match="a: expected masks on the grid of the case, got another affine"):
+    with pytest.raises(InputError, match="a: expected the affine of the case, got another one"):
         evaluate([panel("a", grid=Grid.plane(SIZE, 2.0))], placed)
 
 

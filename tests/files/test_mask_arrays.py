@@ -251,14 +251,12 @@ def test_the_affine_of_any_sample_is_that_of_all(tmp_path):
 def test_samples_of_two_sizes_are_refused(tmp_path):
     np.save(tmp_path / "0.npy", PLANES[0])
     np.save(tmp_path / "1.npy", PLANES[1, :5])
-    with pytest.raises(
-        InputError, match=r"/1\.npy: expected size \(6, 7\) and the affine of 0\.npy, got size \(5, 7\)"
-    ):
+    with pytest.raises(InputError, match=r"/1\.npy: expected size 6x7, as 0\.npy has, got 5x7"):
         read_samples([tmp_path / "0.npy", tmp_path / "1.npy"])
 
 
 def test_samples_of_two_affines_are_refused(tmp_path):
     write_nifti(tmp_path / "0.nii", PLANES[0].astype(np.uint8))
     nib.save(nib.Nifti1Image(PLANES[1].astype(np.uint8), np.eye(4)), tmp_path / "1.nii")
-    with pytest.raises(InputError, match=r"/1\.nii: expected .* affine of 0\.nii, got another affine"):
+    with pytest.raises(InputError, match=r"/1\.nii: expected the affine of 0\.nii, got another one"):
         read_samples([tmp_path / "0.nii", tmp_path / "1.nii"])

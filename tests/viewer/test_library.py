@@ -165,8 +165,11 @@ BROKEN = {
     "damaged": (lambda root: set_of(root, "x", b"no zip"), "whole masks.npz"),
     "empty": (lambda root: (root / "x").mkdir(), "got none"),
     "twice": (lambda root: [write_set(root, "x", squares(1)), np.save(root / "x.npy", squares(1))], "in one form"),
-    "other size": (lambda root: write_set(root, "x", squares(1, size=(9, 9))), "expected masks on the grid"),
-    "other grid": (lambda root: write_set(root, "x", squares(1), Grid.plane(SIZE, 9.0)), "another affine"),
+    "other size": (lambda root: write_set(root, "x", squares(1, size=(9, 9))), "as the image has, got 9x9"),
+    "other grid": (
+        lambda root: write_set(root, "x", squares(1), Grid.plane(SIZE, 9.0)),
+        "the affine of the image, got another one",
+    ),
     "unknown": (lambda root: write_set(root, "y", squares(1)), "an unknown case"),
     "pipe": (lambda root: [(root / "x").mkdir(), os.mkfifo(root / "x" / "masks.npz")], "a pipe"),
 }

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from plurimask.errors import InputError
 from plurimask.evaluation.scores import CaseScores, Scores, stratify, summarise, values_of
-from plurimask.geometry import Grid
+from plurimask.geometry import Grid, same_grid
 from plurimask.metrics import (
     CONVENTIONS,
     DEGENERATE,
@@ -288,7 +288,8 @@ def _pairs(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | No
         first = first or panel
         _check_alike(panel, first)
         case = cases[panel.name]
-        _check_grid(panel, case)
+        hint = "bring the masks to the grid of the case, or correct set.json"
+        same_grid(case.name, panel.grid, case.grid, "the case", hint)
         seen.add(panel.name)
         yield panel, case
 
@@ -319,22 +320,4 @@ def _check_alike(panel: MaskSet, first: MaskSet) -> None:
             expected=f"masks of {len(first.grid.shape)} axes, as for {first.name}",
             got=str(len(panel.grid.shape)),
             hint="score planes and volumes apart: areas and volumes have no common mean",
-        )
-
-
-def _check_grid(panel: MaskSet, case: Case) -> None:
-    if panel.grid.shape != case.grid.shape:
-        wanted, came = ("x".join(map(str, grid.shape)) for grid in (case.grid, panel.grid))
-        raise InputError(
-            case.name,
-            expected=f"masks of size {wanted}",
-            got=came,
-            hint="bring the masks to the grid of the case",
-        )
-    if not panel.grid.same_as(case.grid):
-        raise InputError(
-            case.name,
-            expected="masks on the grid of the case",
-            got="another affine",
-            hint="bring the masks to the grid of the case, or correct set.json",
         )

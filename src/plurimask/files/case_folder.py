@@ -14,7 +14,7 @@ import numpy as np
 from plurimask.errors import InputError
 from plurimask.files.images import LabelRule, binarise, read_image, read_label, split_name
 from plurimask.files.stored import list_visible
-from plurimask.geometry import Grid
+from plurimask.geometry import common_grid
 from plurimask.records import Case
 
 CASE_LAYOUT = "image.png (or .jpg, .npy, .nii, .nii.gz), label0.png, label1.png, ..."
@@ -74,7 +74,8 @@ def read_files(
     """
     images = {path: read_image(path) for path in image_files}
     labels = {path: read_label(path, rule) for path in label_files}
-    grid = _common_grid({path: grid for path, (_, grid) in (images | labels).items()})
+    grids = {path: grid for path, (_, grid) in (images | labels).items()}
+    grid = common_grid(grids, "bring all files of a case to one grid, or correct the header")
     channels = np.concatenate([channel for channel, _ in images.values()])
     raters = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
     return Case(name, channels, raters, grid, patient)
@@ -145,28 +146,3 @@ def _numbered(folder: Path, stems: dict[str, Path], kind: str) -> tuple[Path, ..
                 hint=f"add {kind}{wanted}, or renumber the files",
             )
     return tuple(stems[f"{kind}{number}"] for number in numbers)
-
-
-def _common_grid(grids: dict[Path, Grid]) -> Grid:
-    """The grid of the first file that knows its affine, or of the first file; all must agree with it."""
-    first, grid = next((pair for pair in grids.items() if pair[1].affine is not None), next(iter(grids.items())))
-    for path, other in grids.items():
-        if other.shape != grid.shape:
-            raise InputError(
-                path,
-                expected=f"size {_size(grid)}, as {first.name} has",
-                got=_size(other),
-                hint="bring all files of a case to one grid",
-            )
-        if not other.same_as(grid):
-            raise InputError(
-                path,
-                expected=f"the affine of {first.name}",
-                got="another one",
-                hint="bring all files of a case to one grid, or correct the header",
-            )
-    return grid
-
-
-def _size(grid: Grid) -> str:
-    return "x".join(map(str, grid.shape))

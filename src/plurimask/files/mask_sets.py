@@ -27,7 +27,7 @@ from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import binarise, read_label, read_nifti_stack, split_name
 from plurimask.files.stored import atomic_folder, list_visible, natural, reason
-from plurimask.geometry import Grid
+from plurimask.geometry import Grid, common_grid, same_grid
 from plurimask.records import MaskSet
 from plurimask.settings import parse
 
@@ -70,20 +70,9 @@ def read_samples(paths: Sequence[Path]) -> tuple[np.ndarray, Grid]:
     Raises:
         InputError: a file that cannot be read, breaks the rule for labels, or lies on another grid than the others.
     """
-    labels = [read_label(path) for path in paths]
-    first, grid = next(
-        ((path, grid) for path, (_, grid) in zip(paths, labels, strict=True) if grid.affine is not None),
-        (paths[0], labels[0][1]),
-    )
-    for path, (_, other) in zip(paths, labels, strict=True):
-        if not other.same_as(grid):
-            raise InputError(
-                path,
-                expected=f"size {grid.shape} and the affine of {first.name}",
-                got=f"size {other.shape}" if other.shape != grid.shape else "another affine",
-                hint="bring all samples of a case to one grid",
-            )
-    return np.stack([mask for mask, _ in labels]), grid
+    labels = {path: read_label(path) for path in paths}
+    grid = common_grid({path: grid for path, (_, grid) in labels.items()}, "bring all samples of a case to one grid")
+    return np.stack([mask for mask, _ in labels.values()]), grid
 
 
 def usable_grid(subject: Path, shape: tuple[int, ...], affine: np.ndarray | None) -> Grid:
@@ -407,8 +396,7 @@ def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:
     if description.grid is None or description.grid.affine is None:
         return stored
     grid = usable_grid(path, stored.shape, np.array(description.grid.affine))
-    if not grid.same_as(stored):
-        raise InputError(path, expected="the affine of the masks", got="another one", hint="correct or remove it")
+    same_grid(path, grid, stored, "the masks", "correct or remove it")
     return grid
 
 

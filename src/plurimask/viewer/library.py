@@ -23,7 +23,7 @@ from plurimask.datasets.open import CaseFolder, open_dataset
 from plurimask.errors import InputError, PlurimaskError
 from plurimask.files.locate import Located, Study, locate, open_study, study_name
 from plurimask.files.mask_sets import find_mask_files, read_mask_set
-from plurimask.geometry import Grid
+from plurimask.geometry import same_grid
 from plurimask.optional import need
 from plurimask.records import Case, MaskSet
 from plurimask.viewer.marks import Loaded, Marks, Panel
@@ -140,14 +140,7 @@ class Library:
 
     def _read_panel(self, source: str, name: str, loaded: Loaded) -> Panel:
         panel = self._read_set(source, name)
-        if not panel.grid.same_as(loaded.grid):
-            same_size = panel.grid.shape == loaded.grid.shape
-            raise InputError(
-                name,
-                expected=f"masks on the grid of the image, {_size(loaded.grid)}",
-                got="another affine" if same_size else _size(panel.grid),
-                hint="give the image that they were drawn for",
-            )
+        same_grid(name, panel.grid, loaded.grid, "the image", "give the image that the masks were drawn for")
         return Panel.of(panel)
 
     def _read_set(self, source: str, name: str) -> MaskSet:
@@ -225,10 +218,6 @@ def _loaded(study: Study, has_image: bool) -> Loaded:
     windows = tuple(window(channel) for channel in channels)
     ranges = tuple((float(channel.min()), float(channel.max())) for channel in channels)
     return Loaded(study, Marks.of(study.case.raters), windows, ranges, has_image)
-
-
-def _size(grid: Grid) -> str:
-    return "x".join(map(str, grid.shape))
 
 
 def _sources(found: Located) -> tuple[Source, ...]:
