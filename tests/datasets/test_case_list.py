@@ -54,14 +54,14 @@ def test_a_list_without_names_is_refused(tmp_path, content):
 
 
 def test_an_unknown_name_lists_the_built_in_ones():
-    with pytest.raises(InputError, match=r"lidc-eval-20: .* built-in lists: lidc-eval-200, got No such file"):
+    with pytest.raises(InputError, match=r"lidc-eval-20: .* built-in lists: lidc-eval-200, got 'No such file"):
         read_case_list("lidc-eval-20")
 
 
 @pytest.mark.parametrize(("content", "got"), [(b"\xff\xfea\0", "no UTF-8 text"), (None, "Is a directory")])
 def test_what_is_no_text_file_is_refused(tmp_path, content, got):
     source = str(tmp_path) if content is None else write(tmp_path, content)
-    with pytest.raises(InputError, match=f"expected a text file, or one of the built-in lists.*, got {got}"):
+    with pytest.raises(InputError, match=f"expected a text file, or one of the built-in lists.*, got '{got}'"):
         read_case_list(source)
 
 

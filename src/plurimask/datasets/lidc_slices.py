@@ -8,7 +8,6 @@ Slices without any mask are dropped. An empty slot is a reader who drew nothing.
 import csv
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
 from plurimask.files.images import read_image
-from plurimask.files.stored import digest_files, reason
+from plurimask.files.stored import digest_files, readable
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
@@ -89,12 +88,12 @@ class _Slice(NamedTuple):
 
 
 def _read_index(path: Path) -> list[_Slice]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(path, expected="an index of slices", got=reason(error), hint=_AGAIN) from error
+    with (
+        readable(path, "an index of slices", _AGAIN, DatasetError),
+        path.open(newline="", encoding="utf-8") as file,
+    ):
+        reader = csv.DictReader(file)
+        rows = list(reader)
     missing = COLUMNS - set(reader.fieldnames or ())
     if missing:
         absent = ", ".join(sorted(missing))
@@ -144,12 +143,13 @@ def _check_same_release(root: Path, slices: list[_Slice], masks: np.ndarray) -> 
 
 
 def _read_masks(path: Path) -> np.ndarray:
-    try:
-        # np.load would hand back bytes for a member with an unknown header.
-        with zipfile.ZipFile(path) as archive, archive.open("masks_packed.npy") as file:
-            packed = np.lib.format.read_array(file, allow_pickle=False)
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError) as error:
-        raise DatasetError(path, expected="an archive with masks_packed", got=reason(error), hint=_AGAIN) from error
+    # np.load would hand back bytes for a member with an unknown header.
+    with (
+        readable(path, "an archive with masks_packed", _AGAIN, DatasetError),
+        zipfile.ZipFile(path) as archive,
+        archive.open("masks_packed.npy") as file,
+    ):
+        packed = np.lib.format.read_array(file, allow_pickle=False)
     size = packed.shape[2] if packed.ndim > 2 else 0
     right = 4, size, -(-size // 8)
     if packed.dtype != np.uint8 or packed.shape[1:] != right or not size:

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.dataset import Split as Split
 from plurimask.errors import DatasetError, InputError
-from plurimask.files.stored import unreadable
+from plurimask.files.stored import readable
 
 SplitOrAll = Literal["train", "val", "test", "all"]
 
@@ -120,15 +120,9 @@ def _read(source: str) -> str:
     built_in = {Path(file.name).stem: file for file in (files("plurimask") / "lists").iterdir()}
     if source in built_in:
         return built_in[source].read_text(encoding="utf-8")
-    try:
+    known = ", ".join(sorted(built_in))
+    with readable(source, f"a text file, or one of the built-in lists: {known}", "check the name"):
         return Path(source).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            source,
-            expected=f"a text file, or one of the built-in lists: {', '.join(sorted(built_in))}",
-            got=getattr(error, "strerror", None) or "no UTF-8 text",
-            hint="check the name",
-        ) from error
 
 
 def read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
@@ -185,11 +179,8 @@ def read_sides(path: Path, patients: Collection[str | None]) -> dict[str, Split]
 
 def _pairs(path: Path, header: tuple[str, str]) -> Iterator[tuple[int, str, str]]:
     """Number and two cells of each line below the header; empty lines are passed over."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise unreadable(path, "CSV file", error) from error
+    with readable(path, "a readable CSV file"), path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
     if not rows or rows[0] != list(header):
         raise _bad_line(path, 1, f"the header {','.join(header)}", "another line" if rows else "an empty file")
     for line, row in enumerate(rows[1:], start=2):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError, MissingPackageError
-from plurimask.files.dicom_headers import Header, damage, is_dicom, quiet, read_header, stack
+from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header, stack
 from plurimask.files.mask_sets import usable_grid
-from plurimask.files.stored import list_visible, reason, refuse_giant, unreadable
+from plurimask.files.stored import list_visible, readable, refuse_giant
 from plurimask.geometry import Grid
 from plurimask.optional import need
 
@@ -30,20 +30,14 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         InputError: a file that is damaged, of another length than its header says, or has no pixels.
         MissingPackageError: a decoder that is not installed.
     """
-    try:
+    with readable(path, "a readable DICOM file"):
         dataset = need("pydicom", "dicom").dcmread(path, force=True)
         _refuse_other_pixels(path, dataset)
         syntax = _transfer_syntax(dataset)
-    except damage() as error:
-        raise unreadable(path, "DICOM file", error) from error
     decoder = _decoder(path, syntax)
-    try:
+    with readable(path, f"pixels in {syntax.name}", _DECOMPRESS):
         for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset)), decoding_plugin=_plugin(decoder)):
             yield _channels(dataset, values)
-    except damage() as error:
-        raise InputError(
-            path, expected=f"pixels in {syntax.name}", got=f"'{reason(error)}'", hint=_DECOMPRESS
-        ) from error
 
 
 def _refuse_other_pixels(path: Path, dataset: Any) -> None:

@@ -4,9 +4,7 @@ pydicom reads without its own warnings here, which quote patients; no error name
 `Frame` a slice.
 """
 
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,19 +14,9 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.stored import refuse_giant, unreadable
+from plurimask.files.stored import readable, refuse_giant
 from plurimask.geometry import lps_to_ras
 from plurimask.optional import need
-
-_DAMAGE = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RuntimeError),
-    *(OverflowError, MemoryError, UnboundLocalError, struct.error, zlib.error),
-)
-
-
-def damage() -> tuple[type[Exception], ...]:
-    """What pydicom raises on damage, from reading bytes over converting values to decoding pixels (in Python or C)."""
-    return (*_DAMAGE, need("pydicom.errors", "dicom").BytesLengthException)
 
 
 @contextmanager
@@ -45,11 +33,8 @@ def is_dicom(path: Path) -> bool:
     Raises:
         InputError: a file that cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError as error:
-        raise unreadable(path, "file", error) from error
+    with readable(path, "a readable file"), path.open("rb") as file:
+        start = file.read(132)
     return start[128:] == b"DICM" or _starts_bare(start)
 
 
@@ -142,12 +127,10 @@ def read_header(path: Path) -> Header:
     if not is_dicom(path):
         raise not_dicom(path)
     pydicom = need("pydicom", "dicom")
-    try:
+    with readable(path, "a readable DICOM file"):
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         _refuse_other_objects(path, dataset, pydicom.uid)
         return _header(path, dataset)
-    except damage() as error:
-        raise unreadable(path, "DICOM file", error) from error
 
 
 def _refuse_other_objects(path: Path, dataset: Any, uids: Any) -> None:

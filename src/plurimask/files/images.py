@@ -4,28 +4,18 @@ NIfTI goes through nibabel, in nibabel's own order of axes (see `plurimask.geome
 nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what a label file holds into a mask.
 """
 
-import struct
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, Literal, NamedTuple, Protocol
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
 from plurimask.errors import InputError
-from plurimask.files.stored import Stored, one_channel, refuse_giant, unreadable
+from plurimask.files.stored import Stored, one_channel, readable, refuse_giant
 from plurimask.geometry import Grid
-
-# numpy parses the header as Python text, so that damage can surface as nearly any error of a parser
-_NPY_DAMAGE = (OSError, ValueError, TypeError, IndexError, OverflowError, TokenError, MemoryError, RecursionError)
 
 
 def read_npy(path: Path) -> Stored:
@@ -56,18 +46,13 @@ def read_array(path: Path) -> np.ndarray:
     Raises:
         InputError: a file that is missing, damaged, shorter than its header says, or holds Python objects.
     """
-    try:
+    with readable(path, "a readable NPY file"):
         # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
         return np.array(np.lib.format.open_memmap(path, mode="r"))
-    except _NPY_DAMAGE as error:
-        raise unreadable(path, "NPY file", error) from error
 
 
+_NIFTI = "a readable NIfTI file"
 _KINDS = (nib.Nifti1Image, nib.Nifti2Image)
-_NIFTI_DAMAGE = (
-    *(OSError, ValueError, KeyError, EOFError, OverflowError, MemoryError),
-    *(zlib.error, ImageFileError, HeaderDataError, WrapStructError),
-)
 _MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 _GEOMETRY = (
     *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -84,7 +69,7 @@ def read_nifti(path: Path) -> Stored:
     """
     image, affine = _open(path)
     refuse_giant(path, image.shape)
-    with _damage_refused(path):
+    with readable(path, _NIFTI):
         values = np.asanyarray(image.dataobj)
     return Stored(one_channel(path, values), affine)
 
@@ -102,7 +87,7 @@ def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray],
 
 
 def _open(path: Path) -> tuple[Any, np.ndarray]:
-    with _damage_refused(path):
+    with readable(path, _NIFTI):
         kind = next((kind for kind in _KINDS if kind.path_maybe_image(path)[0]), nib.Nifti1Image)
         # Kept open, a compressed file is read once, however many parts it is read in.
         image = kind.from_filename(path, keep_file_open=True)
@@ -112,17 +97,9 @@ def _open(path: Path) -> tuple[Any, np.ndarray]:
 
 def _along_last(path: Path, values: Any) -> Iterator[np.ndarray]:
     for index in range(values.shape[-1]):
-        with _damage_refused(path):
+        with readable(path, _NIFTI):
             one = np.asanyarray(values[..., index])
         yield one
-
-
-@contextmanager
-def _damage_refused(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except _NIFTI_DAMAGE as error:
-        raise unreadable(path, "NIfTI file", error) from error
 
 
 def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = None) -> None:
@@ -153,7 +130,6 @@ def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = 
 
 
 _GREY_MODES = ("1", "L", "I;16")
-_RASTER_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def read_png(path: Path) -> Stored:
@@ -180,14 +156,11 @@ def read_raster(path: Path, kind: str) -> Stored:
         InputError: a file that is missing or damaged, or holds more pixels than Pillow's limit against decompression
             bombs, several frames, transparency, 16-bit colour, CMYK or an EXIF rotation.
     """
-    try:
-        with Image.open(path, formats=[kind]) as picture:
-            _refuse_deep_colour(path, picture)
-            picture.load()
-            _refuse_unclear_pixels(path, picture)
-            values = _channels(path, picture)
-    except _RASTER_DAMAGE as error:
-        raise unreadable(path, f"{kind} file", error) from error
+    with readable(path, f"a readable {kind} file"), Image.open(path, formats=[kind]) as picture:
+        _refuse_deep_colour(path, picture)
+        picture.load()
+        _refuse_unclear_pixels(path, picture)
+        values = _channels(path, picture)
     return Stored(values, lossy=kind == "JPEG")
 
 

@@ -11,12 +11,10 @@ describes them; what is absent is unknown.
 import json
 import re
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -26,17 +24,10 @@ from pydantic_core import from_json
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import binarise, read_label, read_nifti_stack, split_name
-from plurimask.files.stored import atomic_folder, list_visible, natural, reason
+from plurimask.files.stored import atomic_folder, list_visible, natural, readable
 from plurimask.geometry import Grid, common_grid, same_grid
 from plurimask.records import MaskSet
 from plurimask.settings import parse
-
-# What reading the archive raises on damaged or encrypted content, and what numpy raises on an array that is pickled,
-# too large for memory, or has a header that its parser of Python text stumbles over.
-_DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError),
-    *(ValueError, TypeError, IndexError, OverflowError, SyntaxError, TokenError, MemoryError),
-)
 
 
 def read_stack(path: Path) -> tuple[np.ndarray, Grid]:
@@ -89,12 +80,9 @@ def _open_stack(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.n
     """Shape (S, H, W[, D]), the samples as the file has them, and the affine."""
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _open_nifti(path)
-    try:
+    with readable(path, f"a whole {path.name} without pickled objects", "write it again"):
         values = _read_npz(path) if path.name.lower().endswith(".npz") else _read_npy(path)
-        return values.shape, values, None
-    except _DAMAGE as error:
-        expected = f"a whole {path.name} without pickled objects"
-        raise InputError(path, expected=expected, got=reason(error), hint="write it again") from error
+    return values.shape, values, None
 
 
 def _read_npz(path: Path) -> np.ndarray:
@@ -383,12 +371,8 @@ def check_bears_name(folder: Path, name: str) -> None:
 def _read_description(path: Path) -> _SetFile:
     if not path.exists():
         return _SetFile()
-    try:
+    with readable(path, "a description as plurimask writes it", "correct it"):
         tree = from_json(path.read_bytes(), allow_inf_nan=False)
-    except ValueError as error:
-        raise InputError(
-            path, expected="a description as plurimask writes it", got=str(error), hint="correct it"
-        ) from error
     return parse(_SetFile, tree, path, InputError)
 
 

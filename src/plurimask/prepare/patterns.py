@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from plurimask.errors import DatasetError, SettingsError
-from plurimask.files.stored import natural, unreadable
+from plurimask.files.stored import natural, readable
 
 READER, PATIENT = "reader", "patient"
 
@@ -164,7 +164,8 @@ def _files(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _refuse(error: OSError) -> None:
-    raise unreadable(Path(error.filename), "folder", error) from error
+    with readable(error.filename, "a readable folder"):
+        raise error
 
 
 def _first_match(patterns: Sequence[Pattern], relative: str) -> tuple[int, dict[str, str]] | None:

@@ -15,16 +15,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from plurimask.errors import InputError
-from plurimask.files.stored import reason
+from plurimask.files.stored import readable
 
 _PLAIN_TYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][0-9]{1,5}")
 _MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
-# What the standard library documents for damaged pickles ("including but not necessarily limited to" some of these).
-_DAMAGE = (
-    *(pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError, TypeError, ValueError),
-    *(OverflowError, MemoryError, OSError),
-)
 
 
 def load_plain(path: Path) -> Any:
@@ -35,18 +29,11 @@ def load_plain(path: Path) -> Any:
     Raises:
         InputError: a file that is missing, damaged, or holds anything else; nothing of it has been run.
     """
-    try:
-        with path.open("rb") as file:
-            _check_memo(file)
-            file.seek(0)
-            return _Plain(file, encoding="latin1").load()
-    except _DAMAGE as error:
-        raise InputError(
-            path,
-            expected="a pickle of plain containers and NumPy arrays",
-            got=reason(error),
-            hint="nothing of it was run; write it again from such values, or take another packing",
-        ) from error
+    hint = "nothing of it was run; write it again from such values, or take another packing"
+    with readable(path, "a pickle of plain containers and NumPy arrays", hint), path.open("rb") as file:
+        _check_memo(file)
+        file.seek(0)
+        return _Plain(file, encoding="latin1").load()
 
 
 def as_array(value: Any) -> np.ndarray | None:

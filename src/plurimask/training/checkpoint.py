@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
 from plurimask.errors import CheckpointError, SettingsError
-from plurimask.files.stored import digest_file, write_bytes
+from plurimask.files.stored import digest_file, readable, write_bytes
 from plurimask.methods.method import Method, build
 from plurimask.training.recipe import Recipe, parse_recipe
 from plurimask.training.run import RunFolder
@@ -67,14 +67,10 @@ def load_weights(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(path, expected="a checkpoint", got="no such file", hint="check the path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise CheckpointError(
-            path, expected="a safetensors file", got=str(error), hint="give best.safetensors of a run folder"
-        ) from error
+    hint = "give best.safetensors of a run folder"
+    with readable(path, "a safetensors file", hint, CheckpointError), safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
     if header.get("format") != FORMAT:
         raise CheckpointError(
             path, expected=f"format {FORMAT}", got=header.get("format", "another program's weights"), hint=_TRAIN

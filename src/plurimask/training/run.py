@@ -3,10 +3,8 @@
 import io
 import json
 import math
-import pickle
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from plurimask.errors import CheckpointError
-from plurimask.files.stored import write_bytes, write_text
+from plurimask.files.stored import readable, write_bytes, write_text
 from plurimask.methods.method import Method
 from plurimask.settings import first_difference
 from plurimask.training.recipe import Recipe, parse_recipe
@@ -72,7 +70,7 @@ class RunFolder:
         """Steps up to the last checkpoint. Raises CheckpointError for a damaged one."""
         if not self.state.exists():
             return 0
-        with _refused(self.state):
+        with readable(self.state, "the state of this run", "start a new run", CheckpointError):
             return int(torch.load(self.state, map_location="cpu", weights_only=True, mmap=True)["step"])
 
     def lines(self, split: str) -> list[dict[str, Any]]:
@@ -156,23 +154,12 @@ class RunState:
 
     def load(self, path: Path) -> None:
         """Take up a saved state; loading runs no code. Raises CheckpointError where there is none that fits."""
-        with _refused(path):
+        with readable(path, "the state of this run", "start a new run", CheckpointError):
             content = torch.load(path, map_location="cpu", weights_only=True)
             self.method.load_state_dict(content["method"])
             self.average.load_state_dict(content["average"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.step, self.best = content["step"], content["best"]
-
-
-@contextmanager
-def _refused(path: Path) -> Iterator[None]:
-    """CheckpointError for what torch raises where a state is missing, damaged, or another run's."""
-    try:
-        yield
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            path, expected="the state of this run", got=str(error).split("\n")[0], hint="start a new run"
-        ) from error
 
 
 class RunLog:

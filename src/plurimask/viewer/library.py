@@ -23,6 +23,7 @@ from plurimask.datasets.open import CaseFolder, open_dataset
 from plurimask.errors import InputError, PlurimaskError
 from plurimask.files.locate import Located, Study, locate, open_study, study_name
 from plurimask.files.mask_sets import find_mask_files, read_mask_set
+from plurimask.files.stored import readable
 from plurimask.geometry import same_grid
 from plurimask.optional import need
 from plurimask.records import Case, MaskSet
@@ -276,12 +277,9 @@ def _middles(root: Path, images: Images) -> Images:
     record = next(iter(sorted((root / "records").glob("*.json"))), root / "terms.json")
     if not record.exists():
         return images
-    try:
+    with readable(record, "a benchmark's record", "run the benchmark again"):
         tree = json.loads(record.read_bytes())
         size = int(tree.get("terms", tree)["image_size"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        got = type(error).__name__
-        raise InputError(record, expected="a benchmark's record", got=got, hint="run the benchmark again") from error
     return {name: partial(_middle, read, size) for name, read in images.items()}
 
 
