@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+import tomllib
 import webbrowser
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
-from tiny import SIZE, TREE, write_cases, write_weights
+from tiny import SIZE, TREE, image, write_cases, write_weights
 
 import plurimask as pm
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
+from plurimask.training.recipe import load_recipe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -85,3 +87,28 @@ def look(app, address):
     """The names of the cases that the page at an address lists."""
     browser = TestClient(app, base_url=address)
     return [case["name"] for case in browser.get("/api/v1/cases").json()["items"]]
+
+
+def test_a_method_of_another_package_trains_and_draws(tmp_path, monkeypatch):
+    """As after `pip install ./examples/method_in_one_file`, which writes these entry points beside the package."""
+    folder = EXAMPLES / "method_in_one_file"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    installed = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    (installed / "entry_points.txt").write_text(
+        "".join(
+            f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in one.items())
+            for group, one in project["entry-points"].items()
+        )
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    small = as_changes(
+        {"image_size": SIZE, "method": {"net": {"widths": [4, 8]}}, "training": TREE["training"] | {"crop_steps": 0}}
+    )
+    recipe = load_recipe(str(folder / "generous.toml"), tuple(small))
+    pm.train(recipe, pm.open_dataset(write_cases(tmp_path / "data")), tmp_path / "run")
+    panel = pm.load(str(tmp_path / "run")).sample(image(), count=3, seed=0)
+    assert panel.masks.shape == (3, SIZE, SIZE)
+    assert panel.method == "generous"

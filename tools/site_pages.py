@@ -23,9 +23,10 @@ PAGES = {
     "SECURITY.md": "security.md",
     "README.md": "index.md",
 } | {
-    str(file.relative_to(ROOT)): f"{folder}/{file.stem}.md"
-    for folder, files in {"cards": "src/plurimask/weights/*.md", "examples": "examples/**/*.*"}.items()
-    for file in ROOT.glob(files)
+    str(file.relative_to(ROOT)): f"{page}/{file.relative_to(ROOT / folder).as_posix().removesuffix('.md')}.md"
+    for page, folder in {"cards": "src/plurimask/weights", "examples": "examples"}.items()
+    for file in (ROOT / folder).rglob("*.*")
+    if file.suffix in (".md", ".py", ".toml")
 }
 """The site's page for a file of the repository, by their paths."""
 _FILES = {page: file for file, page in PAGES.items() if page != "index.md"}
@@ -36,8 +37,7 @@ def on_files(files: Files, config: Any) -> Files:
     for page, file in _FILES.items():
         text = (ROOT / file).read_text(encoding="utf-8")
         if not file.endswith(".md"):
-            language = "python" if file.endswith(".py") else "text"
-            text = f"# {Path(file).name}\n\n```{language}\n{text}```\n"
+            text = f"# {Path(file).name}\n\n```{Path(file).suffix[1:] or 'text'}\n{text}```\n"
         files.append(File.generated(config, page, content=text))
     command = get_command(app)
     context = command.make_context("plurimask", [], resilient_parsing=True)
