@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,20 @@ def test_names_of_a_page_can_be_imported(page, block):
 @pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: str(getattr(value, "name", value)))
 def test_link_of_a_page_leads_to_a_file(page, link):
     assert (page.parent / link).exists()
+
+
+def test_contributors_are_sent_to_files_that_are_there():
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    made = {"methods/generous.py", "metrics/mean_dice.py", "datasets/npz_folder.py"}  # by whoever follows the page
+    lost = [name for name in named if not ((ROOT / name).exists() or (ROOT / "src/plurimask" / name).exists())]
+    assert set(lost) == made
+
+
+def test_contributors_are_told_every_layer():
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    layers = {name for layer in contract["layers"] for name in layer.split(" : ")}
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| layer |")[2].partition("\n\n")[0]
+    assert layers - set(re.findall(r"`(\w+)`", table)) == set()
 
 
 def test_pages_show_commands():
