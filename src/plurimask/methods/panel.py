@@ -26,7 +26,7 @@ of it nothing is drawn, and a panel costs as much as its lesion is large, whatev
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 import torch
 from pydantic import Field, model_validator
@@ -35,12 +35,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.diffusion.flow import Flow
 from plurimask.diffusion.samplers import Window
+from plurimask.errors import SettingsError
 from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.onnx_panel import OnnxPanel, panel_window
 from plurimask.nets.emptiness import EmptinessHead
 from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
-from plurimask.nets.windows import Windows, cells_of, panel_window, random_windows
+from plurimask.nets.windows import Windows, cells_of, random_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.seeds import NOISE_BLOCK
 from plurimask.settings import Positive, Rate, Weight, Widths, wrong
@@ -168,10 +170,13 @@ class Panel(Method):
         x_t, t = state
 
         def inside(drawn: Tensor, rank: Tensor) -> Tensor:
-            x, time = x_t[encoded.window][drawn], t[drawn] / self.process.timesteps
-            return torch.tanh(self.denoiser(x, encoded.look, time, rank) / 2)  # (2), 2 D - 1
+            return self.denoise(encoded.look, x_t[encoded.window][drawn], t[drawn] / self.process.timesteps, rank)
 
         return hurdle(noise[0][:, 0], encoded, torch.full_like(x_t, -1.0), inside)
+
+    def denoise(self, look: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
+        """2 D - 1 (2) in a window: x (n, 1, h, w), time and rank (n,) in [0, 1] -> (n, 1, h, w)."""
+        return torch.tanh(self.denoiser(x, look, time, rank) / 2)
 
     def _random_windows(self, inside: Tensor) -> Windows:
         """For training, around what any rater drew: (B, H, W) bool."""
@@ -182,6 +187,27 @@ class Panel(Method):
     def _ranks(self, sizes: Tensor, drew: Tensor) -> Tensor:
         """u of each rater who drew, (B, R)."""
         return draw_ranks(sizes, drew) if self.settings.ranked else torch.rand(sizes.shape, device=sizes.device)
+
+
+class ExportedPanel(Panel):
+    """A panel whose nets run in ONNX Runtime on the CPU; it does not learn."""
+
+    def __init__(self, settings: PanelSettings, nets: OnnxPanel) -> None:
+        Method.__init__(self, settings, Flow(settings.shift))
+        self.nets = nets
+
+    def loss(self, batch: Batch) -> NoReturn:
+        """Raises SettingsError: it has no gradient."""
+        raise SettingsError("training", expected="weights", got="an exported panel", hint="train its run, then export")
+
+    def encode(self, image: Tensor) -> "View":
+        """What the denoiser takes of an image, in the window of what is visible."""
+        encoded = self.nets.encode(image[0].numpy())
+        return View(encoded, torch.tensor(encoded.empty), encoded.window.slices)
+
+    def denoise(self, look: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
+        """2 D - 1 (2) in a window."""
+        return torch.from_numpy(self.nets.denoise(look, x.numpy(), time.numpy(), rank.numpy()))
 
 
 class View(NamedTuple):

@@ -11,9 +11,8 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
-from plurimask.methods.exported import Exported
 from plurimask.methods.onnx_panel import CARD, OnnxPanel
-from plurimask.methods.panel import PanelSettings
+from plurimask.methods.panel import ExportedPanel, PanelSettings
 from plurimask.records import Case, MaskSet
 from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import Checkpoint, find_weights, load_weights
@@ -150,7 +149,7 @@ def _load_exported(folder: Path) -> Model:
     panel = OnnxPanel(folder)
     recipe = parse_recipe(panel.card.recipe, str(folder))
     assert isinstance(recipe.method, PanelSettings), "panels alone are exported"
-    checkpoint = Checkpoint(Exported(recipe.method, panel), recipe, step=0, data="", digest=panel.card.weights)
+    checkpoint = Checkpoint(ExportedPanel(recipe.method, panel), recipe, step=0, data="", digest=panel.card.weights)
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
 
 

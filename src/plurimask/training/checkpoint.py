@@ -14,9 +14,10 @@ from plurimask.errors import CheckpointError, SettingsError
 from plurimask.files.stored import digest_file, readable, write_bytes
 from plurimask.methods.method import Method, build
 from plurimask.training.recipe import Recipe, parse_recipe
-from plurimask.training.run import RunFolder
 
 FORMAT = "plurimask-1"
+BEST, LAST = "best.safetensors", "last.safetensors"
+"""The weights in a run folder."""
 BUILT_IN = Path(__file__).parents[1] / "weights"
 ALIASES = {"lidc": "lidc-panel"}
 
@@ -97,8 +98,7 @@ def find_weights(model: str) -> tuple[str, Path]:
     if name in built_in_names():
         return name, BUILT_IN / f"{name}.safetensors"
     if path.is_dir():
-        folder = RunFolder(path)
-        return path.name, folder.best if folder.best.exists() else folder.last
+        return path.name, path / (BEST if (path / BEST).exists() else LAST)
     if path.is_file():
         return path.stem, path
     known = ", ".join([*ALIASES, *built_in_names()])

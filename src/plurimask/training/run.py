@@ -22,6 +22,7 @@ from plurimask.errors import CheckpointError
 from plurimask.files.stored import readable, write_bytes, write_text
 from plurimask.methods.method import Method
 from plurimask.settings import first_difference
+from plurimask.training.checkpoint import BEST, LAST
 from plurimask.training.recipe import Recipe, parse_recipe
 
 
@@ -53,12 +54,12 @@ class RunFolder:
     @property
     def best(self) -> Path:
         """Averaged weights at the best validation."""
-        return self.root / "best.safetensors"
+        return self.root / BEST
 
     @property
     def last(self) -> Path:
         """Averaged weights at the last checkpoint."""
-        return self.root / "last.safetensors"
+        return self.root / LAST
 
     @property
     def metrics(self) -> Path:
