@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from plurimask.cli import app
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, MissingPackageError, SettingsError
-from plurimask.export import export_onnx
+from plurimask.export import PROGRAM, export_onnx
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import read_mask_set
 from plurimask.geometry import Grid
@@ -67,19 +67,30 @@ def test_the_unit_of_the_image_does_not_matter(folder):
     np.testing.assert_allclose(*encoded, rtol=1e-4)
 
 
-@pytest.mark.skip(reason="the exported folder gets a program of its own, which needs no PyTorch")
-def test_no_pytorch_is_imported(folder):
+@pytest.mark.parametrize(("options", "steps"), [(["--count", "20"], 4), (["--count", "3", "--steps", "6"], 6)])
+def test_its_own_program_draws_the_masks_of_pytorch_where_there_is_none(model, folder, tmp_path, options, steps):
+    """Nor plurimask: the program and NumPy and ONNX Runtime are enough."""
+    np.save(tmp_path / "image.npy", image(3, BIG))
     code = f"""
-import sys
-from pathlib import Path
-import numpy as np
-from plurimask.methods.onnx_panel import OnnxPanel
-masks = OnnxPanel(Path({str(folder)!r})).masks(np.zeros(({BIG}, {BIG})), count=2)
-assert masks.shape == (2, {BIG}, {BIG})
-print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{"torch", "monai", "scipy", "pydantic"}}))
+import runpy, sys
+for name in ("torch", "plurimask", "pydantic", "scipy", "monai"):
+    sys.modules[name] = None
+sys.argv = ["draw.py", {str(tmp_path / "image.npy")!r}, {str(tmp_path / "masks.npy")!r}, *{options!r}, "--seed", "2"]
+runpy.run_path({str(folder / PROGRAM)!r}, run_name="__main__")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+    drawn = np.load(tmp_path / "masks.npy")
+    expected = model.sample(image(3, BIG), len(drawn), seed=2, sampler=model.sampler("ddim", steps)).masks
+    assert (drawn != expected).mean() < 0.002
+    assert 0.01 < expected.mean() < 0.99
+
+
+def test_its_own_program_refuses_in_one_line(folder, tmp_path):
+    np.save(tmp_path / "image.npy", image(3, SIZE))
+    command = [sys.executable, "-I", folder / PROGRAM, tmp_path / "image.npy", tmp_path / "masks.npy"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "image: expected (1, 48, 48) (channels, rows, columns), got (1, 16, 16); cut 48x48" in done.stderr
 
 
 def test_the_command_draws_from_it_as_from_any_model(model, folder, tmp_path):

@@ -1,25 +1,27 @@
-"""What a sample's seed depends on; noise in NumPy is PyTorch's."""
+"""What a sample's seed depends on; the streams of its noise."""
 
 import numpy as np
 import pytest
-import torch
+from scipy.stats import kstest
 from tiny import image
 
-from plurimask.seeds import normal_noise, sample_seeds
+from plurimask.seeds import OWN, PROCESS, generator, sample_seeds
 
 
-@pytest.mark.parametrize("shape", [(16,), (17,), (1, 5, 7), (1, 64, 64), (1, 61, 67)])
-@pytest.mark.parametrize("seed", [0, 7, 2**31 + 3, 2**40 + 5, 2**63 - 1])
-def test_noise_is_that_of_pytorch(seed, shape):
-    expected = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).numpy()
-    drawn = normal_noise(seed, shape)
-    assert drawn.dtype == np.float32
-    np.testing.assert_allclose(drawn, expected, rtol=0, atol=2e-6)
+def numbers(seed, stream, count=40_000):
+    return generator(seed, stream).standard_normal(count, dtype=np.float32)
 
 
-def test_fewer_numbers_than_pytorch_draws_together_are_refused():
-    with pytest.raises(AssertionError):
-        normal_noise(0, (15,))
+def test_noise_is_the_same_on_every_machine():
+    drawn = generator(7, PROCESS).standard_normal(3, dtype=np.float32)
+    assert drawn.tolist() == pytest.approx([-0.293339, 1.703831, 1.539192], abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_noise_is_standard_normal_and_its_streams_are_unrelated(seed):
+    process, own, other = numbers(seed, PROCESS), numbers(seed, OWN), numbers(seed ^ 1, PROCESS)
+    assert kstest(process, "norm").pvalue > 0.001
+    assert np.abs(np.corrcoef([process, own, other]) - np.eye(3)).max() < 0.02
 
 
 def test_first_seeds_do_not_depend_on_the_count():

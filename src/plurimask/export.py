@@ -1,9 +1,11 @@
-"""A trained panel -> ONNX files for `methods.onnx_panel`, checked against PyTorch before they are kept."""
+"""A trained panel -> a folder of ONNX files with a program that draws from them, checked against PyTorch."""
 
 import contextlib
+import inspect
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -14,15 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plurimask import errors, optional, seeds
 from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import PlurimaskError, SettingsError
 from plurimask.files.stored import atomic_folder
+from plurimask.methods import onnx_panel
 from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, Card, OnnxPanel
 from plurimask.methods.panel import Panel
 from plurimask.nets.mask_denoiser import Look
 from plurimask.optional import need
 from plurimask.sampling import Model
 
+PROGRAM = "draw.py"
 TOLERANCE = 0.002
 """Largest share of pixels in which masks may differ: float rounding at the threshold."""
 _CHECKED = 4
@@ -33,7 +38,7 @@ class ExportError(PlurimaskError):
 
 
 def export_onnx(model: Model, out: Path) -> float:
-    """Write a panel's encoder and denoiser as ONNX, and what else `OnnxPanel` needs, into the folder `out`.
+    """Write a panel's encoder and denoiser as ONNX, what else `OnnxPanel` needs, and `draw.py` into the folder `out`.
 
     Returns:
         The share of pixels in which 4 masks of one image of noise differ from those of PyTorch.
@@ -52,9 +57,10 @@ def export_onnx(model: Model, out: Path) -> float:
             hint="of the other methods none is exported; draw from them with plurimask sample",
         )
     need("onnxscript", "onnx")
-    with atomic_folder(out, (CARD, ENCODER, DENOISER).__contains__, "that of an export") as folder:
+    with atomic_folder(out, (CARD, ENCODER, DENOISER, PROGRAM).__contains__, "that of an export") as folder:
         _write(method.cpu().eval(), folder)
         (folder / CARD).write_text(json.dumps(asdict(_card(model, method)), indent=1) + "\n", encoding="utf-8")
+        (folder / PROGRAM).write_text(_program(), encoding="utf-8")
         differing = _difference(model, OnnxPanel(folder))
         if differing > TOLERANCE:
             raise ExportError(
@@ -141,6 +147,14 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _program() -> str:
+    """`methods.onnx_panel` as one file, which begins with the modules of this package that it imports."""
+    used = [inspect.getsource(module) for module in (errors, optional, seeds)]
+    alone = [re.sub(r'\A""".*?"""\n', "", text, flags=re.DOTALL) for text in [*used, inspect.getsource(onnx_panel)]]
+    code = re.sub(r"^from plurimask\.\S+ import .*\n", "", "\n".join(alone), flags=re.MULTILINE)
+    return f'"""{onnx_panel.__doc__}"""\n{code}'
 
 
 def _card(model: Model, method: Panel) -> Card:

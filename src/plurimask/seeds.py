@@ -1,14 +1,11 @@
-"""From a seed to numbers: one seed a sample, and its normal noise as PyTorch draws it on a CPU. NumPy alone."""
+"""From a seed to numbers: one seed a sample, and generators of its noise. NumPy alone: exported models need it too."""
 
-import math
 from hashlib import blake2b
 
 import numpy as np
 
-RANK_STREAM = 0x5DEECE66D
-"""Seed xor this: another stream of the same sample, for its rank (`methods.panel`)."""
-NOISE_BLOCK = 16
-"""Numbers that PyTorch draws together; fewer than these it draws in another way."""
+PROCESS, OWN = 0, 1
+"""Streams of a sample: the noise of its diffusion process, and its method's own numbers."""
 
 
 def sample_seeds(image: np.ndarray, seed: int, count: int) -> tuple[int, ...]:
@@ -20,32 +17,9 @@ def sample_seeds(image: np.ndarray, seed: int, count: int) -> tuple[int, ...]:
     return tuple(_hash63(f"{seed}/{number}".encode() + content) for number in range(count))
 
 
-def normal_noise(seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    """float32, standard normal: what `torch.randn(shape, generator=torch.Generator().manual_seed(seed))` gives.
-
-    Equal up to rounding. `shape` has at least 16 numbers; PyTorch draws fewer in another way. The Mersenne Twister is
-    seeded with the low 32 bits; uniform numbers of 24 bits become normal ones by Box and Muller's method, eight cosines
-    and then eight sines at a time, the last 16 anew where they are not a whole block.
-    """
-    count = math.prod(shape)
-    assert count >= NOISE_BLOCK
-    raw = np.random.RandomState(seed & 0xFFFFFFFF)._bit_generator.random_raw
-
-    def uniform(size: int) -> np.ndarray:
-        return (raw(size) & 0xFFFFFF).astype(np.float32) * np.float32(2**-24)
-
-    drawn = uniform(count)
-    whole = count - count % NOISE_BLOCK
-    drawn[:whole] = _normal(drawn[:whole])
-    if whole < count:
-        drawn[-NOISE_BLOCK:] = _normal(uniform(NOISE_BLOCK))
-    return drawn.reshape(shape)
-
-
-def _normal(uniform: np.ndarray) -> np.ndarray:
-    pairs = uniform.reshape(-1, 2, NOISE_BLOCK // 2)
-    radius, angle = np.sqrt(-2 * np.log(1 - pairs[:, 0])), np.float32(2 * np.pi) * pairs[:, 1]
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)
+def generator(seed: int, stream: int) -> np.random.Generator:
+    """What draws the numbers of one sample, the same on any device; streams of one seed are unrelated."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)))
 
 
 def _hash63(content: bytes) -> int:

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import kstest
 
 from plurimask.diffusion.flow import Flow
-from plurimask.diffusion.samplers import SamplerSettings, sample
+from plurimask.diffusion.samplers import Noise, SamplerSettings, sample
 
 T = 1000
 
@@ -69,7 +69,7 @@ def test_ddim_is_eulers_method_on_the_straight_path(shift):
 
     seeds, settings = torch.tensor([3, 4]), SamplerSettings(name="ddim", steps=5)
     times = [tau_of(t, shift) for t in settings.times(T)]
-    noise = torch.stack([torch.randn((1, 4, 4), generator=torch.Generator().manual_seed(int(s))) for s in seeds])
+    noise = Noise(seeds, torch.device("cpu"))((1, 4, 4))
     y = noise.double() * (times[0] ** 2 + (1 - times[0]) ** 2) ** 0.5
     for now, then in pairwise(times):
         y = y + (then - now) * (clean(y, now) - y) / (1 - now)

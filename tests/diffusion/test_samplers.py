@@ -14,6 +14,7 @@ from scipy.stats import kstest, norm
 from plurimask.diffusion.process import Diffusion, DiffusionSettings, Prediction
 from plurimask.diffusion.samplers import DDIMStep, DDPMStep, DPMSolverStep, Noise, SamplerSettings, sample
 from plurimask.diffusion.schedule import ScheduleSettings, gammas
+from plurimask.seeds import OWN
 
 CPU = torch.device("cpu")
 SEEDS = torch.tensor([11, 12])
@@ -157,7 +158,7 @@ def test_modes_of_two_pixels_keep_together(settings):
 
 def error_against_the_flow(name, steps):
     """Median distance from the exact end of the probability flow, which in one dimension keeps each draw's quantile."""
-    first = Noise(SEEDS, (1, 2048, 1), CPU)().double().numpy().ravel()
+    first = Noise(SEEDS, CPU)((1, 2048, 1)).double().numpy().ravel()
     grid = np.linspace(-1.3, 1.3, 1_000_001)
     last_gamma = gammas(ScheduleSettings(name="cosine"))[-1].item()
     exact = np.interp(ONE_PIXEL.cdf(first, last_gamma), ONE_PIXEL.cdf(grid), grid)
@@ -277,7 +278,7 @@ def test_noise_scale_multiplies_the_added_noise(make, scale):
 
 def test_noise_scale_0_follows_the_posterior_means_from_the_first_noise():
     process = diffusion()
-    denoise, x = ONE_PIXEL.denoiser(process), Noise(SEEDS, (1, 6, 1), CPU)()
+    denoise, x = ONE_PIXEL.denoiser(process), Noise(SEEDS, CPU)((1, 6, 1))
     for t in (1000, 750, 500, 250):
         times, s = torch.full((2,), t), torch.full((2,), t - 250)
         x = process.posterior_mean(denoise(x, times).clamp(-1, 1), x, times, s)
@@ -334,13 +335,22 @@ def test_another_seed_gives_another_draw(settings):
 
 
 def test_noise_is_standard_normal():
-    noise = Noise(SEEDS, (1, 64, 64), CPU)
-    assert kstest(torch.stack([noise(), noise()]).numpy().ravel(), "norm").pvalue > 0.01
+    noise = Noise(SEEDS, CPU)
+    assert kstest(torch.stack([noise((1, 64, 64)), noise((1, 64, 64))]).numpy().ravel(), "norm").pvalue > 0.01
 
 
 def test_noise_differs_from_call_to_call():
-    noise = Noise(SEEDS, (1, 4, 4), CPU)
-    assert not torch.equal(noise(), noise())
+    noise = Noise(SEEDS, CPU)
+    assert not torch.equal(noise((1, 4, 4)), noise((1, 4, 4)))
+
+
+def test_noise_of_a_window_is_part_of_that_of_the_plane():
+    window = (..., slice(2, 5), slice(1, 3))
+    assert torch.equal(Noise(SEEDS, CPU)((1, 8, 6), window), Noise(SEEDS, CPU)((1, 8, 6))[window])
+
+
+def test_streams_of_a_seed_have_other_noise():
+    assert not torch.isclose(Noise(SEEDS, CPU, OWN)((1, 4, 4)), Noise(SEEDS, CPU)((1, 4, 4))).any()
 
 
 def test_sample_is_float32_of_the_shape_asked_for():

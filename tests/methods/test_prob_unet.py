@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid
 from plurimask.methods.prob_unet import ProbUnet, ProbUnetSettings
 from plurimask.nets.conv_unet import ConvUnetSettings
 from plurimask.nets.latent import LatentSettings
+from plurimask.seeds import OWN, generator
 
 FORMS = ("diagonal", "full", "mixture-diagonal", "mixture-full")
 
@@ -173,7 +174,7 @@ def test_a_panel_is_drawn_from_one_pass_of_the_unet():
 
 def test_a_mask_is_where_the_logit_of_a_draw_from_the_prior_is_positive():
     made, shown = stirred(), batch(1).image
-    noise = torch.randn(4, generator=torch.Generator().manual_seed(11))
+    noise = torch.from_numpy(generator(11, OWN).standard_normal(4, dtype=np.float32))
     with torch.inference_mode():
         p = made.prior(shown)
         logits = logits_of(made, made.unet(shown)[0], p.mean[0, 0] + p.tril[0, 0] @ noise[:3])

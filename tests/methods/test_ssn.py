@@ -14,6 +14,7 @@ from plurimask.datasets.batches import scale_intensity
 from plurimask.methods.ssn import LogitGaussian, Ssn, SsnSettings, negative_log_likelihood
 from plurimask.nets.conv_unet import ConvUnetSettings
 from plurimask.records import Batch
+from plurimask.seeds import OWN, generator
 
 
 def method(seed=0, **changed):
@@ -144,7 +145,7 @@ def test_another_seed_gives_another_mask():
 
 def test_a_mask_is_where_the_logit_drawn_under_its_seed_is_positive():
     made, shown = method(), batch(1).image
-    noise = torch.randn(3 + SIZE**2, generator=torch.Generator().manual_seed(11))
+    noise = torch.from_numpy(generator(11, OWN).standard_normal(3 + SIZE**2, dtype=np.float32))
     with torch.inference_mode():
         mean, factor, variance = (part[0] for part in made.gaussian(shown))
         logits = mean + factor.T @ noise[:3] + variance.sqrt() * noise[3:]
@@ -160,9 +161,11 @@ def test_a_panel_is_drawn_from_one_pass_of_the_unet():
 
 
 def test_one_case_with_one_reader_is_learned():
+    """As the majority of a panel: by (2) one draw of the six that fits is enough, so that single ones may miss."""
     made = method()
     _, drawn = learn_one_case(made, 200)
-    assert (panel(made, [1, 2, 3, 4]) == drawn).float().mean() > 0.99
+    majority = panel(made, range(40)).float().mean(0) > 0.5
+    assert (majority == drawn).float().mean() > 0.99
 
 
 @pytest.mark.slow

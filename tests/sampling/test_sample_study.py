@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import SIZE, image, recipe, stir
 
+from plurimask.diffusion.samplers import Noise
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
@@ -102,7 +103,7 @@ def test_noise_is_that_of_the_plane_in_every_field(cimd):
     seen, scan = [], of(volume((40, 48)))
     with cimd.method.denoiser.register_forward_pre_hook(lambda module, given: seen.append(given[0])):
         panel = sample_study(cimd, scan, 2, region=parse_region("5:35,20:28"))
-    plane = torch.stack([torch.randn((1, 40, 48), generator=torch.Generator().manual_seed(s)) for s in panel.seeds])
+    plane = Noise(torch.tensor(panel.seeds), torch.device("cpu"))((1, 40, 48))
     tops = [4, 12, 20]  # 32 rows around row 20, fields of 16 that overlap by half
     for top, x in zip(tops, seen, strict=False):
         assert torch.equal(x, plane[..., top : top + 16, 16:32])

@@ -1,19 +1,21 @@
 """Samplers: one shared loop from noise to mask, and a `step` each for DDPM, DDIM and DPM-Solver++(2M).
 
 A step goes from time t to an earlier time s. The last step lands on s = 0, where gamma_0 = 1, and adds no noise.
-Noise comes from one generator a sample, so sample k has the same noise at any
-batch size and on any device.
+Noise comes from one generator a sample, so sample k has the same noise at any batch size and on any device.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import EllipsisType
 from typing import Annotated, Literal, Protocol
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from plurimask.diffusion.process import Diffusion, Prediction
+from plurimask.seeds import PROCESS, generator
 from plurimask.settings import Positive, Settings, wrong
 
 Scale = Annotated[float, Field(ge=0, le=10)]
@@ -58,17 +60,17 @@ class SamplerSettings(Settings):
 
 
 class Noise:
-    """Standard normal noise of one shape, from one generator a sample, or a part of it."""
+    """Standard normal noise, from one generator a sample."""
 
-    def __init__(self, seeds: Tensor, shape: tuple[int, ...], device: torch.device, window: Window = (...,)) -> None:
-        """`seeds` (n,) int64; every call gives (n, *shape) float32 on `device`, drawn on the CPU, or a window of it."""
-        self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        self._shape, self._device, self._window = shape, device, window
+    def __init__(self, seeds: Tensor, device: torch.device, stream: int = PROCESS) -> None:
+        """`seeds` (n,) int64; `stream` of each seed."""
+        self._generators = [generator(int(seed), stream) for seed in seeds]
+        self._device = device
 
-    def __call__(self) -> Tensor:
-        """The next noise of every sample, (n, *shape), cut to the window."""
-        drawn = [torch.randn(self._shape, generator=g)[self._window] for g in self._generators]
-        return torch.stack(drawn).to(self._device)
+    def __call__(self, shape: tuple[int, ...], window: Window = (...,)) -> Tensor:
+        """The next noise of every sample, (n, *shape) float32, cut to a window."""
+        drawn = [one.standard_normal(shape, dtype=np.float32)[window] for one in self._generators]
+        return torch.from_numpy(np.stack(drawn)).to(self._device)
 
 
 class Step(Protocol):
@@ -159,7 +161,7 @@ def sample(
     Raises ValueError where more steps are asked for than the process has.
     """
     times = settings.times(diffusion.timesteps)
-    noise = Noise(seeds, shape, diffusion.gamma.device, window)
+    noise = partial(Noise(seeds, diffusion.gamma.device), shape, window)
     step = _step(diffusion, settings)
     x = noise()
     for t, s, scale in _moves(times, settings.scales(len(times) - 1), len(seeds), diffusion.gamma.device):

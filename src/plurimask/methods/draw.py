@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from torch import Tensor
 from plurimask.datasets.batches import scale_intensity
 from plurimask.diffusion.samplers import Noise, SamplerSettings, Window, sample
 from plurimask.methods.method import Method
-from plurimask.seeds import RANK_STREAM
+from plurimask.seeds import OWN
 
 
 @dataclass(frozen=True)
@@ -198,17 +197,9 @@ def _draw(
 
 def _noise(method: Method, tiling: Tiling, seeds: Tensor) -> list[Tensor]:
     """The method's own noise: vectors (n, c), and of maps the part of the area."""
-    shapes = [(c, *(side // k for side in tiling.plane)) if k else (c,) for c, k in method.noise]
-    sizes = [prod(shape) for shape in shapes]
-    if not sizes:
-        return []
-    # Of another stream than the noise of a process, which would otherwise begin with these very numbers.
-    stream = seeds if method.process is None else seeds ^ RANK_STREAM
-    parts = torch.split(Noise(stream, (sum(sizes),), method.device)(), sizes, dim=1)
-    return [
-        part.reshape(-1, *shape)[tiling.window(k)] if k else part
-        for part, shape, (_, k) in zip(parts, shapes, method.noise, strict=True)
-    ]
+    draw = Noise(seeds, method.device, OWN)
+    rows, columns = tiling.plane
+    return [draw((c, rows // k, columns // k), tiling.window(k)) if k else draw((c,)) for c, k in method.noise]
 
 
 def _area(span: slice, side: int, field: int, multiple: int) -> tuple[int, int]:

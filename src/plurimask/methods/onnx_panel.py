@@ -1,13 +1,16 @@
-"""An exported panel drawn with NumPy and ONNX Runtime alone: PyTorch is not imported, and need not be installed.
+"""Draws masks from an exported panel: NumPy and ONNX Runtime are enough, and nothing else is imported.
+
+    python draw.py image.npy masks.npy --count 16 --seed 0
 
     panel = OnnxPanel(Path("panel-onnx"))
     masks = panel.masks(image, count=16, seed=0)
 
 A folder holds `encoder.onnx` (image -> shares, share of empty masks, basis, maps; it scales intensities itself),
 `denoiser.onnx` (noisy mask, time, rank, basis and maps -> 2 D - 1, see `methods.panel`) and `panel.json`, which says
-the rest.
+the rest; and, as `draw.py`, this module with what it takes of plurimask, so that plurimask need not be installed.
 """
 
+import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,9 +22,9 @@ from typing import Any, NamedTuple, get_origin
 
 import numpy as np
 
-from plurimask.errors import CheckpointError, InputError, SettingsError
+from plurimask.errors import CheckpointError, InputError, PlurimaskError, SettingsError
 from plurimask.optional import need
-from plurimask.seeds import NOISE_BLOCK, RANK_STREAM, normal_noise, sample_seeds
+from plurimask.seeds import OWN, PROCESS, generator, sample_seeds
 
 FORMAT = "plurimask-panel-onnx-2"
 ENCODER, DENOISER, CARD = "encoder.onnx", "denoiser.onnx", "panel.json"
@@ -153,7 +156,8 @@ class OnnxPanel:
         times: list[int],
     ) -> np.ndarray:
         """DDIM without noise: (n, h, w) bool of the window, one a seed."""
-        x = np.stack([normal_noise(seed, (1, *plane))[encoded.window.slices] for seed in seeds])
+        noise = [generator(seed, PROCESS).standard_normal((1, *plane), dtype=np.float32) for seed in seeds]
+        x = np.stack([of_plane[encoded.window.slices] for of_plane in noise])
         for t, s in pairwise(times):
             time = np.full(len(seeds), t / (len(self._gamma) - 1), dtype=np.float32)
             x_0 = self.denoise(encoded, x, time, rank)
@@ -245,4 +249,25 @@ def _open(path: Path) -> Any:
 
 def _uniform(seed: int) -> float:
     """u of a sample, in (0, 1)."""
-    return 0.5 * (1 + math.erf(normal_noise(seed ^ RANK_STREAM, (NOISE_BLOCK,))[0] / math.sqrt(2)))
+    return 0.5 * (1 + math.erf(generator(seed, OWN).standard_normal(dtype=np.float32) / math.sqrt(2)))
+
+
+def main() -> None:
+    """The command line of `draw.py`."""
+    parser = argparse.ArgumentParser(description="Draw the masks that several readers would make of an image.")
+    parser.add_argument("image", type=Path, help=".npy file, (H, W) or (C, H, W), in any unit")
+    parser.add_argument("out", type=Path, help=".npy file to write: (count, H, W), true or false")
+    parser.add_argument("--panel", type=Path, default=Path(__file__).parent, help="the exported folder")
+    parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="network evaluations a mask; the exported recipe's own by default")
+    asked = parser.parse_args()
+    try:
+        image = np.load(asked.image)
+        np.save(asked.out, OnnxPanel(asked.panel).masks(image, asked.count, asked.seed, asked.steps))
+    except (PlurimaskError, OSError, ValueError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

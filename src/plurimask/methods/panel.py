@@ -44,7 +44,6 @@ from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, cells_of, random_windows
 from plurimask.records import Batch, LossTerms
-from plurimask.seeds import NOISE_BLOCK
 from plurimask.settings import Positive, Rate, Weight, Widths, wrong
 
 
@@ -162,8 +161,8 @@ class Panel(Method):
 
     @property
     def noise(self) -> list[tuple[int, int]]:
-        """The first number makes u."""
-        return [(NOISE_BLOCK, 0)]
+        """The number that makes u."""
+        return [(1, 0)]
 
     def predict(self, encoded: "View", noise: Sequence[Tensor], *state: Tensor) -> Tensor:
         """x_0 of each sample: -1 outside of the window, and everywhere where u says that nothing is drawn."""
