@@ -44,7 +44,7 @@ def folder(model, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(("count", "steps"), [(1, 4), (5, 1), (20, 8)])
+@pytest.mark.parametrize(("count", "steps"), [(5, 1), (20, 8)])
 def test_masks_are_those_of_pytorch(model, folder, count, steps):
     shown = image(3, BIG)
     expected = model.sample(shown, count, seed=2, sampler=model.sampler("ddim", steps)).masks

@@ -161,11 +161,12 @@ def test_a_panel_is_drawn_from_one_pass_of_the_unet():
 
 
 def test_one_case_with_one_reader_is_learned():
-    """As the majority of a panel: by (2) one draw of the six that fits is enough, so that single ones may miss."""
+    """By the mean of (1): in (2) it is enough that one of the draws fits, so that single masks may miss."""
     made = method()
-    _, drawn = learn_one_case(made, 200)
-    majority = panel(made, range(40)).float().mean(0) > 0.5
-    assert (majority == drawn).float().mean() > 0.99
+    shown, drawn = learn_one_case(made, 200)
+    with torch.inference_mode():
+        mean = made.eval().gaussian(shown).mean.reshape(drawn.shape)
+    assert ((mean > 0) == drawn).float().mean() > 0.99
 
 
 @pytest.mark.slow
