@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 import tomllib
@@ -12,7 +13,8 @@ import typer.main
 
 import plurimask
 from plurimask.cli import app
-from plurimask.evaluation import COLUMNS
+from plurimask.evaluation import COLUMNS, HEADLINE
+from plurimask.show.tables import number
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -138,3 +140,23 @@ def test_every_table_of_the_metrics_page_has_its_place(page_maker):
 def test_every_value_has_a_line_on_the_metrics_page(page_maker):
     table = page_maker.PAGE.read_text(encoding="utf-8").partition("## The numbers")[2].partition("## What needs")[0]
     assert [column.label for column in COLUMNS.values() if column.label not in table] == []
+
+
+def test_the_printed_table_of_the_metrics_page_is_that_of_the_kept_scores():
+    printed = (ROOT / "docs/metrics.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    rows = json.loads((ROOT / "docs/scores/lidc-panel-eval-200-n16.json").read_text(encoding="utf-8"))["table"]
+    kept = [
+        [
+            *row["label"].split(),
+            *("-" if row["mean"].get(key) is None else number(row["mean"][key]) for key in HEADLINE),
+        ]
+        for row in rows
+    ]
+    assert [line.split() for line in printed.splitlines()[3:]] == kept
+
+
+def test_the_page_of_settings_is_that_of_the_types():
+    maker = tool("make_settings_page")
+    page = maker.PAGE.read_text(encoding="utf-8")
+    assert [name for name in maker.TABLES if f"<!-- table: {name} -->\n| setting" not in page] == []
+    assert maker.filled(page) == page, "run python tools/make_settings_page.py"
