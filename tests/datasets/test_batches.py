@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from plurimask.datasets.batches import Batches, CropSettings, scale_intensity
+from plurimask.datasets.batches import Batches, CropSettings, WarpSettings, scale_intensity
 from plurimask.datasets.store import open_store
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -218,3 +218,87 @@ def test_order_of_intensities_is_kept():
 
 def test_a_constant_image_becomes_minus_one():
     assert torch.equal(scale_intensity(torch.full((1, 4, 4), 37.0)), torch.full((1, 4, 4), -1.0))
+
+
+WARP = WarpSettings(share=0.5, turn=34, zoom=0.15)
+
+
+class Discs:
+    """An image that is bright where its one reader drew: a box to the right of the middle."""
+
+    kind, digest = "discs", "d" * 64
+
+    def __init__(self):
+        self.names, self.patients = [f"case-{i}" for i in range(CASES)], [None] * CASES
+
+    def __len__(self):
+        return CASES
+
+    def __getitem__(self, index):
+        drawn = np.zeros((1, 64, 64), dtype=bool)
+        drawn[:, 27:37, 36:56] = True
+        return Case(self.names[index], drawn.astype(np.float32), drawn, Grid((64, 64)))
+
+
+@pytest.fixture
+def boxes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path))
+    return open_store(Discs())
+
+
+def axes(mask):
+    """Direction of a mask's long axis in degrees, [0, 90), modulo right angles, and its area."""
+    places = np.argwhere(mask)
+    _, vectors = np.linalg.eigh(np.cov(places.T))
+    return np.degrees(np.arctan2(*vectors[:, 1])) % 90, len(places)
+
+
+def test_image_and_masks_are_warped_together(boxes):
+    batches = Batches(boxes, range(CASES), CASES, seed=0, warp=WARP)
+    for number in range(3):
+        batch = batches[number]
+        assert ((batch.image > 0) != batch.raters).float().mean() < 0.01
+
+
+def test_half_of_the_images_are_turned_and_scaled_within_bounds(boxes):
+    batches = Batches(boxes, range(CASES), CASES, seed=0, warp=WARP)
+    found = [axes(mask[0].numpy()) for number in range(20) for mask in batches[number].raters]
+    angles = np.array([min(angle, 90 - angle) for angle, _ in found])
+    factors = np.sqrt(np.array([area for _, area in found]) / 200)
+    still = (angles < 0.1) & (abs(factors - 1) < 1e-6)
+    assert 0.4 < still.mean() < 0.6
+    assert 30 < angles.max() < 36
+    assert 0.84 < factors.min() < 0.88
+    assert 1.12 < factors.max() < 1.17
+
+
+def test_without_a_warp_batches_are_what_they_were(store):
+    plain, none = (
+        Batches(store, range(CASES), 4, seed=0),
+        Batches(store, range(CASES), 4, 0, warp=WarpSettings(0, 9, 0.1)),
+    )
+    assert same(plain[3], none[3])
+
+
+def test_a_warp_leaves_turns_and_crops_as_they_are(store):
+    crop = CropSettings(8, 50, 4)
+    plain = Batches(store, range(CASES), CASES, seed=0, crop=crop)
+    warped = Batches(store, range(CASES), CASES, seed=0, crop=crop, warp=WARP)
+    alike = [torch.equal(a, b) for a, b in zip(plain[5].image, warped[5].image, strict=True)]
+    assert 0 < sum(alike) < CASES
+
+
+def test_no_mask_is_lost_to_a_warp(tmp_path, monkeypatch):
+    """Of a mask of one pixel, scaling down may leave nothing; such a case stays as it was."""
+    monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path))
+
+    class Dots(Discs):
+        digest = "f" * 64
+
+        def __getitem__(self, index):
+            drawn = np.zeros((1, 16, 16), dtype=bool)
+            drawn[:, index, 15 - index] = True
+            return Case(self.names[index], drawn.astype(np.float32), drawn, Grid((16, 16)))
+
+    batches = Batches(open_store(Dots()), range(CASES), CASES, seed=0, warp=WarpSettings(1.0, 40, 0.5))
+    assert all(batches[number].raters.any((2, 3)).all() for number in range(10))

@@ -7,6 +7,7 @@ from types import EllipsisType
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from plurimask.datasets.store import Store
 from plurimask.records import Batch
@@ -37,6 +38,21 @@ class CropSettings:
     shift: int
 
 
+@dataclass(frozen=True)
+class WarpSettings:
+    """Rotation by any angle and zoom about the middle, beside the eight symmetries of the square.
+
+    Args:
+        share: of the images that are warped, on average.
+        turn: degrees that they are turned by at most, either way.
+        zoom: how far off 1 the factor is that they are scaled by, at most.
+    """
+
+    share: float
+    turn: float
+    zoom: float
+
+
 class Batches:
     """Training batches: cases drawn without replacement epoch by epoch, flipped and turned by right angles.
 
@@ -48,6 +64,7 @@ class Batches:
         crop: where given, the first batches are crops near the centre.
         intensity: each channel of each image, in [-1, 1], is multiplied by a factor up to so much off 1 and moved by
             up to so much.
+        warp: of images and masks, before they are cropped.
     """
 
     def __init__(
@@ -58,8 +75,9 @@ class Batches:
         seed: int,
         crop: CropSettings = CropSettings(0, 0, 0),
         intensity: float = 0.0,
+        warp: WarpSettings = WarpSettings(0.0, 0.0, 0.0),
     ) -> None:
-        self.store, self.seed, self.crop, self.intensity = store, seed, crop, intensity
+        self.store, self.seed, self.crop, self.intensity, self.warp = store, seed, crop, intensity, warp
         self.indices = np.asarray(indices)
         self.batch_size = min(batch_size, len(self.indices))
 
@@ -68,8 +86,9 @@ class Batches:
         image, raters, valid = self.store.read(self._cases(number))
         turned = [_turn(i, r, code) for i, r, code in zip(image, raters, self._turns(number, image.shape), strict=True)]
         images = self._vary(number, scale_intensity(torch.stack([image for image, _ in turned])))
+        images, masks = self._warped(number, images, torch.stack([raters for _, raters in turned]))
         window = self._window(number, image.shape)
-        return Batch(images[window], torch.stack([raters for _, raters in turned])[window], torch.from_numpy(valid))
+        return Batch(images[window], masks[window], torch.from_numpy(valid))
 
     def share(self, number: int, rank: int, processes: int) -> Batch:
         """The part of a batch that process `rank` of `processes` works on."""
@@ -100,9 +119,40 @@ class Batches:
         factor, moved = torch.from_numpy(off)
         return images * (1 + factor) + moved
 
+    def _warped(self, number: int, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) and masks (B, R, H, W) bool, some of them warped together.
+
+        A case stays as it is where one of its masks would be lost between pixels or beyond the edge.
+        """
+        if not self.warp.share:
+            return images, masks
+        rng = np.random.default_rng([self.seed, 4, number])
+        chosen = np.flatnonzero(rng.random(len(images)) < self.warp.share)
+        angle = np.deg2rad(rng.uniform(-self.warp.turn, self.warp.turn, len(images)))[chosen]
+        factor = rng.uniform(1 - self.warp.zoom, 1 + self.warp.zoom, len(images))[chosen]
+        grid = _grid(angle, factor, images.shape[2:])
+        image = grid_sample(images[chosen], grid, padding_mode="border", align_corners=False)
+        drawn = grid_sample(masks[chosen].float(), grid, mode="nearest", align_corners=False) > 0
+        kept = (drawn.any((2, 3)) == masks[chosen].any((2, 3))).all(1)
+        chosen = torch.from_numpy(chosen)[kept]
+        images, masks = images.clone(), masks.clone()
+        images[chosen], masks[chosen] = image[kept], drawn[kept]
+        return images, masks
+
     def _turns(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
         codes = 8 if shape[-1] == shape[-2] else 4
         return np.random.default_rng([self.seed, 1, number]).integers(codes, size=self.batch_size)
+
+
+def _grid(angle: np.ndarray, factor: np.ndarray, size: Sequence[int]) -> Tensor:
+    """Where each pixel comes from, for `grid_sample`: angle (n,) in radians and factor (n,) -> (n, H, W, 2)."""
+    height, width = size
+    cos, sin = np.cos(angle) / factor, np.sin(angle) / factor
+    none = np.zeros_like(angle)
+    # grid_sample counts each side as 2, whatever its pixels.
+    rows = [[cos, -sin * height / width, none], [sin * width / height, cos, none]]
+    theta = torch.from_numpy(np.stack([np.stack(row, axis=1) for row in rows], axis=1).astype(np.float32))
+    return affine_grid(theta, [len(angle), 1, height, width], align_corners=False)
 
 
 def _turn(image: np.ndarray, raters: np.ndarray, code: int) -> tuple[Tensor, Tensor]:

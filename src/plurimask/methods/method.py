@@ -39,6 +39,7 @@ BUILT_IN = {
     "ssn": "plurimask.methods.ssn:Ssn",
     "unet": "plurimask.methods.unet:Unet",
     "panel": "plurimask.methods.panel:Panel",
+    "one-pass": "plurimask.methods.one_pass:OnePass",
 }
 """Where the class of each method lies. Its module is imported when its name is asked for."""
 

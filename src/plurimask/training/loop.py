@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from plurimask.datasets.batches import Batches, CropSettings
+from plurimask.datasets.batches import Batches, CropSettings, WarpSettings
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.splits import Split, check_disjoint, split_indices
 from plurimask.datasets.store import open_store
@@ -160,7 +160,8 @@ def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
             hint="choose the recipe for this data, or --set image_size and method.image_channels",
         )
     crop = CropSettings(settings.crop, settings.crop_steps, settings.crop_shift)
-    return Batches(store, indices, settings.batch_size, settings.seed, crop, settings.intensity)
+    warp = WarpSettings(settings.warp, settings.turn, settings.zoom)
+    return Batches(store, indices, settings.batch_size, settings.seed, crop, settings.intensity, warp)
 
 
 def _on_cases(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Validation:

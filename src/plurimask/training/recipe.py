@@ -28,6 +28,9 @@ class TrainingSettings(Settings):
         crop_steps: how many of the first steps see crops; the others see whole images.
         crop_shift: how many pixels a crop may lie off the middle.
         intensity: how much contrast and brightness of the images vary, in [-1, 1] (Batches).
+        warp: share of the images that are turned by any angle and scaled, beside flips and right angles.
+        turn: degrees that these are turned by at most.
+        zoom: how far off 1 the factor is that these are scaled by, at most.
         clip: largest norm of the gradient.
         ema: decay of the exponential moving average of the weights, which samples are drawn from.
         seed: of everything random in the training.
@@ -50,6 +53,9 @@ class TrainingSettings(Settings):
     crop_steps: Natural = 0
     crop_shift: Natural = 16
     intensity: Share = 0.0
+    warp: Annotated[float, Field(ge=0, le=1)] = 0.0
+    turn: Annotated[float, Field(ge=0, le=180)] = 0.0
+    zoom: Share = 0.0
     clip: Rate = 1.0
     ema: Share = 0.9999
     seed: Seed = 0

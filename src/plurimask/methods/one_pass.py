@@ -1,0 +1,229 @@
+"""One evaluation a mask: a generator trained by the score that judges it.
+
+Whether a reader draws anything is one question and what they draw another (a hurdle model):
+
+    p(mask | b) = e(b) [mask is empty] + (1 - e(b)) p(mask | b, something is drawn)                          (1)
+
+The second is a generator g(features of b, z), z ~ N(0, I), of which a mask is the pixels where its logit is above 0.
+Its logits are lifted so that the largest is at least `lift`, since e alone decides on empty masks:
+
+    l = g + max(0, lift - max over pixels of g),    x = 1 / (1 + exp(-l))                                    (2)
+
+With readers r who drew and S draws of z, soft masks x_s and hard ones y_r, |.| the sum over pixels:
+
+    d_J(x, y) = 1 - (|x| + |y| - |x - y| + c) / (|x| + |y| + |x - y| + c)                                    (3)
+    L_score   = mean over (s, r) of d_J(x_s, y_r) - 1/2 mean over s != s' of d_J(x_s, x_s')                  (4)
+    L_pixel   = (4) with |x - y| / (mean |y_r| + 20) in place of d_J                                         (5)
+    L_mean    = cross-entropy of the encoder's mean mask at the share of readers who drew each pixel         (6)
+    L_empty   = cross-entropy of e at the share of readers who drew nothing                                  (7)
+    L         = mean_weight L_mean + empty_weight L_empty                                 at first
+    L         = the same + L_score + pixel_weight L_pixel                                 after `start` steps
+
+On hard masks and with c = 0, d_J is 1 - IoU, whose kernel is positive definite on sets: (4) is half the energy distance
+to the readers' distribution but for a constant, so no other distribution of masks scores better than theirs. That of
+1 - Dice is not. Pairs are distinct ones; (3) is 0 for equal soft masks. Counting a mask's pair with itself, or a
+soft IoU of products, would draw the samples together or to 0 and 1. (5) has a gradient where masks do not overlap.
+In (4) and (5) a batch is averaged over its readers, so that an image counts as many times as readers drew.
+
+A lesion fills a small part of its image. The generator works in a window: in training one of several sizes around the
+masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.panel import View, hurdle
+from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
+from plurimask.nets.residual import convolution
+from plurimask.nets.windows import Windows, cells_of, panel_window, random_windows
+from plurimask.records import Batch, LossTerms
+from plurimask.settings import Natural, Rate, Weight, Widths, wrong
+
+
+class OnePassSettings(MethodSettings):
+    """Everything that defines the method.
+
+    Args:
+        encoder, generator: sizes of the nets.
+        windows: sides in pixels of the generator's windows in training, one drawn a step.
+            The smallest is also the smallest in sampling.
+        visible: least share of readers, as the encoder sees it, at a pixel that the window of a panel has to hold.
+        draws: S of (4).
+        constant: c of (3), in pixels.
+        lift: least logit of a mask's likeliest pixel (2).
+        pixel_weight, mean_weight, empty_weight: of the loss.
+        start: steps that are taken on L_mean and L_empty alone.
+    """
+
+    name: Literal["one-pass"] = "one-pass"
+    encoder: PyramidSettings = PyramidSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    windows: Widths = (32, 32, 48)
+    visible: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    draws: Annotated[int, Field(ge=2)] = 4
+    constant: Weight = 0.1
+    lift: Rate = 1.0
+    pixel_weight: Weight = 1.0
+    mean_weight: Weight = 10.0
+    empty_weight: Weight = 0.5
+    start: Natural = 300
+
+    @model_validator(mode="after")
+    def _stages_meet(self) -> "OnePassSettings":
+        if len(self.generator.widths) > len(self.encoder.widths):
+            raise wrong(f"at most the encoder's {len(self.encoder.widths)} stages", got=self.generator.widths)
+        if any(side % self.cell for side in self.windows):
+            raise wrong(f"windows in multiples of {self.cell} (patch and stages)", got=self.windows)
+        return self
+
+    @property
+    def cell(self) -> int:
+        """Windows lie on a grid of this many pixels."""
+        return self.encoder.patch * 2 ** (len(self.generator.widths) - 1)
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this many pixels."""
+        return self.encoder.multiple
+
+    @property
+    def normalises_batches(self) -> bool:
+        """Maps are normalised over a batch."""
+        return True
+
+
+class OnePass(Method):
+    """The method: encoder, its heads for the mean mask and for emptiness, and generator."""
+
+    Settings = OnePassSettings
+    settings: OnePassSettings
+    steps: Tensor
+    """Steps of training so far, up to `start`."""
+
+    def __init__(self, settings: OnePassSettings) -> None:
+        super().__init__(settings)
+        widths, patch = settings.encoder.widths, settings.encoder.patch
+        self.encoder = Pyramid(settings.image_channels, settings.encoder)
+        self.generator = MaskGenerator(widths, patch, settings.generator)
+        self.mean_head = nn.Sequential(convolution(widths[0], patch**2, 1), nn.PixelShuffle(patch))
+        self.empty_head = JointEmptiness(widths, widths[-1])
+        self.register_buffer("steps", torch.zeros(()))
+
+    def loss(self, batch: Batch) -> LossTerms:
+        """L of a batch; L_mean in nats a pixel, L_empty in nats a reader."""
+        features = self.encoder(batch.image)
+        _, share = rater_masks(batch, "mean")
+        expected = self.mean_head(features[0]).float()
+        mean = binary_cross_entropy_with_logits(expected, share)  # (6)
+        sizes = batch.raters.sum((2, 3))
+        drew = batch.valid & (sizes > 0)
+        said = self.empty_head(features, expected.sigmoid()).float()[:, None].expand(drew.shape)[batch.valid]
+        empty = binary_cross_entropy_with_logits(said, (~drew)[batch.valid].float())  # (7)
+        total = self.settings.mean_weight * mean + self.settings.empty_weight * empty
+        score, pixel = total.new_zeros(()), total.new_zeros(())
+        if self.steps >= self.settings.start:
+            score, pixel = self._scores(batch, features, drew)
+            total = total + score + self.settings.pixel_weight * pixel
+        elif self.training:
+            self.steps += 1
+        terms = {"score": score, "pixel": pixel, "mean": mean, "empty": empty}
+        return LossTerms(total, {name: value.detach() for name, value in terms.items()})
+
+    def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor) -> tuple[Tensor, Tensor]:
+        """(4) and (5), which are 0 where nobody drew: drew (B, R) bool."""
+        windows = self._random_windows((batch.raters & drew[:, :, None, None]).any(1))
+        maps = self._cut(self.generator.look(features), windows)
+        draws, count = self.settings.draws, len(drew)
+        z = torch.randn((count * draws, self.settings.generator.latent), device=drew.device)
+        logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
+        x = self._lifted(logits).sigmoid().reshape(count, draws, -1)
+        y = windows.cut(batch.raters, self.settings.cell).flatten(2).float()
+        return scores(x, y, drew, self.settings.constant)
+
+    def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the encoder's features: shares of readers (B, 1, H, W) who mark each pixel, and (B,) who draw nothing."""
+        shares = self.mean_head(features[0]).sigmoid()
+        return shares, self.empty_head(features, shares).sigmoid()
+
+    def encode(self, image: Tensor) -> View:
+        """What the generator takes of an image, in the window of what is visible."""
+        features = self.encoder(image)
+        (shares, empty), maps = self.expected(features), self.generator.look(features)
+        cell = self.settings.cell
+        cells = panel_window(
+            shares[0, 0].cpu().numpy(), self.settings.visible, cell, min(self.settings.windows) // cell
+        )
+        window = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
+        return View((self._cut(maps, window), image.shape[2:]), empty[0], cells.scaled(cell).slices)
+
+    @property
+    def noise(self) -> list[tuple[int, int]]:
+        """The first number makes u of (1), the others are z."""
+        return [(1 + self.settings.generator.latent, 0)]
+
+    def predict(self, encoded: View, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+        """2 x - 1 of each sample: -1 outside of the window, and everywhere where u says that nothing is drawn."""
+        (maps, size), z = encoded.look, noise[0][:, 1:]
+
+        def inside(drawn: Tensor, rank: Tensor) -> Tensor:
+            return torch.tanh(self._lifted(self.generator(maps, z[drawn])) / 2)
+
+        return hurdle(noise[0][:, 0], encoded, z.new_full((len(z), 1, *size), -1.0), inside)
+
+    def _cut(self, maps: list[Tensor], windows: Windows) -> list[Tensor]:
+        """A window of each image."""
+        cells = [2**level for level in reversed(range(len(maps)))]
+        cut = [windows.cut(level, cell) for level, cell in zip(maps, cells, strict=True)]
+        # Cutting out leaves channels first, which convolutions on a CPU are slower with.
+        return [level.contiguous(memory_format=torch.channels_last) for level in cut]
+
+    def _lifted(self, logits: Tensor) -> Tensor:
+        """l of (2): (n, 1, h, w)."""
+        return logits + (self.settings.lift - logits.amax((1, 2, 3), keepdim=True)).clamp(min=0)
+
+    def _random_windows(self, inside: Tensor) -> Windows:
+        """For training, around what any reader drew: (B, H, W) bool."""
+        cell, sides = self.settings.cell, self.settings.windows
+        side = sides[int(torch.randint(len(sides), ()))]
+        return random_windows(cells_of(inside, cell), side // cell)
+
+
+def scores(x: Tensor, y: Tensor, drew: Tensor, constant: float) -> tuple[Tensor, Tensor]:
+    """L_score (4) and L_pixel (5) of a batch: x (B, S, pixels) in [0, 1], y (B, R, pixels) 0 or 1, drew (B, R) bool.
+
+    Means over all readers of the batch who drew; both are 0 where nobody did.
+    """
+    size_x, size_y = x.sum(2), y.sum(2)
+    crossed = (x[:, :, None] - y[:, None]).abs().sum(3)
+    one, other = torch.triu_indices(x.shape[1], x.shape[1], 1, device=x.device)
+    within = (x[:, one] - x[:, other]).abs().sum(2)
+    readers = drew.sum(1)
+    weight = readers / readers.sum().clamp(min=1)
+    typical = (size_y * drew).sum(1) / readers.clamp(min=1) + _TYPICAL
+
+    def energy(between: Tensor, inside: Tensor) -> Tensor:
+        """Between (B, S, R) and within pairs (B, S (S - 1) / 2)."""
+        read = (between * drew[:, None]).sum((1, 2)) / (x.shape[1] * readers.clamp(min=1))
+        return (weight * (read - inside.mean(1) / 2)).sum()
+
+    score = energy(
+        soft_distance(size_x[:, :, None], size_y[:, None], crossed, constant),
+        soft_distance(size_x[:, one], size_x[:, other], within, constant),
+    )
+    return score, energy(crossed / typical[:, None, None], within / typical[:, None])
+
+
+def soft_distance(size_x: Tensor, size_y: Tensor, difference: Tensor, constant: float) -> Tensor:
+    """d_J (3) from |x|, |y| and |x - y|; two empty masks have distance 0 where the constant is above 0."""
+    total = size_x + size_y + constant
+    return 2 * difference / (total + difference)
+
+
+_TYPICAL = 20.0
+"""Pixels added to the size of a lesion (5)."""

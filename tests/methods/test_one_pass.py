@@ -1,0 +1,378 @@
+"""One evaluation a mask: the score by brute force, emptiness, windows, one encoding an image, masks in proportion."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+import toy
+from pydantic import ValidationError
+from tiny import SIZE, image, stir
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.methods.draw import draw_masks
+from plurimask.methods.one_pass import OnePass, OnePassSettings, scores, soft_distance
+from plurimask.metrics.ged import ged, rater_diversity
+from plurimask.nets.mask_generator import GeneratorSettings, PyramidSettings
+from plurimask.records import Batch
+from plurimask.training.recipe import load_recipe
+
+ENCODER = PyramidSettings(widths=(16, 24, 32), blocks=1)
+GENERATOR = GeneratorSettings(widths=(16, 24), condition=16)
+
+
+def method(**changed):
+    """A small one, without steps on the mean alone."""
+    torch.manual_seed(0)
+    return OnePass(OnePassSettings(encoder=ENCODER, generator=GENERATOR, **({"start": 0} | changed)))
+
+
+def stirred(**changed):
+    made = method(**changed)
+    stir(made, 0.05)
+    return made
+
+
+def images(count):
+    return scale_intensity(torch.from_numpy(np.stack([image(seed) for seed in range(count)])))
+
+
+def batch(count=4):
+    """Images with two to three readers each who all drew, the last slot of every other image unread."""
+    raters = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
+    valid = torch.ones((count, 3), dtype=torch.bool)
+    valid[::2, 2] = False
+    return Batch(images(count), raters & valid[..., None, None], valid)
+
+
+def loss(made, cases):
+    torch.manual_seed(1)
+    return made.loss(cases)
+
+
+def soft(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def hard(*shape):
+    """Masks of which none is empty."""
+    return soft(*shape) > 0.7
+
+
+def distance(x, y, constant):
+    """(3) as it is written."""
+    both, apart = x.sum() + y.sum(), (x - y).abs().sum()
+    return 1 - (both - apart + constant) / (both + apart + constant)
+
+
+def test_scores_are_the_means_over_readers_and_distinct_pairs():
+    x, y = soft(3, 4, 30), hard(3, 3, 30).double()
+    drew = torch.tensor([[True, True, True], [True, False, True], [False, False, False]])
+    score, pixel = [], []
+    for image_number, reader in drew.nonzero().tolist():
+        mine, sizes = x[image_number], y[image_number][drew[image_number]].sum(1)
+        pairs = list(itertools.permutations(range(4), 2))
+        score.append(
+            np.mean([distance(s, y[image_number, reader], 0.5) for s in mine])
+            - np.mean([distance(mine[s], mine[t], 0.5) for s, t in pairs]) / 2
+        )
+        apart = np.mean([(s - y[image_number, reader]).abs().sum() for s in mine])
+        within = np.mean([(mine[s] - mine[t]).abs().sum() for s, t in pairs])
+        pixel.append((apart - within / 2) / (sizes.mean() + 20))
+    found = scores(x, y, drew, 0.5)
+    assert found[0].item() == pytest.approx(np.mean(score), rel=1e-6)
+    assert found[1].item() == pytest.approx(np.mean(pixel), rel=1e-6)
+
+
+def test_on_hard_masks_the_score_is_half_of_u_ged_but_for_the_readers_own_part():
+    x, y = hard(1, 6, 5, 9), hard(1, 4, 5, 9)
+    flat = [masks.flatten(2).double() for masks in (x, y)]
+    score, _ = scores(*flat, torch.ones((1, 4), dtype=torch.bool), 0.0)
+    expected = ged(x, y, estimator="u") + rater_diversity(y)
+    assert 2 * score.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("pixels", "distance_at_1"), [(5, 10 / 11), (50, 100 / 101)])
+def test_the_constant_brings_disjoint_masks_closer_the_smaller_they_are(pixels, distance_at_1):
+    size = torch.tensor(float(pixels))
+    assert soft_distance(size, size, 2 * size, 0.0) == 1
+    assert soft_distance(size, size, 2 * size, 1.0).item() == pytest.approx(2 * distance_at_1 / (1 + distance_at_1))
+
+
+def test_a_soft_mask_has_no_distance_to_itself():
+    x = soft(40)
+    assert soft_distance(x.sum(), x.sum(), (x - x).abs().sum(), 0.1) == 0
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    y, drew = hard(2, 3, 12).double(), torch.tensor([[True, True, False], [True, True, True]])
+    assert torch.autograd.gradcheck(lambda x: scores(x, y, drew, 0.1), soft(2, 3, 12).requires_grad_())
+
+
+def test_one_reader_alone_leaves_the_samples_apart_from_each_other():
+    """The score of two samples falls with their distance, whoever else reads."""
+    y, drew = torch.zeros((1, 1, 20), dtype=torch.float64), torch.ones((1, 1), dtype=torch.bool)
+    y[..., :10] = 1
+    x = torch.zeros((1, 2, 20), dtype=torch.float64)
+    x[0, 0, :8], x[0, 1, 2:10] = 1, 1
+    alike = x[:, [0, 0]]
+    assert scores(x, y, drew, 0.0)[0] < scores(alike, y, drew, 0.0)[0]
+
+
+def energy_of(kernel, shares):
+    """shares^T D shares over the sets of 4 pixels that are not empty, D the matrix of their distances."""
+    return float(shares @ kernel @ shares)
+
+
+def kernels():
+    """Distances of the 15 sets, 1 - IoU and 1 - Dice."""
+    sets = np.array([[(number >> pixel) & 1 for pixel in range(4)] for number in range(1, 16)])
+    both, sizes = sets @ sets.T, sets.sum(1)
+    total = sizes[:, None] + sizes
+    return 1 - both / (total - both), 1 - 2 * both / total
+
+
+def test_1_minus_dice_is_blind_to_a_difference_of_distributions_that_1_minus_iou_sees():
+    """Their difference sums to 0; the energy distance between them is -difference^T D difference."""
+    iou, dice = kernels()
+    values, vectors = np.linalg.eigh(1 - dice)
+    first, second = vectors.T[:2]
+    assert np.abs(values[:2]).max() < 1e-9
+    difference = first * second.sum() - second * first.sum()
+    difference = difference / np.abs(difference).sum()
+    assert abs(energy_of(dice, difference)) < 1e-9
+    assert energy_of(iou, difference) < -1e-3
+    assert np.linalg.eigvalsh(1 - iou).min() > 1e-3
+
+
+def test_the_loss_is_the_sum_of_its_parts():
+    """The generator is replaced by logits of its z, so that what it is compared with can be told."""
+    made, cases, shown = stirred(mean_weight=3.0, empty_weight=0.2, pixel_weight=0.7, draws=3).eval(), batch(), []
+    cases.raters[1, :2] = False
+    drew = cases.raters.any((2, 3))
+    made.generator.register_forward_hook(lambda module, given, output: shown.append(output))
+    terms = loss(made, cases)
+    assert shown[0].shape == (12, 1, SIZE, SIZE)
+    logits = shown[0] + (made.settings.lift - shown[0].amax((1, 2, 3), keepdim=True)).clamp(min=0)
+    score, pixel = scores(
+        logits.sigmoid().reshape(4, 3, -1), cases.raters.flatten(2).float(), drew, made.settings.constant
+    )
+    share = torch.stack([cases.raters[case][cases.valid[case]].float().mean(0) for case in range(4)])
+    features = made.encoder(cases.image)
+    expected = made.mean_head(features[0])
+    mean = binary_cross_entropy_with_logits(expected[:, 0], share)
+    e = made.empty_head(features, expected.sigmoid()).sigmoid()
+    empty = -((1 - e[[0, 0, 2, 2, 1, 3, 3, 3]]).log().sum() + 2 * e[1].log()) / 10
+    parts = {"score": score, "pixel": pixel, "mean": mean, "empty": empty}
+    assert {name: value.item() for name, value in terms.terms.items()} == pytest.approx(
+        {name: value.item() for name, value in parts.items()}, rel=1e-4
+    )
+    assert terms.total.item() == pytest.approx((score + 0.7 * pixel + 3 * mean + 0.2 * empty).item(), rel=1e-4)
+
+
+def test_the_first_steps_are_taken_on_mean_and_emptiness_alone():
+    made = stirred(start=2)
+    asked = []
+    made.generator.register_forward_hook(lambda *_: asked.append(1))
+    for _ in range(2):
+        assert loss(made, batch()).terms["score"] == 0
+    assert not asked
+    assert loss(made, batch()).terms["pixel"] > 0
+    assert made.steps == 2
+
+
+def test_steps_are_counted_in_training_alone():
+    made = stirred(start=2).eval()
+    loss(made, batch())
+    assert made.steps == 0
+
+
+def test_a_batch_in_which_nobody_drew_is_learned_from():
+    made, cases = stirred(), batch()
+    terms = loss(made, Batch(cases.image, torch.zeros_like(cases.raters), cases.valid))
+    terms.total.backward()
+    assert (terms.terms["score"], terms.terms["pixel"]) == (0, 0)
+    assert terms.terms["empty"] > 0
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in made.parameters())
+
+
+def corner(side=40):
+    """Images of `side` pixels whose two readers drew 3 x 4 pixels at a place of each image's own."""
+    raters = torch.zeros((8, 2, side, side), dtype=torch.bool)
+    for number, each in enumerate(raters):
+        each[:, 4 * number : 4 * number + 3, 36 - 4 * number : 40 - 4 * number] = True
+    return Batch(torch.randn(8, 1, side, side), raters, torch.ones((8, 2), dtype=torch.bool))
+
+
+def test_the_generator_learns_in_windows_of_the_sizes_given():
+    made, shown = stirred(windows=(16, 24)), []
+    made.generator.register_forward_hook(lambda module, given, output: shown.append(output.shape[2:]))
+    for seed in range(6):
+        torch.manual_seed(seed)
+        made.loss(corner())
+    assert set(shown) == {(16, 16), (24, 24)}
+
+
+def test_masks_are_compared_in_the_window_that_the_generator_sees():
+    """A generator that draws all of the window is as far off in a window of any place: 12 of 256 pixels are right."""
+    made = method(windows=(16,), constant=0.0)
+    torch.nn.init.constant_(made.generator.head.bias, 30.0)
+    assert loss(made, corner()).terms["score"].item() == pytest.approx(1 - 12 / 256, rel=1e-4)
+
+
+def test_an_image_smaller_than_every_window_is_its_own():
+    made, shown = stirred(windows=(64,)), []
+    made.generator.register_forward_hook(lambda module, given, output: shown.append(output.shape[2:]))
+    loss(made, batch())
+    assert shown == [(SIZE, SIZE)]
+
+
+def test_unread_slots_hold_rubbish():
+    made, cases = stirred(), batch()
+    filled = cases.raters | ~cases.valid[..., None, None]
+    assert loss(made, Batch(cases.image, filled, cases.valid)).total == loss(made, cases).total
+
+
+def test_every_weight_learns():
+    made = stirred()
+    loss(made, batch()).total.backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in made.parameters())
+
+
+def test_terms_carry_no_gradient():
+    assert not any(term.requires_grad for term in loss(method(), batch()).terms.values())
+
+
+def panel(made, seeds, shown=None):
+    shown = images(1).expand(len(seeds), -1, -1, -1) if shown is None else shown
+    with torch.inference_mode():
+        return made.eval().sample(shown, torch.tensor(seeds), None)
+
+
+def test_a_panel_costs_one_encoding_and_one_evaluation_a_chunk():
+    made, rows, asked = stirred().eval(), [], []
+    made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
+    made.generator.register_forward_hook(lambda module, given, output: asked.append(len(output)))
+    masks = draw_masks(made, image(0), tuple(range(40)), None, chunk=16)
+    assert (rows, len(asked), len(masks), masks.dtype) == ([1], 3, 40, np.bool_)
+
+
+def test_each_distinct_image_is_encoded_once():
+    made, rows = stirred(), []
+    made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
+    panel(made, [1, 2, 3, 4, 5], images(3)[[2, 0, 2, 1, 0]])
+    assert rows == [3]
+
+
+def test_samples_of_different_images_are_those_of_each_alone():
+    made, shown = stirred(), images(3)[[2, 0, 2, 1]]
+    together = panel(made, [1, 2, 3, 4], shown)
+    alone = torch.cat([panel(made, [seed], shown[seed - 1 : seed]) for seed in (1, 2, 3, 4)])
+    assert (together != alone).float().mean() < 0.002  # equal up to float rounding at the threshold
+
+
+def test_a_seed_gives_its_mask_in_any_company():
+    made = always(stirred())
+    together = panel(made, [5, 6, 7, 8])
+    alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
+    assert (together != alone).float().mean() < 0.002
+    assert (together[0] != together[1]).any()
+
+
+def always(made):
+    """The same, but never empty."""
+    torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
+    return made
+
+
+def test_a_mask_that_is_to_hold_something_does():
+    made = always(stirred())
+    torch.nn.init.constant_(made.generator.head.bias, -9.0)
+    assert panel(made, list(range(8))).flatten(1).any(1).all()
+
+
+def visible(made, row, column):
+    """Makes the encoder see a share of 0.5 at one pixel of a 40 x 40 image and 1e-4 at all others."""
+    logits = torch.full((1, 1, 40, 40), -9.2)
+    logits[..., row, column] = 0.0
+    made.mean_head.forward = lambda features: logits.expand(len(features), -1, -1, -1)
+
+
+@pytest.mark.parametrize(("row", "column", "top", "left"), [(20, 20, 12, 12), (0, 39, 0, 24), (3, 9, 0, 0)])
+def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top, left):
+    """A cell has 4 pixels, and no window less than 16."""
+    made = always(method(windows=(16,)))
+    visible(made, row, column)
+    torch.nn.init.constant_(made.generator.head.bias, 9.0)
+    mask = panel(made, [1], torch.randn(1, 1, 40, 40))[0]
+    assert mask.sum() == 16**2
+    assert mask[row, column]
+    assert abs(mask.nonzero()[0] - torch.tensor([top, left])).max() <= 4
+
+
+@pytest.mark.parametrize("logit", [-1.0, 0.5])
+def test_masks_are_empty_as_often_as_the_head_says(logit):
+    """A generator that fills everything; of 2,000 masks the share has a standard deviation of 0.011."""
+    made = method()
+    torch.nn.init.constant_(made.empty_head.last.bias, logit)
+    torch.nn.init.constant_(made.generator.head.bias, 9.0)
+    drawn = panel(made, list(range(2000))).any((1, 2))
+    assert drawn.float().mean().item() == pytest.approx(1 / (1 + math.exp(logit)), abs=0.04)
+
+
+def test_a_panel_that_is_surely_empty_asks_no_generator():
+    made, asked = stirred(), []
+    torch.nn.init.constant_(made.empty_head.last.bias, 30.0)
+    made.generator.register_forward_hook(lambda *_: asked.append(1))
+    assert not panel(made, [1, 2, 3]).any()
+    assert not asked
+
+
+@pytest.mark.slow
+def test_both_modes_of_a_known_task_are_drawn_at_their_shares():
+    made = toy.fit(method())
+    assert toy.mode_share(made) == pytest.approx(toy.SHARES, abs=0.05)
+
+
+@pytest.mark.slow
+def test_modes_and_emptiness_of_a_known_task_are_drawn_together():
+    """Of ten readers, four draw nothing, four the first box and two the second."""
+    made = method()
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(made.parameters(), 2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
+    raters = torch.zeros((10, toy.SIZE, toy.SIZE), dtype=torch.bool)
+    raters[:4], raters[4:6] = toy.BOXES[0], toy.BOXES[1]
+    for _ in range(400):
+        cases = Batch(toy.images(32), raters.expand(32, -1, -1, -1), torch.ones((32, 10), dtype=torch.bool))
+        optimizer.zero_grad()
+        made.loss(cases).total.backward()
+        optimizer.step()
+        schedule.step()
+    found = toy.mode_share(made.eval())
+    assert found == pytest.approx({"first": 0.4, "second": 0.2, "neither": 0.4}, abs=0.05)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("one-pass-lidc", 3.34), ("one-pass-phantom", 0.6)])
+def test_shipped_recipes_have_the_size_they_say(name, millions):
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        made = OnePass(recipe.method)
+    assert sum(weight.numel() for weight in made.parameters()) / 1e6 == pytest.approx(millions, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"encoder": {"widths": (4,)}}, r"at most the encoder's 1 stages, not \(48, 96, 96\)"),
+        ({"windows": (32, 36)}, r"windows in multiples of 8 \(patch and stages\), not \(32, 36\)"),
+        ({"generator": {"latent": 14}}, "greater than or equal to 15"),
+        ({"draws": 1}, "greater than or equal to 2"),
+        ({"lift": 0.0}, "greater than 0"),
+    ],
+)
+def test_settings_that_make_no_method_are_refused(wrong, match):
+    with pytest.raises(ValidationError, match=match):
+        OnePassSettings(**wrong)
