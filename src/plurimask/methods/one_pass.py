@@ -50,14 +50,17 @@ class OnePassSettings(MethodSettings):
     """Everything that defines the method.
 
     Args:
-        encoder, generator: sizes of the nets.
-        windows: sides in pixels of the generator's windows in training, one drawn a step.
-            The smallest is also the smallest in sampling.
+        encoder: size of the net that sees the image.
+        generator: size of the net that draws.
+        windows: sides in pixels of the generator's windows in training, one drawn per step. The smallest is also the
+            smallest in sampling.
         visible: least share of readers, as the encoder sees it, at a pixel that the window of a panel has to hold.
         draws: S of (4).
         constant: c of (3), in pixels.
         lift: least logit of a mask's likeliest pixel (2).
-        pixel_weight, mean_weight, empty_weight: of the loss.
+        pixel_weight: weight of L_pixel in the loss.
+        mean_weight: weight of L_mean in the loss.
+        empty_weight: weight of L_empty in the loss.
         start: steps that are taken on L_mean and L_empty alone.
     """
 

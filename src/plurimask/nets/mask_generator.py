@@ -1,8 +1,7 @@
 """Nets that draw a mask in one evaluation: a pyramid of features of the image, and a generator from features and z.
 
-Both are residual and normalised over the batch, which a training run with few images gains from: on validation slices
-what the features say of new patients is better than with a norm of each pixel. In evaluation the norm is a fixed scale
-and shift, so that a mask depends on nothing but its own image and z.
+Both are residual and normalised over the batch. In evaluation that norm is a fixed scale and shift, so that a mask
+depends on nothing but its own image and z, and a crop sees what the whole image sees.
 """
 
 from typing import Annotated
@@ -24,7 +23,7 @@ class PyramidSettings(Settings):
         patch: pixels a side that a space-to-depth stem folds into channels.
         widths: filters of each stage, from fine to coarse.
         blocks: residual blocks of two 3x3 convolutions a stage on the way down.
-        up_blocks: and on the way up.
+        up_blocks: the same on the way up.
     """
 
     patch: Patch = 2
