@@ -302,3 +302,10 @@ def test_no_mask_is_lost_to_a_warp(tmp_path, monkeypatch):
 
     batches = Batches(open_store(Dots()), range(CASES), CASES, seed=0, warp=WarpSettings(1.0, 40, 0.5))
     assert all(batches[number].raters.any((2, 3)).all() for number in range(10))
+
+
+def test_a_batch_of_which_nothing_is_warped_stays_as_it_is(boxes):
+    batches = Batches(boxes, range(CASES), 1, seed=0, warp=WARP)
+    plain = Batches(boxes, range(CASES), 1, seed=0)
+    alike = [same(batches[number], plain[number]) for number in range(12)]
+    assert 0 < sum(alike) < 12

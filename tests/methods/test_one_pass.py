@@ -8,6 +8,7 @@ import pytest
 import torch
 import toy
 from pydantic import ValidationError
+from small_batches import draw
 from tiny import SIZE, image, stir
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -107,8 +108,8 @@ def test_a_soft_mask_has_no_distance_to_itself():
 
 
 def test_the_gradient_is_that_of_finite_differences():
-    y, drew = hard(2, 3, 12).double(), torch.tensor([[True, True, False], [True, True, True]])
-    assert torch.autograd.gradcheck(lambda x: scores(x, y, drew, 0.1), soft(2, 3, 12).requires_grad_())
+    y, drew = hard(2, 3, 5).double(), torch.tensor([[True, True, False], [True, True, True]])
+    assert torch.autograd.gradcheck(lambda x: scores(x, y, drew, 0.1), soft(2, 3, 5).requires_grad_())
 
 
 def test_one_reader_alone_leaves_the_samples_apart_from_each_other():
@@ -246,9 +247,7 @@ def test_terms_carry_no_gradient():
 
 
 def panel(made, seeds, shown=None):
-    shown = images(1).expand(len(seeds), -1, -1, -1) if shown is None else shown
-    with torch.inference_mode():
-        return made.eval().sample(shown, torch.tensor(seeds), None)
+    return draw(made, images(1) if shown is None else shown, seeds)
 
 
 def test_a_panel_costs_one_encoding_and_one_evaluation_a_chunk():
@@ -257,20 +256,6 @@ def test_a_panel_costs_one_encoding_and_one_evaluation_a_chunk():
     made.generator.register_forward_hook(lambda module, given, output: asked.append(len(output)))
     masks = draw_masks(made, image(0), tuple(range(40)), None, chunk=16)
     assert (rows, len(asked), len(masks), masks.dtype) == ([1], 3, 40, np.bool_)
-
-
-def test_each_distinct_image_is_encoded_once():
-    made, rows = stirred(), []
-    made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
-    panel(made, [1, 2, 3, 4, 5], images(3)[[2, 0, 2, 1, 0]])
-    assert rows == [3]
-
-
-def test_samples_of_different_images_are_those_of_each_alone():
-    made, shown = stirred(), images(3)[[2, 0, 2, 1]]
-    together = panel(made, [1, 2, 3, 4], shown)
-    alone = torch.cat([panel(made, [seed], shown[seed - 1 : seed]) for seed in (1, 2, 3, 4)])
-    assert (together != alone).float().mean() < 0.002  # equal up to float rounding at the threshold
 
 
 def test_a_seed_gives_its_mask_in_any_company():

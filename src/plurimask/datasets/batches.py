@@ -128,6 +128,8 @@ class Batches:
             return images, masks
         rng = np.random.default_rng([self.seed, 4, number])
         chosen = np.flatnonzero(rng.random(len(images)) < self.warp.share)
+        if not len(chosen):
+            return images, masks
         angle = np.deg2rad(rng.uniform(-self.warp.turn, self.warp.turn, len(images)))[chosen]
         factor = rng.uniform(1 - self.warp.zoom, 1 + self.warp.zoom, len(images))[chosen]
         grid = _grid(angle, factor, images.shape[2:])

@@ -152,19 +152,26 @@ class MaskGenerator(nn.Module):
 class JointEmptiness(nn.Module):
     """Whether a reader draws nothing: two layers on the features of all scales where a mask is expected.
 
-    The features learn from it, the mean mask does not. It says 0 at first.
+    They also see the features near the middle, where readers are asked to look, and how large a mask is expected. The
+    features learn from it, the mean mask does not. It says 0 at first.
     """
 
     def __init__(self, widths: tuple[int, ...], hidden: int) -> None:
         super().__init__()
-        self.hidden, self.last = nn.Linear(sum(widths), hidden), nn.Linear(hidden, 1)
+        self.hidden, self.last = nn.Linear(2 * sum(widths) + 1, hidden), nn.Linear(hidden, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, features: list[Tensor], share: Tensor) -> Tensor:
         """features [(B, widths[k], h_k, w_k)], share (B, 1, H, W) of readers in [0, 1] -> logits (B,)."""
-        seen = []
-        for level in features:
-            weight = adaptive_avg_pool2d(share.detach(), level.shape[2:]) + 1e-6
-            seen.append((level * weight).sum((2, 3)) / weight.sum((2, 3)))
+        share = share.detach()
+        near = closeness(share.shape[2:], share.device)[:, :1]
+        seen = [_pooled(level, weight) for weight in (share, near) for level in features]
+        seen.append(share.sum((2, 3)).log1p())
         return self.last(relu(self.hidden(torch.cat(seen, dim=1))))[:, 0]
+
+
+def _pooled(level: Tensor, weight: Tensor) -> Tensor:
+    """Mean of features (B, width, h, w), each pixel as heavy as its weight (B or 1, 1, H, W) says: (B, width)."""
+    weight = adaptive_avg_pool2d(weight, level.shape[2:]) + 1e-6
+    return (level * weight).sum((2, 3)) / weight.sum((2, 3))
