@@ -38,10 +38,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.onnx_panel import panel_window
 from plurimask.methods.panel import View, hurdle
 from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
 from plurimask.nets.residual import convolution
-from plurimask.nets.windows import Windows, cells_of, panel_window, random_windows
+from plurimask.nets.windows import Windows, cells_of, random_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Natural, Rate, Weight, Widths, wrong
 
