@@ -26,7 +26,7 @@ class Grid:
 
     Args:
         shape: (H, W) or (H, W, D).
-        affine: (4, 4) float64, index (row, column, slice, 1) to RAS+ mm, or None where spacing is unknown.
+        affine: (4, 4) float64, index (row, column, slice, 1) to RAS+ mm; None if spacing is unknown.
 
     Raises:
         InputError: not two or three positive sizes, or an affine that is not finite and invertible.
@@ -67,14 +67,14 @@ class Grid:
 
     @property
     def spacing_mm(self) -> tuple[float, ...] | None:
-        """Distance between neighbours along each array axis, one value an axis; None where unknown."""
+        """Distance between neighbours along each array axis, one value per axis; None if unknown."""
         if self.affine is None:
             return None
         return tuple(float(v) for v in np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0))
 
     @property
     def voxel_size(self) -> float | None:
-        """Area of a pixel in mm2, volume of a voxel in mm3; true for sheared grids as well; None where unknown."""
+        """Area of a pixel in mm2, volume of a voxel in mm3; true for sheared grids as well; None if unknown."""
         if self.affine is None:
             return None
         steps = self.affine[:3, : len(self.shape)]
@@ -88,7 +88,7 @@ class Grid:
 
     @property
     def axial_axis(self) -> int:
-        """The axis of a volume that runs most along the body; the third where the affine is unknown."""
+        """The axis of a volume that runs most along the body; the third if the affine is unknown."""
         if self.affine is None:
             return 2
         return int(np.abs(self.affine[2, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)).argmax())

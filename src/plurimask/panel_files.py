@@ -36,14 +36,14 @@ _OWN_FORMAT = {"dicom": "dicom-seg", "nifti": "nifti", "picture": "png", "npy": 
 def write_panel(
     folder: Path, panel: MaskSet, study: Study, format: str | None = None, agreement: float = 0.5
 ) -> tuple[Path, ...]:
-    """Write `panel` to `folder`, which bears its name; a panel that was there is replaced.
+    """Write `panel` to `folder`, which must have its name; a panel that was there is replaced.
 
     Args:
-        folder: where to.
+        folder: where to write.
         panel: of the study's case.
-        study: what the masks were drawn for.
-        format: dicom-seg, nifti, png or npz; None: that of the study.
-        agreement: share of the samples that must hold a voxel of the consensus.
+        study: the image that the masks were drawn for.
+        format: dicom-seg, nifti, png or npz; None: the study's own.
+        agreement: share of the samples that must contain a voxel of the consensus.
 
     Returns:
         The paths of all files, sorted.

@@ -26,9 +26,10 @@ class Case:
     Args:
         name: unique within a dataset; also the folder name of its mask set.
         image: (C, H, W[, D]) float32, finite.
-        raters: (R, H, W[, D]) bool; R may be 0 (nobody read it) and may differ by case. All False: read, drew nothing.
+        raters: the readers' masks, (R, H, W[, D]) bool. R may be 0 (nobody read it) and may differ from case to case. A
+            mask that is all False says that its reader looked and drew nothing.
         grid: the grid of image and masks.
-        patient: identity for splits, or None where unknown.
+        patient: who it is, for splits; None if unknown.
 
     Raises:
         InputError: shapes that disagree with the grid, wrong types, or an image that is not finite.
@@ -72,8 +73,8 @@ class MaskSet:
         name: the case's name.
         masks: (S, H, W[, D]) bool, S >= 1, on the case's own grid.
         grid: the case's grid.
-        method: name of the method or program that drew them, or None where unknown.
-        seeds: one integer a sample, or None.
+        method: name of the method or program that drew them; None if unknown.
+        seeds: one integer per sample, or None.
         checkpoint: sha256 of the weights, hex, or None.
         settings: how they were drawn (sampler, steps, ...), plain JSON values.
 
@@ -125,7 +126,7 @@ class MaskSet:
 
     @property
     def frequency(self) -> np.ndarray:
-        """(H, W[, D]) float32: the share of samples that hold each voxel."""
+        """(H, W[, D]) float32: the share of the samples that contain each voxel."""
         return np.divide(count_votes(self.masks), len(self.masks), dtype=np.float32)
 
 

@@ -25,9 +25,9 @@ from plurimask.records import Case
 
 
 def open_dataset(path: Path) -> Dataset:
-    """A `lidc-slices` release where the folder holds `index.csv` and `masks.npz`, else a case folder.
+    """The dataset at a path: a `lidc-slices` release (a folder with `index.csv` and `masks.npz`), or a folder of cases.
 
-    A CSV file of sides (`patient,side`) in a case folder stands for that folder with that split: data/fold-1.csv.
+    A CSV file (`patient,side`) in a folder of cases stands for that folder with that split: data/fold-1.csv.
 
     Raises:
         DatasetError: no folder there, or one that neither layout fits.

@@ -145,8 +145,8 @@ def evaluate(
     """Score panels against the readers of their cases.
 
     Args:
-        panels: one a case, read as they come; all of one number of samples, since V-GED depends on it.
-        cases: by name, and no others than those to be scored. A mapping that reads on access keeps memory at a batch.
+        panels: one per case, read as they come. All have the same number of samples, since V-GED depends on it.
+        cases: the cases to be scored, by name, and no others. A mapping that reads on access keeps memory at a batch.
         count: score the first `count` samples of every panel; None: all of them.
         unnamed: what the table calls masks whose sets name no method.
 

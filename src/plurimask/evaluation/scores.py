@@ -203,7 +203,7 @@ class Comparison:
 
 
 def compare(a: Scores, b: Scores) -> Comparison:
-    """Compare two evaluations; patients are resampled once for both, so what cases have in common falls out.
+    """Compare two evaluations; patients are resampled once for both, so a case that is hard for both adds no noise.
 
     Raises:
         InputError: different numbers of samples, on which most values depend, or units, or no case in common.

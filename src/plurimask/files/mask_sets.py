@@ -261,7 +261,7 @@ class _SetFile(BaseModel):
 
 
 def write_mask_set(folder: Path, panel: MaskSet) -> None:
-    """Write `panel` to `folder`, which bears the panel's name and appears whole; a panel that was there is replaced.
+    """Write `panel` to `folder`, which must have its name and appears whole; a panel that was there is replaced.
 
     Raises:
         InputError: a name that cannot be a folder's, or another one than the folder's.

@@ -40,9 +40,9 @@ class Model:
         Args:
             image: a Case, or (H, W) or (C, H, W) numbers in any unit; the model scales them as in training.
             count: masks to draw, S.
-            seed: the same image, seed and model give the same noise, at any count and whatever is drawn beside it, and
-                so the same masks up to float rounding.
-            sampler: other than the recipe's own.
+            seed: the same image, seed and model give the same noise, and so the same masks up to float rounding,
+                whatever the count and whatever else is drawn.
+            sampler: another than the recipe's own.
 
         Raises:
             InputError: an image of another size or channel count than the model's, or not finite.
@@ -129,8 +129,8 @@ class Model:
 def load(model: str | Path, device: str = "auto", runtime: Literal["torch", "onnx"] = "torch") -> Model:
     """A model by built-in name, by checkpoint (.safetensors) or by run folder (its best weights).
 
-    `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`. Nothing is unpickled. By the runtime
-    `onnx` an exported folder is drawn from, on the CPU.
+    `device` is `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`. Nothing is unpickled. The runtime `onnx`
+    takes a folder of `plurimask export` and draws on the CPU.
 
     Raises:
         CheckpointError: no such model, or weights that cannot be read.

@@ -41,18 +41,18 @@ def sample_study(
     progress: Progress = lambda done, total: None,
     skip: int = 0,
 ) -> MaskSet:
-    """Draw a panel of a plane or volume of any size, all of it or a region; outside of the region nothing is drawn.
+    """Draw a panel of a plane or volume of any size. With a region, nothing is drawn outside of it.
 
     An image that is no larger than the model's field is its own region.
 
     Args:
-        model: what draws.
-        study: what is drawn.
+        model: the model that draws.
+        study: the image or volume.
         count, seed, sampler: as for `Model.sample`.
         region: the part to draw.
-        whole: draw a larger image as a whole, although the model saw crops around lesions alone.
+        whole: draw all of a larger image, although the model has only seen crops around lesions.
         progress: called after each look at a field.
-        skip: how many samples of the panel are there already; those that follow them are drawn.
+        skip: how many samples of the panel exist already; the samples after them are drawn.
 
     Raises:
         InputError: another number of channels than the model's, or more than 2**22 pixels of a plane to draw.

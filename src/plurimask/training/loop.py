@@ -75,9 +75,9 @@ class _Diverged(NamedTuple):
 def train(
     recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False, validation: Validation | None = None
 ) -> None:
-    """Train a recipe's method on the train side of a dataset, into the run folder `out`.
+    """Train a recipe's method on the train split of a dataset, into the run folder `out`.
 
-    Everything random is a function of the recipe's seed, the step and the process, so a run that was broken off and
+    Everything random depends on the recipe's seed, the step and the process alone. So a run that was stopped and
     resumed takes the same steps as an unbroken one.
 
     Args:

@@ -40,14 +40,14 @@ def serve(
     Args:
         path: mask sets, a study, a dataset, or the folder of a demo or a benchmark.
         data: a dataset or a study with the images of the mask sets.
-        model: draws further samples.
-        out: where chosen masks go; outside of `path`.
+        model: the model that draws further samples.
+        out: where chosen masks are saved; outside of `path`.
         host, port: where to listen.
         token: demanded of every request.
         browser: whether to open the page.
-        show_identity: whether names and numbers of patients are sent.
+        show_identity: whether names and numbers of patients are sent to the page.
         device: where the model computes.
-        say: prints a line.
+        say: called with each line to print.
 
     Raises:
         InputError, DatasetError: nothing that can be served.
