@@ -13,13 +13,14 @@ which diameters and pictures are, from 0 across the axis that planes lie across.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.dicom_seg import write_dicom_seg
-from plurimask.files.images import write_nifti
+from plurimask.files.images import Format, write_nifti
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY, check_bears_name, describe
 from plurimask.files.stored import atomic_folder, check_free, csv_text
@@ -29,8 +30,6 @@ from plurimask.records import Case, MaskSet
 from plurimask.sampling.region import slicing_axis
 from plurimask.show import figures as pictures
 from plurimask.show.charts import save_picture
-
-_OWN_FORMAT = {"dicom": "dicom-seg", "nifti": "nifti", "picture": "png", "npy": "npz"}
 
 
 def write_panel(
@@ -61,7 +60,7 @@ def write_panel(
     _check_pair(panel, study)
     check_bears_name(folder, panel.name)
     with atomic_folder(folder, *REPLACEABLE) as fresh:
-        _WRITERS[chosen](fresh, panel, study, agreement)
+        WRITERS[chosen].write(fresh, panel, study, agreement)
         (fresh / DESCRIPTION).write_text(describe(panel), encoding="utf-8")
         _, sliced = _sliced_last(study, panel)
         quantities = measure(sliced.masks, sliced.grid)
@@ -76,7 +75,7 @@ def check_place(folder: Path, study: Study, format: str | None = None) -> str:
     Raises:
         SettingsError: another format, DICOM SEG for a study that is not DICOM, or a folder of other files.
     """
-    chosen = format or _OWN_FORMAT[study.format]
+    chosen = format or next(name for name, writer in WRITERS.items() if writer.studies == study.format)
     _check_format(chosen, study)
     check_free(folder, *REPLACEABLE)
     return chosen
@@ -120,12 +119,27 @@ def _write_npz(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
     np.savez_compressed(folder / f"{STACK}.npz", masks=panel.masks)
 
 
-_WRITERS: Mapping[str, Callable[[Path, MaskSet, Study, float], None]] = {
-    "dicom-seg": _write_dicom_seg,
-    "nifti": _write_nifti,
-    "png": _write_png,
-    "npz": _write_npz,
+class Writer(NamedTuple):
+    """How a panel is written in one format.
+
+    Args:
+        write: folder, panel, study, share of the samples that must hold a voxel of the consensus -> files.
+        studies: the format of studies whose own it is.
+        alone: no other study can have it.
+    """
+
+    write: Callable[[Path, MaskSet, Study, float], None]
+    studies: Format
+    alone: bool = False
+
+
+WRITERS: Mapping[str, Writer] = {
+    "dicom-seg": Writer(_write_dicom_seg, "dicom", alone=True),
+    "nifti": Writer(_write_nifti, "nifti"),
+    "png": Writer(_write_png, "picture"),
+    "npz": Writer(_write_npz, "npy"),
 }
+"""THE table of formats that panels are written in."""
 
 
 def _sliced_last(study: Study, panel: MaskSet) -> tuple[Case, MaskSet]:
@@ -172,9 +186,9 @@ def _number(value: float) -> str:
 
 
 def _check_format(chosen: str, study: Study) -> None:
-    if chosen not in _WRITERS:
-        raise SettingsError("format", expected=" or ".join(_WRITERS), got=chosen, hint="choose one of them")
-    if chosen == "dicom-seg" and study.format != "dicom":
+    if chosen not in WRITERS:
+        raise SettingsError("format", expected=" or ".join(WRITERS), got=chosen, hint="choose one of them")
+    if WRITERS[chosen].alone and study.format != WRITERS[chosen].studies:
         raise SettingsError(
             study.case.name,
             expected="a DICOM study for DICOM SEG, which refers to patient, study and images of its source",

@@ -1,22 +1,37 @@
 """DICOM series against the formula of the standard, SimpleITK and pydicom: values, order, and where voxels lie."""
 
+import sys
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_series import AXIAL, OBLIQUE, PATIENT_ID, noise, set_pixels, write_multiframe, write_series
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from dicom_series import AXIAL, OBLIQUE, PATIENT_ID, PATIENT_NAME, noise, set_pixels, write_multiframe, write_series
+from pydicom.uid import (
+    MPEG2MPML,
+    DeflatedExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    RTStructureSetStorage,
+    SegmentationStorage,
+)
 
+from plurimask.errors import InputError, MissingPackageError
 from plurimask.files.dicom import read_series
+from plurimask.files.dicom_headers import is_dicom
 from plurimask.files.images import read_image
 
 CORONAL, SAGITTAL, FLIPPED = (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)
+
 ORIENTATIONS = pytest.mark.parametrize(
     "orientation",
     [AXIAL, CORONAL, SAGITTAL, FLIPPED, OBLIQUE],
     ids=["axial", "coronal", "sagittal", "flipped", "oblique"],
 )
+
 TILTED = (0.0, 0.9, 2.5)
 
 
@@ -257,3 +272,382 @@ def test_folders_within_are_passed_over(tmp_path):
     paths = write_series(tmp_path, noise())
     write_series(tmp_path / "other", noise(), series="other")
     assert read_series(tmp_path).files == tuple(paths)
+
+
+# --- What DICOM is refused, and that the line names the file and never the patient.
+
+
+def only(number, **values):
+    """A change that gives one slice other values; None takes one away."""
+
+    def change(dataset, slice_):
+        for keyword, value in values.items() if slice_ == number else ():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value)
+
+    return change
+
+
+def refused(path, match, error=InputError):
+    with pytest.raises(error, match=match) as caught:
+        read_series(path)
+    assert PATIENT_NAME not in str(caught.value)
+    assert PATIENT_ID not in str(caught.value)
+
+
+def test_two_series_in_one_folder(tmp_path):
+    write_series(tmp_path, noise())
+    for path in write_series(tmp_path / "other", noise((5, 6, 2)), series="other"):
+        path.rename(tmp_path / f"other-{path.name}")
+    refused(tmp_path, "expected one series, got 2, of 4, 2 files; put each into a folder of its own, and pass one")
+
+
+def test_a_localizer_among_the_slices(tmp_path):
+    write_series(tmp_path, noise(), change=only(2, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
+    refused(tmp_path, r"expected the slices of one series, got a localizer among them, IM05836\.dcm; move localizers")
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"ImagePositionPatient": None}, "expected position of every slice, got none in IM07924"),
+        ({"ImageOrientationPatient": None}, "expected orientation of every slice, got none in IM07924"),
+        ({"PixelSpacing": None}, "expected spacing of every slice, got none in IM07924"),
+        ({"PixelSpacing": ""}, "expected spacing of every slice, got none in IM07924"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0.8, 0.6]}, "expected slices of one orientation"),
+        ({"PixelSpacing": [0.7, 0.61]}, "expected slices of one spacing"),
+        ({"FrameOfReferenceUID": "1.2.3"}, "expected slices of one frame of reference, got another in IM"),
+        ({"Rows": 3, "PixelData": bytes(36)}, "expected slices of one size"),
+        ({"ImagePositionPatient": [-100, -80, -300]}, r"expected one slice at each position, got IM.*dcm and IM"),
+        ({"ImagePositionPatient": [-100, -80, -297.2]}, r"expected evenly spaced slices, to 0\.1 mm, got IM07924"),
+        ({"ImagePositionPatient": [-100, -79.8, -297.5]}, r"expected evenly spaced slices, to 0\.1 mm, got IM07924"),
+        ({"ImagePositionPatient": [-100, "nan", -297.5]}, "expected 3 finite number.* as ImagePositionPatient"),
+        ({"ImagePositionPatient": [-100, "1e400", -297.5]}, "expected 3 finite number.* as ImagePositionPatient"),
+        ({"ImagePositionPatient": [-100, -300]}, "expected 3 finite number.* as ImagePositionPatient"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "expected two unit vectors at right angles"),
+        ({"PixelSpacing": [0.7, 0]}, r"expected numbers above 0 as PixelSpacing, got \[0\.7, 0\.0\]"),
+        ({"PixelSpacing": [-0.7, 0.6]}, "expected numbers above 0 as PixelSpacing"),
+        ({"RescaleSlope": "0"}, "expected a number other than 0 as RescaleSlope"),
+        ({"HighBit": 14}, "expected the 16 stored bits to be the lowest, got high bit 14"),
+        ({"Columns": 0}, "expected at least one row, column and frame"),
+        ({"Rows": 65535, "Columns": 65535}, "expected at most 1073741824 voxels"),
+        ({"PixelData": None}, r"IM07924\.dcm: expected an image, got a DICOM object without pixels"),
+        (
+            {"BitsStored": 20, "HighBit": 19},
+            r"expected pixels in .* 'Bits Stored' value of '20' is invalid",
+        ),
+        ({"ModalityLUTSequence": [pydicom.Dataset()]}, r"expected slope and intercept, got a table of values"),
+        ({"NumberOfFrames": 2}, r"expected a position for each of 2 frames .*frames in time are no volume"),
+        ({"SOPClassUID": SegmentationStorage}, "expected an image, got a DICOM object of kind 'Segmentation Storage'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_one_slice_that_does_not_fit(tmp_path, values, match):
+    write_series(tmp_path, noise(), change=only(1, **values))
+    refused(tmp_path, match)
+
+
+def test_a_missing_slice(tmp_path):
+    write_series(tmp_path, noise((5, 6, 7)))[3].unlink()
+    refused(
+        tmp_path, r"expected a slice every 2\.5 mm, got 5 mm between IM05836\.dcm and IM\d+\.dcm; slices are missing"
+    )
+
+
+def test_one_of_three_slices_missing_between_others(tmp_path):
+    write_series(tmp_path, noise())[1].unlink()
+    refused(tmp_path, r"expected a slice every 2\.5 mm, got 5 mm between")
+
+
+def test_positions_that_are_rounded_are_taken_as_even(tmp_path):
+    def rounded(dataset, number):
+        dataset.ImagePositionPatient = [-100, -80, round(0.625 * number, 1)]
+
+    write_series(tmp_path, noise((5, 6, 9)), change=rounded)
+    assert read_series(tmp_path).grid.spacing_mm == pytest.approx((0.7, 0.6, 0.625))
+
+
+def test_a_structure_set_among_the_slices(tmp_path):
+    def structure_set(dataset, number):
+        if number == 2:
+            for keyword in ("Rows", "Columns", "PixelData"):
+                delattr(dataset, keyword)
+            dataset.SOPClassUID = RTStructureSetStorage
+
+    write_series(tmp_path, noise(), change=structure_set)
+    refused(tmp_path, r"IM05836\.dcm: expected an image, got a DICOM object of kind 'RT Structure Set Storage'")
+
+
+def test_frames_at_one_position(tmp_path):
+    write_series(tmp_path / "slices", noise())
+    path = write_multiframe(tmp_path / "all.dcm", tmp_path / "slices", (0, 1, 1, 2))
+    refused(path, "expected one slice at each position, got all.dcm, frame 2 and all.dcm, frame 3 at the same")
+
+
+def test_frames_of_which_one_is_missing(tmp_path):
+    write_series(tmp_path / "slices", noise())
+    path = write_multiframe(tmp_path / "all.dcm", tmp_path / "slices", (0, 1, 3))
+    refused(path, r"expected a slice every 2\.5 mm, got 5 mm between all\.dcm, frame 2 and all\.dcm, frame 3")
+
+
+def test_a_multi_frame_file_beside_slices(tmp_path):
+    write_series(tmp_path, noise())
+    write_multiframe(tmp_path / "all.dcm", tmp_path, (0, 1, 2, 3))
+    refused(tmp_path, "expected one multi-frame file, or one slice a file, got both")
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"", "an empty file"),
+        (b"PK\x03\x04" + bytes(200), "one without DICOM's mark"),
+        (b"0\x82\x0f\x00\x06\x09*\x86H\x86\xf7\r\x01\x07\x03" + bytes(200), "one without DICOM's mark"),
+        (b"no image\n", "one without DICOM's mark"),
+    ],
+    ids=["empty", "zip", "encrypted", "text"],
+)
+def test_a_file_of_another_kind_under_a_slices_name(tmp_path, content, got):
+    write_series(tmp_path, noise())
+    (tmp_path / "IM00001.dcm").write_bytes(content)
+    refused(tmp_path, rf"IM00001\.dcm: expected a DICOM file, got {got}; fetch it again, or unpack or decrypt it first")
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        (4, r"expected 24 values, as its header says, got more of them"),
+        (6, r"expected pixels in Explicit VR Little Endian, got 'The number of bytes of pixel data is less"),
+    ],
+)
+def test_more_or_fewer_pixels_than_the_header_says(tmp_path, rows, match):
+    (path,) = write_series(tmp_path, noise((5, 6, 1)), change=only(0, Rows=rows))
+    refused(path, match)
+
+
+@pytest.mark.parametrize("lost", [1, 40, 100, 500, 1000])
+def test_a_truncated_file(tmp_path, lost):
+    paths = write_series(tmp_path, noise())
+    paths[1].write_bytes(paths[1].read_bytes()[:-lost])
+    refused(tmp_path, r"IM07924\.dcm: expected ")
+
+
+def test_a_link_to_a_slice_that_is_gone(tmp_path):
+    write_series(tmp_path, noise())
+    (tmp_path / "IM00001.dcm").symlink_to(tmp_path / "gone.dcm")
+    refused(tmp_path, r"IM00001\.dcm: expected a readable file, got 'No such file or directory'")
+
+
+def test_a_folder_without_dicom(tmp_path):
+    (tmp_path / "readme.txt").write_text("nothing here")
+    refused(tmp_path, "expected the DICOM files of one series, got none; pass the folder that holds the slices")
+
+
+def test_a_path_where_nothing_lies(tmp_path):
+    refused(tmp_path / "none.dcm", r"none\.dcm: expected a readable file, got 'No such file or directory'")
+
+
+def test_a_compression_without_decoder(tmp_path):
+    (path,) = write_series(tmp_path, noise((5, 6, 1)), change=only(0, PixelData=pydicom.encaps.encapsulate([bytes(8)])))
+    restate(path, HTJ2KLossless)
+    refused(path, r"expected a decoder of High-Throughput JPEG 2000.*pip install", MissingPackageError)
+
+
+def test_pixels_as_a_film(tmp_path):
+    (path,) = write_series(tmp_path, noise((5, 6, 1)), change=only(0, PixelData=pydicom.encaps.encapsulate([bytes(8)])))
+    restate(path, MPEG2MPML)
+    refused(path, "expected pixels that are stored plainly, in RLE, JPEG, JPEG-LS or JPEG 2000, got MPEG2 Main Profile")
+
+
+def restate(path, syntax):
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset["PixelData"].is_undefined_length = True
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(path)
+
+
+def test_without_pydicom_the_error_says_what_to_install(tmp_path, monkeypatch):
+    write_series(tmp_path, noise())
+    for module in [name for name in sys.modules if name.partition(".")[0] == "pydicom"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    refused(tmp_path, r'run pip install "plurimask\[dicom\]"', MissingPackageError)
+
+
+def test_no_warning_of_pydicom_quotes_the_file(tmp_path, recwarn):
+    write_series(tmp_path, noise(), change=only(1, StudyInstanceUID="1.2.x", PatientID="x" * 80))
+    recwarn.clear()
+    read_series(tmp_path)
+    assert not recwarn
+
+
+# --- pydicom's own test files: each opens as another reader has it, or is refused with the right sentence.
+
+
+SHIPPED = Path(pydicom.__file__).parent / "data"
+
+GREY = {
+    "J2K_pixelrep_mismatch": (512, 512),
+    "CT_small": (128, 128),
+    "JPEG2000": (1024, 256),
+    "JPEGLSNearLossless_08": (45, 10),
+    "JPEGLSNearLossless_16": (50, 10),
+    "MR_small": (64, 64),
+    "MR_small_RLE": (64, 64),
+    "MR_small_bigendian": (64, 64),
+    "MR_small_expb": (64, 64),
+    "MR_small_implicit": (64, 64),
+    "MR_small_jp2klossless": (64, 64),
+    "MR_small_jpeg_ls_lossless": (64, 64),
+    "examples_overlay": (300, 484),
+    "image_dfl": (512, 512),
+    "693_J2KI": (512, 512),
+}
+
+COLOUR = {
+    "ExplVR_BigEnd": (60, 80),
+    "SC_jpeg_no_color_transform": (256, 256),
+    "SC_jpeg_no_color_transform_2": (256, 256),
+    "SC_rgb_dcmtk_+eb+cr": (100, 100),
+    "SC_rgb_dcmtk_+eb+cy+n1": (100, 100),
+    "SC_rgb_dcmtk_+eb+cy+n2": (100, 100),
+    "SC_rgb_dcmtk_+eb+cy+np": (100, 100),
+    "SC_rgb_dcmtk_+eb+cy+s2": (100, 100),
+    "SC_rgb_dcmtk_+eb+cy+s4": (100, 100),
+    "SC_rgb_gdcm_KY": (100, 100),
+    "SC_rgb_jls_lossy_line": (100, 100),
+    "SC_rgb_jls_lossy_sample": (100, 100),
+    "SC_rgb_jpeg": (256, 256),
+    "SC_rgb_jpeg_app14_dcmd": (256, 256),
+    "SC_rgb_jpeg_dcmd": (256, 256),
+    "SC_rgb_jpeg_dcmtk": (100, 100),
+    "SC_rgb_jpeg_gdcm": (100, 100),
+    "SC_rgb_jpeg_lossy_gdcm": (100, 100),
+    "SC_rgb_rle": (100, 100),
+    "SC_rgb_rle_16bit": (100, 100),
+    "SC_rgb_rle_32bit": (100, 100),
+    "SC_rgb_small_odd": (3, 3),
+    "SC_rgb_small_odd_big_endian": (3, 3),
+    "SC_rgb_small_odd_jpeg": (3, 3),
+    "SC_ybr_full_422_uncompressed": (100, 100),
+    "examples_jpeg2k": (480, 640),
+    "examples_palette": (350, 800),
+    "examples_rgb_color": (240, 320),
+}
+
+FRAMES = r"expected a position for each of (2|30) frames \(enhanced multi-frame\), got frames without; write each frame"
+
+TWELVE_BITS = r"expected pixels in JPEG Extended .*, got 'Unable to decode.*'; decompress it with another program"
+
+KIND = "expected an image, got a DICOM object of kind '%s'( without pixels)?; pass the images alone"
+
+NO_PIXELS = r"expected an image, got a DICOM object( of kind '\w+ Image Storage')? without pixels"
+
+REFUSED = {
+    "ExplVR_BigEndNoMeta": KIND % "RT Ion Plan Storage",
+    "ExplVR_LitEndNoMeta": KIND % "RT Ion Plan Storage",
+    "GDCMJ2K_TextGBR": r"expected pixels in JPEG 2000 .*, got 'Unable to decode.*'; decompress it with another program",
+    "JPEG-lossy": TWELVE_BITS,
+    "JPEG2000-embedded-sequence-delimiter": "expected pixels in JPEG 2000 Image Compression, got 'Unable to decode",
+    "JPGExtended": TWELVE_BITS,
+    "MR_truncated": r"got 'The number of bytes of pixel data is less than expected \(8130 vs 8192 bytes\)",
+    "SC_rgb_rle_16bit_2frame": FRAMES,
+    "SC_rgb_rle_2frame": FRAMES,
+    "SC_rgb_rle_32bit_2frame": FRAMES,
+    "UN_sequence": NO_PIXELS,
+    "badVR": KIND % "RT Dose Storage",
+    "empty_charset_LEI": NO_PIXELS,
+    "examples_ybr_color": FRAMES,
+    "liver_1frame": KIND % "Segmentation Storage",
+    "liver_expb_1frame": KIND % "Segmentation Storage",
+    "meta_missing_tsyntax": NO_PIXELS,
+    "nested_priv_SQ": NO_PIXELS,
+    "no_meta": "expected a DICOM file, got one without DICOM's mark",  # a stray byte stands in front
+    "no_meta_group_length": NO_PIXELS,
+    "priv_SQ": NO_PIXELS,
+    "reportsi": KIND % "Basic Text SR Storage",
+    "reportsi_with_empty_number_tags": KIND % "Basic Text SR Storage",
+    "rtdose": KIND % "RT Dose Storage",
+    "rtdose_1frame": KIND % "RT Dose Storage",
+    "rtdose_expb": KIND % "RT Dose Storage",
+    "rtdose_expb_1frame": KIND % "RT Dose Storage",
+    "rtdose_rle": KIND % "RT Dose Storage",
+    "rtdose_rle_1frame": KIND % "RT Dose Storage",
+    "rtplan": KIND % "RT Plan Storage",
+    "rtplan_truncated": KIND % "RT Plan Storage",
+    "rtstruct": KIND % "RT Structure Set Storage",
+    "test-SR": KIND % "Comprehensive SR Storage",
+    "waveform_ecg": KIND % "12-lead ECG Waveform Storage",
+}
+
+
+def shipped(name):
+    return SHIPPED / "test_files" / f"{name}.dcm"
+
+
+def test_the_tables_name_every_shipped_file():
+    here = {path.stem for path in (SHIPPED / "test_files").glob("*.dcm")}
+    assert here - {"MR_small_padded"} == set(GREY) | set(COLOUR) | set(REFUSED)
+
+
+@pytest.mark.parametrize(("name", "shape"), GREY.items())
+def test_a_grey_image_is_as_simpleitk_has_it(name, shape):
+    series, other = read_series(shipped(name)), sitk.ReadImage(str(shipped(name)))
+    assert series.image.shape == (1, *shape, 1)
+    np.testing.assert_allclose(series.image[0, ..., 0], sitk.GetArrayFromImage(other)[0])
+    if series.grid.affine is not None:
+        far = other.TransformIndexToPhysicalPoint((shape[1] - 1, shape[0] - 1, 0))
+        found = series.grid.affine @ (shape[0] - 1, shape[1] - 1, 0, 1)
+        assert np.abs(found[:3] - np.array(far) * [-1, -1, 1]).max() < 1e-3
+
+
+def test_padding_of_zeros_does_not_count():
+    padded, plain = read_series(shipped("MR_small_padded")), read_series(shipped("MR_small"))
+    np.testing.assert_array_equal(padded.image, plain.image)
+
+
+@pytest.mark.parametrize(("name", "shape"), COLOUR.items())
+def test_a_colour_image_is_three_channels(name, shape):
+    assert read_series(shipped(name)).image.shape == (3, *shape, 1)
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_rle", "SC_rgb_small_odd", "examples_rgb_color", "SC_rgb_jpeg_gdcm"])
+def test_colours_are_as_simpleitk_has_them(name):
+    other = sitk.GetArrayFromImage(sitk.ReadImage(str(shipped(name))))[0]
+    np.testing.assert_array_equal(read_series(shipped(name)).image[..., 0], np.moveaxis(other, -1, 0))
+
+
+@pytest.mark.parametrize(("name", "match"), REFUSED.items())
+def test_no_image_or_a_damaged_one_is_refused_with_its_reason(name, match):
+    with pytest.raises(InputError, match=match):
+        read_series(shipped(name))
+
+
+def test_a_shipped_series_opens():
+    assert read_series(SHIPPED / "test_files" / "dicomdirtests" / "98892001" / "CT5N").image.shape == (1, 16, 16, 5)
+
+
+@pytest.mark.parametrize(
+    ("folder", "match"),
+    [("77654033/CT2", "expected a slice every"), ("98892003/MR700", "expected slices of one orient")],
+)
+def test_a_shipped_selection_of_slices_that_is_no_stack_is_refused(folder, match):
+    with pytest.raises(InputError, match=match):
+        read_series(SHIPPED / "test_files" / "dicomdirtests" / folder)
+
+
+def test_an_index_of_a_medium_is_no_image():
+    with pytest.raises(InputError, match=KIND % "Media Storage Directory Storage"):
+        read_series(SHIPPED / "test_files" / "dicomdirtests" / "DICOMDIR")
+
+
+@pytest.mark.parametrize("folder", ["charset_files", "palettes", "test_files/dicomdirtests/TINY_ALPHA"])
+def test_any_other_shipped_file_is_an_image_or_refused_by_name(folder):
+    """Colour palettes, character sets, text files; pydicom's own table of them is not repeated here."""
+    for path in (path for path in (SHIPPED / folder).rglob("*") if path.is_file()):
+        try:
+            said = path.name if is_dicom(path) and read_series(path) else ""
+        except InputError as error:
+            said = str(error)
+        assert path.name in said or not is_dicom(path)

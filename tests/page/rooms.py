@@ -12,8 +12,8 @@ import numpy as np
 import uvicorn
 from phantoms import phantoms
 
-from plurimask.files.case_folder import read_case
 from plurimask.files.images import write_nifti
+from plurimask.files.locate import open_study
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 from plurimask.viewer.app import Room, make_app
@@ -77,7 +77,7 @@ def write_images(root, cases) -> dict[str, Case]:
         write_nifti(folder / "image.nii.gz", case.image[0], case.grid)
         for number, mask in enumerate(case.raters):
             write_nifti(folder / f"label{number}.nii.gz", mask.astype(np.uint8), case.grid)
-    return {case.name: read_case(root / case.name) for case in cases}
+    return {case.name: open_study(root / case.name).case for case in cases}
 
 
 def planes(*names) -> list[Case]:

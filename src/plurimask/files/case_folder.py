@@ -54,16 +54,6 @@ def list_case(folder: Path) -> CaseFiles:
     return CaseFiles(check_name(folder, folder.absolute().name), images, _numbered(folder, stems, "label"))
 
 
-def read_case(folder: Path, patient: str | None = None) -> Case:
-    """The case in one folder; its name is the folder's.
-
-    Raises:
-        InputError: files that are missing, doubled, not numbered from 0 without a gap, unreadable, or on other grids.
-    """
-    one = list_case(folder)
-    return read_files(one.name, one.images, one.labels, patient)
-
-
 def read_files(
     name: str, image_files: Sequence[Path], label_files: Sequence[Path], patient: str | None, rule: LabelRule = binarise
 ) -> Case:

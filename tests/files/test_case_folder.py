@@ -1,0 +1,91 @@
+"""The folder of one case: its channels, readers and grid, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from case_files import IMAGE, MASK, fill, write
+from PIL import Image
+
+from plurimask.errors import InputError
+from plurimask.files.case_folder import holds_case, list_case, read_image_case
+from plurimask.files.locate import open_study
+
+
+def read_case(folder):
+    return open_study(folder).case
+
+
+def test_numbered_images_are_channels_in_numeric_order(tmp_path):
+    channels = {f"image{n}__npy": np.full((2, 3), n, dtype="f4") for n in range(11)}
+    assert read_case(fill(tmp_path / "a", **channels)).image[:, 0, 0].tolist() == list(range(11))
+
+
+def test_formats_may_be_mixed_and_the_known_affine_holds(tmp_path):
+    affine = np.diag([0.5, 0.7, 2.0, 1.0])
+    fill(tmp_path / "a", image=IMAGE, label1__npy=MASK)
+    write(tmp_path / "a" / "label0.nii.gz", MASK.astype("u1"), affine)
+    case = read_case(tmp_path / "a")
+    assert case.grid.spacing_mm == pytest.approx((0.5, 0.7))
+    assert np.array_equal(case.raters, [MASK, MASK])
+
+
+def test_volumes(tmp_path):
+    volume = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("f4")
+    case = read_case(fill(tmp_path / "a", image__nii=volume, label0__npy=(volume > 0)))
+    assert case.image.shape == (1, 4, 5, 3)
+    assert np.array_equal(case.raters[0], volume > 0)
+
+
+def test_upper_case_names_count(tmp_path):
+    case = read_case(fill(tmp_path / "a", Image=IMAGE, LABEL0__PNG=MASK))
+    assert np.array_equal(case.raters, [MASK])
+
+
+def test_a_case_takes_its_folders_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(fill(tmp_path / "b", image=IMAGE))
+    assert read_case(Path(".")).name == "b"
+
+
+@pytest.mark.parametrize("name", ["scan.png", "scan.npy", "scan.nii.gz"])
+def test_a_lone_image_is_a_case_that_nobody_read(tmp_path, name):
+    write(tmp_path / name, IMAGE)
+    case = read_image_case(tmp_path / name)
+    assert case.name == "scan"
+    assert case.raters.shape == (0, 6, 8)
+
+
+@pytest.mark.parametrize("name", ["..png", ".hidden.png", "a\nb.png", "a:b.png", " .png"])
+def test_a_name_that_cannot_be_a_folder_everywhere_is_refused(tmp_path, name):
+    Image.fromarray(IMAGE).save(tmp_path / name, format="PNG")
+    with pytest.raises(InputError, match="expected a case name that any file system can hold"):
+        read_image_case(tmp_path / name)
+
+
+def test_a_case_is_told_from_a_dataset(tmp_path):
+    assert holds_case(fill(tmp_path / "a", image=IMAGE))
+    assert not holds_case(tmp_path)
+
+
+def test_numbering_starts_at_zero(tmp_path):
+    with pytest.raises(InputError, match="got image1 but no image0"):
+        read_case(fill(tmp_path / "a", image1=IMAGE))
+
+
+def test_a_case_without_image_is_refused_with_what_is_there(tmp_path):
+    with pytest.raises(InputError, match=r"a: expected image\.png .*, got imgae\.png; add the image"):
+        list_case(fill(tmp_path / "a", imgae=IMAGE))
+
+
+@pytest.mark.parametrize("name", ["label0", "image1"])
+def test_another_size_is_refused_with_both_sizes(tmp_path, name):
+    fill(tmp_path / "a", image0=IMAGE, **{name: MASK[:5]})
+    with pytest.raises(InputError, match=rf"a/{name}\.png: expected size 6x8, as image0\.png has, got 5x8"):
+        read_case(tmp_path / "a")
+
+
+def test_another_affine_is_refused(tmp_path):
+    fill(tmp_path / "a", image=IMAGE, label0__nii=MASK)
+    write(tmp_path / "a" / "label1.nii", MASK.astype("u1"), np.diag([1, 1, 1.1, 1]))
+    with pytest.raises(InputError, match=r"label1\.nii: expected the affine of label0\.nii, got another one"):
+        read_case(tmp_path / "a")

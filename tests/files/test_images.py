@@ -1,0 +1,585 @@
+"""Files of every format to images and rater masks, and damaged files to one kind of error."""
+
+import gzip
+import io
+import pickle
+import random
+import re
+import zlib
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from plurimask.errors import InputError
+from plurimask.files.images import (
+    binarise,
+    read_image,
+    read_jpeg,
+    read_label,
+    read_nifti,
+    read_npy,
+    read_png,
+    split_name,
+)
+
+GREY = np.random.default_rng(0).integers(0, 256, (12, 9), dtype=np.uint8)
+
+NAMES = ["a.png", "a.jpg", "a.npy", "a.nii", "a.nii.gz"]
+
+
+def write(path, array):
+    if path.suffix in (".png", ".jpg", ".jpeg"):
+        Image.fromarray(array).save(path)
+    elif path.suffix == ".npy":
+        np.save(path, array)
+    else:
+        nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.npy", "a.nii", "a.nii.gz"])
+def test_an_image_keeps_its_values_as_float32(tmp_path, name):
+    image, grid = read_image(write(tmp_path / name.lower(), GREY).rename(tmp_path / name))
+    assert image.dtype == np.float32
+    assert np.array_equal(image, GREY[None])
+    assert grid.shape == (12, 9)
+
+
+def test_a_jpeg_image_is_near_its_source(tmp_path):
+    Image.fromarray(np.full((16, 16), 90, dtype=np.uint8)).save(tmp_path / "a.jpeg")
+    assert np.abs(read_image(tmp_path / "a.jpeg")[0] - 90).max() <= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_label_is_a_bool_plane_in_every_format(tmp_path, name):
+    drawn = np.zeros((16, 16), dtype=bool)
+    drawn[4:10, 6:12] = True
+    mask, grid = read_label(write(tmp_path / name, drawn.astype(np.uint8) * 255))
+    assert mask.dtype == np.bool_
+    assert np.array_equal(mask, drawn)
+    assert grid.shape == drawn.shape
+
+
+def test_a_label_behind_scale_factors_is_a_float_label(tmp_path):
+    volume = nib.Nifti1Image((GREY > 99).astype(np.float32), np.eye(4))
+    volume.set_data_dtype(np.uint8)
+    nib.save(volume, tmp_path / "a.nii")
+    assert np.asanyarray(nib.load(tmp_path / "a.nii").dataobj).dtype.kind == "f"
+    assert np.array_equal(read_label(tmp_path / "a.nii")[0], GREY > 99)
+
+
+def test_spacing_is_unknown_outside_nifti(tmp_path):
+    assert read_image(write(tmp_path / "a.png", GREY))[1].spacing_mm is None
+    assert read_image(write(tmp_path / "a.nii", GREY))[1].spacing_mm == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_an_image_that_is_not_finite_in_float32_is_refused(tmp_path, value):
+    array = np.zeros((3, 3))
+    array[1, 2] = value
+    with pytest.raises(InputError, match=r"a\.npy: expected finite float32 values, got 1 NaN or infinite"):
+        read_image(write(tmp_path / "a.npy", array))
+
+
+def test_a_complex_image_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.npy: expected real numbers, got values of type complex128"):
+        read_image(write(tmp_path / "a.npy", np.zeros((3, 3), dtype=complex)))
+
+
+def test_a_coloured_label_is_refused(tmp_path):
+    colour = np.stack([GREY, GREY, 0 * GREY], axis=-1)
+    with pytest.raises(InputError, match=r"a\.png: expected a grey label, got a coloured one"):
+        read_label(write(tmp_path / "a.png", colour))
+
+
+def test_an_array_without_voxels_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.npy: expected a usable grid"):
+        read_image(write(tmp_path / "a.npy", np.zeros((0, 3))))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.nrrd", "a"])
+def test_another_format_is_refused_with_the_list_of_formats(tmp_path, name):
+    with pytest.raises(InputError, match=r"a.*: expected one of \.png, \.jpg, .*convert the file"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("content", [b"", b"no image at all", bytes(4096)], ids=["empty", "text", "zeros"])
+def test_a_file_of_something_else_is_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: expected a readable .* file, got '.+'; check the path"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_file_is_refused_by_name(tmp_path, name):
+    with pytest.raises(InputError, match=f"{name}: expected a readable .* file, got 'No such file"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_in_place_of_a_file_is_refused_by_name(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name}: expected a readable"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_a_file_is_refused_by_name(tmp_path, name):
+    path = write(tmp_path / name, np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=f"{name}: expected a readable"):
+        read_image(path)
+
+
+def mutant(source, chance):
+    """One to four bytes changed, removed or cut off; half of the time near the start, where headers are."""
+    data = bytearray(source)
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(min(len(data), chance.choice([360, len(data)])))
+        match chance.randrange(4):
+            case 0:
+                data[place] = chance.randrange(256)
+            case 1:
+                data[place] ^= 1 << chance.randrange(8)
+            case 2:
+                del data[place + 1 : place + 9]
+            case 3:
+                del data[place + 1 :]
+    return bytes(data)
+
+
+def complaint(read, path):
+    """The error's line, or "" where the file could be read."""
+    try:
+        values, grid = read(path)
+    except InputError as error:
+        return str(error)
+    return "" if values.shape[-len(grid.shape) :] == grid.shape else "values that do not fit their grid"
+
+
+@pytest.mark.parametrize("read", [read_image, read_label])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_file_gives_an_array_or_an_error_that_names_it(tmp_path, name, read):
+    chance = random.Random(name)
+    source = write(tmp_path / name, (GREY > 99).astype(np.uint8) * 255).read_bytes()
+    path = tmp_path / f"mutant-{name}"
+    lines = []
+    for _ in range(60):
+        path.write_bytes(mutant(source, chance))
+        lines.append(complaint(read, path))
+    assert any(lines)
+    assert all(line.startswith(f"{path}: expected ") for line in lines if line)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("a.png", ("a", ".png")),
+        ("a.b.JPG", ("a.b", ".jpg")),
+        ("a.nii.gz", ("a", ".nii.gz")),
+        ("a.Nii", ("a", ".nii")),
+        ("label0.tif", ("label0", "")),
+        ("image", ("image", "")),
+    ],
+)
+def test_stem_and_suffix(tmp_path, name, parts):
+    assert split_name(tmp_path / name) == parts
+
+
+# --- The rule from stored values to a rater mask.
+
+
+ROW, COLUMN = np.mgrid[:64, :64]
+
+DISC = (ROW - 30) ** 2 + (COLUMN - 33) ** 2 < 100
+
+INTEGERS = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
+
+
+def jpeg(mask, quality):
+    buffer = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, "JPEG", quality=quality)
+    return np.array(Image.open(buffer))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "f2", "f4", "f8", *INTEGERS])
+def test_zero_and_one_are_taken_as_they_are(dtype):
+    assert np.array_equal(binarise("a", DISC.astype(dtype)), DISC)
+
+
+def test_the_booleans_of_a_one_bit_png_become_zero_and_one(tmp_path):
+    Image.fromarray(DISC).save(tmp_path / "label0.png")
+    for mask in (read_label(tmp_path / "label0.png")[0], binarise("a", np.array(Image.open(tmp_path / "label0.png")))):
+        assert np.array_equal(mask.view(np.uint8), DISC)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_zero_and_the_maximum_are_empty_and_drawn(dtype):
+    maximum = np.iinfo(dtype).max
+    assert np.array_equal(binarise("a", np.where(DISC, maximum, 0).astype(dtype)), DISC)
+
+
+@pytest.mark.parametrize(("dtype", "last_out"), [("u1", 127), ("u2", 32767), ("i2", 16383), ("u8", 2**63 - 1)])
+def test_integers_count_above_half_their_maximum(dtype, last_out):
+    values = np.array([0, 2, last_out, last_out + 1, np.iinfo(dtype).max], dtype=dtype)
+    assert binarise("a", values).tolist() == [False, False, False, True, True]
+
+
+def test_floats_count_above_one_half():
+    assert binarise("a", np.array([0, 0.5, 0.51, 1])).tolist() == [False, False, True, True]
+
+
+def test_a_float_may_miss_one_by_a_rounding():
+    assert binarise("a", np.array([-1e-6, 1 + 1e-6])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("quality", [95, 75, 50])
+def test_jpeg_ringing_does_not_count(quality):
+    values = jpeg(DISC, quality)
+    assert (values > 0).sum() > 1.3 * DISC.sum()
+    assert np.array_equal(binarise("a", values, lossy=True), DISC)
+
+
+def test_an_empty_jpeg_that_decodes_to_one_everywhere_is_empty():
+    values = jpeg(np.zeros_like(DISC), quality=70)
+    assert (values == 1).all()
+    assert not binarise("a", values, lossy=True).any()
+
+
+def test_an_empty_jpeg_that_decodes_above_one_is_empty():
+    values = jpeg(np.zeros_like(DISC), quality=15)
+    assert (values > 1).all()
+    assert not binarise("a", values, lossy=True).any()
+
+
+@given(st.lists(st.integers(2, 127), min_size=1))
+def test_integers_that_would_all_vanish_are_refused(values):
+    with pytest.raises(InputError, match=f"got values up to {max(values)} in uint8; write one mask a file"):
+        binarise("a", np.array([0, 1, *values], dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("values", "got"),
+    [
+        (np.array([0, 255], dtype=np.uint16), "values up to 255 in uint16"),
+        (np.array([0, -1], dtype=np.int16), "negative values, down to -1"),
+        (np.array([0.0, 1.1]), "floats from 0 to 1.1"),
+        (np.array([-0.5, 1.0]), "floats from -0.5 to 1"),
+        (np.array([0.0, np.nan]), "NaN or infinite values"),
+        (np.array([0.0, np.inf]), "NaN or infinite values"),
+        (np.array([0j, 1j]), "values of type complex128"),
+        (np.array(["0", "1"]), "values of type <U1"),
+    ],
+)
+def test_anything_else_is_refused(values, got):
+    with pytest.raises(InputError, match=f"label0: expected a label of 0 and 1, .* got {got};"):
+        binarise("label0", values)
+
+
+def test_the_mask_is_not_a_view_of_its_source():
+    values = np.array([True, False])
+    binarise("a", values)[0] = False
+    assert values[0]
+
+
+# --- PNG and JPEG: what comes back, and what is refused.
+
+
+LEVELS = np.random.default_rng(0).integers(0, 256, (7, 5), dtype=np.uint8)
+
+COLOUR = np.stack([LEVELS, LEVELS.T.reshape(7, 5), 255 - LEVELS], axis=-1)
+
+
+def write_deep_colour(path):
+    """A 16-bit RGB PNG, which Pillow itself cannot write: a 1x1 pixel with its header and data by hand."""
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        PngImagePlugin.putchunk(file, b"IHDR", (1).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0]))
+        PngImagePlugin.putchunk(file, b"IDAT", zlib.compress(bytes(7)))
+        PngImagePlugin.putchunk(file, b"IEND", b"")
+
+
+def test_eight_bit_grey_round_trip(tmp_path):
+    Image.fromarray(LEVELS).save(tmp_path / "a.png")
+    assert np.array_equal(read_png(tmp_path / "a.png").values, LEVELS[None])
+
+
+def test_sixteen_bit_grey_round_trip(tmp_path):
+    deep = LEVELS.astype(np.uint16) * 257 - np.uint16(3 * (LEVELS > 0))
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    values = read_png(tmp_path / "a.png").values
+    assert values.dtype == np.uint16
+    assert np.array_equal(values, deep[None])
+
+
+def test_one_bit_is_bool(tmp_path):
+    Image.fromarray(LEVELS > 99).save(tmp_path / "a.png")
+    values = read_png(tmp_path / "a.png").values
+    assert values.dtype == np.bool_
+    assert np.array_equal(values, LEVELS[None] > 99)
+
+
+def test_colour_gives_three_channels(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    assert np.array_equal(read_png(tmp_path / "a.png").values, np.moveaxis(COLOUR, -1, 0))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_equal_channels_are_one_grey_channel(tmp_path, mode):
+    Image.fromarray(LEVELS).convert(mode).save(tmp_path / "a.png")
+    assert np.array_equal(read_png(tmp_path / "a.png").values, LEVELS[None])
+
+
+def test_a_palette_counts_as_its_colours(tmp_path):
+    picture = Image.fromarray((LEVELS > 99).astype(np.uint8)).convert("P")
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    picture.save(tmp_path / "a.png")
+    assert np.array_equal(read_png(tmp_path / "a.png").values, np.where(LEVELS > 99, 0, 255)[None])
+
+
+def test_jpeg_is_marked_as_lossy_and_png_is_not(tmp_path):
+    Image.fromarray(LEVELS).save(tmp_path / "a.jpg")
+    Image.fromarray(LEVELS).save(tmp_path / "a.png")
+    assert read_jpeg(tmp_path / "a.jpg").lossy
+    assert not read_png(tmp_path / "a.png").lossy
+
+
+def test_a_picture_has_no_affine(tmp_path):
+    Image.fromarray(LEVELS).save(tmp_path / "a.png", dpi=(300, 300))
+    assert read_png(tmp_path / "a.png").affine is None
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_refused(tmp_path, mode):
+    picture = Image.fromarray(LEVELS).convert(mode)
+    picture.putalpha(254)
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: expected an opaque picture, got transparent pixels"):
+        read_png(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("picture", [LEVELS, LEVELS.astype(np.uint16), LEVELS > 99], ids=["8 bits", "16 bits", "1 bit"])
+def test_a_transparent_grey_value_is_refused(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "a.png", transparency=int(picture.flat[0]))
+    with pytest.raises(InputError, match="expected an opaque picture"):
+        read_png(tmp_path / "a.png")
+
+
+def test_sixteen_bit_colour_is_refused_not_cut(tmp_path):
+    write_deep_colour(tmp_path / "a.png")
+    with pytest.raises(InputError, match="expected 8-bit colour, got 16-bit colour"):
+        read_png(tmp_path / "a.png")
+
+
+def test_cmyk_is_refused(tmp_path):
+    Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="expected a grey or RGB picture, got CMYK"):
+        read_jpeg(tmp_path / "a.jpg")
+
+
+def test_several_frames_are_refused(tmp_path):
+    frames = [Image.fromarray(LEVELS), Image.fromarray(255 - LEVELS)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="expected one picture, got 2 frames"):
+        read_png(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("name", "read"), [("a.png", read_png), ("a.jpg", read_jpeg)])
+def test_an_exif_rotation_is_refused(tmp_path, name, read):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(LEVELS).save(tmp_path / name, exif=exif)
+    with pytest.raises(InputError, match="expected pixels stored upright, got EXIF orientation 6"):
+        read(tmp_path / name)
+
+
+def test_the_content_must_be_what_the_name_says(tmp_path):
+    Image.fromarray(LEVELS).save(tmp_path / "a.jpg", format="PNG")
+    with pytest.raises(InputError, match=r"a\.jpg: expected a readable JPEG file, got 'cannot identify"):
+        read_jpeg(tmp_path / "a.jpg")
+
+
+def test_pillows_limit_against_bombs_becomes_our_error(tmp_path, monkeypatch):
+    Image.fromarray(LEVELS).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(InputError, match=re.escape("a.png: expected a readable PNG file, got 'Image size (35 pixels)")):
+        read_png(tmp_path / "a.png")
+
+
+# --- NPY: what comes back, and what is refused.
+
+
+@pytest.mark.parametrize("dtype", ["bool", "u1", "<i2", ">i2", "<f4", ">f8", "f2"])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_round_trip_of_one_channel(tmp_path, dtype, shape):
+    array = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    np.save(tmp_path / "a.npy", array)
+    assert np.array_equal(read_npy(tmp_path / "a.npy").values, array[None])
+
+
+def test_fortran_order(tmp_path):
+    array = np.arange(6.0).reshape(2, 3)
+    np.save(tmp_path / "a.npy", np.asfortranarray(array))
+    assert np.array_equal(read_npy(tmp_path / "a.npy").values, array[None])
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 1), (1, 4, 5)])
+def test_a_single_slice_is_a_plane(tmp_path, shape):
+    plane = np.arange(20).reshape(4, 5)
+    np.save(tmp_path / "a.npy", plane.reshape(shape))
+    assert np.array_equal(read_npy(tmp_path / "a.npy").values, plane[None])
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8), (9, 2, 8), (9, 1, 8)])
+def test_slices_of_a_pixel_or_two_are_asked_about(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    with pytest.raises(InputError, match=r"a\.npy: expected rows, .* would be .*; move the axis of the slices last"):
+        read_npy(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3, 4, 5)])
+def test_other_numbers_of_axes_are_refused(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    with pytest.raises(InputError, match=r"a\.npy: expected one channel .* got size \(.*write one file a channel"):
+        read_npy(tmp_path / "a.npy")
+
+
+def test_python_objects_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[{}]]), allow_pickle=True)
+    with pytest.raises(InputError, match=r"a\.npy: expected a readable NPY file, got .*Python objects"):
+        read_npy(tmp_path / "a.npy")
+
+
+def test_a_bare_pickle_is_refused(tmp_path):
+    (tmp_path / "a.npy").write_bytes(pickle.dumps(np.zeros((2, 2))))
+    with pytest.raises(InputError, match="expected a readable NPY file, got 'the magic string is not correct"):
+        read_npy(tmp_path / "a.npy")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((20, 20)))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
+    with pytest.raises(InputError, match="expected a readable NPY file, got 'mmap length is greater than file size"):
+        read_npy(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "-" * 9000 + "1",
+        "{[]: 1}",
+        "{'descr': (), 'fortran_order': False, 'shape': (1, 2)}",
+        f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**40}, {2**40})}}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 2)}",
+        "{'descr': '|u1'",
+    ],
+    ids=["deep", "unhashable", "no type", "giant", "negative", "open"],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_hostile_header_is_refused(tmp_path, header):
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(InputError, match=r"a\.npy: expected a readable NPY file"):
+        read_npy(tmp_path / "a.npy")
+
+
+# --- NIfTI against nibabel: values, types, affines, and what is refused.
+
+
+OBLIQUE = nib.affines.from_matvec(
+    nib.eulerangles.euler2mat(0.3, -0.2, 0.5) @ np.diag([0.7, -1.1, 2.5]), [-30.0, 12.0, 8.0]
+)
+
+
+def write_volume(path, array, affine=OBLIQUE, kind=nib.Nifti1Image, **header):
+    volume = kind(array, affine)
+    for name, value in header.items():
+        getattr(volume.header, f"set_{name}")(*value)
+    nib.save(volume, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.NII.GZ"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_values_are_what_nibabel_gives(tmp_path, name, kind):
+    array = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
+    assert np.array_equal(read_nifti(write_volume(tmp_path / name, array, kind=kind)).values, array[None])
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "u2", "f4", "f8"])
+def test_without_scale_factors_the_type_is_the_files_own(tmp_path, dtype):
+    path = write_volume(tmp_path / "a.nii", np.ones((4, 5), dtype=dtype))
+    assert read_nifti(path).values.dtype == np.dtype(dtype)
+
+
+def test_scale_factors_are_applied(tmp_path):
+    stored = np.array([[0, 1], [2, 3]], dtype=np.int16)
+    path = write_volume(tmp_path / "a.nii", stored, slope_inter=(0.5, -1024))
+    assert np.array_equal(read_nifti(path).values[0], 0.5 * stored - 1024)
+
+
+@pytest.mark.parametrize("voxel", [(0, 0, 0), (3, 1, 2), (1, 4, 0)])
+def test_a_voxel_lies_where_nibabel_puts_it(tmp_path, voxel):
+    path = write_volume(tmp_path / "a.nii.gz", np.zeros((4, 5, 3), dtype=np.uint8))
+    _, grid = read_image(path)
+    assert np.allclose(grid.affine @ (*voxel, 1), (*nib.affines.apply_affine(nib.load(path).affine, voxel), 1))
+
+
+def test_spacing_follows_row_column_slice(tmp_path):
+    _, grid = read_image(write_volume(tmp_path / "a.nii", np.zeros((4, 5, 3), dtype=np.uint8)))
+    assert grid.shape == (4, 5, 3)
+    assert grid.spacing_mm == pytest.approx((0.7, 1.1, 2.5), abs=1e-5)
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1e3), ("mm", 1.0), ("micron", 1e-3), ("unknown", 1.0)])
+def test_the_affine_is_in_mm_whatever_the_header_uses(tmp_path, unit, mm):
+    path = write_volume(tmp_path / "a.nii", np.zeros((4, 5, 3), dtype=np.uint8), xyzt_units=(unit,))
+    assert np.allclose(read_nifti(path).affine[:3], OBLIQUE[:3] * mm, atol=1e-5 * mm)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 1, 1)])
+def test_a_single_slice_is_a_plane_that_keeps_its_affine(tmp_path, shape):
+    _, grid = read_image(write_volume(tmp_path / "a.nii", np.zeros(shape, dtype=np.uint8)))
+    assert grid.shape == (4, 5)
+    assert np.allclose(grid.affine, OBLIQUE, atol=1e-5)
+
+
+def test_a_fourth_axis_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.nii: expected one channel .* got size \(4, 5, 3, 2\)"):
+        read_nifti(write_volume(tmp_path / "a.nii", np.zeros((4, 5, 3, 2), dtype=np.uint8)))
+
+
+def test_a_header_that_claims_too_many_voxels_is_refused_before_memory_is_taken(tmp_path):
+    path = write_volume(tmp_path / "a.nii", np.zeros((4, 5, 3), dtype=np.uint8))
+    claim = bytearray(path.read_bytes())
+    claim[42:48] = np.array([30000, 30000, 30000], dtype="<i2").tobytes()
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(claim)))
+    with pytest.raises(InputError, match=r"b\.nii\.gz: expected at most 1073741824 voxels, got size \(30000"):
+        read_nifti(tmp_path / "b.nii.gz")
+
+
+def test_a_singular_affine_is_refused_by_the_name_of_the_file(tmp_path):
+    path = write_volume(tmp_path / "a.nii", np.zeros((4, 5, 3), dtype=np.uint8))
+    volume = nib.load(path)
+    volume.header["srow_z"] = 0
+    (tmp_path / "b.nii").write_bytes(volume.header.binaryblock + path.read_bytes()[348:])
+    with pytest.raises(InputError, match=r"b\.nii: expected a usable grid.*finite, invertible 4x4 affine"):
+        read_image(tmp_path / "b.nii")
+
+
+def test_colour_voxels_are_refused(tmp_path):
+    colour = np.zeros((4, 5, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(InputError, match=r"a\.nii: expected real numbers, got values of type \[\('R'"):
+        read_image(write_volume(tmp_path / "a.nii", colour))
+
+
+def test_a_gzip_name_on_plain_content_is_refused(tmp_path):
+    path = write_volume(tmp_path / "a.nii", np.zeros((4, 5), dtype=np.uint8))
+    path.rename(tmp_path / "b.nii.gz")
+    with pytest.raises(InputError, match=r"b\.nii\.gz: expected a readable NIfTI file, got 'Not a gzipped file"):
+        read_nifti(tmp_path / "b.nii.gz")

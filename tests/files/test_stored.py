@@ -1,0 +1,266 @@
+"""Atomic writing: a file is whole or not there, also when the block fails, the disk refuses or the process dies."""
+
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plurimask.errors import InputError, SettingsError
+from plurimask.files.stored import atomic_folder, atomic_path, check_free, digest_file, digest_files, write_text
+
+
+def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a process of its own, which may die or be limited."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "scores.csv"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+
+
+def test_old_file_is_replaced(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("old and longer")
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_nothing_but_the_file_is_left(tmp_path):
+    write_text(tmp_path / "scores.csv", "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_parents_are_made(tmp_path):
+    write_text(tmp_path / "run" / "cases" / "set.json", "{}")
+    assert (tmp_path / "run" / "cases" / "set.json").read_text() == "{}"
+
+
+def test_temporary_stands_beside_the_file_and_keeps_its_suffix(tmp_path):
+    """Beside it, or the last move would cross file systems; the suffix, because writers choose a format by it."""
+    with atomic_path(tmp_path / "masks.npz") as temporary:
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".npz")
+
+
+def test_text_is_utf_8(tmp_path):
+    write_text(tmp_path / "report.html", "Müller, ≥ 3")
+    assert (tmp_path / "report.html").read_bytes() == "Müller, ≥ 3".encode()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_permissions_are_those_of_an_ordinary_new_file(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "ours", "x")
+        (tmp_path / "ordinary").write_text("x")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ours", "ordinary")]
+    assert modes[0] == modes[1]
+
+
+def write_half(path, error=ValueError):
+    with atomic_path(path) as temporary:
+        temporary.write_text("ne")
+        raise error("half way")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failing_block_leaves_the_old_file_and_no_other(tmp_path, error):
+    path = tmp_path / "last.ckpt"
+    path.write_text("old")
+    with pytest.raises(error, match="half way"):
+        write_half(path, error)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_failing_block_makes_no_file(tmp_path):
+    with pytest.raises(ValueError, match="half way"):
+        write_half(tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from plurimask.files.stored import write_text
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    write_text(Path(sys.argv[1]), "x" * 100_000)
+except OSError as error:
+    print(type(error).__name__, error.strerror)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+def test_refused_space_leaves_the_old_file_and_no_other(tmp_path: Path):
+    """The system's own limit on file size stops the write in the middle, as a full disk does."""
+    path = tmp_path / "last.ckpt"
+    path.write_text("old")
+    assert run(FULL, path).stdout == "OSError File too large\n"
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from plurimask.files.stored import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_text("ne")
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_killed_process_leaves_the_old_file_whole(tmp_path: Path):
+    path = tmp_path / "last.ckpt"
+    path.write_text("old")
+    assert run(DIES, path).returncode == -9
+    assert path.read_text() == "old"
+
+
+def test_folder_in_the_way_is_an_os_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "scores.csv" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"scores\.csv"):
+        write_text(tmp_path / "scores.csv", "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+
+
+# --- A folder of many files that appears whole or not at all, and replaces nothing that anyone misses.
+
+
+def write(folder, text="x", ours=lambda name: False):
+    with atomic_folder(folder, ours) as fresh:
+        (fresh / "a").write_text(text)
+
+
+def break_off(folder, ours=lambda name: False):
+    with atomic_folder(folder, ours) as fresh:
+        (fresh / "a").write_text("new")
+        raise KeyboardInterrupt
+
+
+def write_beside_another(folder):
+    with atomic_folder(folder) as fresh:
+        (fresh / "a").write_text("ours")
+        write(folder, "theirs")
+
+
+def test_what_is_written_appears_under_its_name_at_the_end(tmp_path):
+    with atomic_folder(tmp_path / "deep/out") as fresh:
+        (fresh / "a").write_text("x")
+        assert not (tmp_path / "deep/out").exists()
+    assert (tmp_path / "deep/out/a").read_text() == "x"
+
+
+def test_nothing_is_left_of_a_folder_that_was_broken_off(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        break_off(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_may_be_replaced_stays_where_the_new_folder_is_broken_off(tmp_path):
+    write(tmp_path / "out", "old")
+    with pytest.raises(KeyboardInterrupt):
+        break_off(tmp_path / "out", "a".__eq__)
+    assert (tmp_path / "out/a").read_text() == "old"
+
+
+def test_what_may_be_replaced_is_gone_afterwards(tmp_path):
+    write(tmp_path / "out")
+    (tmp_path / "out/b").write_text("old")
+    write(tmp_path / "out", "new", "ab".__contains__)
+    assert {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == {"a": "new"}
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out")
+    assert (tmp_path / "out/a").exists()
+
+
+def test_of_a_link_the_folder_that_it_leads_to_is_written(tmp_path):
+    (tmp_path / "large disk/here").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "large disk/here")
+    write(tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+    assert os.listdir(tmp_path / "large disk/here") == ["a"]
+
+
+@pytest.mark.parametrize(("used", "got"), [("out/a", "a in it"), ("out", "a file")])
+def test_a_folder_in_use_and_a_file_are_refused(tmp_path, used, got):
+    (tmp_path / used).parent.mkdir(exist_ok=True)
+    (tmp_path / used).write_text("x")
+    with pytest.raises(SettingsError, match=f"expected a new or empty folder, got {got}; name another --out"):
+        write(tmp_path / "out")
+
+
+def test_what_came_while_the_folder_was_written_is_not_replaced(tmp_path):
+    with pytest.raises(SettingsError, match="got a in it"):
+        write_beside_another(tmp_path / "out")
+    assert (tmp_path / "out/a").read_text() == "theirs"
+
+
+def test_the_root_of_a_file_system_is_refused_before_anything_is_written():
+    mounted = next(path for path in ("/dev/shm", "/proc", "/") if os.path.ismount(path))
+    with pytest.raises(SettingsError, match="got the root of a file system; name a folder in it"):
+        write(Path(mounted), ours=lambda name: True)
+
+
+def test_a_free_folder_need_not_be_there(tmp_path):
+    check_free(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+# --- Digests against hashlib and against what must and must not change them.
+
+
+def write_files(root, **files):
+    root.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (root / name).write_bytes(content)
+    return [root / name for name in files]
+
+
+def test_of_one_file_is_the_sha256_of_its_content(tmp_path):
+    (path,) = write_files(tmp_path, a=b"abc")
+    # The example of FIPS 180-4.
+    assert digest_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_of_files_is_as_documented(tmp_path):
+    paths = write_files(tmp_path, a=b"one", b=b"two")
+    expected = hashlib.sha256(
+        b"a\0" + hashlib.sha256(b"one").digest() + b"b\0" + hashlib.sha256(b"two").digest()
+    ).hexdigest()
+    assert digest_files(tmp_path, paths) == expected
+
+
+def test_does_not_depend_on_where_the_root_lies(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert digest_files(here, write_files(here, a=b"one")) == digest_files(there, write_files(there, a=b"one"))
+
+
+@pytest.mark.parametrize(
+    "other", [{"a": b"two", "b": b"one"}, {"a": b"one", "c": b"two"}, {"a": b"onetwo", "b": b""}, {"a": b"one"}]
+)
+def test_content_names_and_borders_all_count(tmp_path, other):
+    first, second = tmp_path / "first", tmp_path / "second"
+    one = digest_files(first, write_files(first, a=b"one", b=b"two"))
+    assert one != digest_files(second, write_files(second, **other))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="absent: expected a readable file, got 'No such file"):
+        digest_files(tmp_path, [tmp_path / "absent"])
