@@ -54,7 +54,7 @@ def write_panel(
         MissingPackageError: DICOM SEG without highdicom.
         OSError: as the file system does (disk full, no permission); the folder is then as it was.
     """
-    chosen = check_place(folder, study, format)
+    chosen = check_writable(folder, study, format)
     if not 0 < agreement <= 1:
         raise SettingsError("agreement", expected="a share above 0, at most 1", got=str(agreement), hint="try 0.5")
     _check_pair(panel, study)
@@ -69,7 +69,7 @@ def write_panel(
     return tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
-def check_place(folder: Path, study: Study, format: str | None = None) -> str:
+def check_writable(folder: Path, study: Study, format: str | None = None) -> str:
     """The format that `write_panel` will write, refused before anything is drawn where it would refuse it.
 
     Raises:

@@ -57,7 +57,7 @@ def sample(
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.locate import open_study
     from plurimask.files.mask_sets import write_mask_set
-    from plurimask.panel_files import check_place, write_panel
+    from plurimask.panel_files import check_writable, write_panel
     from plurimask.sampling import inputs_at, load, parse_region, sample_study
 
     drawer = load(model, device, runtime)
@@ -73,7 +73,7 @@ def sample(
             study = open_study(path)
             as_case = format is None and study.format != "dicom" and drawer.fits(study.case)
             if not as_case:
-                check_place(out / name, study, format)
+                check_writable(out / name, study, format)
             watch = _watch(drawer, study, whole, tick, done)
             panel = sample_study(drawer, study, count, seed, settings, region, whole, watch)
             if as_case:

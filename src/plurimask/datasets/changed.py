@@ -63,12 +63,9 @@ class OneReader(Changed):
     def _change(self, index: int, case: Case) -> Case:
         if index not in self._train or not len(case.raters):
             return case
-        kept = _hash(case.name) % len(case.raters)
+        hashed = blake2b(case.name.encode(), digest_size=8, person=b"one-reader").digest()
+        kept = int.from_bytes(hashed, "big") % len(case.raters)
         return replace(case, raters=case.raters[kept : kept + 1])
-
-
-def _hash(name: str) -> int:
-    return int.from_bytes(blake2b(name.encode(), digest_size=8, person=b"one-reader").digest(), "big")
 
 
 class CentreCrop(Changed):

@@ -189,10 +189,11 @@ def _frame(path: Path, dataset: Any, number: int, count: int) -> Frame:
     orientation, spacing = read("ImageOrientationPatient", 6), read("PixelSpacing", 2)
     thickness, slope, intercept = read("SliceThickness"), read("RescaleSlope"), read("RescaleIntercept")
     _check_frame(path, orientation, spacing, slope)
+    ways = None if orientation is None else orientation.reshape(2, 3)
     return Frame(
         path.name if count == 1 else f"{path.name}, frame {number + 1}",
         read("ImagePositionPatient", 3),
-        None if orientation is None else _unit(orientation.reshape(2, 3)),
+        None if ways is None else ways / np.linalg.norm(ways, axis=-1, keepdims=True),
         spacing,
         None if thickness is None or thickness[0] <= 0 else float(thickness[0]),
         1.0 if slope is None else float(slope[0]),
@@ -238,10 +239,6 @@ def _at_right_angles(orientation: np.ndarray) -> bool:
 
 def _positive(numbers: np.ndarray) -> bool:
     return bool((numbers > 0).all())
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 _AXIAL = np.eye(3)[:2]

@@ -81,7 +81,9 @@ def _open_stack(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.n
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _open_nifti(path)
     with readable(path, f"a whole {path.name} without pickled objects", "write it again"):
-        values = _read_npz(path) if path.name.lower().endswith(".npz") else _read_npy(path)
+        # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
+        is_archive = path.name.lower().endswith(".npz")
+        values = _read_npz(path) if is_archive else np.lib.format.open_memmap(path, mode="r")
     return values.shape, values, None
 
 
@@ -100,11 +102,6 @@ def _read_npz(path: Path) -> np.ndarray:
             )
         with archive.open(arrays[0]) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
-    return np.lib.format.open_memmap(path, mode="r")
 
 
 def _open_nifti(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.ndarray]:
@@ -141,13 +138,13 @@ class MaskFiles:
     """The files of one case.
 
     Args:
-        place: the folder named by the case, or the one file named by it.
+        path: the folder named by the case, or the one file named by it.
         name: the case's.
         stack: the file that holds all samples, or None.
         samples: where there is no stack, one file a sample, mask2 before mask10.
     """
 
-    place: Path
+    path: Path
     name: str
     stack: Path | None = None
     samples: tuple[Path, ...] = ()
@@ -160,31 +157,31 @@ def list_mask_files(root: Path) -> list[MaskFiles]:
         InputError: no masks at all, the files of a single case, a case in two forms, or as `find_mask_files`.
     """
     found: dict[str, MaskFiles] = {}
-    for place in list_visible(root):
-        files = find_mask_files(place)
+    for path in list_visible(root):
+        files = find_mask_files(path)
         if files is None:
             continue
-        if files.stack == place and files.name.lower() == STACK:
-            raise InputError(root, expected=_LAYOUTS, got=f"{place.name} alone", hint="pass the folder above it")
+        if files.stack == path and files.name.lower() == STACK:
+            raise InputError(root, expected=_LAYOUTS, got=f"{path.name} alone", hint="pass the folder above it")
         if files.name in found:
-            raise _doubled(root, files.name, [found[files.name].place, place])
+            raise _doubled(root, files.name, [found[files.name].path, path])
         found[files.name] = files
     if not found:
         raise InputError(root, expected=_LAYOUTS, got="none", hint="draw masks first, or mend the path")
     return [found[name] for name in sorted(found)]
 
 
-def find_mask_files(place: Path) -> MaskFiles | None:
+def find_mask_files(path: Path) -> MaskFiles | None:
     """The masks in a case's folder, or in its one file; None for a folder that is still empty and for other files.
 
     Raises:
         InputError: two stacks, a stack beside samples, one sample twice, other files alone or among samples, or a case
             of a dataset.
     """
-    if place.is_dir():
-        return _in_folder(place)
-    stem = _stack_stem(place)
-    return None if stem is None else MaskFiles(place, stem, stack=place)
+    if path.is_dir():
+        return _in_folder(path)
+    stem = _stack_stem(path)
+    return None if stem is None else MaskFiles(path, stem, stack=path)
 
 
 def names_masks(paths: Iterable[Path]) -> bool:
@@ -196,7 +193,8 @@ def _in_folder(folder: Path) -> MaskFiles | None:
     beside = (DESCRIPTION, MEASUREMENTS, SUMMARY)
     files = [path for path in list_visible(folder) if path.name not in beside and not path.is_dir()]
     stacks = [path for path in files if (_stack_stem(path) or "").lower() == STACK]
-    samples = sorted((path for path in files if path not in stacks and split_name(path)[1]), key=_by_number)
+    samples = [path for path in files if path not in stacks and split_name(path)[1]]
+    samples.sort(key=lambda path: (natural(split_name(path)[0]), path.name))
     others = [path for path in files if path not in stacks and path not in samples]
     if len(stacks) + bool(samples) > 1:
         raise _doubled(folder, "the case", stacks + samples)
@@ -233,10 +231,6 @@ def _doubled(folder: Path, what: str, files: list[Path]) -> InputError:
 def _stack_stem(path: Path) -> str | None:
     suffix = next((suffix for suffix in _STACK_SUFFIXES if path.name.lower().endswith(suffix)), None)
     return None if suffix is None else path.name[: -len(suffix)]
-
-
-def _by_number(path: Path) -> tuple[list[str | int], str]:
-    return natural(split_name(path)[0]), path.name
 
 
 _Row = Annotated[list[float], Field(min_length=4, max_length=4)]
@@ -289,16 +283,16 @@ def describe(panel: MaskSet) -> str:
     return json.dumps(description.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
-def read_mask_set(place: Path) -> MaskSet:
+def read_mask_set(path: Path) -> MaskSet:
     """The mask set in a case's folder, or in its one file (CASE.npz, .npy, .nii, .nii.gz).
 
     Raises:
         InputError: files that are missing, damaged, in two forms or of other content, or a description that disagrees
             with the masks or with the folder's name.
     """
-    files = find_mask_files(place)
+    files = find_mask_files(path)
     if files is None:
-        raise InputError(place, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
+        raise InputError(path, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
     return _read(files)
 
 
@@ -324,7 +318,7 @@ class MaskSets(Mapping[str, MaskSet]):
         stranger = next((name for name in self._files if name not in known), None)
         if stranger is not None:
             raise InputError(
-                self._files[stranger].place,
+                self._files[stranger].path,
                 expected="masks of a case of the dataset",
                 got="an unknown case",
                 hint="give the dataset that the masks belong to, or rename the set as its case",
@@ -347,7 +341,7 @@ class MaskSets(Mapping[str, MaskSet]):
 
 def _read(files: MaskFiles) -> MaskSet:
     masks, grid = read_samples(files.samples) if files.stack is None else read_stack(files.stack)
-    path = files.place / DESCRIPTION
+    path = files.path / DESCRIPTION
     description = _read_description(path)
     _check_description(path, description, files.name, masks)
     return MaskSet(

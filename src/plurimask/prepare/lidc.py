@@ -76,7 +76,8 @@ def write_slices(out: Path, parts: Sequence[tuple[Scan, Path]], settings: LidcSe
                     cut += found
                     if slices:
                         patients.append(patient)
-                        _write_strip(out / "images" / f"{patient}.png", [one.image for one in slices.values()])
+                        with atomic_path(out / "images" / f"{patient}.png") as strip:
+                            Image.fromarray(np.concatenate([one.image for one in slices.values()])).save(strip)
                         bits.writelines(one.masks.tobytes() for one in slices.values())
                         index += _rows(len(index) - 1, patient, slices, settings)
             _pack(temporary, spool, (len(index) - 1, READERS, settings.size, -(-settings.size // 8)))
@@ -97,11 +98,6 @@ def _slices_of(parts: Sequence[tuple[Scan, Path]]) -> tuple[int, dict[tuple[int,
         for image, masks, (nodule, number, *place) in zip(*part[:2], part.table.tolist(), strict=True):
             slices[int(nodule), int(number)] = _Slice(scan, image, masks, tuple(place))
     return found, dict(sorted(slices.items()))
-
-
-def _write_strip(path: Path, images: Sequence[np.ndarray]) -> None:
-    with atomic_path(path) as temporary:
-        Image.fromarray(np.concatenate(images)).save(temporary)
 
 
 def _rows(
@@ -190,7 +186,8 @@ def prepare_lidc(
     plans, folders = plan(database, settings), find_series(dicom)
     _check_found(dicom, plans, folders)
     parts.mkdir(parents=True, exist_ok=True)
-    skipped = _cut(plans, folders, parts, progress, workers or _cores())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    skipped = _cut(plans, folders, parts, progress, workers or cores)
     return _finish(out, parts, settings, database, plans, skipped)
 
 
@@ -239,10 +236,6 @@ def _check_found(dicom: Path, plans: Sequence[ScanPlan], folders: dict[str, Path
             got=f"none among {len(folders)} series" if folders else "no DICOM image",
             hint="pass the folder of the TCIA download",
         )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _part(parts: Path, series: str) -> Path:

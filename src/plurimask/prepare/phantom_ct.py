@@ -138,7 +138,7 @@ class _Scene:
     def add_nodule(self, image: np.ndarray, masks: np.ndarray, ratings: Sequence[Ratings]) -> np.ndarray:
         """The nodule over the lung; vessels that are denser than it stay visible inside."""
         drawn = masks[masks.any(axis=(1, 2))]
-        subtlety, margin, texture = _mean_ratings(ratings)
+        subtlety, margin, texture = np.mean([(r.subtlety, r.margin, r.texture) for r in ratings], axis=0).tolist()
         distance = _signed_distance(drawn)
         edge = self._latent_edge(distance)
         width = 0.25 / self.spacing_mm * (1 + 0.5 * (5 - margin)) + 0.25 * distance.std(axis=0).clip(0, 4)
@@ -243,8 +243,3 @@ def _ellipse_distance(x: np.ndarray, y: np.ndarray, radii: tuple[float, float]) 
     k0 = np.hypot(x / radii[0], y / radii[1])
     k1 = np.hypot(x / radii[0] ** 2, y / radii[1] ** 2)
     return k0 * (k0 - 1) / np.maximum(k1, 1e-6)
-
-
-def _mean_ratings(ratings: Sequence[Ratings]) -> list[float]:
-    """Mean subtlety, margin and texture."""
-    return np.mean([(r.subtlety, r.margin, r.texture) for r in ratings], axis=0).tolist()
