@@ -16,7 +16,7 @@ from common import Row, child, print_table, threads
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from plurimask.datasets.lidc_slices import SIZE, LidcSlices
+from plurimask.datasets.lidc_slices import LidcSlices
 from plurimask.metrics import (
     ci_score,
     combined_sensitivity,
@@ -28,6 +28,7 @@ from plurimask.metrics import (
     range_agreement,
 )
 
+SIZE = 128
 CASES, SAMPLES, RATERS, BATCH, LOOPED = 1500, 16, 4, 32, 60
 FEWER = (375, 750)
 MORE = {64: 200, 256: 50}

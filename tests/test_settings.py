@@ -3,22 +3,36 @@
 from typing import Annotated, ClassVar, Literal
 
 import pytest
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.settings import Natural, Positive, Rate, Settings, Share, Shipped, Widths, parse, wrong
+from plurimask.settings import Natural, Positive, Rate, Settings, Share, Shipped, Widths, parse, unknown, wrong
 
 
-class Round(Settings):
+class Window(Settings):
+    kind: str
+
+    @classmethod
+    def variant(cls, table):
+        return {"round": Round, "square": Square}.get(table["kind"], cls) if cls is Window else cls
+
+
+class Round(Window):
     kind: Literal["round"] = "round"
     radius: Rate = 1.0
 
 
-class Square(Settings):
+class Square(Window):
     removed: ClassVar[dict[str, str]] = {"edge": "give side"}
 
     kind: Literal["square"] = "square"
     side: Positive = 1
+
+
+def by_kind(table):
+    if table["kind"] not in ("round", "square"):
+        raise unknown("kind", table["kind"], ["round", "square"])
+    return Window.variant(table).model_validate(table)
 
 
 class Part(Settings):
@@ -32,7 +46,7 @@ class House(Settings):
     name: Annotated[str, Field(pattern="^[a-z]+$")]
     floors: Natural = 1
     open: bool = True
-    window: Annotated[Round | Square, Field(discriminator="kind")] = Round()
+    window: Annotated[Window, BeforeValidator(by_kind)] = Round()
     roof: Part | None = None
     parts: tuple[Part, ...] = ()
     height: Rate | tuple[Rate, ...] = 1.0

@@ -3,7 +3,7 @@
     python tools/make_panel_page.py
 
 From docs/benchmarks/lidc/table1.json and, of docs/benchmarks/panel, quality.json, emptiness.json
-(`benchmarks/panel_quality.py`, `panel_emptiness.py`) and training.json, which is quality by core-minutes.
+(`benchmarks/panel_quality.py`; emptiness.json by revision d032475) and training.json, which is quality by core-minutes.
 """
 
 import json

@@ -51,6 +51,12 @@ def wrong(expected: str, got: object) -> PydanticCustomError:
     return PydanticCustomError("wrong", "{expected}, not {got}", {"expected": expected, "got": str(got)})
 
 
+def unknown(key: str, word: object, known: Iterable[str]) -> PydanticCustomError:
+    """What a validator of a table raises where its `key` is none of the known words; the nearest of them is offered."""
+    context = {"key": key, "word": str(word), "known": ", ".join(known)}
+    return PydanticCustomError("unknown", "{key} one of {known}, not {word}", context)
+
+
 def parse(
     model: type[AnyModel], tree: object, source: str | Path, refusal: type[PlurimaskError] = SettingsError
 ) -> AnyModel:
@@ -124,20 +130,19 @@ def _explain(
     keys, table = _walk(model, tree, error["loc"])
     where = f"{source}: {'.'.join(keys)}" if keys else source
     docs = f"see {getattr(model, 'docs', 'the documentation')}"
-    if error["type"] == "union_tag_invalid":
-        names = [name.strip(" '") for name in error["ctx"]["expected_tags"].split(",")]
-        tag, key = error["ctx"]["tag"], error["ctx"]["discriminator"].strip("'")
-        hint = _nearest(tag, names, "") or docs
-        return refusal(f"{where}.{key}", expected=f"one of {', '.join(names)}", got=tag, hint=hint)
+    if error["type"] == "unknown":
+        key, word, known = (error["ctx"][part] for part in ("key", "word", "known"))
+        hint = _nearest(word, known.split(", "), "") or docs
+        return refusal(f"{where}.{key}", expected=f"one of {known}", got=word, hint=hint)
     if error["type"] == "extra_forbidden":
         *above, key = keys
         if key in getattr(table, "removed", {}):
             return refusal(
                 where, expected="a setting of this version", got="one that was removed", hint=table.removed[key]
             )
-        known = [*table.model_fields, *getattr(table, "also", ())]
-        hint = _nearest(key, known, "".join(f"{part}." for part in above)) or docs
-        return refusal(where, expected=f"one of {', '.join(known)}", got=key, hint=hint)
+        fields = [*table.model_fields, *getattr(table, "also", ())]
+        hint = _nearest(key, fields, "".join(f"{part}." for part in above)) or docs
+        return refusal(where, expected=f"one of {', '.join(fields)}", got=key, hint=hint)
     return refusal(where, expected=_expected(error), got=_got(error), hint="correct it")
 
 
@@ -192,31 +197,26 @@ def _got(error: ErrorDetails) -> str:
 def _walk(model: type[BaseModel], tree: Any, place: tuple[int | str, ...]) -> tuple[list[str], Any]:
     """The keys as a file has them, and the class of the table that the last one stands in.
 
-    Between them pydantic puts the tags and the types of unions, which no file has.
+    Between them pydantic names the types of unions, which no file has.
     """
     keys: list[str] = []
     table: type[BaseModel] = model
-    here, tag = [model], None
+    here: type[BaseModel] | None = model
     for number, part in enumerate(place):
-        tagged = [kind for kind in here if tag and kind.model_fields[tag].default == part]
-        field = here[0].model_fields.get(str(part)) if len(here) == 1 else None
-        if tagged:
-            here, tag = tagged, None
-        elif field is not None:
-            keys, table = [*keys, str(part)], here[0]
+        field = here.model_fields.get(str(part)) if here else None
+        if here and (field or (isinstance(part, str) and number == len(place) - 1)):
+            keys, table = [*keys, str(part)], here
+        elif isinstance(part, int):
+            keys.append(str(part))
+        if field:
             tree = tree.get(part) if isinstance(tree, dict) else None
-            here, tag = [_variant(kind, tree) for kind in _models(field.annotation)], str(field.discriminator or "")
-        elif isinstance(part, int) or (here and number == len(place) - 1):
-            keys, table = [*keys, str(part)], here[0] if here else table
+            here = next(iter(_models(field.annotation)), None)
+            here = here.variant(tree) if here and issubclass(here, Settings) else here
     return keys, table
 
 
-def _variant(model: type[BaseModel], table: object) -> type[BaseModel]:
-    return model.variant(table) if issubclass(model, Settings) else model
-
-
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The classes of settings in an annotation: those of `Model | None`, of a union, of a tuple of one."""
+    """The classes of settings in an annotation: that of `Model | None`, or of a tuple of one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models(part)]

@@ -92,7 +92,7 @@ def test_without_a_name_settings_are_those_of_cimd():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValidationError, match=r"'probunet' found using 'name' does not match .* 'cimd'"):
+    with pytest.raises(ValidationError, match=r"name one of cimd, .*, not probunet"):
         ADAPTER.validate_python({"name": "probunet"})
     with pytest.raises(SettingsError, match=r"method: expected one of cimd, .*, got probunet"):
         method_class("probunet")

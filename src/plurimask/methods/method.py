@@ -22,13 +22,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny
-from pydantic_core import PydanticKnownError
 from torch import Tensor, nn
 
 from plurimask.diffusion.process import Diffusion
 from plurimask.errors import SettingsError
 from plurimask.records import Batch, LossTerms
-from plurimask.settings import Positive, Settings
+from plurimask.settings import Positive, Settings, unknown
 
 GROUP = "plurimask.methods"
 BUILT_IN = {
@@ -181,16 +180,13 @@ def parse_settings(value: Any) -> Any:
 
     Raises:
         ValidationError: a key or value that is wrong.
-        PydanticKnownError: an unknown name.
+        PydanticCustomError: an unknown name.
     """
     if not isinstance(value, dict):
         return value
     name = value.get("name", "cimd")
     if name not in method_names():
-        known = ", ".join(f"'{known}'" for known in method_names())
-        raise PydanticKnownError(
-            "union_tag_invalid", {"discriminator": "'name'", "tag": str(name), "expected_tags": known}
-        )
+        raise unknown("name", name, method_names())
     return method_class(name).Settings.model_validate(value)
 
 
