@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from small_benchmark import small_results
 
-from plurimask.benchmark.figures import diversity_figure, dodged, latents_figure
+from plurimask.benchmark.figures import diversity_figure, dodged, latents_figure, quality_cost_figure
 from plurimask.benchmark.results import choose_examples, worst_cases
 from plurimask.benchmark.run import DiversityPoint
 from plurimask.evaluation import CaseScores
@@ -70,3 +71,12 @@ def test_runs_of_equal_cost_stand_side_by_side_about_it():
     assert lone == 1.0
     assert first < 4.0 < second
     assert first * second == pytest.approx(16.0)
+
+
+def test_each_system_has_a_point_with_its_interval(tmp_path):
+    results = small_results(tmp_path)
+    lines = quality_cost_figure(results).axes[0].lines
+    rows = [run.mean[4].table[0] for run in results.scored]
+    assert [tuple(line.get_ydata()) for line in lines[::2]] == [row.intervals["ged_u"] for row in rows]
+    assert [line.get_ydata()[0] for line in lines[1::2]] == [row.values["ged_u"] for row in rows]
+    assert len({line.get_xdata()[0] for line in lines[1::2]}) == len(rows)  # which cost the same

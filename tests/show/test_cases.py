@@ -1,8 +1,9 @@
-"""The page as a reader and an attacker meet it: what it says, that it stands alone, that names stay names."""
+"""The page as a reader and an attacker meet it: what it says and shows, that it stands alone, that names stay names."""
 
 import base64
 import hashlib
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -16,10 +17,10 @@ import pytest
 from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, Scores, compare, evaluate
+from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, CaseScores, Scores, compare, evaluate
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
-from plurimask.show.cases import STRIP_LENGTH, cases_to_show, write_evaluation_report, write_report
+from plurimask.show.cases import EACH, FEW, STRIP_LENGTH, card_of, cases_to_show, write_evaluation_report, write_report
 from plurimask.show.raster import frequency_colours
 from plurimask.show.tables import number
 
@@ -379,3 +380,53 @@ def test_not_one_panel_a_case_is_refused(tmp_path: Path) -> None:
     case, panel = make_case("one"), make_panel("one")
     with pytest.raises(InputError, match="expected one panel a case, got 1 cases and 0 panels"):
         write_report(tmp_path / "report.html", "t", [case], [], evaluate([panel], {"one": case}))
+
+
+def row(name, ged_v, ci=0.5, d_yy=0.5, drawn=4, size=50.0, readers=4):
+    return CaseScores(name, "p", readers, drawn, size, 16, {"ged_v": ged_v, "ci": ci, "d_yy": d_yy})
+
+
+MANY = [row(f"plain-{k:02d}", 0.5 + 0.001 * k) for k in range(30)]
+
+
+def test_few_cases_are_all_shown_without_a_reason():
+    rows = MANY[:FEW]
+    assert cases_to_show(rows) == {one.name: "" for one in rows}
+
+
+@pytest.mark.parametrize(
+    ("special", "reason"),
+    [
+        (row("x", 1.9), "largest V-GED"),
+        (row("x", 0.01), "lowest V-GED where most readers drew"),
+        (row("x", 0.52, d_yy=0.9), "readers differ most"),
+        (row("x", 0.52, drawn=0, size=math.nan), "nobody or a single reader drew"),
+        (row("x", 0.52, size=2.0), "smallest lesion that most readers drew"),
+        (row("x", 0.503, ci=0.0), "V-GED and CI rank it most differently"),
+    ],
+)
+def test_a_case_of_each_kind_is_found_among_many(special, reason):
+    assert cases_to_show([*MANY, special])["x"] == reason
+
+
+def test_so_many_of_a_kind_are_shown_and_each_once():
+    shown = cases_to_show([*MANY, row("empty", 1.9, drawn=0, size=math.nan)])
+    assert next(iter(shown)) == "empty"
+    assert max(list(shown.values()).count(reason) for reason in shown.values()) == EACH
+    assert len(shown) <= 6 * EACH
+
+
+def test_cases_that_nobody_read_do_not_disturb_the_choice():
+    unread = [row(f"unread-{k}", math.nan, math.nan, math.nan, 0, math.nan, 0) for k in range(20)]
+    assert cases_to_show(unread) == {}
+    assert not [name for name in cases_to_show([*unread, *MANY]) if name.startswith("unread")]
+
+
+def test_card_of_a_volume_keeps_a_plane_of_it_alone():
+    grid = Grid((8, 8, 50))
+    masks = np.zeros((3, *grid.shape), dtype=bool)
+    masks[:, 2:5, 2:5, 20:22] = True
+    case = Case("v", np.random.default_rng(0).normal(size=(1, *grid.shape)).astype(np.float32), masks[:2], grid)
+    view = card_of(1, case, MaskSet("v", masks, grid), None).view
+    assert view.samples.base is None or view.samples.base.nbytes <= view.samples.nbytes
+    assert view.raters.base is None or view.raters.base.nbytes <= view.raters.nbytes

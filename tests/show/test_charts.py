@@ -1,6 +1,7 @@
 """Charts: every point where its values say, undefined ones said; files that are the same bytes at every run."""
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -186,3 +187,22 @@ def test_training_figure_names_the_line_it_cannot_read(tmp_path: Path, line: str
 def test_training_figure_of_an_empty_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected at least one logged value, got none"):
         charts.training_figure(write_metrics(tmp_path / "metrics.jsonl", []))
+
+
+def test_a_chart_of_a_page_is_in_its_colours_links_and_says_what_it_shows() -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=charts.BLUE)
+    axes.text(0.5, 0.5, "<3>", gid="#case-3")
+    svg = charts.svg_of(figure, 'A "line"')
+    assert '<a href="#case-3">' in svg
+    assert 'role="group" aria-label="A &quot;line&quot;"' in svg
+    assert "var(--accent)" in svg
+    assert "&lt;3&gt;" in svg
+    assert not re.search(r"https?:|url\(|<metadata|0072b2|DejaVu", svg)
+
+
+def test_two_charts_of_a_page_share_no_id() -> None:
+    ids = [re.findall('id="(.*?)"', charts.svg_of(draw(), label)) for label in ("one", "other")]
+    assert ids[0]
+    assert not set(ids[0]) & set(ids[1])

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from small_panels import CASES, case, panel
 
 from plurimask.errors import InputError
-from plurimask.evaluation import evaluate
+from plurimask.evaluation import CaseScores, evaluate
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 from plurimask.show import score_figures
@@ -166,3 +166,15 @@ def test_the_examples_show_the_samples_that_were_scored(tmp_path, count):
 def test_nothing_is_written_where_nobody_read(tmp_path):
     assert written(tmp_path, {"unread": CASES["unread"]}, {"unread": panel("unread")}) == set()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_page_cases_with_a_card_bear_its_number_where_their_point_is() -> None:
+    rows = [
+        CaseScores(name, None, 4, 4, 1.0, 8, {"ged_v": ged, "ci": ci})
+        for name, ged, ci in zip(NAMES, GED.tolist(), CI.tolist(), strict=True)
+    ]
+    axes = score_figures.numbered_figure(rows, {"e": 1, "undefined": 2}, 8).axes[0]
+    numbered = {text.get_gid(): (text.get_text(), text.get_position()) for text in axes.texts if text.get_gid()}
+    assert numbered == {"#case-1": ("1", (0.5, 0.8))}
+    assert len(axes.collections[0].get_offsets()) == 5
+    assert score_figures.numbered_figure(rows[2:3], {}, 8) is None

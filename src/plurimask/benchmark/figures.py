@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from plurimask.benchmark.results import Results, choose_examples, latent_lines, panel_of, worst_cases
 from plurimask.benchmark.run import DiversityPoint
-from plurimask.show.charts import BLUE, VERMILLION, plain_axes, save_figure
+from plurimask.show.charts import BLUE, GREY, VERMILLION, plain_axes, save_figure
 from plurimask.show.figures import samples_figure
 
 _MARGIN = 1.5  # inches, for the names of rows
@@ -104,7 +104,7 @@ def diversity_figure(points: Sequence[DiversityPoint]) -> Figure:
     scales = [point.noise_scale for point in points]
     axes.plot(scales, [point.d_ss for point in points], color=BLUE, marker="o", label="d_SS of the samples")
     axes.plot(scales, [point.ged_u for point in points], color=VERMILLION, marker="^", label="U-GED (lower is better)")
-    axes.axhline(points[0].d_yy, color="#555555", linewidth=0.9, linestyle=(0, (4, 3)), label="d_YY of the readers")
+    axes.axhline(points[0].d_yy, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="d_YY of the readers")
     axes.set_xlabel("factor on the noise of each step", fontsize=9)
     axes.legend(fontsize=8, frameon=False)
     plain_axes(axes)

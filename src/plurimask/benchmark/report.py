@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
+from markupsafe import Markup
 from rich.table import Table as RichTable
 
-from plurimask.benchmark.figures import dodged
+from plurimask.benchmark.figures import diversity_figure, quality_cost_figure
 from plurimask.benchmark.results import (
     Results,
     RunResult,
@@ -17,13 +18,12 @@ from plurimask.benchmark.results import (
     settled,
     worst_cases,
 )
-from plurimask.benchmark.run import DiversityPoint
 from plurimask.benchmark.suite import REPORTED, Json, reported_figures
 from plurimask.evaluation import COLUMNS, CaseScores, TableRow
 from plurimask.evaluation.scores import LEVEL
 from plurimask.files.stored import csv_text, json_text, write_text
 from plurimask.records import MaskSet
-from plurimask.show.chart import Chart, Line, Point, linear, logarithmic
+from plurimask.show.charts import svg_of
 from plurimask.show.page import write_page
 from plurimask.show.systems import MOST_TILES, Shown, shown_case
 from plurimask.show.tables import Cell, Head, Number, Row, Table, number, plain_table, score_cells, score_head
@@ -329,8 +329,6 @@ _REASONS = {
     "fine": "the smallest lesion that most readers drew",
 }
 _AGAINST = "V-GED and CI rank the systems most differently"
-_APART = 1.22
-"""Factor between systems of equal cost, so that their points do not hide each other."""
 
 
 def write_benchmark_report(results: Results) -> None:
@@ -357,8 +355,7 @@ def write_benchmark_report(results: Results) -> None:
         seeds=seeds_table(results),
         costs=costs_table(results),
         heads=[score_head(key) for key in ("ged_v", "ci")],
-        cost=_quality_against_cost(results),
-        diversity=results.diversity and _diversity_against_noise(results.diversity.points),
+        charts=_charts(results),
         cases=list(_pictured(results, chosen)),
         failures=list(_failures(results, chosen)),
         most_tiles=MOST_TILES,
@@ -400,38 +397,14 @@ def _chosen(results: Results) -> dict[str, str]:
     return chosen
 
 
-def _quality_against_cost(results: Results) -> Chart:
-    """U-GED with its interval against the cost of a mask, a numbered point a system."""
-    rows = [run.mean[results.counts[-1]].table[0] for run in results.scored]
-    costs = [run.scored[0].finished.gflop_a_mask for run in results.scored]
-    points = [
-        Point(place, row.values["ged_u"], str(number), f"{row.label}: {cost:.3g} GFLOP", row.intervals["ged_u"])
-        for number, (place, cost, row) in enumerate(zip(dodged(costs, _APART), costs, rows, strict=True), start=1)
-    ]
-    ends = [end for point in points for end in (point.y, *(point.span or ())) if end == end]
-    return Chart(
-        "U-GED against the cost of a mask; lower and further left is better",
-        logarithmic([point.x for point in points]),
-        linear(min(0.0, *ends), max(ends)),
-        ("GFLOP a mask", "U-GED (lower is better)"),
-        tuple(points),
-    )
-
-
-def _diversity_against_noise(points: tuple[DiversityPoint, ...]) -> Chart:
-    """d_SS and U-GED against the factor on the sampler's noise, beside the readers' d_YY."""
-    scales = [point.noise_scale for point in points]
-    courses = {key: [getattr(point, key) for point in points] for key in ("d_yy", "d_ss", "ged_u")}
-    values = [value for course in courses.values() for value in course]
-    return Chart(
-        "Spread of the samples and U-GED against the factor on the noise of each sampling step",
-        linear(min(scales), max(scales)),
-        linear(min(0.0, *values), max(values)),
-        ("factor on the noise of each step", ""),
-        tuple(
-            Point(scale, value, title=f"{value:.3f} at {scale:g}", kind=key)
-            for key in ("d_ss", "ged_u")
-            for scale, value in zip(scales, courses[key], strict=True)
-        ),
-        tuple(Line(tuple(zip(scales, course, strict=True)), key) for key, course in courses.items()),
-    )
+def _charts(results: Results) -> dict[str, Markup]:
+    """SVG by what it shows."""
+    figures = {
+        f"U-GED against the cost of a mask, N = {results.counts[-1]}; lower and further left is better; bars are "
+        f"{LEVEL:.0%} intervals; systems of equal cost stand side by side": quality_cost_figure(results)
+    }
+    if results.diversity:
+        how = results.diversity.settings
+        label = f"Spread of the samples and U-GED against the factor on the noise of each step, for {how['run']} in "
+        figures[f"{label}{how['steps']} steps"] = diversity_figure(results.diversity.points)
+    return {label: svg_of(figure, label) for label, figure in figures.items()}

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from plurimask.errors import InputError
 from plurimask.evaluation import HEADLINE, CaseScores, Comparison, Scores
 from plurimask.metrics.measurements import sizes
 from plurimask.records import Case, MaskSet, count_votes, public_name
-from plurimask.show.chart import Chart, Line, Point, linear
+from plurimask.show.charts import svg_of
 from plurimask.show.outline import svg_path
 from plurimask.show.page import origin_of, settings_of, write_page
 from plurimask.show.raster import SAMPLE_COLOUR, View, data_uri, frequency_colours, outline_opacity, reader_colour
-from plurimask.show.score_figures import disagreeing
+from plurimask.show.score_figures import disagreeing, numbered_figure, pooled_figure
 from plurimask.show.tables import Head, Number, Row, Table, comparison_table, score_head, strata_table, summary_table
 
 EACH = 2
@@ -239,7 +241,7 @@ def _write(
         compared=comparison and comparison_table(comparison),
         strata=strata_table(scores),
         all_cases=_all_cases(scores, shown),
-        charts=[chart for chart in (_ged_against_ci(scores.rows, shown), _reliability(scores)) if chart.points],
+        charts=_charts(scores, shown),
         settings=settings,
         notes=notes,
     )
@@ -256,43 +258,17 @@ def _all_cases(scores: Scores, shown: Mapping[str, int]) -> Table:
     return Table((Head("case"), Head("readers"), Head("drew"), *map(score_head, HEADLINE)), tuple(rows))
 
 
-def _ged_against_ci(rows: Sequence[CaseScores], shown: Mapping[str, int]) -> Chart:
-    """A point a case, those that have a card numbered; after the paper's Fig. 4."""
-    defined = [row for row in rows if row.readers and not math.isnan(row.values["ged_v"])]
-    points = [
-        Point(
-            row.values["ged_v"],
-            row.values["ci"],
-            text=str(shown.get(row.name, "")),
-            title=f"case {shown[row.name]}" if row.name in shown else "",
-            link=f"#case-{shown[row.name]}" if row.name in shown else "",
-        )
-        for row in defined
-    ]
-    return Chart(
-        "V-GED against CI, a point a case",
-        linear(0.0, max((point.x for point in points), default=1.0)),
-        linear(0.0, 1.0),
-        ("V-GED (lower is better)", "CI (higher is better)"),
-        tuple(sorted(points, key=lambda point: bool(point.text))),
-    )
-
-
-def _reliability(scores: Scores) -> Chart:
-    """What readers drew against how many samples hold it, a point a bin of all voxels of all cases."""
-    curve = scores.reliability
-    weights, predicted, drawn = (
-        values[0].tolist() for values in (curve.weight, curve.mean_predicted, curve.mean_drawn)
-    )
-    bins = [(x, y, weight) for x, y, weight in zip(predicted, drawn, weights, strict=True) if weight > 0]
-    return Chart(
-        "Share of readers who drew a voxel against the share of samples that hold it",
-        linear(0.0, 1.0),
-        linear(0.0, 1.0),
-        ("share of samples that hold the voxel", "share of readers who drew it"),
-        tuple(Point(x, y, title=f"{weight:.0f} voxels times readers") for x, y, weight in bins),
-        (Line(((0, 0), (1, 1)), "diagonal"), *([Line(tuple((x, y) for x, y, _ in bins))] if bins else [])),
-    )
+def _charts(scores: Scores, shown: Mapping[str, int]) -> dict[str, Markup]:
+    """SVG by what it shows; nothing where no case was read."""
+    figures = {
+        "V-GED against CI, a point a case; numbers are those of the cases below": numbered_figure(
+            scores.rows, shown, scores.samples
+        ),
+        "Share of readers who drew a voxel against the share of samples that hold it": pooled_figure(scores)
+        if any(row.readers for row in scores.rows)
+        else None,
+    }
+    return {label: svg_of(figure, label) for label, figure in figures.items() if figure}
 
 
 def cases_to_show(rows: Sequence[CaseScores]) -> dict[str, str]:
@@ -385,9 +361,10 @@ def group_of(masks: np.ndarray, sizes: np.ndarray, colours: Sequence[str]) -> Gr
 
 def axis_of(samples: Group, readers: Group) -> Axis:
     """Where samples and readers lie by size."""
-    scale = linear(0.0, max(mark.size for mark in samples.marks + readers.marks) or 1.0)
-    ticks = tuple((_percent(scale.place(value)), label) for value, label in scale.ticks)
-    above, below = (_piles(group, scale.high) for group in (samples, readers))
+    largest = max(mark.size for mark in samples.marks + readers.marks) or 1.0
+    values = list(MaxNLocator(5).tick_values(0.0, largest))
+    ticks = tuple((_percent(value / values[-1]), f"{value:.6g}") for value in values)
+    above, below = (_piles(group, values[-1]) for group in (samples, readers))
     return Axis(ticks, above, below, max(dot.level for dot in above) + 1)
 
 

@@ -1,13 +1,17 @@
-"""Figures of numbers: scores of many cases, and the course of a training; and figures as files."""
+"""Figures of numbers: scores of many cases, and the course of a training; and figures as files and inside of pages."""
 
+import io
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,7 +21,9 @@ from plurimask.errors import InputError
 from plurimask.files.stored import atomic_path
 
 # Of Okabe and Ito's palette for colour-blind readers, for charts on white.
-BLUE, VERMILLION = "#0072b2", "#d55e00"
+BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#555555"
+# What they are in a page, light or dark: the names of style/tokens.css.
+_TOKENS = {BLUE: "accent", VERMILLION: "warn", GREY: "quiet", "#000000": "quiet", "#b0b0b0": "line", "#ffffff": "sheet"}
 
 
 def plain_axes(axes: Axes) -> None:
@@ -55,8 +61,52 @@ def save_picture(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=_DPI, metadata=_METADATA[path.suffix])
 
 
-_GREY = "#555555"
-_DIAGONAL: dict[str, Any] = {"color": _GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
+def svg_of(figure: Figure, label: str) -> Markup:
+    """The figure as an SVG element of a page, in the page's colours and type.
+
+    An artist whose gid is "#name" leads to the element of that name.
+
+    Args:
+        figure: of which the background is left out.
+        label: what it shows, for who does not see it; no two figures of a page have the same.
+    """
+    figure.patch.set_visible(False)
+    for axes in figure.axes:
+        axes.patch.set_visible(False)
+    file = io.StringIO()
+    with rc_context({"svg.hashsalt": label, "svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata=_METADATA[".svg"])
+    root = ElementTree.fromstring(file.getvalue())  # noqa: S314 (drawn just now)
+    linked = False
+    for element in root.iter():
+        for child in list(element):
+            if child.tag.endswith(("}metadata", "}clipPath", "}style")):
+                element.remove(child)
+        element.tag = element.tag.rpartition("}")[2]
+        name = element.attrib.pop("id", "") if element.tag == "g" else ""
+        style = element.get("style", "")
+        element.attrib = {key.rpartition("}")[2]: value for key, value in element.items() if key != "clip-path"}
+        if style:
+            element.set("style", _of_page(style))
+        if name.startswith("#"):
+            element.tag, linked = "a", True
+            element.set("href", name)
+    role = "group" if linked else "img"
+    # A point of the figure is a tenth of the page's type, so that all charts are written in one size.
+    shape = {"viewBox": root.attrib["viewBox"], "style": f"max-width:{7.2 * figure.get_figwidth():.1f}rem"}
+    root.attrib = {"class": "chart", **shape, "role": role, "aria-label": label}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704 (its texts are escaped)
+
+
+def _of_page(style: str) -> str:
+    """A style with the page's type and colours in place of the figure's own."""
+    style = re.sub("'DejaVu Sans'[^;]*", "var(--sans)", style)
+    return re.sub(
+        "#[0-9a-f]{6}", lambda found: f"var(--{_TOKENS[found[0]]})" if found[0] in _TOKENS else found[0], style
+    )
+
+
+_DIAGONAL: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
 
 
 def reliability_figure(predicted: np.ndarray, drawn: np.ndarray, weight: np.ndarray) -> Figure:
@@ -85,8 +135,8 @@ def reliability_figure(predicted: np.ndarray, drawn: np.ndarray, weight: np.ndar
     error = np.average(np.abs(x - y), weights=weight)
     curve.set_title(f"expected calibration error {error:.4f}, all cases pooled", fontsize=10)
     curve.set_ylabel("share of readers who drew the voxel", fontsize=9)
-    curve.text(0.03, 0.97, "predicted too seldom", fontsize=8, color=_GREY, va="top")
-    curve.text(0.97, 0.03, "predicted too often", fontsize=8, color=_GREY, ha="right")
+    curve.text(0.03, 0.97, "predicted too seldom", fontsize=8, color=GREY, va="top")
+    curve.text(0.97, 0.03, "predicted too often", fontsize=8, color=GREY, ha="right")
     strip.vlines(x, 0.5, weight, color=BLUE, linewidth=3)
     strip.set_yscale("log")
     strip.set_ylim(0.5, 3 * weight.max())
@@ -150,7 +200,7 @@ def ged_by_count_figure(counts: np.ndarray, ged_v: np.ndarray, ged_u: np.ndarray
     axes = figure.subplots()
     style: dict[str, Any] = {"linewidth": 1.5, "markersize": 5}
     axes.plot(counts, ged_v, color=VERMILLION, marker="o", label="V-GED", **style)
-    axes.plot(counts, calibrated, color=_GREY, marker="s", linestyle="--", label="V-GED of a calibrated panel", **style)
+    axes.plot(counts, calibrated, color=GREY, marker="s", linestyle="--", label="V-GED of a calibrated panel", **style)
     axes.plot(counts, ged_u, color=BLUE, marker="^", label="U-GED", **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(_apart(counts)))

@@ -12,10 +12,19 @@ from matplotlib.patheffects import withStroke
 from scipy.stats import rankdata
 
 from plurimask.errors import InputError
-from plurimask.evaluation import Scores
+from plurimask.evaluation import CaseScores, Scores
 from plurimask.metrics.ged import Estimator
 from plurimask.records import Case, MaskSet, public_name
-from plurimask.show.charts import BLUE, VERMILLION, counted, empty_figure, plain_axes, reliability_figure, save_figure
+from plurimask.show.charts import (
+    BLUE,
+    GREY,
+    VERMILLION,
+    counted,
+    empty_figure,
+    plain_axes,
+    reliability_figure,
+    save_figure,
+)
 from plurimask.show.figures import draw_image, outline_readers, outline_samples
 from plurimask.show.raster import View
 
@@ -99,8 +108,7 @@ def ged_ci_figure(
     _draw_points(axes, points)
     axes.set_title(counted(len(kept), len(names)), fontsize=10, pad=22)
     score = f"{estimator.upper()}-GED"
-    axes.set_xlabel(f"{score} of N = {samples} samples (lower is better)", fontsize=9)
-    axes.set_ylabel(f"CI of N = {samples} samples (higher is better)", fontsize=9)
+    _name_axes(axes, score, samples)
     if rows:
         shown = [
             _Example(case, panel, chr(ord("a") + position), points[row], ranks[row], len(kept))
@@ -109,6 +117,34 @@ def ged_ci_figure(
         _mark(axes, shown)
         _draw_examples(right[0], shown, score)
     return figure
+
+
+def numbered_figure(rows: Sequence[CaseScores], numbers: Mapping[str, int], samples: int) -> Figure | None:
+    """V-GED against CI for a page, a point a case, after the paper's Fig. 4; None where no case has both.
+
+    Args:
+        rows: of the cases.
+        numbers: of those that have a card, by name; their points bear them and lead to #case-NUMBER.
+        samples: N.
+    """
+    points = {row.name: (row.values["ged_v"], row.values["ci"]) for row in rows if row.readers}
+    points = {name: point for name, point in points.items() if not np.isnan(point).any()}
+    if not points:
+        return None
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    _draw_points(axes, np.array(list(points.values())))
+    _name_axes(axes, "V-GED", samples)
+    ring = {"boxstyle": "circle,pad=0.25", "facecolor": "#ffffff", "edgecolor": BLUE}
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "fontweight": "bold", "color": BLUE}
+    for name in numbers.keys() & points.keys():
+        axes.text(*points[name], str(numbers[name]), bbox=ring, gid=f"#case-{numbers[name]}", zorder=4, **centred)
+    return figure
+
+
+def _name_axes(axes: Axes, score: str, samples: int) -> None:
+    axes.set_xlabel(f"{score} of N = {samples} samples (lower is better)", fontsize=9)
+    axes.set_ylabel(f"CI of N = {samples} samples (higher is better)", fontsize=9)
 
 
 def _ranks(ged: np.ndarray, ci: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,16 +176,16 @@ def _check_lengths(ged: np.ndarray, ci: np.ndarray, names: Sequence[str]) -> Non
 
 def _draw_points(axes: Axes, points: np.ndarray) -> None:
     """The points, and lines at both medians with their values in the margins."""
-    axes.scatter(points[:, 0], points[:, 1], s=22, color="#555555", alpha=0.55, linewidths=0, zorder=3)
+    axes.scatter(points[:, 0], points[:, 1], s=22, color=GREY, alpha=0.55, linewidths=0, zorder=3)
     plain_axes(axes)
     axes.set_ylim(-0.03, 1.03)
     axes.margins(x=0.06)
     axes.autoscale_view(scaley=False)
     x, y = np.median(points, axis=0)
-    line: dict[str, Any] = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
+    line: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
     axes.axvline(x, **line)
     axes.axhline(y, **line)
-    grey: dict[str, Any] = {"fontsize": 8, "color": "#555555"}
+    grey: dict[str, Any] = {"fontsize": 8, "color": GREY}
     axes.text(x, 1.01, f"median {x:.2f}", transform=axes.get_xaxis_transform(), ha="center", va="bottom", **grey)
     axes.text(1.01, y, f"median\n{y:.2f}", transform=axes.get_yaxis_transform(), ha="left", va="center", **grey)
 
@@ -201,6 +237,12 @@ def _drawn(masks: np.ndarray) -> str:
     return f"{sum(mask.any() for mask in masks)} of {len(masks)}"
 
 
+def pooled_figure(scores: Scores) -> Figure:
+    """`reliability_figure` of all voxels of all cases."""
+    curve = scores.reliability
+    return reliability_figure(*(sums[0].numpy() for sums in (curve.mean_predicted, curve.mean_drawn, curve.weight)))
+
+
 def write_score_figures(
     scores: Scores, out: Path, panels: Mapping[str, MaskSet], cases: Mapping[str, Case]
 ) -> tuple[Path, ...]:
@@ -221,12 +263,9 @@ def write_score_figures(
     examples = [
         (cases[names[place]], panels[names[place]].first(scores.samples)) for place in disagreeing(ged, ci).tolist()
     ]
-    curve = scores.reliability
     figures = {
         "ged-ci": ged_ci_figure(ged, ci, names, examples, samples=scores.samples),
-        "reliability": reliability_figure(
-            *(sums[0].numpy() for sums in (curve.mean_predicted, curve.mean_drawn, curve.weight))
-        ),
+        "reliability": pooled_figure(scores),
         "empty": empty_figure(
             np.array([row.drawn for row in read]),
             np.array([row.values["empty_samples"] for row in read]),
