@@ -23,7 +23,7 @@ from plurimask.files.stored import atomic_folder
 from plurimask.methods import onnx_panel
 from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, Card, OnnxPanel
 from plurimask.methods.panel import Panel
-from plurimask.nets.mask_denoiser import Look
+from plurimask.nets.mask_denoiser import ImageFeatures
 from plurimask.optional import need
 from plurimask.sampling import Model
 
@@ -81,8 +81,8 @@ class _Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         features = self.method.encoder(scale_intensity(image))
-        look = self.method.denoiser.look(features)
-        return *self.method.expected(features), look.basis, *look.maps
+        given = self.method.denoiser.features(features)
+        return *self.method.expected(features), given.basis, *given.maps
 
 
 class _Denoiser(nn.Module):
@@ -93,7 +93,7 @@ class _Denoiser(nn.Module):
         self.denoiser = method.denoiser
 
     def forward(self, x: Tensor, time: Tensor, rank: Tensor, basis: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        return torch.tanh(self.denoiser(x, Look(list(maps), basis), time, rank) / 2)
+        return torch.tanh(self.denoiser(x, ImageFeatures(list(maps), basis), time, rank) / 2)
 
 
 def _write(method: Panel, folder: Path) -> None:

@@ -82,7 +82,7 @@ def test_loss_of_a_batch_is_that_of_mirrored_draws(raters):
 def test_draws_have_the_covariance_of_the_low_rank_and_the_diagonal():
     made = gaussian()
     torch.manual_seed(0)
-    deviation = made.place(torch.randn(200_000, 7))
+    deviation = made.deviations(torch.randn(200_000, 7))
     expected = made.factor[0].T @ made.factor[0] + made.variance[0].diag()
     torch.testing.assert_close(torch.cov(deviation.T), expected, rtol=0.03, atol=0.03)
     torch.testing.assert_close(deviation.mean(0), torch.zeros(5), rtol=0, atol=0.02)
@@ -92,7 +92,7 @@ def test_draws_have_the_distribution_of_torchs_low_rank_gaussian():
     made = gaussian()
     known = torch.distributions.LowRankMultivariateNormal(made.mean, made.factor.mT, made.variance)
     torch.manual_seed(0)
-    z = made.mean + made.place(torch.randn(100_000, 7))
+    z = made.mean + made.deviations(torch.randn(100_000, 7))
     again = known.sample((100_000,))[:, 0]
     got, expected = (known.log_prob(draws[:, None]).mean().item() for draws in (z, again))
     assert got == pytest.approx(expected, abs=0.03)
@@ -102,7 +102,7 @@ def test_a_row_of_noise_meets_its_own_image():
     made = gaussian(rows=3)
     noise = torch.randn(4, 3, 7)
     second = LogitGaussian(*(part[1:2] for part in made))
-    torch.testing.assert_close(made.place(noise)[2, 1], second.place(noise[2, 1:2])[0])
+    torch.testing.assert_close(made.deviations(noise)[2, 1], second.deviations(noise[2, 1:2])[0])
 
 
 def test_heads_are_mean_log_variance_and_factor():

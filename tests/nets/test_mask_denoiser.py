@@ -33,7 +33,7 @@ def inputs(count=3, size=16):
 def test_a_fresh_denoiser_says_nothing():
     made = denoiser(std=0)
     x, time, rank = inputs()
-    assert not made(x, made.look(features()), time, rank).any()
+    assert not made(x, made.features(features()), time, rank).any()
 
 
 def test_logits_are_its_own_and_the_weighted_basis_of_the_image():
@@ -43,7 +43,7 @@ def test_logits_are_its_own_and_the_weighted_basis_of_the_image():
     x, time, rank = inputs(1)
     fine = []
     made.basis.register_forward_hook(lambda module, given, output: fine.append(output.detach()))
-    logits = made(x, made.look(features()), time, rank)[0, 0]
+    logits = made(x, made.features(features()), time, rank)[0, 0]
     for row, column in [(0, 0), (5, 10), (15, 3)]:
         said = outputs[0][0, :, row // 4, column // 4]
         own = said[(row % 4) * 4 + column % 4]
@@ -52,23 +52,23 @@ def test_logits_are_its_own_and_the_weighted_basis_of_the_image():
         torch.testing.assert_close(logits[row, column], own + said[16:] @ basis)
 
 
-def test_one_look_serves_every_mask():
+def test_features_of_one_image_serve_every_mask():
     made = denoiser()
     x, time, rank = inputs()
-    look = made.look(features())
-    torch.testing.assert_close(made(x, look, time, rank), made(x, look.rows(torch.zeros(3).long()), time, rank))
+    given = made.features(features())
+    torch.testing.assert_close(made(x, given, time, rank), made(x, given.rows(torch.zeros(3).long()), time, rank))
 
 
-def test_a_mask_meets_the_look_of_its_row():
+def test_a_mask_meets_the_features_of_its_row():
     made, shown = denoiser(), features(2)
     x, time, rank = inputs()
     rows = torch.tensor([1, 0, 1])
-    together = made(x, made.look(shown).rows(rows), time, rank)
-    alone = made(x[:1], made.look([level[1:] for level in shown]), time[:1], rank[:1])
+    together = made(x, made.features(shown).rows(rows), time, rank)
+    alone = made(x[:1], made.features([level[1:] for level in shown]), time[:1], rank[:1])
     torch.testing.assert_close(together[:1], alone)
 
 
-def test_a_window_of_a_look_lies_under_the_window_of_the_image():
+def test_a_window_of_features_lies_under_the_window_of_the_image():
     """Where the net looks at a cell alone, its logits in a window are those of the whole."""
     made, shown = denoiser(), features(2, size=32)
     for layer in made.modules():
@@ -76,25 +76,25 @@ def test_a_window_of_a_look_lies_under_the_window_of_the_image():
             layer.weight.data[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0
     x, time, rank = inputs(2, size=32)
     windows = Windows(torch.tensor([[1, 0], [2, 2]]), (2, 1))
-    look = made.look(shown)
-    whole = made(x, look, time, rank)
-    torch.testing.assert_close(made(windows.cut(x, 8), look.cut(windows), time, rank), windows.cut(whole, 8))
+    given = made.features(shown)
+    whole = made(x, given, time, rank)
+    torch.testing.assert_close(made(windows.cut(x, 8), given.cut(windows), time, rank), windows.cut(whole, 8))
 
 
 @pytest.mark.parametrize("scalar", ["time", "rank"])
 def test_both_scalars_have_a_say_in_their_own_row(scalar):
     made = denoiser()
     x, time, rank = inputs()
-    look, moved = made.look(features()), torch.tensor([0.0, 0.3, 0.0])
-    after = made(x, look, time + moved * (scalar == "time"), rank + moved * (scalar == "rank"))
-    changed = (after - made(x, look, time, rank)).abs().amax((1, 2, 3)) > 1e-5
+    given, moved = made.features(features()), torch.tensor([0.0, 0.3, 0.0])
+    after = made(x, given, time + moved * (scalar == "time"), rank + moved * (scalar == "rank"))
+    changed = (after - made(x, given, time, rank)).abs().amax((1, 2, 3)) > 1e-5
     assert changed.tolist() == [False, True, False]
 
 
 def test_every_weight_learns():
     made = denoiser()
     x, time, rank = inputs()
-    made(x, made.look(features()), time, rank).square().sum().backward()
+    made(x, made.features(features()), time, rank).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in made.parameters())
 
 
@@ -103,7 +103,7 @@ def test_any_multiple_of_the_coarsest_pixel_will_do(size):
     made = denoiser()
     x, time, rank = inputs(size=size)
     assert SMALL.multiple == 8
-    assert made(x, made.look(features(size=size)), time, rank).shape == x.shape
+    assert made(x, made.features(features(size=size)), time, rank).shape == x.shape
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,10 @@ class Noise:
 
 
 class Step(Protocol):
-    """One move of a sampler from x_t to x_s, given what the network says of x_t and a scale for added noise."""
+    """One move of a sampler from x_t to x_s, given what the network predicts and a scale for added noise."""
 
     def __call__(
-        self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
+        self, x_t: Tensor, prediction: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
     ) -> Tensor:
         """x_s, (n, *shape); t and s are (n,) and hold one time each."""
         ...
@@ -90,13 +90,13 @@ class DDPMStep:
         self.diffusion = diffusion
 
     def __call__(
-        self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
+        self, x_t: Tensor, prediction: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
     ) -> Tensor:
         """x_s, drawn."""
-        mean = self.diffusion.posterior_mean(said.x_0, x_t, t, s)
+        mean = self.diffusion.posterior_mean(prediction.x_0, x_t, t, s)
         if s[0] == 0:
             return mean
-        log_variance = self.diffusion.reverse_log_variance(said.interpolation, t, s)
+        log_variance = self.diffusion.reverse_log_variance(prediction.interpolation, t, s)
         return mean + scale * torch.exp(0.5 * log_variance) * noise()
 
 
@@ -107,12 +107,12 @@ class DDIMStep:
         self.diffusion, self.eta = diffusion, eta
 
     def __call__(
-        self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
+        self, x_t: Tensor, prediction: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
     ) -> Tensor:
         """x_s, drawn where eta is above 0."""
         variance = self.eta**2 * self.diffusion.posterior_variance(t, s)
         towards = (self.diffusion.one_minus_gamma[s][:, None, None, None] - variance).clamp(min=0).sqrt()
-        x_s = self.diffusion.gamma[s][:, None, None, None].sqrt() * said.x_0 + towards * said.eps
+        x_s = self.diffusion.gamma[s][:, None, None, None].sqrt() * prediction.x_0 + towards * prediction.eps
         return x_s + scale * variance.sqrt() * noise() if self.eta > 0 and s[0] > 0 else x_s
 
 
@@ -128,17 +128,17 @@ class DPMSolverStep:
         self._last: tuple[Tensor, Tensor] | None = None
 
     def __call__(
-        self, x_t: Tensor, said: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
+        self, x_t: Tensor, prediction: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
     ) -> Tensor:
         """x_s; no noise is drawn."""
         if s[0] == 0:
-            return said.x_0
+            return prediction.x_0
         h = self._log_snr(s) - self._log_snr(t)
-        data = said.x_0
+        data = prediction.x_0
         if self._last is not None:
             last_x_0, last_h = self._last
-            data = said.x_0 + h / (2 * last_h) * (said.x_0 - last_x_0)
-        self._last = (said.x_0, h)
+            data = prediction.x_0 + h / (2 * last_h) * (prediction.x_0 - last_x_0)
+        self._last = (prediction.x_0, h)
         sigma = self.diffusion.one_minus_gamma.sqrt()
         ratio = (sigma[s] / sigma[t])[:, None, None, None]
         return ratio * x_t - self.diffusion.gamma[s][:, None, None, None].sqrt() * torch.expm1(-h) * data

@@ -59,18 +59,18 @@ class MaskDiffusion(Method):
         eps = torch.randn_like(x_0)
         x_t = self.process.q_sample(x_0, t, eps)
         output = self.denoiser(x_t, image, t)
-        said = self.process.predict(output, x_t, t)
+        prediction = self.process.predict(output, x_t, t)
 
         simple = mse_loss(output[:, :1], self.process.target(x_0, eps, t))  # Eq. 9
         terms = {"simple": simple}
         total = simple
-        if said.interpolation is not None:
+        if prediction.interpolation is not None:
             # The mean is detached, so that L_vlb teaches the variance alone (Nichol and Dhariwal 2021, section 3.1).
-            detached = Prediction(said.x_0.detach(), said.eps.detach(), said.interpolation)
+            detached = Prediction(prediction.x_0.detach(), prediction.eps.detach(), prediction.interpolation)
             terms["vlb"] = self.process.vlb_bits(x_0, x_t, t, detached).mean()
             total = total + self.settings.vlb_weight * self.process.timesteps * terms["vlb"]  # Eq. 10
         if self.settings.ambiguity.mode != "off":
-            shown = said.x_0 if self.settings.ambiguity.acn_input == "x_0" else output[:, :1]
+            shown = prediction.x_0 if self.settings.ambiguity.acn_input == "x_0" else output[:, :1]
             ambiguity, more = self.ambiguity(image, x_0, shown)
             terms |= more
             total = total + ambiguity

@@ -64,7 +64,7 @@ class Card:
         cell: pixels a side of the cells that windows are counted in.
         least: cells a side of a window at least.
         visible: least share of readers that a window has to hold.
-        steps: network evaluations a mask, unless said otherwise.
+        steps: network evaluations a mask, by default.
         recipe: of the run, as plain values.
         gamma: gamma_t of the process for t = 0..T (diffusion.flow).
     """
@@ -85,7 +85,7 @@ class Card:
 class Encoded(NamedTuple):
     """What the denoiser takes of an image in a window, by its inputs' names; the share of empty masks; the window."""
 
-    look: Mapping[str, np.ndarray]
+    features: Mapping[str, np.ndarray]
     empty: float
     window: Window
 
@@ -145,7 +145,7 @@ class OnnxPanel:
 
     def denoise(self, encoded: "Encoded", x: np.ndarray, time: np.ndarray, rank: np.ndarray) -> np.ndarray:
         """x_0 (n, 1, h, w) in the window: x (n, 1, h, w), time and rank (n,) in [0, 1], all float32."""
-        return np.asarray(self._denoiser.run(None, {"x": x, "time": time, "rank": rank, **encoded.look})[0])
+        return np.asarray(self._denoiser.run(None, {"x": x, "time": time, "rank": rank, **encoded.features})[0])
 
     def _draw(
         self,
@@ -214,7 +214,7 @@ def panel_window(share: np.ndarray, visible: float, cell: int, least: int) -> Wi
 
 
 def _span(occupied: np.ndarray, least: int) -> tuple[int, int]:
-    """First place and length, around all that are occupied with a margin."""
+    """First position and length, around all that are occupied with a margin."""
     first, *_, last = np.flatnonzero(occupied)[[0, -1]]
     length = min(max(int(last) + 1 - int(first) + 2 * MARGIN, least), len(occupied))
     start = (int(first) + int(last) + 1 - length) // 2

@@ -38,8 +38,7 @@ from plurimask.diffusion.samplers import Window
 from plurimask.errors import SettingsError
 from plurimask.methods.method import Method, MethodSettings, rater_masks
 from plurimask.methods.onnx_panel import OnnxPanel, panel_window
-from plurimask.nets.emptiness import EmptinessHead
-from plurimask.nets.image_encoder import ImageEncoder, ImageEncoderSettings
+from plurimask.nets.image_encoder import EmptinessHead, ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, cells_of, random_windows
@@ -119,8 +118,8 @@ class Panel(Method):
         mean = binary_cross_entropy_with_logits(expected, share)
         sizes = batch.raters.sum((2, 3))
         drew = batch.valid & (sizes > 0)
-        said = self.empty_head(features[0], expected.sigmoid())[:, None].expand(drew.shape)[batch.valid]
-        empty = binary_cross_entropy_with_logits(said, (~drew)[batch.valid].float())
+        logits = self.empty_head(features[0], expected.sigmoid())[:, None].expand(drew.shape)[batch.valid]
+        empty = binary_cross_entropy_with_logits(logits, (~drew)[batch.valid].float())
         drawn = self._drawn(batch, features, sizes, drew)
         total = drawn + self.settings.mean_weight * mean + empty  # (3)
         return LossTerms(total, {"drawn": drawn.detach(), "mean": mean.detach(), "empty": empty.detach()})
@@ -130,7 +129,7 @@ class Panel(Method):
         # Where nobody drew, empty masks stand in, at no weight: no net takes a batch of none.
         shown = drew if drew.any() else batch.valid
         windows = self._random_windows((batch.raters & drew[:, :, None, None]).any(1))
-        look = self.denoiser.look(features).cut(windows)
+        given = self.denoiser.features(features).cut(windows)
         raters = windows.cut(batch.raters, self.settings.denoiser.multiple)
         repeats = self.settings.repeats
         case, slot = shown.nonzero(as_tuple=True)
@@ -139,7 +138,7 @@ class Panel(Method):
         x_0 = masks * 2 - 1
         t = self.process.draw_times(len(x_0), self.settings.time_mean, self.settings.time_scale)
         x_t = self.process.q_sample(x_0, t, torch.randn_like(x_0))
-        logits = self.denoiser(x_t, look.rows(case), t / self.process.timesteps, ranks)
+        logits = self.denoiser(x_t, given.rows(case), t / self.process.timesteps, ranks)
         # Windows of any size weigh the same: what lies outside of them costs nothing, nor does an empty mask here.
         pixels = repeats * batch.valid.sum() * batch.image[0, 0].numel()
         total = binary_cross_entropy_with_logits(logits, masks, reduction="sum")
@@ -153,11 +152,11 @@ class Panel(Method):
     def encode(self, image: Tensor) -> "View":
         """What the denoiser takes of an image, in the window of what is visible."""
         features = self.encoder(image)
-        (shares, empty), look = self.expected(features), self.denoiser.look(features)
+        (shares, empty), given = self.expected(features), self.denoiser.features(features)
         settings, cell = self.settings, self.settings.denoiser.multiple
         cells = panel_window(shares[0, 0].cpu().numpy(), settings.visible, cell, min(settings.windows) // cell)
         window = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
-        return View(look.cut(window), empty[0], cells.scaled(cell).slices)
+        return View(given.cut(window), empty[0], cells.scaled(cell).slices)
 
     @property
     def noise(self) -> list[tuple[int, int]]:
@@ -169,13 +168,13 @@ class Panel(Method):
         x_t, t = state
 
         def inside(drawn: Tensor, rank: Tensor) -> Tensor:
-            return self.denoise(encoded.look, x_t[encoded.window][drawn], t[drawn] / self.process.timesteps, rank)
+            return self.denoise(encoded.features, x_t[encoded.window][drawn], t[drawn] / self.process.timesteps, rank)
 
         return hurdle(noise[0][:, 0], encoded, torch.full_like(x_t, -1.0), inside)
 
-    def denoise(self, look: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
+    def denoise(self, features: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
         """2 D - 1 (2) in a window: x (n, 1, h, w), time and rank (n,) in [0, 1] -> (n, 1, h, w)."""
-        return torch.tanh(self.denoiser(x, look, time, rank) / 2)
+        return torch.tanh(self.denoiser(x, features, time, rank) / 2)
 
     def _random_windows(self, inside: Tensor) -> Windows:
         """For training, around what any rater drew: (B, H, W) bool."""
@@ -204,15 +203,15 @@ class ExportedPanel(Panel):
         encoded = self.nets.encode(image[0].numpy())
         return View(encoded, torch.tensor(encoded.empty), encoded.window.slices)
 
-    def denoise(self, look: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
+    def denoise(self, features: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
         """2 D - 1 (2) in a window."""
-        return torch.from_numpy(self.nets.denoise(look, x.numpy(), time.numpy(), rank.numpy()))
+        return torch.from_numpy(self.nets.denoise(features, x.numpy(), time.numpy(), rank.numpy()))
 
 
 class View(NamedTuple):
     """A field as the denoiser sees it: what it takes of the image in a window, and e of (1)."""
 
-    look: Any
+    features: Any
     empty: Tensor
     window: Window
 
@@ -240,6 +239,6 @@ def draw_ranks(sizes: Tensor, counted: Tensor) -> Tensor:
     The other slots hold numbers without a meaning.
     """
     tied = sizes + torch.rand(sizes.shape, dtype=torch.float64, device=sizes.device)
-    place = tied.masked_fill(~counted, torch.inf).argsort(dim=-1).argsort(dim=-1)
+    position = tied.masked_fill(~counted, torch.inf).argsort(dim=-1).argsort(dim=-1)
     within = torch.rand(sizes.shape, device=sizes.device)
-    return (place + within) / counted.sum(-1, keepdim=True)
+    return (position + within) / counted.sum(-1, keepdim=True)

@@ -66,7 +66,7 @@ class LogitGaussian(NamedTuple):
     factor: Tensor
     variance: Tensor
 
-    def place(self, noise: Tensor) -> Tensor:
+    def deviations(self, noise: Tensor) -> Tensor:
         """Standard normal noise (..., B, rank + P) -> deviations from the mean, (..., B, P)."""
         rank = self.factor.shape[1]
         shared = torch.einsum("...br,brp->...bp", noise[..., :rank], self.factor)
@@ -89,7 +89,7 @@ class Ssn(Method):
         image, mask = rater_masks(batch, self.settings.raters)
         gaussian = self.gaussian(image)
         size = self.settings.rank + gaussian.mean.shape[1]
-        deviation = gaussian.place(torch.randn((self.settings.draws // 2, len(mask), size), device=image.device))
+        deviation = gaussian.deviations(torch.randn((self.settings.draws // 2, len(mask), size), device=image.device))
         logits = gaussian.mean + torch.cat([deviation, -deviation])
         total = negative_log_likelihood(logits, mask.flatten(1)).mean()
         terms = {"shared": gaussian.factor.square().sum(1).mean(), "diagonal": gaussian.variance.mean()}
@@ -107,7 +107,7 @@ class Ssn(Method):
     def predict(self, encoded: LogitGaussian, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
         """Logits drawn from (1)."""
         shared, own = noise
-        logits = encoded.mean + encoded.place(torch.cat([shared, own.flatten(1)], dim=1))
+        logits = encoded.mean + encoded.deviations(torch.cat([shared, own.flatten(1)], dim=1))
         return logits.reshape(own.shape)
 
     def gaussian(self, image: Tensor) -> LogitGaussian:

@@ -1,4 +1,5 @@
-"""The image encoder of `panel`: a residual U-Net that runs once an image and gives features at every scale.
+"""The image encoder of `panel`: a residual U-Net that runs once an image and gives features at every scale. Beside it
+the head that tells from these features whether a reader draws nothing.
 
 Besides the image it is shown how close each pixel is to the middle, in pixels and so alike in a centred crop and in the
 whole image: readers are asked about what lies there, and convolutions that are indifferent to size cannot know it.
@@ -6,7 +7,7 @@ whole image: readers are asked about what lies there, and convolutions that are 
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pixel_unshuffle
+from torch.nn.functional import avg_pool2d, pixel_unshuffle, relu
 
 from plurimask.nets.residual import ResidualStage, convolution, growing, shrinking
 from plurimask.settings import Patch, Positive, Settings, Widths
@@ -67,3 +68,36 @@ def closeness(size: torch.Size, device: torch.device) -> Tensor:
     rows, columns = (place - place.mean() for place in places)
     squared = rows[:, None] ** 2 + columns**2
     return torch.stack([torch.exp(-squared / reach**2) for reach in _REACHES])[None]
+
+
+_LEAST = 1e-6
+"""Added to every pixel's weight, so that there is an average where no mask is expected."""
+
+
+def where_expected(features: Tensor, share: Tensor, patch: int) -> Tensor:
+    """Features averaged over pixels, each as heavy as the share of readers expected to mark it.
+
+    features (B, width, H / patch, W / patch), share (B, 1, H, W) in [0, 1] -> (B, width).
+    """
+    weight = avg_pool2d(share, patch) + _LEAST
+    return (features * weight).sum((2, 3)) / weight.sum((2, 3))
+
+
+class EmptinessHead(nn.Module):
+    """Two layers on the features where a mask is expected.
+
+    Encoder and mean mask do not learn from it. It says 0 at first.
+    """
+
+    def __init__(self, width: int, patch: int) -> None:
+        """`width` channels of features, each of which stands for a square of `patch` pixels a side."""
+        super().__init__()
+        self.patch = patch
+        self.hidden, self.last = nn.Linear(width, width), nn.Linear(width, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, features: Tensor, share: Tensor) -> Tensor:
+        """features (B, width, H / patch, W / patch), share (B, 1, H, W) of readers in [0, 1] -> logits (B,)."""
+        seen = where_expected(features.detach(), share.detach(), self.patch)
+        return self.last(relu(self.hidden(seen)))[:, 0]

@@ -1,6 +1,6 @@
 """The denoiser of `panel`: a small residual U-Net on a noisy mask, to which the image's features are added.
 
-What depends on the image alone is computed once by `look`: the features at each scale, made as wide as the stages that
+`features` computes once what depends on the image alone: the features at each scale, made as wide as the stages that
 they are added to, and `basis`, fine maps of the image. A step then costs a few convolutions at the resolution of the
 stem; fine detail comes from the image,
 
@@ -51,7 +51,7 @@ class MaskDenoiserSettings(Settings):
         return self.patch * 2 ** (len(self.widths) - 1)
 
 
-class Look(NamedTuple):
+class ImageFeatures(NamedTuple):
     """What the denoiser takes from an image; one row an image.
 
     Args:
@@ -62,17 +62,17 @@ class Look(NamedTuple):
     maps: list[Tensor]
     basis: Tensor
 
-    def cut(self, windows: Windows) -> "Look":
+    def cut(self, windows: Windows) -> "ImageFeatures":
         """A window of each image."""
         cells = [2**level for level in reversed(range(len(self.maps)))]
         maps = [windows.cut(level, cell) for level, cell in zip(self.maps, cells, strict=True)]
         # Cutting out leaves channels first, which convolutions on a CPU are slower with.
         maps = [level.contiguous(memory_format=torch.channels_last) for level in maps]
-        return Look(maps, windows.cut(self.basis, cells[0]))
+        return ImageFeatures(maps, windows.cut(self.basis, cells[0]))
 
-    def rows(self, rows: Tensor) -> "Look":
+    def rows(self, rows: Tensor) -> "ImageFeatures":
         """Those of the images in `rows`, (n,) int64."""
-        return Look([level[rows] for level in self.maps], self.basis[rows])
+        return ImageFeatures([level[rows] for level in self.maps], self.basis[rows])
 
 
 class MaskDenoiser(nn.Module):
@@ -97,27 +97,27 @@ class MaskDenoiser(nn.Module):
         self.grow = growing(widths)
         self.head = convolution(widths[0], pixels + settings.basis, 1, zero=True)
 
-    def look(self, features: list[Tensor]) -> Look:
+    def features(self, encoded: list[Tensor]) -> ImageFeatures:
         """Once an image: the encoder's features -> what `forward` takes of them."""
-        given = features[self.first : self.first + len(self.maps)]
-        maps = [layer(relu(normalise(level))) for layer, level in zip(self.maps, given, strict=True)]
-        fine = pixel_shuffle(self.basis(relu(normalise(features[0]))), self.finest)
+        used = encoded[self.first : self.first + len(self.maps)]
+        maps = [layer(relu(normalise(level))) for layer, level in zip(self.maps, used, strict=True)]
+        fine = pixel_shuffle(self.basis(relu(normalise(encoded[0]))), self.finest)
         basis = pixel_unshuffle(fine, self.settings.patch)
-        return Look(maps, basis.reshape(len(basis), self.settings.basis, -1, *basis.shape[2:]))
+        return ImageFeatures(maps, basis.reshape(len(basis), self.settings.basis, -1, *basis.shape[2:]))
 
-    def forward(self, x: Tensor, look: Look, time: Tensor, rank: Tensor) -> Tensor:
-        """x (n, 1, H, W), look of n images or of one, time and rank (n,) in [0, 1] -> logits (n, 1, H, W)."""
+    def forward(self, x: Tensor, given: ImageFeatures, time: Tensor, rank: Tensor) -> Tensor:
+        """x (n, 1, H, W), given of n images or of one, time and rank (n,) in [0, 1] -> logits (n, 1, H, W)."""
         condition = relu(self.embed(torch.cat([_waves(time), _waves(rank)], dim=1)))
         folded = pixel_unshuffle(x, self.settings.patch).contiguous(memory_format=torch.channels_last)
-        levels = [self.down[0](self.stem(folded) + look.maps[0], condition)]
-        for shrink, stage, seen in zip(self.shrink, self.down[1:], look.maps[1:], strict=True):
+        levels = [self.down[0](self.stem(folded) + given.maps[0], condition)]
+        for shrink, stage, seen in zip(self.shrink, self.down[1:], given.maps[1:], strict=True):
             levels.append(stage(shrink(levels[-1]) + seen, condition))
         for level in reversed(range(len(self.up))):
             levels[level] = self.up[level](levels[level] + self.grow[level](levels[level + 1]), condition)
         own, coefficients = self.head(relu(normalise(levels[0]))).split(
             [self.settings.patch**2, self.settings.basis], dim=1
         )
-        return pixel_shuffle(own + (coefficients[:, :, None] * look.basis).sum(1), self.settings.patch)  # (1)
+        return pixel_shuffle(own + (coefficients[:, :, None] * given.basis).sum(1), self.settings.patch)  # (1)
 
 
 _WAVES = 8

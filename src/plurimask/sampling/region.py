@@ -37,10 +37,10 @@ _ISOTROPIC = 1.01
 
 @dataclass(frozen=True)
 class Region:
-    """A part of an image as it was said.
+    """A part of an image as it was given.
 
     Args:
-        axes: of each axis a place, or a first and a last; voxels are whole numbers, and the last is not in the region.
+        axes: of each axis a position, or a first and a last. Voxels are whole numbers; their last is not in the region.
         unit: voxels along the image's axes, or mm along those of the world, RAS+.
     """
 
@@ -88,9 +88,9 @@ def find_box(region: Region, grid: Grid, slicing: int, field: int) -> Box:
     """The voxels of a region on a grid; a plane image counts as one slice.
 
     Args:
-        region: as said.
+        region: as given.
         grid: (H, W, D), or (H, W).
-        slicing: the axis across which planes lie; along the other two a place stands for a field around it.
+        slicing: the axis across which planes lie; along the other two a position stands for a field around it.
         field: pixels a side; where the image has fewer, all of them.
 
     Raises:
@@ -132,7 +132,7 @@ def _nearest(region: Region, grid: Grid) -> list[int | slice]:
     ends = [axis if isinstance(axis, tuple) else (axis, axis) for axis in region.axes]
     corners = np.array([to_voxel[:3] @ (*corner, 1.0) for corner in itertools.product(*ends)])
     if not isinstance(region.axes[0], tuple):
-        return [math.floor(place + 0.5) for place in corners[0]]
+        return [math.floor(position + 0.5) for position in corners[0]]
     low, high = corners.min(axis=0) - _EDGE, corners.max(axis=0) + _EDGE
     spans = [slice(math.ceil(a), math.floor(b) + 1) for a, b in zip(low, high, strict=True)]
     if any(span.start >= span.stop for span in spans):
@@ -140,8 +140,8 @@ def _nearest(region: Region, grid: Grid) -> list[int | slice]:
     return list(spans)
 
 
-def _around(place: int, side: int, length: int) -> slice:
-    first = min(max(place - length // 2, 0), max(side - length, 0))
+def _around(position: int, side: int, length: int) -> slice:
+    first = min(max(position - length // 2, 0), max(side - length, 0))
     return slice(first, min(first + length, side))
 
 

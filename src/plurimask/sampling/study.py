@@ -27,7 +27,7 @@ _MOST_PIXELS = 2**22
 _MEASURED = 8
 
 Progress = Callable[[int, int], object]
-"""Takes the number of looks at a field so far, and of all."""
+"""Takes the number of predictions of a field so far, and of all."""
 
 
 def sample_study(
@@ -51,7 +51,7 @@ def sample_study(
         count, seed, sampler: as for `Model.sample`.
         region: the part to draw.
         whole: draw all of a larger image, although the model has only seen crops around lesions.
-        progress: called after each look at a field.
+        progress: called after each prediction of a field.
         skip: how many samples of the panel exist already; the samples after them are drawn.
 
     Raises:
@@ -88,8 +88,7 @@ class TimeLeft:
     """Passes progress on, and says once how much time is left.
 
     Args:
-        say: takes a text such as 3 h 20 min; called after a few looks at fields. The first, which is slow, does not
-            count.
+        say: takes a text such as 3 h 20 min; called after a few predictions. The first, which is slow, does not count.
         progress: as `sample_study` takes it.
         clock: seconds.
     """
@@ -104,7 +103,7 @@ class TimeLeft:
         self._start = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        """So many looks of `total` are done."""
+        """So many predictions of `total` are done."""
         if done == 1:
             self._start = self._clock()
         elif done == min(1 + _MEASURED, total):
@@ -134,13 +133,13 @@ def _draw(
     inner_rows, inner_columns = tiling.inside((rows, columns))
     chunk = max(1, min(_SAMPLES_IN_WORK, _PIXELS_IN_WORK // prod(tiling.size)))
     chunks = -(-len(seeds) // chunk)
-    looks = (slices.stop - slices.start) * chunks * len(tiling.starts) * model.evaluations(sampler)
+    total = (slices.stop - slices.start) * chunks * len(tiling.starts) * model.evaluations(sampler)
     done = counter(1)
     masks = np.zeros((len(seeds), *planes.shape[1:]), dtype=np.bool_)
-    for place in range(slices.start, slices.stop):
-        fields = tiling.cut(planes[:, place])
-        drawn = draw_area(model.method, tiling, fields, seeds, sampler, chunk, lambda: progress(next(done), looks))
-        masks[:, place, rows, columns] = drawn[:, inner_rows, inner_columns]
+    for number in range(slices.start, slices.stop):
+        fields = tiling.cut(planes[:, number])
+        drawn = draw_area(model.method, tiling, fields, seeds, sampler, chunk, lambda: progress(next(done), total))
+        masks[:, number, rows, columns] = drawn[:, inner_rows, inner_columns]
     return masks
 
 
