@@ -173,7 +173,7 @@ class OnePass(Method):
 
     def predict(self, encoded: View, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
         """2 x - 1 of each sample: -1 outside of the window, and everywhere where u says that nothing is drawn."""
-        (maps, size), z = encoded.look, noise[0][:, 1:]
+        (maps, size), z = encoded.features, noise[0][:, 1:]
 
         def inside(drawn: Tensor, rank: Tensor) -> Tensor:
             return torch.tanh(self._lifted(self.generator(maps, z[drawn])) / 2)
