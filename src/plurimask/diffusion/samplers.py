@@ -28,9 +28,9 @@ class SamplerSettings(Settings):
 
     Args:
         name: `ddpm` (ancestral, Eq. 16), `ddim` (Song et al. 2021), `dpm++` (DPM-Solver++(2M), Lu et al. 2022).
-        steps: network evaluations a sample; None takes every step of the process for ddpm, 10 for the others.
+        steps: network evaluations per sample; none takes every step of the process for ddpm, 10 for the others.
         eta: DDIM's stochasticity; 0 deterministic given the first noise, 1 like ddpm.
-        noise_scale: factor on the noise added by each step (diversity control), one value or one a step.
+        noise_scale: factor on the noise added by each step (diversity control), one value or one per step.
     """
 
     name: Literal["ddpm", "ddim", "dpm++"] = "ddpm"

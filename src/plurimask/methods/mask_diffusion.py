@@ -22,8 +22,8 @@ class MaskDiffusionSettings(MethodSettings):
     """Settings without a denoiser's; the defaults are the paper's, or where it is silent the released network's.
 
     Args:
-        raters: whose masks are learned. `one` uniformly drawn rater per image per draw, `all` raters of an image in one
-            step, their `mean` (a soft mask in [-1, 1]), or their `majority`.
+        raters: whose masks are learned: of `one` reader, drawn anew for every image, of `all` readers at once, their
+            `mean` (a soft mask in [-1, 1]), or their `majority`.
         vlb_weight: lambda of Eq. 10; the one sampled term of L_vlb is weighted lambda * T.
     """
 

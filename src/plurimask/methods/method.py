@@ -49,7 +49,7 @@ class MethodSettings(Settings, ABC):
     """Everything that defines a method; each method adds its own.
 
     Args:
-        name: of the method, one fixed word a class.
+        name: of the method, one fixed word per class.
         image_channels: channels of the image it takes.
     """
 
@@ -127,8 +127,8 @@ class Method(nn.Module, ABC):
 def rater_masks(batch: Batch, choice: RaterChoice) -> tuple[Tensor, Tensor]:
     """Masks to learn from: image (n, C, H, W), mask (n, 1, H, W) float32 in [0, 1].
 
-    `one` uniformly drawn rater an image and `all` raters of every image give hard masks; so does `majority`, the pixels
-    that more than half of an image's raters drew. `mean` is soft, the share of its raters that drew a pixel.
+    `one` uniformly drawn reader of each image and `all` readers of every image give hard masks. So does `majority`, the
+    pixels that more than half of an image's readers drew. `mean` is soft, the share of its readers that drew a pixel.
     """
     if choice in ("one", "all"):
         image, rater = batch.one_rater() if choice == "one" else batch.all_raters()

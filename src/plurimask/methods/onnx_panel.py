@@ -60,7 +60,7 @@ class Card:
         format: of the folder.
         weights: sha256 of the checkpoint.
         image_channels, image_size: of the images that it takes.
-        patch: pixels a side that the denoiser's finest stage has for one of its own.
+        patch: pixels per side that the denoiser's finest stage has for one of its own.
         cell: pixels a side of the cells that windows are counted in.
         least: cells a side of a window at least.
         visible: least share of readers that a window has to hold.

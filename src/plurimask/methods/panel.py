@@ -51,12 +51,12 @@ class PanelSettings(MethodSettings):
 
     Args:
         encoder, denoiser: sizes of the nets.
-        windows: sides in pixels of the denoiser's windows in training, one drawn a step; none is larger than the image.
+        windows: sides in pixels of the denoiser's windows in training, one drawn per step, none larger than the image.
             The smallest is also the smallest in sampling.
-        visible: least share of readers, as the encoder sees it, at a pixel that the window of a panel has to hold.
-        ranked: whether u is the rater's rank; otherwise it says nothing of the mask.
+        visible: least share of readers, as the encoder sees it, at a pixel that the window of a panel must contain.
+        ranked: whether u is the reader's rank; otherwise it says nothing of the mask.
         shift: of the process (diffusion.flow): how much of its time lies near the noise.
-        repeats: times t at which each rater's mask is learned in one step.
+        repeats: times t at which each reader's mask is learned in one step.
         time_mean, time_scale: of the normal logit of the share of the way.
         mean_weight: of the encoder's own loss (3).
     """

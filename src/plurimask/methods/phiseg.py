@@ -31,7 +31,7 @@ class PhisegSettings(MethodSettings):
     """Everything that defines PHiSeg; the defaults are the published ones.
 
     Args:
-        raters: `one` uniformly drawn rater per image per draw, or `all` raters of an image in one step.
+        raters: `one` uniformly drawn reader per image per draw, or `all` readers of an image in one step.
         beta: weight of the KL terms.
         growth: how many times more the KL of a level weighs than that of the next finer one.
         pyramid: size of the nets.

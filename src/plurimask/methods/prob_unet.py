@@ -26,7 +26,7 @@ class ProbUnetSettings(MethodSettings):
     """Everything that defines the Probabilistic U-Net; the defaults are those of the released code.
 
     Args:
-        raters: `one` uniformly drawn rater per image per draw, or `all` raters of an image in one step.
+        raters: `one` uniformly drawn reader per image per draw, or `all` readers of an image in one step.
         beta: weight of the KL term.
         net: size of the U-Net, and of the encoders of P and Q, which are its way down.
         combining: 1x1 convolutions, as wide as the U-Net's features, between these and the logit.

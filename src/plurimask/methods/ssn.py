@@ -28,7 +28,7 @@ class SsnSettings(MethodSettings):
     """Everything that defines the network; rank and draws are the published ones.
 
     Args:
-        raters: `one` uniformly drawn rater per image per draw, or `all` raters of an image in one step.
+        raters: `one` uniformly drawn reader per image per draw, or `all` readers of an image in one step.
         net: size of the U-Net.
         rank: columns of P.
         draws: M, an even number.

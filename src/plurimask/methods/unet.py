@@ -18,7 +18,7 @@ class UnetSettings(MethodSettings):
     """Everything that defines the control; its net is that of the Probabilistic U-Net.
 
     Args:
-        raters: `one` uniformly drawn rater per image per draw, `all` raters of an image in one step, their `mean`, or
+        raters: `one` uniformly drawn reader per image per draw, `all` readers of an image in one step, their `mean`, or
             their `majority`.
         net: size of the U-Net.
     """

@@ -18,7 +18,7 @@ class ConvUnetSettings(Settings):
 
     Args:
         widths: filters of each stage, from fine to coarse.
-        convolutions: 3x3 convolutions a stage.
+        convolutions: 3x3 convolutions per stage.
     """
 
     widths: Widths = (32, 64, 128, 192, 192, 192, 192)

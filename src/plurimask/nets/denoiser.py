@@ -14,10 +14,10 @@ class DenoiserSettings(Settings):
 
     Args:
         channels: filters at each level, from fine to coarse; multiples of 32.
-        residual_blocks: residual blocks a level.
+        residual_blocks: residual blocks per level.
         attention: whether each level attends over its pixels; the middle block, at the last level's width, always does.
         head_channels: channels of one attention head.
-        patch: pixels a side that a space-to-depth stem folds into channels before the first level (1: none).
+        patch: pixels per side that a space-to-depth stem folds into channels before the first level (1: none).
     """
 
     channels: tuple[Positive, ...] = (128, 128, 256, 384, 512)

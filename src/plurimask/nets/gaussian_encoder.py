@@ -23,7 +23,7 @@ class EncoderSettings(Settings):
 
     Args:
         widths: filters of each stage.
-        convolutions: 3x3 convolutions a stage.
+        convolutions: 3x3 convolutions per stage.
         latent: numbers in the latent.
         covariance: `diagonal`, or `full` as in CIMD-FC.
     """

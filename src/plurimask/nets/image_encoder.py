@@ -17,9 +17,9 @@ class ImageEncoderSettings(Settings):
     """Size of the encoder.
 
     Args:
-        patch: pixels a side that a space-to-depth stem folds into channels.
+        patch: pixels per side that a space-to-depth stem folds into channels.
         widths: filters of each stage, from fine to coarse.
-        blocks: residual blocks of two 3x3 convolutions a stage, on the way down and again on the way up.
+        blocks: residual blocks of two 3x3 convolutions per stage, on the way down and again on the way up.
     """
 
     patch: Patch = 2

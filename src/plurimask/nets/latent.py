@@ -26,7 +26,7 @@ class LatentSettings(Settings):
         size: numbers in the latent.
         components: Gaussians of a mixture (released code: searched from 2 to 10).
         temperature: of the Gumbel-softmax that chooses among them (released code: searched from 0.1 to 0.5).
-        kl_draws: draws a component that estimate KL(Q || P) between mixtures (released code: 1000 in all).
+        kl_draws: draws per component that estimate KL(Q || P) between mixtures (released code: 1000 in all).
     """
 
     distribution: Literal["diagonal", "full", "mixture-diagonal", "mixture-full"] = "diagonal"

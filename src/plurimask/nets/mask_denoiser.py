@@ -25,9 +25,9 @@ class MaskDenoiserSettings(Settings):
     """Size of the denoiser.
 
     Args:
-        patch: pixels a side that a space-to-depth stem folds into channels, a power of 2.
+        patch: pixels per side that a space-to-depth stem folds into channels, a power of 2.
         widths: filters of each stage, from fine to coarse.
-        blocks: residual blocks of two 3x3 convolutions a stage, on the way down and again on the way up.
+        blocks: residual blocks of two 3x3 convolutions per stage, on the way down and again on the way up.
         basis: maps of the image that a mask is put together from.
         condition: length of the vector that carries the scalars.
     """

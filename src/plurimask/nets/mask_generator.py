@@ -20,9 +20,9 @@ class PyramidSettings(Settings):
     """Size of the encoder.
 
     Args:
-        patch: pixels a side that a space-to-depth stem folds into channels.
+        patch: pixels per side that a space-to-depth stem folds into channels.
         widths: filters of each stage, from fine to coarse.
-        blocks: residual blocks of two 3x3 convolutions a stage on the way down.
+        blocks: residual blocks of two 3x3 convolutions per stage on the way down.
         up_blocks: the same on the way up.
     """
 
@@ -42,7 +42,7 @@ class GeneratorSettings(Settings):
 
     Args:
         widths: filters of each stage, from fine to coarse.
-        blocks: residual blocks of two 3x3 convolutions a stage.
+        blocks: residual blocks of two 3x3 convolutions per stage.
         latent: length of z; with one more number it is at least 16, which PyTorch and NumPy draw alike.
         condition: length of the vector that z becomes before it scales and shifts.
     """

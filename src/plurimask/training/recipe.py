@@ -73,7 +73,7 @@ class Recipe(Settings):
     A method without a diffusion process has no sampler.
 
     Args:
-        image_size: pixels a side of the training images; this is the model's field.
+        image_size: pixels per side of the training images; this is the model's field.
         images: what the training images are: crops around lesions, or pictures of any place. A model of crops outlines
             something everywhere, so it asks for a region in larger images.
     """
