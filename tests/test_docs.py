@@ -104,13 +104,15 @@ def tool(name):
 
 
 @pytest.fixture(scope="module")
-def page_maker():
-    return tool("make_metrics_page")
+def pages():
+    return tool("pages")
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/benchmarks").glob("*.md")), ids=lambda page: page.stem)
-def test_the_tables_of_a_benchmark_page_are_those_of_the_kept_results(page):
-    assert tool("make_benchmark_page").filled(page) == page.read_text(encoding="utf-8")
+def test_the_tables_of_a_benchmark_page_are_those_of_the_kept_results(pages, page):
+    tables = pages.PANELS if page.stem == "panel" else pages.suite_tables(page.stem)
+    text = page.read_text(encoding="utf-8")
+    assert pages.filled(text, tables) == text
 
 
 @pytest.mark.parametrize("dataset", ["lidc", "phantom"])
@@ -121,25 +123,27 @@ def test_a_benchmark_page_has_a_table_of_every_kept_suite(dataset):
     assert {name for name in kept if f"<!-- table: {name} -->\n| N = " in page} == kept
 
 
-def test_the_tables_of_the_panels_page_are_those_of_the_kept_records():
-    maker = tool("make_panel_page")
-    page = maker.PAGE.read_text(encoding="utf-8")
+def test_the_panels_page_has_a_row_of_each_table():
+    page = (ROOT / "docs/benchmarks/panel.md").read_text(encoding="utf-8")
     assert "| `lidc-panel` | 8 |" in page
     assert "| finest features, where a mask is expected | 64 |" in page
-    assert maker.filled(page) == page
 
 
-def test_the_tables_of_the_metrics_page_are_those_of_the_kept_scores(page_maker):
-    assert page_maker.filled(page_maker.PAGE.read_text(encoding="utf-8")) == page_maker.PAGE.read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def metrics_page():
+    return (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
 
 
-def test_every_table_of_the_metrics_page_has_its_place(page_maker):
-    page = page_maker.PAGE.read_text(encoding="utf-8")
-    assert [name for name in page_maker.TABLES if f"<!-- table: {name} -->\n|" not in page] == []
+def test_the_tables_of_the_metrics_page_are_those_of_the_kept_scores(pages, metrics_page):
+    assert pages.filled(metrics_page, pages.METRICS) == metrics_page
 
 
-def test_every_value_has_a_line_on_the_metrics_page(page_maker):
-    table = page_maker.PAGE.read_text(encoding="utf-8").partition("## The numbers")[2].partition("## What needs")[0]
+def test_every_table_of_the_metrics_page_has_its_place(pages, metrics_page):
+    assert [name for name in pages.METRICS if f"<!-- table: {name} -->\n|" not in metrics_page] == []
+
+
+def test_every_value_has_a_line_on_the_metrics_page(metrics_page):
+    table = metrics_page.partition("## The numbers")[2].partition("## What needs")[0]
     assert [column.label for column in COLUMNS.values() if column.label not in table] == []
 
 

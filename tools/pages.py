@@ -1,0 +1,344 @@
+"""Make the tables and pictures of docs/ from what programs wrote and what is kept of it.
+
+    python tools/pages.py benchmark lidc runs/table1 runs/ablation   docs/benchmarks/lidc and lidc.md
+    python tools/pages.py metrics SCORES                             docs/scores and metrics.md
+    python tools/pages.py panel                                      docs/benchmarks/panel.md, from what is kept
+    python tools/pages.py figures demo                               docs/figures/demo.png, of shipped cases
+    python tools/pages.py figures lidc --data lidc-slices-128        docs/figures/lidc.png (LIDC-IDRI, see NOTICE)
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`, and is made from the kept files alone.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import plurimask as pm
+from plurimask.datasets.demo_cases import demo_cases
+from plurimask.datasets.open import choose_cases
+from plurimask.evaluation import COLUMNS, HEADLINE
+from plurimask.show.charts import BLUE, VERMILLION, ged_by_count_figure, plain_axes, save_figure
+from plurimask.show.figures import samples_figure
+from plurimask.show.tables import STRATUM_KEYS, Cell, Head, Number, Row, Table, number, plain_table, score_head
+
+DOCS = Path(__file__).parents[1] / "docs"
+SUITES, PANEL = DOCS / "benchmarks", DOCS / "benchmarks/panel"
+MARKED = re.compile(r"(<!-- (?:table: )?([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SUITE_KEYS = ("ged_u", "ged_v", "hm_iou", "dice_max", "ci", "d_ss")
+RUNS = {"n4": "lidc-eval-200-n4", "n16": "lidc-eval-200-n16", "all": "lidc-test-n16"}
+"""What the commands of docs/metrics.md wrote, and its name in docs/scores."""
+BY_N = DOCS / "scores/lidc-by-n.json"
+BY_N_KEYS = ("hm_iou", "dice_max", "ci", "d_ss")
+
+Json = Mapping[str, Any]
+app = typer.Typer()
+
+
+@app.command()
+def benchmark(
+    dataset: str, folders: Annotated[list[Path], typer.Argument(help="Folders that benchmarks wrote.")]
+) -> None:
+    """Keep tables (SUITE.md, SUITE.csv), figures (SUITE.json) and pictures (SUITE/*.png); fill the page's tables."""
+    kept = SUITES / dataset
+    for folder in folders:
+        name = read(folder / "results.json")["suite"]["name"]
+        shutil.rmtree(kept / name, ignore_errors=True)
+        (kept / name).mkdir(parents=True)
+        for picture in sorted((folder / "figures").glob("*.png")):
+            shutil.copyfile(picture, kept / name / picture.name)
+        for ending, source in (("csv", "table.csv"), ("json", "results.json"), ("md", "table.md")):
+            shutil.copyfile(folder / source, kept / f"{name}.{ending}")
+    fill(kept.with_suffix(".md"), suite_tables(dataset))
+
+
+@app.command()
+def metrics(scores: Annotated[Path, typer.Argument(help="Folder with n16, n4, all, and n100-N for each N.")]) -> None:
+    """Keep the summaries and figures of evaluations, and fill the page's tables."""
+    for run, name in RUNS.items():
+        shutil.copyfile(scores / run / "summary.json", DOCS / f"scores/{name}.json")
+    for name in ("ged-ci", "reliability", "empty"):
+        shutil.copyfile(scores / "n16" / f"{name}.png", DOCS / f"figures/{name}.png")
+    by_n = sorted(map(read, scores.glob("n100-*/summary.json")), key=lambda one: one["samples"])
+    kept = [
+        {key: one[key] for key in ("samples", "cases", "patients", "data", "drawn")}
+        | {"table": [one["table"][0], *(row for row in one["table"][1:] if row["label"] == "calibrated")]}
+        for one in by_n
+    ]
+    BY_N.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    means = [[row["mean"] for row in one["table"]] for one in kept]
+    figure = ged_by_count_figure(
+        np.array([one["samples"] for one in kept]),
+        *(np.array([own[key] for own, _ in means], dtype=float) for key in ("ged_v", "ged_u")),
+        np.array([calibrated["ged_v"] for _, calibrated in means], dtype=float),
+    )
+    save_figure(figure, DOCS / "figures/ged-by-n")
+    fill(DOCS / "metrics.md", METRICS)
+
+
+@app.command()
+def panel() -> None:
+    """Fill the tables of the fast panel, and draw its quality against its cost beside others'."""
+    fill(SUITES / "panel.md", PANELS)
+    frontier_figure(panel_records(), read(SUITES / "lidc/table1.json")["runs"]).savefig(PANEL / "frontier.png", dpi=120)
+    training_figure(read(PANEL / "training.json")).savefig(PANEL / "training.png", dpi=120)
+
+
+@app.command()
+def figures(
+    of: Literal["demo", "lidc"], data: Annotated[Path | None, typer.Option(help="A lidc-slices release.")] = None
+) -> None:
+    """Readers beside eight samples: every second shipped case, or six test slices, each of another patient."""
+    if (of == "lidc") != (data is not None):
+        raise typer.BadParameter("lidc wants --data, demo does not")
+    cases = list(choose_cases(pm.open_dataset(data), "test", 6).values()) if data else demo_cases()[::2]
+    model = pm.load("lidc")
+    samples_figure(cases, [model.sample(case, 8) for case in cases]).savefig(DOCS / f"figures/{of}.png", dpi=110)
+
+
+Tables = Mapping[str, Callable[[], Table]]
+
+
+def filled(page: str, tables: Tables) -> str:
+    """The page with each of its tables made anew."""
+    return MARKED.sub(lambda found: f"{found[1]}{tables[found[2]]().to_markdown()}\n{found[3]}", page)
+
+
+def fill(path: Path, tables: Tables) -> None:
+    """Write the page with its tables made anew."""
+    path.write_text(filled(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
+
+
+def suite_tables(dataset: str) -> Tables:
+    """A table of each kept suite."""
+    return {path.stem: lambda path=path: suite_table(read(path)) for path in (SUITES / dataset).glob("*.json")}
+
+
+def suite_table(results: Json) -> Table:
+    """The scored runs at the larger N, each beside its difference from the reference, case by case."""
+    suite = results["suite"]
+    count = str(suite["scoring"]["samples"])
+    reference = next(run["label"] for run in suite["runs"] if run["name"] == suite["reference"])
+    rows = [Row(Head(run["label"]), _suite_cells(run, count)) for run in results["runs"] if run["mean"]]
+    for one in results["references"].get(count, []):
+        rows.append(Row(Head(one["label"]), (*cells(one, SUITE_KEYS), "", "", "")))
+    others = f"U-GED less {reference}", "U-GED of each seed", "GFLOP a mask"
+    return Table((Head(f"N = {count}"), *map(score_head, SUITE_KEYS), *map(Head, others)), tuple(rows))
+
+
+def _suite_cells(run: Json, count: str) -> tuple[Cell, ...]:
+    seeds = [seed for seed in run["seeds"] if seed["scores"]]
+    less: tuple[Cell, ...] = with_interval(run["less_reference"], "ged_u") if run["less_reference"] else ("",)
+    of_seeds = ", ".join(number(cells(seed["scores"][count], ["ged_u"])[0].value) for seed in seeds)
+    own = run["mean"][count]
+    return (
+        *with_interval(own, "ged_u"),
+        *cells(own, SUITE_KEYS[1:]),
+        *less,
+        of_seeds,
+        f"{seeds[0]['gflop_a_mask']:.3g}",
+    )
+
+
+def references() -> Table:
+    """The predictors that need no image, on the same cases."""
+    keys = [*HEADLINE, "brier", "ece"]
+    own, *others = kept_scores("n16")["table"]
+    rows = [("`lidc-cimd`", *cells(own, keys)), *((row["label"], *cells(row, keys)) for row in others)]
+    return plain_table(["", *labels(keys)], rows)
+
+
+def by_n() -> Table:
+    """The same masks at each N."""
+    rows = []
+    for one in read(BY_N):
+        own, calibrated = one["table"]
+        level = cells(own, ["ged_v"]) + cells(calibrated, ["ged_v"])
+        rows.append((one["samples"], *level, *with_interval(own, "ged_u"), *cells(own, BY_N_KEYS)))
+    return plain_table(["N", "V-GED", "calibrated", "U-GED (95% interval)", *labels(BY_N_KEYS)], rows)
+
+
+def conventions() -> Table:
+    """The same masks as other codes count them."""
+    heads = (
+        Head("convention"),
+        Head("GED"),
+        Head("HM-IoU"),
+        Head("what differs", words=True),
+        Head("source", words=True),
+    )
+    rows = (
+        Row(Head(f"`{one['label']}`"), (*cells(one, ["ged", "hm_iou"]), one["differs"], one["source"]))
+        for one in kept_scores("n16")["as_counted_by_others"]
+    )
+    return Table(heads, tuple(rows))
+
+
+def model() -> Table:
+    """The built-in model with intervals."""
+    runs = [kept_scores(name) for name in ("n4", "n16", "all")]
+    units = kept_scores("n16")["units"]
+    rows: list[tuple[Cell, ...]] = []
+    for key, column in COLUMNS.items():
+        label = f"{column.label} ({units[key]})" if key in units else column.label
+        rows.append((label, *(cell for one in runs for cell in with_interval(one["table"][0], key))))
+    levels = (
+        cell for one in runs for row in one["table"] if row["label"] == "calibrated" for cell in cells(row, ["ged_v"])
+    )
+    undefined = (
+        "; ".join(f"{COLUMNS[key].label} {count}" for key, count in one["undefined"].items() if count) or "none"
+        for one in runs
+    )
+    heads = (f"N = {one['samples']}, {one['cases']} slices" for one in runs)
+    return plain_table(
+        ["", *heads], [("V-GED, calibrated", *levels), *rows, ("undefined in so many cases", *undefined)]
+    )
+
+
+def strata() -> Table:
+    """The built-in model by kinds of cases."""
+    rows = [(part["part"], part["all_cases"], *cells(part, STRATUM_KEYS)) for part in kept_scores("n16")["strata"]]
+    return plain_table(["", "cases", *labels(STRATUM_KEYS)], rows)
+
+
+METRICS: Tables = {"references": references, "by-n": by_n, "conventions": conventions, "model": model, "strata": strata}
+
+
+def quality() -> Table:
+    """A row a built-in model and number of steps."""
+    rows = []
+    for record in panel_records():
+        found = record["n16"]
+        means = [found[key][0] for key in ("ged_v", "hm_iou", "dice_max")]
+        means += [record["n4"]["dice_max"][0], found["d_ss"][0], found["empty_samples"][0]]
+        value, *interval = found["ged_u"]
+        rest = f"{record['empty_correlation']:.2f}", f"{record['gflop_a_mask']:.2f}"
+        own = Number(value, tuple(interval))
+        rows.append((f"`{record['model']}`", steps(record), own, *map(Number, means), *rest))
+    heads = [
+        "model",
+        "steps",
+        "U-GED",
+        "V-GED",
+        "HM-IoU",
+        "D_max",
+        "D_max, N = 4",
+        "d_SS",
+        "empty",
+        "r",
+        "GFLOP a mask",
+    ]
+    return plain_table(heads, rows)
+
+
+def emptiness() -> Table:
+    """A row for each thing that e may be read from."""
+    record = read(PANEL / "emptiness.json")
+    rows = [("nothing: always the mean", 0, Number(record["always_the_mean_nats"]), "-")]
+    rows += [(row["shown"], row["numbers"], Number(row["nats"]), Number(row["r"])) for row in record["rows"]]
+    return plain_table(["read from", "numbers", "nats a mask", "r"], rows)
+
+
+PANELS: Tables = {"quality": quality, "emptiness": emptiness}
+
+
+def panel_records() -> list[Json]:
+    """By model, most steps first."""
+    return sorted(read(PANEL / "quality.json"), key=lambda record: (record["model"], -steps(record)))
+
+
+def steps(record: Json) -> int:
+    """Of the sampler; a method without one draws at once."""
+    return int((record["of"]["sampler"] or {"steps": 1})["steps"])
+
+
+def cells(row: Json, keys: Iterable[str]) -> tuple[Number, ...]:
+    """Kept means."""
+    found = (row["mean"].get(key) for key in keys)
+    return tuple(Number(float("nan") if value is None else value) for value in found)
+
+
+def with_interval(row: Json, key: str) -> tuple[Number]:
+    """A kept mean with its interval."""
+    (own,) = cells(row, [key])
+    ends = row["interval"][key]
+    return (own if ends[0] is None else Number(own.value, tuple(ends)),)
+
+
+def labels(keys: Iterable[str]) -> list[str]:
+    """Of columns."""
+    return [COLUMNS[key].label for key in keys]
+
+
+def kept_scores(run: str) -> Json:
+    """A summary of docs/scores."""
+    return read(DOCS / f"scores/{RUNS[run]}.json")
+
+
+def read(path: Path) -> Any:
+    """A JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def frontier_figure(records: list[Json], runs: list[Json]) -> Figure:
+    """U-GED at N = 16 with its interval against GFLOP a mask: built-in models by steps, and the runs of table1."""
+    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for (x, y), labels in _places(runs).items():
+        axes.plot(x, y, "o", color="0.6", markersize=5)
+        axes.annotate(", ".join(labels), (x, y), fontsize=6.5, color="0.4", xytext=(5, 3), textcoords="offset points")
+    for model, colour in zip(sorted({record["model"] for record in records}), (VERMILLION, BLUE), strict=False):
+        course = [record for record in records if record["model"] == model]
+        x = [record["gflop_a_mask"] for record in course]
+        label = f"{model}, {', '.join(str(steps(one)) for one in course)} steps"
+        _draw_course(axes, x, course, "ged_u", colour, label)
+    axes.set_xscale("log")
+    axes.set_xlim(right=60)
+    _finish(axes, "GFLOP a mask, in panels of 16", "mean U-GED, N = 16 (lower is better)")
+    return figure
+
+
+def training_figure(records: list[Json]) -> Figure:
+    """U-GED and V-GED at N = 16, with their intervals, against the core-minutes that went into the weights."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    minutes = [record["core_minutes"] for record in records]
+    for key, label, colour in (("ged_v", "V-GED", BLUE), ("ged_u", "U-GED", VERMILLION)):
+        _draw_course(axes, minutes, records, key, colour, label)
+    axes.set_ylim(bottom=0)
+    _finish(axes, "core-minutes of training", "N = 16, 60 validation slices")
+    return figure
+
+
+def _draw_course(axes: Axes, x: list[float], records: list[Json], key: str, colour: str, label: str) -> None:
+    y, low, high = zip(*(record["n16"][key] for record in records), strict=True)
+    axes.vlines(x, low, high, color=colour, alpha=0.5)
+    axes.plot(x, y, marker="o", color=colour, label=label)
+
+
+def _finish(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    plain_axes(axes)
+    axes.legend(fontsize=8, frameon=False)
+
+
+def _places(runs: list[Json]) -> dict[tuple[float, float], list[str]]:
+    """Labels by GFLOP a mask and U-GED, which is rounded, so that those of one place share a label."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for run in runs:
+        seed = run["seeds"][0]
+        place = seed["gflop_a_mask"], round(seed["scores"]["16"]["mean"]["ged_u"], 2)
+        found.setdefault(place, []).append(run["label"])
+    return found
+
+
+if __name__ == "__main__":
+    app()
