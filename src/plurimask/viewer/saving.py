@@ -42,7 +42,7 @@ class Sample(_Asked):
 
 
 class Consensus(_Asked):
-    """What at least `level` samples hold."""
+    """What at least `level` samples mark."""
 
     kind: Literal["consensus"]
     level: Count

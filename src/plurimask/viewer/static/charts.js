@@ -1,8 +1,8 @@
 // How large samples and readers' masks are: dots and triangles along a line, and a slider over the curve of agreement.
-import { bind } from "./input.js";
 import { make, size, sizeWords, svg } from "./dom.js";
+import { bind } from "./input.js";
 import { readerColour } from "./shapes.js";
-import { state, watch } from "./state.js";
+import { sourceLabel, state, watch } from "./state.js";
 
 // Sizes: dots above a line, triangles below it.
 
@@ -37,9 +37,7 @@ export function mountSizes(element) {
   }
 }
 
-const labelOf = (one, all) => (all.length > 1 ? nameOf(one) : "Samples");
-
-const nameOf = ({ source }) => state.info.value.sources.find((one) => one.id === source).label;
+const labelOf = ({ source }, all) => (all.length > 1 ? sourceLabel(source) : "Samples");
 
 /** Median and range of those that drew. */
 function said(label, values, unit) {
@@ -111,7 +109,7 @@ function piled(values, top) {
 const x = (share) => `${(LEFT + WIDTH * share).toFixed(2)}%`;
 const rem = (value) => `${value.toFixed(3)}rem`;
 
-// Agreement: how large what at least k of N samples hold is.
+// Agreement: how large what at least k of N samples mark is.
 
 export function mountAgreement(element) {
   const size = make("b");
@@ -158,7 +156,7 @@ function setLevel(level) {
 function besideWords() {
   const [other, level] = [state.otherDescription.value, state.level.value];
   if (!other?.samples) return "";
-  const label = state.info.value.sources.find((one) => one.id === other.source).label;
+  const label = sourceLabel(other.source);
   if (level > other.samples) return `${label}: has only ${other.samples} samples`;
   return `${label}: ${sizeWords(other.agreement[level - 1].size, other.unit)} in at least ${level} of ${other.samples}`;
 }

@@ -8,9 +8,9 @@ import { MODES, state, watch } from "./state.js";
 const LABELS = { outlines: "Outlines", frequency: "Frequency", sample: "Sample", consensus: "Consensus", image: "Image" };
 const MEANINGS = {
   outlines: "the outlines of all samples",
-  frequency: "how many of the samples hold each voxel",
+  frequency: "how many of the samples mark each voxel",
   sample: "one sample alone",
-  consensus: "what at least k samples hold",
+  consensus: "what at least k samples mark",
   image: "the image alone",
 };
 
@@ -62,8 +62,8 @@ function said({ samples }) {
   const index = state.sample.value;
   if (!samples) return "No samples have been drawn for this case.";
   if (state.mode.value === "sample") return index === null ? "No sample is selected." : `Sample ${index + 1} of ${samples}.`;
-  if (state.mode.value === "consensus") return `What at least ${state.level.value} of ${samples} samples hold.`;
-  if (state.mode.value === "frequency") return `How many of ${samples} samples hold each voxel:`;
+  if (state.mode.value === "consensus") return `What at least ${state.level.value} of ${samples} samples mark.`;
+  if (state.mode.value === "frequency") return `How many of ${samples} samples mark each voxel:`;
   if (state.mode.value === "image") return "No samples are shown.";
   return `All ${samples} samples, brighter where more of them run${index === null ? "" : `; sample ${index + 1} is strong`}.`;
 }

@@ -1,7 +1,7 @@
 // The table of scores of the case, and what each of them means.
 import * as api from "./api.js";
 import { make, score } from "./dom.js";
-import { state, watch } from "./state.js";
+import { sourceLabel, state, watch } from "./state.js";
 
 const PAUSE = 400; // ms that a case is looked at before its scores are worked out, so that the image comes first
 const ARROWS = { lower: "↓", higher: "↑" };
@@ -34,13 +34,12 @@ async function fill(element, shown, mine) {
 }
 
 const line = (words) => make("p", { className: "quiet small" }, words);
-const of = (shown, place) => (shown.length > 1 ? ` of ${labelOf(shown[place])}` : "");
-const labelOf = ({ source }) => state.info.value.sources.find((one) => one.id === source).label;
+const of = (shown, place) => (shown.length > 1 ? ` of ${sourceLabel(shown[place].source)}` : "");
 
 function table(shown, answers) {
   const columns = answers.map(({ values }) => new Map(values.map((one) => [one.key, one])));
   const kinds = answers.find(({ values }) => values.length).values;
-  const heads = shown.map((one) => make("th", { scope: "col", className: "number" }, shown.length > 1 ? labelOf(one) : "value"));
+  const heads = shown.map((one) => make("th", { scope: "col", className: "number" }, shown.length > 1 ? sourceLabel(one.source) : "value"));
   const head = make("thead", { className: shown.length > 1 ? "" : "unseen" }, make("tr", {}, make("th", { scope: "col" }, "score"), ...heads));
   const valuesOf = ({ key }) => columns.map((column) => column.get(key)?.value ?? null);
   const isFair = new Set(shown.map(({ samples }) => samples)).size === 1;

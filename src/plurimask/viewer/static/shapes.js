@@ -96,7 +96,7 @@ class Shapes {
     return this.#once(`outline ${index}`, () => this.#path(this.#marks.masks[index]));
   }
 
-  /** The edges of what at least `level` masks hold. */
+  /** The edges of what at least `level` masks mark. */
   consensus(level) {
     return this.#once(`consensus ${level}`, () => this.#path(this.counts.map((count) => count >= level)));
   }
@@ -112,7 +112,7 @@ class Shapes {
     return this.#once(`filled ${index} ${colour}`, () => this.#field(this.#marks.masks[index], [null, channels(colour)]));
   }
 
-  /** What at least `level` masks hold, filled with a colour. */
+  /** What at least `level` masks mark, filled with a colour. */
   filledConsensus(level, colour) {
     const fill = channels(colour);
     return this.#once(`held ${level} ${colour}`, () =>

@@ -181,7 +181,7 @@ function makeReadout(element) {
   return { clear, place, point };
 }
 
-/** The value of the voxel under the pointer, and how many hold it. */
+/** The value of the voxel under the pointer, and how many mark it. */
 function below(pointer, { columns, image, samples, readers }) {
   const [r, c] = [Math.floor(pointer.row), Math.floor(pointer.column)];
   const parts = [`row ${r + 1}, column ${c + 1}`];

@@ -3,7 +3,7 @@ import { fit, isVolume, zoomBy, panBy, changeWindow, resetWindow, moveSlice, set
 import { button, choice, make } from "./dom.js";
 import { bind } from "./input.js";
 import { Stage } from "./stage.js";
-import { state, watch } from "./state.js";
+import { sourceLabel, state, watch } from "./state.js";
 import { closeUp, planeOf } from "./view.js";
 
 const [ROOM, LEAST] = [2, 1 / 12]; // of a close-up: times what is marked, and of the plane
@@ -55,7 +55,7 @@ function framed(stage, source, description) {
   const none = make("p", { className: "none", hidden: true }, "No samples of this case here.");
   watch([state.info, source, description, state.other], () => {
     name.hidden = state.other.value === null;
-    name.textContent = state.info.value?.sources.find((one) => one.id === source.value)?.label ?? "";
+    name.textContent = sourceLabel(source.value);
     none.hidden = description.value?.samples !== 0 || name.hidden;
   });
   return make("figure", {}, name, stage.element, none);

@@ -68,6 +68,9 @@ export const state = {
   said: signal(""), // what screen readers are told
 };
 
+/** What a source is called; nothing before the server said so. */
+export const sourceLabel = (id) => state.info.value?.sources.find((one) => one.id === id)?.label ?? "";
+
 /** Samples were added: read the description and the slice again. */
 export function refresh() {
   state.revision.value += 1;
