@@ -35,7 +35,7 @@ def reports(tmp_path_factory):
     results = small_results(tmp_path_factory.mktemp("benchmark"))
     write_benchmark_report(results)
     evaluation = write_evaluation(tmp_path_factory.mktemp("evaluation"))
-    return {"evaluation": evaluation, "benchmark": results.bench.places.root / "report.html"}
+    return {"evaluation": evaluation, "benchmark": results.bench.root / "report.html"}
 
 
 @pytest.fixture
