@@ -190,6 +190,21 @@ def test_steps_are_counted_in_training_alone():
     assert made.steps == 0
 
 
+@pytest.mark.parametrize(("norms", "learn"), [(SIZE, True), (SIZE - 1, False)])
+def test_norms_learn_from_images_up_to_a_size(norms, learn):
+    made = stirred(norms=norms)
+    before = made.encoder.norms[0].running_mean.clone()
+    loss(made, batch())
+    assert torch.equal(made.encoder.norms[0].running_mean, before) != learn
+
+
+def test_norms_learn_in_training_alone():
+    made = stirred().eval()
+    before = made.encoder.norms[0].running_mean.clone()
+    loss(made, batch())
+    assert torch.equal(made.encoder.norms[0].running_mean, before)
+
+
 def test_a_batch_in_which_nobody_drew_is_learned_from():
     made, cases = stirred(), batch()
     terms = loss(made, Batch(cases.image, torch.zeros_like(cases.raters), cases.valid))

@@ -26,7 +26,8 @@ soft IoU of products, would draw the samples together or to 0 and 1. (5) has a g
 In (4) and (5) a batch is averaged over its readers, so that an image counts as many times as readers drew.
 
 A lesion fills a small part of its image. The generator works in a window: in training one of several sizes around the
-masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out.
+masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out. Training begins
+with crops and ends with whole images, in which the nets learn that nothing is drawn far from the middle.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, Mas
 from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, cells_of, random_windows
 from plurimask.records import Batch, LossTerms
-from plurimask.settings import Natural, Rate, Weight, Widths, wrong
+from plurimask.settings import Natural, Positive, Rate, Weight, Widths, wrong
 
 
 class OnePassSettings(MethodSettings):
@@ -63,6 +64,8 @@ class OnePassSettings(MethodSettings):
         mean_weight: weight of L_mean in the loss.
         empty_weight: weight of L_empty in the loss.
         start: steps that are taken on L_mean and L_empty alone.
+        norms: largest side in pixels of the images that the batch norms learn from. In larger ones they keep what they
+            have learned, since what lies around a crop would change it.
     """
 
     name: Literal["one-pass"] = "one-pass"
@@ -77,6 +80,7 @@ class OnePassSettings(MethodSettings):
     mean_weight: Weight = 10.0
     empty_weight: Weight = 0.5
     start: Natural = 300
+    norms: Positive = 64
 
     @model_validator(mode="after")
     def _stages_meet(self) -> "OnePassSettings":
@@ -121,6 +125,10 @@ class OnePass(Method):
 
     def loss(self, batch: Batch) -> LossTerms:
         """L of a batch; L_mean in nats a pixel, L_empty in nats a reader."""
+        learn = self.training and max(batch.image.shape[2:]) <= self.settings.norms
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(learn)
         features = self.encoder(batch.image)
         _, share = rater_masks(batch, "mean")
         expected = self.mean_head(features[0]).float()
