@@ -1,6 +1,7 @@
 """Draw masks, here or in another runtime: `plurimask sample` and `export`."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,7 +58,6 @@ def sample(
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.locate import open_study
     from plurimask.files.mask_sets import write_mask_set
-    from plurimask.panel_files import check_writable, write_panel
     from plurimask.sampling import inputs_at, load, parse_region, sample_study
 
     drawer = load(model, device, runtime)
@@ -71,15 +71,18 @@ def sample(
             tick(done)
         for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
             study = open_study(path)
-            as_case = format is None and study.format != "dicom" and drawer.fits(study.case)
-            if not as_case:
-                check_writable(out / name, study, format)
             watch = _watch(drawer, study, whole, tick, done)
-            panel = sample_study(drawer, study, count, seed, settings, region, whole, watch)
-            if as_case:
-                write_mask_set(out / name, panel)
+            draw = partial(sample_study, drawer, study, count, seed, settings, region, whole, watch)
+            if format is None and study.format != "dicom" and drawer.fits(study.case):
+                write_mask_set(out / name, draw())
             else:
-                write_panel(out / name, panel, study, format)
+                from plurimask.panel_files import (  # brings pictures, and what measures masks
+                    check_writable,
+                    write_panel,
+                )
+
+                check_writable(out / name, study, format)
+                write_panel(out / name, draw(), study, format)
             tick(done + 1)
     panels = "1 panel" if len(found) == 1 else f"{len(found)} panels"
     say(f"{panels} of {count} masks in {out}")

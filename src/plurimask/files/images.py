@@ -5,10 +5,11 @@ nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what
 """
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, NamedTuple, Protocol
 
-import nibabel as nib
 import numpy as np
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
@@ -52,7 +53,6 @@ def read_array(path: Path) -> np.ndarray:
 
 
 _NIFTI = "a readable NIfTI file"
-_KINDS = (nib.Nifti1Image, nib.Nifti2Image)
 _MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 _GEOMETRY = (
     *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -86,9 +86,15 @@ def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray],
     return image.shape, _along_last(path, image.dataobj), affine
 
 
+def _nibabel() -> ModuleType:
+    """Imported when it is needed, since it imports pydicom; a picture needs neither."""
+    return import_module("nibabel")
+
+
 def _open(path: Path) -> tuple[Any, np.ndarray]:
     with readable(path, _NIFTI):
-        kind = next((kind for kind in _KINDS if kind.path_maybe_image(path)[0]), nib.Nifti1Image)
+        nib = _nibabel()
+        kind = nib.Nifti2Image if nib.Nifti2Image.path_maybe_image(path)[0] else nib.Nifti1Image
         # Kept open, a compressed file is read once, however many parts it is read in.
         image = kind.from_filename(path, keep_file_open=True)
         mm_per_unit = _MM_PER_UNIT[image.header.get_xyzt_units()[0]]
@@ -115,6 +121,7 @@ def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = 
         OSError: as the file system does.
     """
     volume = values if len(grid.shape) == 3 else values[:, :, None]
+    nib = _nibabel()
     source = None if like is None else nib.load(like)
     wide = max(volume.shape) > _LARGEST_SIZE or isinstance(source, nib.Nifti2Image)
     image = (nib.Nifti2Image if wide else nib.Nifti1Image)(volume, grid.affine if source is None else source.affine)

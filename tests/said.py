@@ -1,15 +1,14 @@
 """A command as the installed script runs it: what it said and how it ended."""
 
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
 from plurimask.cli import main
 
 
-@dataclass
-class Said:
+class Said(NamedTuple):
     code: int
     out: str
     err: str

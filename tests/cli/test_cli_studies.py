@@ -3,7 +3,6 @@
 import re
 import resource
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -12,42 +11,14 @@ import pytest
 from dicom_series import PATIENT_ID, noise, uid, write_series
 from PIL import Image
 from pydicom import dcmread
-from tiny import write_cases, write_weights
-
-from plurimask.cli import main
-
-
-@dataclass
-class Said:
-    """What a command said and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+from running import files
+from tiny import write_cases
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def sample(monkeypatch, capsys, weights, out):
-    """`plurimask sample` in this process, as the installed script does."""
-
-    def call(*arguments, count=2):
-        words = ["sample", weights, *arguments, "--out", out, "--count", count]
-        monkeypatch.setattr(sys, "argv", ["plurimask", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return Said(stop.value.code, *capsys.readouterr())
-
-    return call
+def sample(run, weights, out):
+    """`plurimask sample` with the tiny weights."""
+    return lambda *inputs, count=2: run("sample", weights, *inputs, "--out", out, "--count", count)
 
 
 @pytest.fixture
@@ -59,13 +30,8 @@ def scan(tmp_path):
     return tmp_path / "scan.nii.gz"
 
 
-def files(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
 def refused(said, out, *words):
-    assert (said.code, said.err.count("\n")) == (2, 1)
-    assert not [word for word in words if word not in said.err], said.err
+    assert said.refused(*words)
     assert not out.exists()
 
 

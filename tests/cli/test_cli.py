@@ -1,0 +1,114 @@
+"""The command line as such: help, usage, and that whatever is wrong is said in one line with exit code 2."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from running import SCORES, files, grey, write_image
+from said import Said
+from typer.testing import CliRunner
+
+import plurimask as pm
+from plurimask.cli import app
+
+
+@pytest.mark.parametrize(
+    ("command", "mentioned"),
+    [
+        ([], ["demo", "train", "sample", "evaluate", "prepare", "plurimask demo"]),
+        (["demo"], ["--out"]),
+        (["train"], ["recipe", "--data", "--out", "--resume", "--set"]),
+        (
+            ["sample"],
+            ["model", "inputs", "--out", "--count", "--seed", "--sampler", "ddpm|ddim|dpm++", "--steps", "--device"],
+        ),
+        (["evaluate"], ["masks", "--data", "--split", "--out"]),
+        (["prepare"], ["phantom"]),
+        (["prepare", "phantom"], ["--out", "--count", "--seed"]),
+    ],
+)
+def test_help_names_commands_and_options(command, mentioned):
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert not [word for word in mentioned if word not in result.output]
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version") == Said(0, f"plurimask {pm.__version__}\n", "")
+
+
+def imported(names, *arguments):
+    """Those of some modules that a process of its own has imported after a command."""
+    code = (
+        "import sys\nfrom plurimask.cli import main\n"
+        f"try: main()\nexcept SystemExit: print([name for name in {names} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    return result.stdout.splitlines()[-1]
+
+
+def test_help_comes_without_heavy_packages():
+    heavy = ["torch", "numpy", "monai", "matplotlib", "scipy", "PIL"]
+    assert imported(heavy, "sample", "--help") == "[]"
+
+
+def test_evaluate_imports_no_torch_before_it_reads_masks(dataset, tmp_path):
+    assert imported(["torch"], "evaluate", tmp_path, "--data", dataset, "--out", tmp_path / "out") == "[]"
+
+
+def test_drawing_imports_no_other_methods_libraries(tmp_path):
+    path = write_image(tmp_path / "a.png", grey(128))
+    others = ["monai", "torchmetrics", "lightning", "tensorboardX", "matplotlib", "scipy.stats", "pydicom"]
+    assert imported(others, "sample", "lidc", path, "--out", tmp_path / "out", "--count", "1") == "[]"
+    assert (tmp_path / "out/a/masks.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sample", "lidc", "x.png"], "--out"),
+        (["sample", "lidc", "--out", "x"], "inputs"),
+        (["sample", "lidc", "x.png", "--out", "x", "--count", "0"], "--count"),
+        (["sample", "lidc", "x.png", "--out", "x", "--sampler", "euler"], "dpm++"),
+        (["sample", "lidc", "x.png", "--out", "x", "--steps", "0"], "--steps"),
+        (["sample", "lidc", "x.png", "--out", "x", "--seed", "first"], "--seed"),
+        (["evaluate", "x", "--data", "y", "--out", "z", "--split", "half"], "--split"),
+        (["paint"], "paint"),
+    ],
+)
+def test_wrong_usage_is_explained(run, arguments, said):
+    result = run(*arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+def test_output_that_cannot_be_written_is_one_line(run, tmp_path, weights):
+    (tmp_path / "out").write_text("a file in the way")
+    path = write_image(tmp_path / "a.png", grey())
+    assert run("sample", weights, path, "--out", tmp_path / "out").refused(str(tmp_path / "out"))
+
+
+def test_names_are_not_read_as_markup(run, tmp_path, dataset, panels):
+    for path in panels.glob("*/set.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"method": "[red]mine[/blue]"}))
+    said = run("evaluate", panels, "--data", dataset, "--out", tmp_path / "[bold]out")
+    assert said.code == 0
+    assert "[bold]out/scores.csv" in said.out.replace("\n", "")
+
+
+def test_exit_code_of_the_script(script, dataset):
+    assert script("prepare", "phantom", "--out", dataset, "--count", "1").refused("a new or empty folder")
+
+
+def test_train_sample_evaluate_end_to_end(script, tmp_path, dataset, toml):
+    trained, masks, scores = (tmp_path / name for name in ("run", "masks", "scores"))
+    steps = [
+        script("train", toml, "--data", dataset, "--out", trained, "--set", "training.steps=3"),
+        script("sample", trained, dataset, "--split", "test", "--out", masks, "--count", "2"),
+        script("evaluate", masks, "--data", dataset, "--out", scores),
+    ]
+    assert [(step.code, step.err) for step in steps] == [(0, "")] * 3
+    assert {"recipe.json", "split.json", "last.pt", "last.safetensors", "metrics.jsonl"} <= files(trained)
+    assert files(scores) == SCORES

@@ -1,0 +1,133 @@
+"""plurimask evaluate: what it prints and writes, and what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from running import SCORES, files, full_disk, write_image
+from tiny import SIZE
+
+import plurimask as pm
+from plurimask.datasets.open import choose_cases
+
+
+def test_evaluate_refuses_a_folder_without_masks(run, out, dataset, tmp_path):
+    assert run("evaluate", tmp_path, "--data", dataset, "--out", out).refused("CASE/masks.npz", "draw masks first")
+    assert not out.exists()
+
+
+def test_evaluate_refuses_a_file_to_write_to_before_it_reads_any_mask(run, dataset, tmp_path):
+    """The masks are not there either: that would be the next refusal."""
+    taken = tmp_path / "taken"
+    taken.touch()
+    assert run("evaluate", tmp_path / "none", "--data", dataset, "--out", taken).refused("taken", "a file")
+
+
+def test_evaluate_refuses_masks_of_another_split(run, out, dataset, drawn):
+    said = run("evaluate", drawn, "--data", dataset, "--split", "train", "--out", out)
+    assert said.refused("one of the cases to be scored", "name the cases that were drawn")
+    assert not out.exists()
+
+
+def test_evaluate_refuses_masks_of_a_case_that_the_dataset_does_not_have(run, out, dataset, panels):
+    next(panels.iterdir()).rename(panels / "stranger")
+    assert run("evaluate", panels, "--data", dataset, "--out", out).refused("stranger", "a case of the dataset")
+    assert not out.exists()
+
+
+def test_evaluate_refuses_a_truncated_mask_set(run, out, dataset, panels):
+    path = next(panels.glob("*/masks.npz"))
+    path.write_bytes(path.read_bytes()[:60])
+    assert run("evaluate", panels, "--data", dataset, "--out", out).refused(path.parent.name, "a whole masks.npz")
+    assert not out.exists()
+
+
+def test_evaluate_refuses_data_that_is_not_there(run, out, drawn, tmp_path):
+    assert run("evaluate", drawn, "--data", tmp_path / "none", "--out", out).refused("a dataset folder")
+
+
+def test_evaluate_writes_a_row_a_case_names_its_data_and_prints_the_table(run, out, dataset, drawn):
+    said = run("evaluate", drawn, "--data", dataset, "--out", out)
+    assert said.code == 0
+    assert files(out) == SCORES
+    with (out / "scores.csv").open() as file:
+        assert {row["name"] for row in csv.DictReader(file)} == {path.name for path in drawn.iterdir()}
+    assert all(word in said.out for word in ("cimd", "all empty", "majority", "calibrated", "N = 2 samples"))
+    assert f"Open {out / 'report.html'} in a browser." in said.out
+    data = {"digest": pm.open_dataset(dataset).digest, "split": "test", "cases": None, "limit": None}
+    assert json.loads((out / "summary.json").read_text())["data"] == data
+
+
+def test_one_bit_pngs_score_as_masks_of_eight_bits(run, tmp_path, dataset):
+    names = choose_cases(pm.open_dataset(dataset), "test", None)
+    tables = []
+    for bits, drawn in ((1, True), (8, np.uint8(255))):
+        root = tmp_path / str(bits)
+        for case in (case for case in pm.open_dataset(dataset) if case.name in names):
+            write_image(root / "data" / case.name / "image.png", case.image[0].astype(np.uint8))
+            for number, mask in enumerate(case.raters):
+                write_image(root / "data" / case.name / f"label{number}.png", mask * drawn)
+                write_image(root / "masks" / case.name / f"sample{number}.png", np.roll(mask, number, 0) * drawn)
+        scored = root / "masks", "--data", root / "data", "--split", "all", "--out", root / "out"
+        assert run("evaluate", *scored).code == 0
+        assert files(root / "out") == SCORES
+        tables.append((root / "out" / "scores.csv", json.loads((root / "out" / "summary.json").read_text())["table"]))
+    (one, one_table), (eight, eight_table) = tables
+    assert one.read_bytes() == eight.read_bytes()
+    assert one_table == eight_table
+
+
+def test_a_case_list_names_the_cases_in_its_order(run, out, tmp_path, dataset, weights, drawn):
+    names = sorted((path.name for path in drawn.iterdir()), reverse=True)
+    (tmp_path / "list.txt").write_text("# mine\n" + "\n".join(names))
+    chosen = ("--cases", tmp_path / "list.txt", "--limit", 1, "--out", out)
+    assert run("sample", weights, dataset, *chosen, "--count", 1).code == 0
+    assert files(out) == {f"{name}/{file}" for name in names[:1] for file in ("masks.npz", "set.json")}
+    said = run("evaluate", drawn, "--data", dataset, *chosen)
+    assert "1 cases" in said.out
+    assert f"{len(names) - 1} mask sets of cases that were not to be scored are passed over\n" in said.out
+
+
+def test_what_was_drawn_beside_the_scored_side_is_told(run, out, tmp_path, dataset, weights):
+    run("sample", weights, dataset, "--count", 1, "--out", tmp_path / "all")
+    said = run("evaluate", tmp_path / "all", "--data", dataset, "--out", out)
+    assert "are passed over (only the test side is scored; --split all scores every side)" in said.out
+
+
+def test_the_first_masks_alone_are_scored(run, out, dataset, drawn):
+    assert "N = 1 samples" in run("evaluate", drawn, "--data", dataset, "--count", 1, "--out", out).out
+
+
+def write_full(folder, dataset, count=2):
+    """Masks that hold every pixel, by a program without a name, for the cases of the test side."""
+    folder.mkdir()
+    for name in choose_cases(pm.open_dataset(dataset), "test", None):
+        np.save(folder / f"{name}.npy", np.ones((count, SIZE, SIZE), dtype=bool))
+    return folder
+
+
+def test_two_folders_of_masks_are_compared(run, out, tmp_path, dataset, drawn):
+    full = write_full(tmp_path / "full", dataset)
+    said = run("evaluate", full, "--data", dataset, "--out", out, "--compare", drawn)
+    assert "A: full · B: cimd" in said.out
+    written = json.loads((out / "comparison.json").read_text())
+    assert written["a"]["mean"]["sensitivity"] == 1
+    difference = written["a"]["mean"]["ged_v"] - written["b"]["mean"]["ged_v"]
+    assert written["difference"]["mean"]["ged_v"] == pytest.approx(difference)
+
+
+def test_a_comparison_that_cannot_be_is_refused_with_its_folder_before_anything_is_written(
+    run, out, tmp_path, dataset, drawn
+):
+    other = write_full(tmp_path / "other", dataset, count=3)
+    said = run("evaluate", drawn, "--data", dataset, "--out", out, "--compare", other)
+    assert said.refused("--compare", str(other), "expected 2 samples on both sides, got 2 and 3")
+    assert not out.exists()
+
+
+def test_full_disk_while_scoring(run, out, dataset, drawn):
+    with full_disk(300):
+        answer = run("evaluate", drawn, "--data", dataset, "--out", out)
+    assert answer.refused("File too large", "free space")
+    assert not files(out)

@@ -1,0 +1,96 @@
+"""plurimask train: what it refuses, and what is left when it stops."""
+
+from pathlib import Path
+
+import pytest
+from running import files, full_disk, interrupt
+from tiny import write_cases
+
+import plurimask as pm
+from plurimask.datasets.store import open_store
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--set", "training.step=5"], ["did you mean training.steps?"]),
+        (["--set", "training.steps=0"], ["training.steps", "a number of at least 1"]),
+        (["--set", "sampler.steps=30"], ["at most 20 sampler steps"]),
+        (["--set", "training"], ["expected key=value"]),
+        (["--set", "image_size=32"], ["images of (1, 32, 32)", "(1, 16, 16)"]),
+        (["--resume"], ["a run to resume"]),
+    ],
+)
+def test_train_refuses(run, out, dataset, toml, options, words):
+    assert run("train", toml, "--data", dataset, "--out", out, *options).refused(*words)
+    assert not out.exists()
+
+
+def test_train_refuses_an_unknown_recipe(run, out, dataset):
+    assert run("train", "cimd-larg", "--data", dataset, "--out", out).refused("cimd-larg", "shipped: ", "cimd-small")
+
+
+def test_train_refuses_a_misspelt_key_of_a_file(run, out, dataset, toml, tmp_path):
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(toml.read_text().replace("batch_size", "batchsize"))
+    assert run("train", wrong, "--data", dataset, "--out", out).refused("did you mean training.batch_size?")
+
+
+def test_train_refuses_a_dataset_without_patients(run, out, toml, tmp_path):
+    root = write_cases(tmp_path / "cases", count=3)
+    (root / "patients.csv").unlink()
+    assert run("train", toml, "--data", root, "--out", out).refused("patient", "patients.csv")
+    assert not out.exists()
+
+
+def test_train_refuses_a_folder_that_holds_a_run(run, out, dataset, toml):
+    out.mkdir()
+    (out / "recipe.json").write_text("{}")
+    assert run("train", toml, "--data", dataset, "--out", out).refused("add --resume")
+    assert files(out) == {"recipe.json"}
+
+
+@pytest.mark.parametrize("room", [500_000, 1_500_000])
+def test_full_disk_while_training(run, tmp_path, dataset, toml, room):
+    """Weights take 0.7 MB and the state to resume from 3 MB."""
+    open_store(pm.open_dataset(dataset))  # decoded before, so that the disk is full at the first checkpoint
+    with full_disk(room):
+        answer = run("train", toml, "--data", dataset, "--out", tmp_path / "run")
+    assert answer.refused("File too large", "free space")
+    left = files(tmp_path / "run")
+    assert "last.pt" not in left
+    assert ("last.safetensors" in left) == (room == 1_500_000)
+    assert not [name for name in left if name.startswith(".")]
+
+
+def test_full_disk_while_decoding(run, tmp_path, toml, monkeypatch):
+    root, cache = write_cases(tmp_path / "cases"), tmp_path / "cache"
+    monkeypatch.setenv("PLURIMASK_CACHE", str(cache))
+    with full_disk(5_000):
+        answer = run("train", toml, "--data", root, "--out", tmp_path / "run")
+    assert answer.refused("File too large", "free space")
+    assert not files(cache)
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_while_training_leaves_a_run_to_resume(script, run, tmp_path, dataset, toml):
+    trained = tmp_path / "run"
+    arguments = ["train", toml, "--data", dataset, "--out", trained, "--set", "training.validate_every=100000"]
+    process = script.start(*arguments, "--set", "training.steps=100000")
+    said = interrupt(process, (trained / "last.pt").exists)
+    assert (said.code, said.err.count("\n")) == (130, 1)
+    assert not [name for name in files(trained) if Path(name).name.startswith(".")]
+    reached = pm.load(trained, "cpu").checkpoint.step
+    assert "from the last checkpoint" in said.err
+    assert "--resume" in said.err
+    assert run(*arguments, "--set", f"training.steps={reached + 3}", "--resume").code == 0
+    assert pm.load(trained, "cpu").checkpoint.step == reached + 3
+
+
+def test_ctrl_c_before_the_first_checkpoint_says_so(script, tmp_path, dataset, toml):
+    trained = tmp_path / "run"
+    many = ["--set", "training.checkpoint_every=100000", "--set", "training.steps=100000"]
+    process = script.start("train", toml, "--data", dataset, "--out", trained, *many)
+    said = interrupt(process, (trained / "recipe.json").exists)
+    assert (said.code, said.err.count("\n")) == (130, 1)
+    assert "before the first checkpoint" in said.err
