@@ -288,7 +288,7 @@ def test_a_refused_benchmark_begins_no_run(chosen, data):
     assert not (chosen / "runs").exists()
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"terms": 3}', '{"terms": {}, "definition": {}}'])
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000, '{"terms": 3}', '{"terms": {}, "definition": {}}'])
 def test_a_damaged_record_is_refused_by_name(chosen, data, content):
     (chosen / "records" / "prob.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"prob\.json(: \w+)?: expected "):

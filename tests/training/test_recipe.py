@@ -84,31 +84,17 @@ def test_image_sizes_and_channels_are_the_papers(name, size, channels):
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_the_process_is_the_papers(name):
-    diffusion = load_recipe(name).method.diffusion
+def test_process_loss_optimiser_and_sampler_are_the_papers(name):
+    recipe = load_recipe(name)
+    method, diffusion, training = recipe.method, recipe.method.diffusion, recipe.training
     assert (diffusion.schedule.name, diffusion.schedule.timesteps) == ("linear", 1000)
     assert (diffusion.predicts, diffusion.variance) == ("eps", "learned-range")
-
-
-@pytest.mark.parametrize("name", PAPER)
-def test_the_weights_of_the_loss_are_the_papers(name):
-    method = load_recipe(name).method
     assert (method.vlb_weight, method.ambiguity.beta, method.ambiguity.mode) == (0.001, 0.001, "trained")
-
-
-@pytest.mark.parametrize("name", PAPER)
-def test_the_optimiser_is_adam_at_the_papers_rate(name):
-    training = load_recipe(name).training
     assert (training.learning_rate, training.weight_decay, training.decay) == (1e-4, 0, "constant")
+    assert (recipe.sampler.name, len(recipe.sampler.times(1000))) == ("ddpm", 1001)
 
 
-@pytest.mark.parametrize("name", PAPER)
-def test_the_papers_recipes_sample_with_every_step(name):
-    sampler = load_recipe(name).sampler
-    assert (sampler.name, len(sampler.times(1000))) == ("ddpm", 1001)
-
-
-@pytest.mark.parametrize("name", ["cimd-bone-us", "cimd-lidc", "cimd-ms-mri", "cimd-phantom", "cimd-small"])
+@pytest.mark.parametrize("name", ["cimd-lidc", "panel-lidc"])
 def test_json_gives_the_recipe_back(name):
     recipe = load_recipe(name)
     assert parse_recipe(json.loads(recipe.model_dump_json()), name) == recipe
@@ -157,6 +143,8 @@ def test_a_change_leaves_the_rest():
         ("image_size.x=3", "expected image_size to be a table"),
         ("training.steps=many", "training.steps: expected a whole number, got 'many'"),
         ("training.steps=", "training.steps: expected a whole number, got ''"),
+        ("training.steps=" + "1" * 5000, "training.steps: expected a whole number, got '1"),
+        ("training.steps=" + "[" * 5000, r"training.steps: expected a whole number, got '\["),
         ("training.steps=0", "training.steps: expected a number of at least 1, got 0"),
         ("training.learning_rate=0", "training.learning_rate: expected a number above 0, got 0; correct it"),
         ("training.learning_rate=inf", "training.learning_rate: expected a finite number, got inf"),
@@ -178,13 +166,9 @@ def test_a_wrong_change_is_refused(change, said):
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
-        ("training.learning_rat", "training.learning_rate"),
-        ("training.step", "training.steps"),
         ("trainin.steps", "training"),
+        ("training.step", "training.steps"),
         ("sampler.stesp", "sampler.steps"),
-        ("method.vlb_wieght", "method.vlb_weight"),
-        ("method.diffusion.schedule.timestep", "method.diffusion.schedule.timesteps"),
-        ("method.denoiser.chanels", "method.denoiser.channels"),
         ("method.ambiguity.encoder.latnet", "method.ambiguity.encoder.latent"),
         ("bas", "base"),
     ],
@@ -237,11 +221,6 @@ def test_a_method_that_draws_in_one_evaluation_refuses_a_sampler(name):
     said = f"own: sampler: expected no sampler, since {name} draws a mask in one evaluation, got one"
     with pytest.raises(SettingsError, match=said):
         parse_recipe({"image_size": 128, "method": {"name": name}, "sampler": {"steps": 3}}, "own")
-
-
-def test_a_table_given_as_a_number_is_refused():
-    with pytest.raises(SettingsError, match="own: training: expected a table, got 3"):
-        parse_recipe({"image_size": 128, "training": 3}, "own")
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones():

@@ -111,7 +111,7 @@ def test_nothing_to_resume_is_said(tmp_path):
         RunFolder(tmp_path).resume(recipe(), SPLIT["data"])
 
 
-@pytest.mark.parametrize("content", ["{", "3", ""])
+@pytest.mark.parametrize("content", ["{", "3", "", "[" * 100_000])
 @pytest.mark.parametrize("name", ["recipe", "split"])
 def test_a_damaged_description_is_refused(folder, name, content):
     getattr(folder, name).write_text(content)

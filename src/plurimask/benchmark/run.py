@@ -163,7 +163,7 @@ def read_record(bench: Bench, run: RunSettings) -> Record | None:
         record = parse(Record, json.loads(path.read_bytes()), path, CheckpointError)
         # With the settings that have come since, which it had without saying so.
         was = definition_of(parse_recipe(record.definition["recipe"], str(path)), record.definition["readers"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(path, expected="a benchmark's record", got=str(error), hint="remove it") from error
     different = first_difference(record.terms | was, bench.terms | bench.definition(run))
     if different is not None:

@@ -178,5 +178,5 @@ def _change(tree: dict[str, Any], change: str) -> None:
         tree = inner
     try:
         tree[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         tree[last] = value.strip()

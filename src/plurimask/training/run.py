@@ -125,7 +125,7 @@ class RunFolder:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(path, expected="a table in JSON", got=str(error), hint="start a new run") from error
 
 
