@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from plurimask.errors import InputError
 from plurimask.evaluation import HEADLINE, CaseScores, Comparison, Scores
 from plurimask.metrics.measurements import sizes
-from plurimask.records import Case, MaskSet, count_votes, public_name
+from plurimask.records import Case, MaskSet, public_name
 from plurimask.show.charts import svg_of
 from plurimask.show.outline import svg_path
 from plurimask.show.page import origin_of, settings_of, write_page
-from plurimask.show.raster import SAMPLE_COLOUR, View, data_uri, frequency_colours, outline_opacity, reader_colour
+from plurimask.show.raster import SAMPLE_COLOUR, View, frequency_map, outline_opacity, picture_of, reader_colour
 from plurimask.show.score_figures import disagreeing, numbered_figure, pooled_figure
 from plurimask.show.tables import Head, Number, Row, Table, comparison_table, score_head, strata_table, summary_table
 
@@ -32,8 +31,6 @@ EACH = 2
 FEW = 12
 """So many cases are all shown."""
 
-# Screens show no more of a picture in a card; outlines are drawn from the full mask whatever its size.
-PICTURE_SIDE = 768
 SCALE_BARS_MM = (1, 2, 5, 10, 20, 50, 100)
 
 # More samples than this make a strip nobody reads; it then shows some, evenly spaced in order of size.
@@ -328,19 +325,6 @@ def card_of(number: int, case: Case, panel: MaskSet, scores: CaseScores | None, 
         scale_bar=scale_bar(case, view.window),
         scores=scores,
     )
-
-
-def picture_of(view: View) -> str:
-    """The image of a view as the data URI of a PNG, no side longer than PICTURE_SIDE."""
-    picture = Image.fromarray(view.image)
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
-    return data_uri(picture)
-
-
-def frequency_map(masks: np.ndarray) -> str:
-    """How many of the masks (n, h, w) hold each voxel as the data URI of a PNG, a pixel a voxel, clear for none."""
-    colours = np.round(frequency_colours(len(masks)) * 255).astype(np.uint8)
-    return data_uri(Image.fromarray(colours[count_votes(masks)]))
 
 
 def scale_bar(case: Case, window: tuple[slice, slice]) -> tuple[int, float] | None:

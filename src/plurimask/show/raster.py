@@ -7,18 +7,18 @@ that holds most marks is shown.
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Self
 
 import numpy as np
 from matplotlib import colormaps
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor
 
 from plurimask.errors import InputError
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet, count_votes
-from plurimask.show.outline import outlines
 
 # Okabe and Ito's palette for colour-blind readers, without black and the darker blue, which vanish on CT.
 READER_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#00b98a", "#f0e442", "#ee6a2c")
@@ -138,6 +138,43 @@ def check_pair(case: Case, panel: MaskSet) -> None:
         )
 
 
+def outline_pixels(masks: np.ndarray, window: Sequence[slice], size: Sequence[int], width: int = 1) -> np.ndarray:
+    """Where the inner borders of masks run in a picture: (S, h, w) bool.
+
+    Args:
+        masks: (S, H, W) bool.
+        window: rows and columns that are shown, which may reach beyond the masks.
+        size: (h, w, ...) of the picture, whose pixels take the nearest voxel.
+        width: of a border, in pixels.
+    """
+    large = masks
+    for axis, (span, pixels) in enumerate(zip(window, size, strict=False), start=1):
+        places = ((np.arange(pixels) + 0.5) * (span.stop - span.start) / pixels).astype(int) + span.start
+        inside = (places >= 0) & (places < masks.shape[axis])
+        large = large.take(places.clip(0, masks.shape[axis] - 1), axis)
+        large &= np.expand_dims(inside, [other for other in range(3) if other != axis])
+    inner = large
+    for _ in range(width):
+        eroded = np.zeros_like(inner)
+        eroded[:, 1:-1, 1:-1] = inner[:, 1:-1, 1:-1] & inner[:, :-2, 1:-1] & inner[:, 2:, 1:-1]
+        eroded[:, 1:-1, 1:-1] &= inner[:, 1:-1, :-2] & inner[:, 1:-1, 2:]
+        inner = eroded
+    return large & ~inner
+
+
+def picture_of(view: View) -> str:
+    """The image of a view as the data URI of a PNG, no side longer than PICTURE_SIDE."""
+    picture = Image.fromarray(view.image)
+    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+    return data_uri(picture)
+
+
+def frequency_map(masks: np.ndarray) -> str:
+    """How many of the masks (n, h, w) hold each voxel as the data URI of a PNG, a pixel a voxel, clear for none."""
+    colours = np.round(frequency_colours(len(masks)) * 255).astype(np.uint8)
+    return data_uri(Image.fromarray(colours[count_votes(masks)]))
+
+
 def data_uri(picture: Image.Image) -> str:
     """A picture as the data URI of a PNG."""
     buffer = io.BytesIO()
@@ -145,6 +182,8 @@ def data_uri(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+# Screens show no more of a picture in a card; outlines are drawn from the full mask whatever its size.
+PICTURE_SIDE = 768
 # Longer sides in pixels, and how many samples a row of tiles shows.
 _SIDE, _TILE, _MOST_TILES = 256, 64, 8
 
@@ -159,7 +198,13 @@ def case_html(text: str, image: np.ndarray, raters: np.ndarray, grid: Grid) -> s
     pictures = {f"image{where}": _scaled(plane, (slice(0, height), slice(0, width)), grid.aspect, _SIDE)}
     if marks.any():
         window = close_up(np.asarray(marks.any(axis=0)), grid.aspect)
-        pictures[f"readers{where}"] = _outlined(_scaled(plane, window, grid.aspect, _SIDE), marks, window)
+        picture = np.array(_scaled(plane, window, grid.aspect, _SIDE))
+        for index, mask in enumerate(marks):  # the earlier the wider, so that each can be seen
+            width = 1 + len(marks) - index
+            picture[outline_pixels(mask[None], window, picture.shape, width)[0]] = ImageColor.getrgb(
+                reader_colour(index)
+            )
+        pictures[f"readers{where}"] = Image.fromarray(picture)
     return _page(text, pictures)
 
 
@@ -189,18 +234,6 @@ def _scaled(pixels: np.ndarray, window: Window, aspect: float, side: int) -> Ima
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return Image.fromarray(part).convert("RGB").resize(size, Image.Resampling.BOX)
-
-
-def _outlined(picture: Image.Image, marks: np.ndarray, window: Window) -> Image.Image:
-    """The picture of a window with the outlines of marks (R, H, W): the earlier the wider, so that each can be seen."""
-    pen = ImageDraw.Draw(picture)
-    corner = [span.start for span in window[::-1]]
-    scale = [length / (span.stop - span.start) for length, span in zip(picture.size, window[::-1], strict=True)]
-    for index, mask in enumerate(marks):
-        for polygon in outlines(mask):
-            points = (np.vstack((polygon, polygon[:2])) - corner) * scale
-            pen.line(points.ravel().tolist(), fill=reader_colour(index), width=1 + len(marks) - index)
-    return picture
 
 
 def _row(tiles: list[Image.Image]) -> Image.Image:

@@ -11,8 +11,8 @@ from plurimask.evaluation import CaseScores
 from plurimask.metrics.measurements import sizes
 from plurimask.metrics.overlap import pairwise_iou
 from plurimask.records import Case, MaskSet, public_name
-from plurimask.show.cases import Group, frequency_map, group_of, picture_of, scale_bar
-from plurimask.show.raster import View, close_up, data_uri, reader_colour
+from plurimask.show.cases import Group, group_of, scale_bar
+from plurimask.show.raster import View, close_up, data_uri, frequency_map, picture_of, reader_colour
 
 MOST_TILES = 16
 """Samples shown of each panel, the first ones; the paper shows as many."""

@@ -19,7 +19,7 @@ from plurimask.geometry import Grid
 from plurimask.metrics.ged import energy_distance, mean_distance
 from plurimask.metrics.measurements import agreement_curve, sizes
 from plurimask.metrics.overlap import count_overlap, count_pairs
-from plurimask.show.raster import SAMPLE_COLOUR, close_up, outline_opacity, reader_colour
+from plurimask.show.raster import SAMPLE_COLOUR, close_up, outline_opacity, outline_pixels, reader_colour
 from plurimask.viewer.marks import Loaded, Marks, Panel, across, common_box
 
 ALIKE = 0.5
@@ -210,8 +210,12 @@ def draw_thumbnail(loaded: Loaded, panel: Panel | None) -> bytes:
     shown = Image.fromarray(grey.astype(np.uint8)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     picture = np.repeat(np.asarray(shown)[..., None], 3, axis=2).astype(np.float32)
     if masks.size:
-        offset = rows.start - marks.box[0].start, columns.start - marks.box[1].start
-        opacity = _outlines(masks, offset, (rows, columns), size)[..., None]
+        part = [
+            slice(span.start - box.start, span.stop - box.start)
+            for span, box in zip((rows, columns), marks.box, strict=False)
+        ]
+        lines = outline_pixels(masks, part, size).sum(axis=0)
+        opacity = 1 - (1 - outline_opacity(len(masks))) ** lines[..., None]
         colour = reader_colour(0) if marks is loaded.readers else SAMPLE_COLOUR
         picture += (ImageColor.getrgb(colour) - picture) * opacity
     if loaded.grid.affine is not None:
@@ -262,23 +266,3 @@ def _size_text(values: np.ndarray, unit: str) -> str:
     )
     middle, low, high = texts
     return f"{middle} {unit}" if low == high else f"{middle} {unit} ({low} to {high})"
-
-
-def _outlines(masks: np.ndarray, offset: tuple[int, int], window: tuple[slice, slice], size: list[int]) -> np.ndarray:
-    """How much of each pixel's colour is that of outlines, (h, w) in 0..1, for masks (S, ...) of the marked box.
-
-    Args:
-        masks: of one slice.
-        offset: of the window against the box, in rows and columns.
-        window: rows and columns that are shown.
-        size: of the picture.
-    """
-    large = masks
-    for axis, (start, span, pixels) in enumerate(zip(offset, window, size, strict=True), start=1):
-        places = ((np.arange(pixels) + 0.5) * (span.stop - span.start) / pixels).astype(int) + start
-        inside = (places >= 0) & (places < masks.shape[axis])
-        large = large.take(places.clip(0, masks.shape[axis] - 1), axis)
-        large &= np.expand_dims(inside, [other for other in range(3) if other != axis])
-    edge = large.copy()
-    edge[:, 1:-1, 1:-1] &= ~(large[:, :-2, 1:-1] & large[:, 2:, 1:-1] & large[:, 1:-1, :-2] & large[:, 1:-1, 2:])
-    return 1 - (1 - outline_opacity(len(masks))) ** edge.sum(axis=0)
