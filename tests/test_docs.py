@@ -160,8 +160,7 @@ def test_the_printed_table_of_the_metrics_page_is_that_of_the_kept_scores():
     assert [line.split() for line in printed.splitlines()[3:]] == kept
 
 
-def test_the_page_of_settings_is_that_of_the_types():
-    maker = tool("make_settings_page")
-    page = maker.PAGE.read_text(encoding="utf-8")
-    assert [name for name in maker.TABLES if f"<!-- table: {name} -->\n| setting" not in page] == []
-    assert maker.filled(page) == page, "run python tools/make_settings_page.py"
+def test_the_page_of_settings_is_that_of_the_types(pages):
+    page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    assert [name for name in pages.SETTINGS if f"<!-- table: {name} -->\n| setting" not in page] == []
+    assert pages.filled(page, pages.SETTINGS) == page, "run python tools/pages.py settings"

@@ -3,31 +3,42 @@
     python tools/pages.py benchmark lidc runs/table1 runs/ablation   docs/benchmarks/lidc and lidc.md
     python tools/pages.py metrics SCORES                             docs/scores and metrics.md
     python tools/pages.py panel                                      docs/benchmarks/panel.md, from what is kept
+    python tools/pages.py settings                                   docs/settings.md, from the types of the settings
     python tools/pages.py figures demo                               docs/figures/demo.png, of shipped cases
     python tools/pages.py figures lidc --data lidc-slices-128        docs/figures/lidc.png (LIDC-IDRI, see NOTICE)
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`, and is made from the kept files alone.
 """
 
+import inspect
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import annotated_types as limits
 import numpy as np
 import typer
+from griffe import Docstring
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 import plurimask as pm
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.datasets.open import choose_cases
+from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import COLUMNS, HEADLINE
+from plurimask.methods.method import BUILT_IN, method_class
 from plurimask.show.charts import BLUE, VERMILLION, ged_by_count_figure, plain_axes, save_figure
 from plurimask.show.figures import samples_figure
 from plurimask.show.tables import STRATUM_KEYS, Cell, Head, Number, Row, Table, number, plain_table, score_head
+from plurimask.training.recipe import Recipe, TrainingSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 SUITES, PANEL = DOCS / "benchmarks", DOCS / "benchmarks/panel"
@@ -104,6 +115,12 @@ def figures(
 
 
 Tables = Mapping[str, Callable[[], Table]]
+
+
+@app.command()
+def settings() -> None:
+    """Fill the tables of docs/settings.md from the types."""
+    fill(DOCS / "settings.md", SETTINGS)
 
 
 def filled(page: str, tables: Tables) -> str:
@@ -247,6 +264,88 @@ def emptiness() -> Table:
 
 
 PANELS: Tables = {"quality": quality, "emptiness": emptiness}
+
+
+SIGNS = {limits.Ge: "at least", limits.Gt: "above", limits.Le: "at most", limits.Lt: "below"}
+KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "`true` or `false`"}
+
+
+def setting_table(prefix: str, settings: type[BaseModel]) -> Table:
+    """Every setting of a class: defaults and values from its types, meanings from its docstrings."""
+    heads = (Head("setting"), *(Head(text, words=True) for text in ("default", "values", "meaning")))
+    return Table(heads, tuple(_setting_rows(prefix, settings)))
+
+
+SETTINGS: Tables = {
+    name: partial(setting_table, prefix, kind)
+    for name, prefix, kind in (
+        ("recipe", "", Recipe),
+        ("training", "training.", TrainingSettings),
+        ("sampler", "sampler.", SamplerSettings),
+        *((name, "method.", method_class(name).Settings) for name in BUILT_IN),
+    )
+}
+
+
+def _setting_rows(prefix: str, settings: type[BaseModel]) -> Iterator[Row]:
+    words = _words(settings)
+    for name, field in settings.model_fields.items():
+        inner = [one for one in _parts(field.annotation) if inspect.isclass(one) and issubclass(one, BaseModel)]
+        if name == "name" and prefix == "method.":  # which the heading says
+            continue
+        if inner and settings is not Recipe:  # whose tables have their own headings
+            yield from _setting_rows(f"{prefix}{name}.", inner[0])
+        elif not inner:
+            default = _value(field.get_default()) if not field.is_required() else "none"
+            values = ", ".join([_kind(field.annotation), *_limits(field)])
+            yield Row(Head(f"`{prefix}{name}`"), (default, values, words[name].replace("|", "\\|")))
+
+
+def _words(settings: type[BaseModel]) -> dict[str, str]:
+    """What the docstrings of a class and of those above it say of each field; one entry may name several."""
+    words: dict[str, str] = {}
+    for above in reversed(settings.__mro__):
+        for section in Docstring(inspect.getdoc(above) or "").parse("google", warnings=False):
+            if section.kind.value == "parameters":
+                words |= {
+                    name: " ".join(one.description.split()) for one in section.value for name in one.name.split(", ")
+                }
+    return words
+
+
+def _parts(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Union, UnionType):
+        return [part for one in get_args(annotation) for part in _parts(one)]
+    return _parts(get_args(annotation)[0]) if hasattr(annotation, "__metadata__") else [annotation]
+
+
+def _kind(annotation: Any) -> str:
+    kinds = []
+    for part in _parts(annotation):
+        if get_origin(part) is Literal:
+            kinds += [f"`{one}`" for one in get_args(part)]
+        elif get_origin(part) is tuple:
+            kinds.append("a list")
+        elif part is not NoneType:
+            kinds.append(KINDS[part])
+    return ", ".join(kinds)
+
+
+def _limits(field: FieldInfo) -> list[str]:
+    return [
+        f"{sign} {getattr(one, kind.__name__.lower())}"
+        for one in field.metadata
+        for kind, sign in SIGNS.items()
+        if isinstance(one, kind)
+    ]
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple | list):
+        return f"`[{', '.join(_value(one).strip('`') for one in value)}]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def panel_records() -> list[Json]:
