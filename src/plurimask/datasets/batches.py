@@ -136,9 +136,9 @@ class Batches:
         image = grid_sample(images[chosen], grid, padding_mode="border", align_corners=False)
         drawn = grid_sample(masks[chosen].float(), grid, mode="nearest", align_corners=False) > 0
         kept = (drawn.any((2, 3)) == masks[chosen].any((2, 3))).all(1)
-        chosen = torch.from_numpy(chosen)[kept]
+        rows = torch.from_numpy(chosen)[kept]
         images, masks = images.clone(), masks.clone()
-        images[chosen], masks[chosen] = image[kept], drawn[kept]
+        images[rows], masks[rows] = image[kept], drawn[kept]
         return images, masks
 
     def _turns(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
