@@ -124,12 +124,12 @@ class Writer(NamedTuple):
 
     Args:
         write: folder, panel, study, share of the samples that must hold a voxel of the consensus -> files.
-        studies: the format of studies whose own it is.
+        studies: the format of the studies whose own it is, or None.
         alone: no other study can have it.
     """
 
     write: Callable[[Path, MaskSet, Study, float], None]
-    studies: Format
+    studies: Format | None = None
     alone: bool = False
 
 
