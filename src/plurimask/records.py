@@ -1,6 +1,6 @@
 """The nouns that stages hand to each other. Each refuses wrong values when it is built; after that nobody checks again.
 
-THE shape legend: B batch, C channels, R raters, S samples, H rows, W columns, D slices.
+THE shape legend: B batch, C channels, R readers, S samples, H rows, W columns, D slices.
 """
 
 from collections.abc import Mapping
@@ -136,7 +136,7 @@ class Batch:
 
     Args:
         image: (B, C, H, W) float32, scaled by `datasets.batches.scale_intensity`.
-        raters: (B, R, H, W) bool; slots beyond a case's own raters are False.
+        raters: (B, R, H, W) bool; slots beyond a case's own readers are False.
         valid: (B, R) bool, which slots were read; at least one a case.
     """
 
@@ -145,12 +145,12 @@ class Batch:
     valid: "Tensor"
 
     def one_rater(self) -> tuple["Tensor", "Tensor"]:
-        """One uniformly drawn rater per image: image (B, C, H, W), mask (B, 1, H, W) bool."""
+        """One uniformly drawn reader per image: image (B, C, H, W), mask (B, 1, H, W) bool."""
         slot = self.valid.float().multinomial(1)
         return self.image, self.raters.take_along_dim(slot[..., None, None], dim=1)
 
     def all_raters(self) -> tuple["Tensor", "Tensor"]:
-        """Every rater of every image: image (n, C, H, W) repeated, mask (n, 1, H, W) bool, n = valid.sum()."""
+        """Every reader of every image: image (n, C, H, W) repeated, mask (n, 1, H, W) bool, n = valid.sum()."""
         case, slot = self.valid.nonzero(as_tuple=True)
         return self.image[case], self.raters[case, slot][:, None]
 

@@ -429,4 +429,4 @@ def test_card_of_a_volume_keeps_a_plane_of_it_alone():
     case = Case("v", np.random.default_rng(0).normal(size=(1, *grid.shape)).astype(np.float32), masks[:2], grid)
     view = card_of(1, case, MaskSet("v", masks, grid), None).view
     assert view.samples.base is None or view.samples.base.nbytes <= view.samples.nbytes
-    assert view.raters.base is None or view.raters.base.nbytes <= view.raters.nbytes
+    assert view.readers.base is None or view.readers.base.nbytes <= view.readers.nbytes

@@ -9,7 +9,17 @@ from small_panels import CASES, panel
 
 from plurimask.evaluation import COLUMNS, HEADLINE, Scores, compare, evaluate
 from plurimask.metrics import CONVENTIONS, DEGENERATE
-from plurimask.show.tables import number, render_comparison, render_scores, render_table
+from plurimask.show.tables import (
+    Head,
+    Number,
+    Row,
+    Table,
+    number,
+    render_comparison,
+    render_scores,
+    render_table,
+    score_head,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +80,31 @@ def test_a_comparison_marks_what_leaves_zero_out(scores):
 )
 def test_numbers_keep_what_they_have_to_say(value, text):
     assert number(value) == text
+
+
+TABLE = Table(
+    (Head("", meaning="system"), score_head("hm_iou", "N = 4"), Head("cases")),
+    (
+        Row(Head("one", note="new"), (Number(0.5, (0.25, 0.75), starred=True), 3)),
+        Row(Head("two"), (Number(0.125, (0.1, 0.2)), 4), "reference"),
+    ),
+)
+
+
+def test_markdown_has_intervals_stars_and_groups_and_bare_numbers_in_rows_of_a_kind():
+    assert TABLE.to_markdown().splitlines() == [
+        "|  | HM-IoU ↑, N = 4 | cases |",
+        "| --- | ---: | ---: |",
+        "| *new* |  |  |",
+        "| one | 0.500 (0.250 to 0.750)\\* | 3 |",
+        "| two | 0.125 | 4 |",
+    ]
+
+
+def test_a_terminal_has_the_numbers_alone():
+    assert [text.split() for text in shown(TABLE.to_rich()).splitlines()] == [
+        ["HM-IoU", "cases"],
+        ["─" * 16],
+        ["one", "0.500", "3"],
+        ["two", "0.125", "4"],
+    ]

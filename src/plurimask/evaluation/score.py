@@ -55,21 +55,21 @@ class Scored(NamedTuple):
     reliability: Reliability
 
 
-def score(samples: Tensor, raters: Tensor, valid: Tensor, voxel_size: Tensor) -> Scored:
+def score(samples: Tensor, readers: Tensor, valid: Tensor, voxel_size: Tensor) -> Scored:
     """Every value of COLUMNS but the surface distance, (B,) each.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool, rubbish where not valid.
+        readers: (B, R, H, W[, D]) bool, rubbish where not valid.
         valid: (B, R) bool.
         voxel_size: (B,) what one voxel adds to a mask's size; NaN where unknown.
     """
-    pairs, frequencies = count_pairs(samples, raters, valid), frequency_table(samples, raters, valid)
+    pairs, frequencies = count_pairs(samples, readers, valid), frequency_table(samples, readers, valid)
     reliability = frequencies.reliability()
     read, drawn = pairs.read, valid.new_ones(samples.shape[:2])
     d_ss, d_sy, d_yy = 1 - pairs.ss.iou, 1 - pairs.sy.iou, 1 - pairs.yy.iou
-    sample_sizes, rater_sizes = sizes(pairs.ss), sizes(pairs.yy)
-    sensitivity = combined_sensitivity(samples, raters, valid)
+    sample_sizes, reader_sizes = sizes(pairs.ss), sizes(pairs.yy)
+    sensitivity = combined_sensitivity(samples, readers, valid)
     best_dice = mean_of_best(pairs.sy.dice, read)
     agreement = range_agreement(pairs.ss.variance, pairs.yy.variance, read)
     values = {
@@ -81,20 +81,20 @@ def score(samples: Tensor, raters: Tensor, valid: Tensor, voxel_size: Tensor) ->
         "agreement": agreement,
         "ci": ci_score(sensitivity, best_dice, agreement),
         "ci_harmonic": ci_harmonic(sensitivity, best_dice, agreement),
-        "soft_dice": soft_dice(samples, raters, valid),
+        "soft_dice": soft_dice(samples, readers, valid),
         "d_ss": mean_distance(d_ss, drawn),
         "d_yy": mean_distance(d_yy, read),
         "ncc": frequencies.ncc,
         "ece": reliability.error,
         "brier": frequencies.brier,
         "empty_samples": _share(sample_sizes == 0, drawn),
-        "empty_readers": _share(rater_sizes == 0, read),
-        "size_crps": crps(sample_sizes, rater_sizes, read) * voxel_size,
+        "empty_readers": _share(reader_sizes == 0, read),
+        "size_crps": crps(sample_sizes, reader_sizes, read) * voxel_size,
     }
     return Scored(values, pairs, reliability)
 
 
-def reference_values(raters: Tensor, valid: Tensor, voxel_size: Tensor, count: int) -> dict[str, Values]:
+def reference_values(readers: Tensor, valid: Tensor, voxel_size: Tensor, count: int) -> dict[str, Values]:
     """By label: the degenerate predictors at `count` samples, a reader left out, a calibrated panel.
 
     Arguments as `score`; the last two have only the values that they are defined for.
@@ -102,13 +102,13 @@ def reference_values(raters: Tensor, valid: Tensor, voxel_size: Tensor, count: i
     rows = {}
     for label, predict in DEGENERATE.items():
         # Two or more copies of one mask score the same at any number of copies, so two stand for N.
-        predicted = predict(raters, valid, count if label == "raters resampled" else min(count, 2))
-        rows[label] = score(predicted, raters, valid, voxel_size).values
+        predicted = predict(readers, valid, count if label == "raters resampled" else min(count, 2))
+        rows[label] = score(predicted, readers, valid, voxel_size).values
     rows["reader left out"] = {
-        "dice_max": leave_one_out(raters, valid, "dice").best,
-        "hm_iou": leave_one_out(raters, valid, "iou").mean,
+        "dice_max": leave_one_out(readers, valid, "dice").best,
+        "hm_iou": leave_one_out(readers, valid, "iou").mean,
     }
-    level = calibrated_level(raters, valid, count)
+    level = calibrated_level(readers, valid, count)
     rows["calibrated"] = {"ged_v": level, "ged_u": 0 * level}  # NaN stays NaN
     return rows
 
@@ -200,14 +200,14 @@ def _joined(batches: Sequence[Mapping[str, Values]]) -> dict[str, dict[str, np.n
 
 def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
     samples = torch.from_numpy(np.stack([panel.masks for panel, _ in batch]))
-    raters, valid = _padded([case.raters for _, case in batch])
+    readers, valid = _padded([case.raters for _, case in batch])
     voxel_size = torch.tensor([_voxel_size(case.grid, in_mm) for _, case in batch], dtype=torch.float64)
-    values, pairs, reliability = score(samples, raters, valid, voxel_size)
+    values, pairs, reliability = score(samples, readers, valid, voxel_size)
     surfaces = [_surface(panel, case, in_mm) for panel, case in batch]
     values["surface"] = torch.tensor(surfaces, dtype=torch.float64)
-    rater_sizes = sizes(pairs.yy)
-    drawn = (rater_sizes > 0) & valid
-    mean_sizes = (rater_sizes * drawn).sum(1) / drawn.sum(1) * voxel_size
+    reader_sizes = sizes(pairs.yy)
+    drawn = (reader_sizes > 0) & valid
+    mean_sizes = (reader_sizes * drawn).sum(1) / drawn.sum(1) * voxel_size
     rows = [
         CaseScores(
             panel.name,
@@ -222,7 +222,7 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
     ]
     return _Scored(
         rows=tuple(rows),
-        references=reference_values(raters, valid, voxel_size, samples.shape[1]),
+        references=reference_values(readers, valid, voxel_size, samples.shape[1]),
         conventions={name: convention_values(convention, pairs) for name, convention in CONVENTIONS.items()},
         reliability=reliability.pooled(),
         drawn=tuple(_origin(panel) for panel, _ in batch),
@@ -235,13 +235,13 @@ def _origin(panel: MaskSet) -> str:
     return json.dumps(origin, sort_keys=True)
 
 
-def _padded(raters: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+def _padded(readers: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Stacks (R_i, H, W[, D]) -> (B, R, H, W[, D]) with empty masks behind, and which slots were read (B, R)."""
-    most = max(1, max(len(stack) for stack in raters))
-    padded = np.zeros((len(raters), most, *raters[0].shape[1:]), dtype=np.bool_)
-    for place, stack in enumerate(raters):
+    most = max(1, max(len(stack) for stack in readers))
+    padded = np.zeros((len(readers), most, *readers[0].shape[1:]), dtype=np.bool_)
+    for place, stack in enumerate(readers):
         padded[place, : len(stack)] = stack
-    valid = torch.arange(most) < torch.tensor([len(stack) for stack in raters])[:, None]
+    valid = torch.arange(most) < torch.tensor([len(stack) for stack in readers])[:, None]
     return torch.from_numpy(padded), valid
 
 

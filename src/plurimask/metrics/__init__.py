@@ -1,4 +1,4 @@
-"""Pure functions on batches of masks: samples (B, S, H, W[, D]), raters (B, R, H, W[, D]), one value a case.
+"""Pure functions on batches of masks: samples (B, S, H, W[, D]), readers (B, R, H, W[, D]), one value a case.
 
 `metrics.running` (classes for training loops, on torchmetrics) is imported by name, since torchmetrics takes seconds to
 import.

@@ -1,20 +1,20 @@
-"""Calibration of the samples' frequency map, and whether it varies where the raters do.
+"""Calibration of the samples' frequency map, and whether it varies where the readers do.
 
-With p(x) = k / S the share of samples that hold voxel x, y(x) in {0, 1} a rater's mask and q(x) the mean of y over
-the raters who read, every measure here follows from two tables of exact counts: how many voxels k of the S samples
-hold, and how many of those each rater drew.
+With p(x) = k / S the share of samples that hold voxel x, y(x) in {0, 1} a reader's mask and q(x) the mean of y over
+the readers who read, every measure here follows from two tables of exact counts: how many voxels k of the S samples
+hold, and how many of those each reader drew.
 
 The uncertainty maps of PHiSeg (Baumgartner et al., MICCAI 2019) are E_s[CE(p, s)] for the samples
-and E_s[CE(y, s)] for a rater. A hard sample clipped to [e, 1 - e] has cross-entropy A = -log(e) where it contradicts
+and E_s[CE(y, s)] for a reader. A hard sample clipped to [e, 1 - e] has cross-entropy A = -log(e) where it contradicts
 a label and B = -log(1 - e) where it agrees, so that with weights p and 1 - p
 
     E_s[CE(p, s)] = B + (A - B) * 2p(1 - p)        E_s[CE(y, s)] = B + (A - B) * |y - p|
 
 and normalised cross-correlation, which ignores scale and offset, is that of 2p(1 - p) and |y - p| whatever e is.
-|y - p| = c everywhere means p is c or 1 - c, hence 2p(1 - p) = 2c(1 - c): a rater's map can be constant only where
-the samples' map is, so NCC is undefined for all raters of a case or for none.
+|y - p| = c everywhere means p is c or 1 - c, hence 2p(1 - p) = 2c(1 - c): a reader's map can be constant only where
+the samples' map is, so NCC is undefined for all readers of a case or for none.
 
-Soft Dice cuts the frequency maps of samples and of raters at one level, and averages their Dice over levels.
+Soft Dice cuts the frequency maps of samples and of readers at one level, and averages their Dice over levels.
 """
 
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ import torch
 from torch import Tensor
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.metrics.overlap import check_pair, count_overlap, rater_slots
+from plurimask.metrics.overlap import check_pair, count_overlap, reader_slots
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Sums for a reliability curve; each voxel of each rater who read counts once.
+    """Sums for a reliability curve; each voxel of each reader who read counts once.
 
     Args:
-        weight: (B, bins) float64, voxels x raters whose p falls into the bin.
+        weight: (B, bins) float64, voxels x readers whose p falls into the bin.
         predicted: (B, bins) float64, sum of p over them.
-        drawn: (B, bins) float64, how many of them the rater drew.
+        drawn: (B, bins) float64, how many of them the reader drew.
     """
 
     weight: Tensor
@@ -52,7 +52,7 @@ class Reliability:
 
     @property
     def error(self) -> Tensor:
-        """Expected calibration error, sum of weight share * |mean p - mean q|: (B,) in [0, 1]; no rater: NaN."""
+        """Expected calibration error, sum of weight share * |mean p - mean q|: (B,) in [0, 1]; no reader: NaN."""
         return (self.predicted - self.drawn).abs().sum(1) / self.weight.sum(1)
 
     def pooled(self) -> "Reliability":
@@ -74,7 +74,7 @@ class FrequencyTable:
 
     Args:
         voxels: (B, S + 1) float64, how many voxels k samples hold, k = 0 to S.
-        drawn: (B, R, S + 1) float64, those of them that a rater drew.
+        drawn: (B, R, S + 1) float64, those of them that a reader drew.
         read: (B, R) bool, which slots were read.
     """
 
@@ -90,7 +90,7 @@ class FrequencyTable:
 
     @property
     def left(self) -> Tensor:
-        """(B, R, S + 1) float64, the voxels that a rater did not draw."""
+        """(B, R, S + 1) float64, the voxels that a reader did not draw."""
         return self.voxels[:, None] - self.drawn
 
     @property
@@ -125,26 +125,26 @@ class FrequencyTable:
         return Reliability(*(part.new_zeros(len(part), bins).index_add(1, places, part) for part in sums))
 
 
-def frequency_table(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> FrequencyTable:
+def frequency_table(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> FrequencyTable:
     """Count voxels by how many samples hold them. Arguments and errors as `ncc`."""
-    check_pair(samples, raters)
-    (cases, readers), count = raters.shape[:2], samples.shape[1]
+    check_pair(samples, readers)
+    (cases, slots), count = readers.shape[:2], samples.shape[1]
     # Into int32 a sum of bool is nine times as quick as into int64, the default.
     holders = samples.sum(1, dtype=torch.int32).flatten(1).long()
     voxels = holders.new_zeros(cases, count + 1).scatter_add(1, holders, torch.ones_like(holders))
-    each = holders[:, None].expand(-1, readers, -1)
-    drawn = holders.new_zeros(cases, readers, count + 1).scatter_add(2, each, raters.flatten(2).long())
-    return FrequencyTable(voxels.double(), drawn.double(), rater_slots(raters, valid))
+    each = holders[:, None].expand(-1, slots, -1)
+    drawn = holders.new_zeros(cases, slots, count + 1).scatter_add(2, each, readers.flatten(2).long())
+    return FrequencyTable(voxels.double(), drawn.double(), reader_slots(readers, valid))
 
 
-def ncc(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
-    """S_NCC of PHiSeg: mean over raters of the correlation over voxels between 2p(1 - p) and |y - p|.
+def ncc(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> Tensor:
+    """S_NCC of PHiSeg: mean over readers of the correlation over voxels between 2p(1 - p) and |y - p|.
 
     PHiSeg takes the network's probabilities as samples; these are masks.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
 
     Returns:
@@ -154,20 +154,20 @@ def ncc(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
     Raises:
         InputError: masks that are not bool, or of two sizes.
     """
-    return frequency_table(samples, raters, valid).ncc
+    return frequency_table(samples, readers, valid).ncc
 
 
-def brier_score(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean of (p - y)^2 over voxels and raters: (B,) float64 in [0, 1]; nobody read: NaN. Arguments as `ncc`."""
-    return frequency_table(samples, raters, valid).brier
+def brier_score(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean of (p - y)^2 over voxels and readers: (B,) float64 in [0, 1]; nobody read: NaN. Arguments as `ncc`."""
+    return frequency_table(samples, readers, valid).brier
 
 
-def reliability_curve(samples: Tensor, raters: Tensor, valid: Tensor | None = None, bins: int = 10) -> Reliability:
-    """What share of the voxels with p in [i / bins, (i + 1) / bins) the raters drew; the last bin holds p = 1 too.
+def reliability_curve(samples: Tensor, readers: Tensor, valid: Tensor | None = None, bins: int = 10) -> Reliability:
+    """What share of the voxels with p in [i / bins, (i + 1) / bins) the readers drew; the last bin holds p = 1 too.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
         bins: number of bins of equal width over [0, 1].
 
@@ -178,30 +178,30 @@ def reliability_curve(samples: Tensor, raters: Tensor, valid: Tensor | None = No
         InputError: masks that are not bool, or of two sizes.
         SettingsError: no bin.
     """
-    return frequency_table(samples, raters, valid).reliability(bins)
+    return frequency_table(samples, readers, valid).reliability(bins)
 
 
-def expected_calibration_error(samples: Tensor, raters: Tensor, valid: Tensor | None = None, bins: int = 10) -> Tensor:
-    """Expected calibration error of p, each voxel of each rater a label: (B,) float64 in [0, 1]; nobody read: NaN.
+def expected_calibration_error(samples: Tensor, readers: Tensor, valid: Tensor | None = None, bins: int = 10) -> Tensor:
+    """Expected calibration error of p, each voxel of each reader a label: (B,) float64 in [0, 1]; nobody read: NaN.
 
     As torchmetrics' BinaryCalibrationError by the l1 norm, save that the latter keeps p = 1 in a bin of its own: the
     two are equal where no p below 1 reaches the last bin, that is up to S = bins - 1. Arguments and errors as
     `reliability_curve`.
     """
-    return reliability_curve(samples, raters, valid, bins).error
+    return reliability_curve(samples, readers, valid, bins).error
 
 
 def empty_share(masks: Tensor, valid: Tensor | None = None) -> Tensor:
     """Share of empty masks among those read.
 
     Args:
-        masks: (B, n, H, W[, D]) bool, samples or raters.
+        masks: (B, n, H, W[, D]) bool, samples or readers.
         valid: (B, n) bool, which slots were read; None: all.
 
     Returns:
         (B,) float64 in [0, 1]; nobody read: NaN.
     """
-    return _mean(rater_slots(masks, valid), (~masks.flatten(2).any(2)).double())
+    return _mean(reader_slots(masks, valid), (~masks.flatten(2).any(2)).double())
 
 
 def _is_constant(voxels: Tensor) -> Tensor:
@@ -219,14 +219,14 @@ def _mean(weights: Tensor, values: Tensor) -> Tensor:
 LEVELS = (1, 3, 5, 7, 9)
 
 
-def soft_dice(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
+def soft_dice(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean over the levels 0.1, 0.3, 0.5, 0.7, 0.9 of the Dice of the voxels that more than that share drew.
 
     Source: the QUBIQ challenge (2020); as D-Persona (Wu et al., CVPR 2024) computes it, whose code cuts both maps by >.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
 
     Returns:
@@ -235,9 +235,9 @@ def soft_dice(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> T
     Raises:
         InputError: masks that are not bool, or of two sizes.
     """
-    check_pair(samples, raters)
-    read = rater_slots(raters, valid)
-    cut = count_overlap(_cut(samples, rater_slots(samples, None)), _cut(raters, read))
+    check_pair(samples, readers)
+    read = reader_slots(readers, valid)
+    cut = count_overlap(_cut(samples, reader_slots(samples, None)), _cut(readers, read))
     return cut.dice.diagonal(dim1=1, dim2=2).mean(1).masked_fill(~read.any(1), torch.nan)
 
 

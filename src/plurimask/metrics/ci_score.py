@@ -17,74 +17,74 @@ from plurimask.metrics.overlap import (
     count_voxels,
     pairwise_dice,
     pairwise_distance,
-    rater_slots,
+    reader_slots,
 )
 
 Variance = Literal["pixel", "iou"]
 
 
-def combined_sensitivity(samples: Tensor, raters: Tensor, valid: Tensor | None = None, strict: bool = False) -> Tensor:
-    """S_c, the share of the raters' union that the samples' union covers.
+def combined_sensitivity(samples: Tensor, readers: Tensor, valid: Tensor | None = None, strict: bool = False) -> Tensor:
+    """S_c, the share of the readers' union that the samples' union covers.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
-        strict: where no rater drew anything S_c is 1, as the paper's text says; strict: 0 if a sample did draw.
+        strict: where no reader drew anything S_c is 1, as the paper's text says; strict: 0 if a sample did draw.
 
     Returns:
         (B,) float64 in [0, 1].
     """
-    check_pair(samples, raters)
-    read = rater_slots(raters, valid)
-    unread = None if read.all() else ~read.reshape(*read.shape, *[1] * (raters.ndim - 2))
+    check_pair(samples, readers)
+    read = reader_slots(readers, valid)
+    unread = None if read.all() else ~read.reshape(*read.shape, *[1] * (readers.ndim - 2))
     predicted = any_mask(samples)  # Eq. 18
-    drawn = any_mask(raters if unread is None else raters.masked_fill(unread, False))  # Eq. 18
+    drawn = any_mask(readers if unread is None else readers.masked_fill(unread, False))  # Eq. 18
     covered, total = count_voxels(predicted & drawn), count_voxels(drawn)
     nothing_to_find = 1 - (strict * count_voxels(predicted)).clamp(max=1)
     return _where_read(read, torch.where(total == 0, nothing_to_find, covered / total))  # Eq. 19
 
 
-def dice_max(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Tensor:
-    """D_max, the mean over raters of the best sample's Dice: (B,) float64 in [0, 1]. Arguments as `ged`."""
-    return mean_of_best(pairwise_dice(samples, raters), rater_slots(raters, valid))
+def dice_max(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> Tensor:
+    """D_max, the mean over readers of the best sample's Dice: (B,) float64 in [0, 1]. Arguments as `ged`."""
+    return mean_of_best(pairwise_dice(samples, readers), reader_slots(readers, valid))
 
 
 def mean_of_best(dice: Tensor, read: Tensor) -> Tensor:
-    """D_max from the Dice of each pair (B, S, R) and the slots that were read (B, R): (B,); no rater: NaN."""
+    """D_max from the Dice of each pair (B, S, R) and the slots that were read (B, R): (B,); no reader: NaN."""
     best = dice.amax(1)  # Eq. 21
     return (best * read).sum(1) / read.sum(1)  # Eq. 22
 
 
 def diversity_agreement(
-    samples: Tensor, raters: Tensor, valid: Tensor | None = None, variance: Variance = "pixel"
+    samples: Tensor, readers: Tensor, valid: Tensor | None = None, variance: Variance = "pixel"
 ) -> Tensor:
-    """D_a, how well the samples' smallest and largest variance between two masks match the raters'.
+    """D_a, how well the samples' smallest and largest variance between two masks match the readers'.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
         variance: of a pair of distinct masks. "pixel": of the two values of a voxel, averaged over voxels, that is
             a quarter of the share of voxels on which the two differ; "iou": 1 - IoU.
 
     Returns:
-        (B,) float64, in [0.75, 1] for "pixel" and [0, 1] for "iou". A single sample or rater has variance 0.
+        (B,) float64, in [0.75, 1] for "pixel" and [0, 1] for "iou". A single sample or reader has variance 0.
     """
     between = chosen("variance", variance, {"pixel": _pixel_variance, "iou": pairwise_distance})
-    return range_agreement(between(samples, samples), between(raters, raters), rater_slots(raters, valid))
+    return range_agreement(between(samples, samples), between(readers, readers), reader_slots(readers, valid))
 
 
-def range_agreement(within_samples: Tensor, within_raters: Tensor, read: Tensor) -> Tensor:
+def range_agreement(within_samples: Tensor, within_readers: Tensor, read: Tensor) -> Tensor:
     """D_a from the variance of each pair (B, S, S), (B, R, R) and the slots that were read (B, R): (B,)."""
     low_s, high_s = _range(within_samples, read.new_ones(within_samples.shape[:2]))
-    low_y, high_y = _range(within_raters, read)
+    low_y, high_y = _range(within_readers, read)
     return _where_read(read, 1 - ((high_y - high_s).abs() + (low_y - low_s).abs()) / 2)  # Eq. 23
 
 
 def collective_insight(
     samples: Tensor,
-    raters: Tensor,
+    readers: Tensor,
     valid: Tensor | None = None,
     mean: Literal["printed", "harmonic"] = "printed",
     variance: Variance = "pixel",
@@ -93,9 +93,9 @@ def collective_insight(
     """CI of each case, (B,): `ci_score` or `ci_harmonic` of its three parts; other settings are those of the parts."""
     score = chosen("mean", mean, {"printed": ci_score, "harmonic": ci_harmonic})
     return score(
-        combined_sensitivity(samples, raters, valid, strict),
-        dice_max(samples, raters, valid),
-        diversity_agreement(samples, raters, valid, variance),
+        combined_sensitivity(samples, readers, valid, strict),
+        dice_max(samples, readers, valid),
+        diversity_agreement(samples, readers, valid, variance),
     )
 
 

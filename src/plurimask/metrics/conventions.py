@@ -3,7 +3,7 @@
 A convention is a set of choices in one formula. With c(A, B) the mean IoU of two masks over its classes, d = 1 - c,
 
     ged    = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]     over all pairs ("v") or over distinct pairs ("u")
-    hm_iou = mean of c over the pairs of a sample and a rater that a matching of largest sum picks
+    hm_iou = mean of c over the pairs of a sample and a reader that a matching of largest sum picks
 
 All squared, as published; none takes a square root. What a choice rests on, paper or code, is named in `source`.
 """
@@ -48,13 +48,13 @@ class Convention:
     matching: Matching | None = None
 
 
-def convention_scores(name: str, samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+def convention_scores(name: str, samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
     """GED, and HM-IoU where the source reports it, as the convention of that name counts them.
 
     Args:
         name: a key of `CONVENTIONS`.
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
 
     Returns:
@@ -64,7 +64,7 @@ def convention_scores(name: str, samples: Tensor, raters: Tensor, valid: Tensor 
         InputError: masks that are not bool, or of two sizes.
         SettingsError: an unknown name.
     """
-    return convention_values(chosen("convention", name, CONVENTIONS), count_pairs(samples, raters, valid))
+    return convention_values(chosen("convention", name, CONVENTIONS), count_pairs(samples, readers, valid))
 
 
 def convention_values(convention: Convention, pairs: Pairs) -> dict[str, Tensor]:

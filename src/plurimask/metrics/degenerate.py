@@ -1,6 +1,6 @@
 """Predictors that know nothing of the image or nothing of ambiguity. A score means little unless it beats theirs.
 
-The last two copy the raters, and so have seen the answer: one of them alone, and draws from all of them. What readers
+The last two copy the readers, and so have seen the answer: one of them alone, and draws from all of them. What readers
 score against each other stands beside them: each one against the best, and the mean, of the others who read the case.
 """
 
@@ -14,48 +14,48 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from plurimask.metrics.overlap import chosen, pairwise_dice, pairwise_iou, rater_slots
+from plurimask.metrics.overlap import chosen, pairwise_dice, pairwise_iou, reader_slots
 
-# (raters (B, R, H, W[, D]) bool, valid (B, R) bool or None, count) -> (B, count, H, W[, D]) bool
+# (readers (B, R, H, W[, D]) bool, valid (B, R) bool or None, count) -> (B, count, H, W[, D]) bool
 Predictor = Callable[[Tensor, Tensor | None, int], Tensor]
 
 
-def all_empty(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
+def all_empty(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
     """`count` masks without a voxel."""
-    return _copies(torch.zeros_like(_votes(raters, valid), dtype=torch.bool), count)
+    return _copies(torch.zeros_like(_votes(readers, valid), dtype=torch.bool), count)
 
 
-def all_full(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
+def all_full(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
     """`count` masks that hold every voxel."""
-    return _copies(torch.ones_like(_votes(raters, valid), dtype=torch.bool), count)
+    return _copies(torch.ones_like(_votes(readers, valid), dtype=torch.bool), count)
 
 
-def majority(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
-    """`count` copies of the voxels that more than half of the raters drew."""
-    readers = rater_slots(raters, valid).sum(1).reshape(-1, *[1] * (raters.ndim - 2))
-    return _copies(2 * _votes(raters, valid) > readers, count)
+def majority(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
+    """`count` copies of the voxels that more than half of the readers drew."""
+    counts = reader_slots(readers, valid).sum(1).reshape(-1, *[1] * (readers.ndim - 2))
+    return _copies(2 * _votes(readers, valid) > counts, count)
 
 
-def union(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
-    """`count` copies of the voxels that any rater drew."""
-    return _copies(_votes(raters, valid) > 0, count)
+def union(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
+    """`count` copies of the voxels that any reader drew."""
+    return _copies(_votes(readers, valid) > 0, count)
 
 
-def one_rater(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
-    """`count` copies of one rater who read, the first that `raters_resampled` draws; empty masks where nobody did.
+def one_rater(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
+    """`count` copies of one reader who read, the first that `raters_resampled` draws; empty masks where nobody did.
 
-    Which rater depends on the masks of the case alone. A release may hold the masks in the order of their emptiness, so
-    that a fixed slot would be no reader at all.
+    Which reader depends on the masks of the case alone. A release may hold the masks in the order of their emptiness,
+    so a fixed slot would be no reader at all.
     """
-    return _copies(raters_resampled(raters, valid, 1)[:, 0], count)
+    return _copies(raters_resampled(readers, valid, 1)[:, 0], count)
 
 
-def raters_resampled(raters: Tensor, valid: Tensor | None, count: int) -> Tensor:
-    """`count` draws with replacement from the raters who read; empty masks where nobody did.
+def raters_resampled(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
+    """`count` draws with replacement from the readers who read; empty masks where nobody did.
 
-    A case's draws depend on the masks of its raters alone, not on the batch, and fewer draws are the first of more.
+    A case's draws depend on the masks of its readers alone, not on the batch, and fewer draws are the first of more.
     """
-    cases = zip(raters, rater_slots(raters, valid), strict=True)
+    cases = zip(readers, reader_slots(readers, valid), strict=True)
     return torch.stack([_resampled(masks[read], count) for masks, read in cases])
 
 
@@ -80,9 +80,9 @@ def _resampled(masks: Tensor, count: int) -> Tensor:
     return masks[torch.from_numpy(picked).to(masks.device)]
 
 
-def _votes(raters: Tensor, valid: Tensor | None) -> Tensor:
-    read = rater_slots(raters, valid)
-    return (raters & read.reshape(*read.shape, *[1] * (raters.ndim - 2))).sum(1)
+def _votes(readers: Tensor, valid: Tensor | None) -> Tensor:
+    read = reader_slots(readers, valid)
+    return (readers & read.reshape(*read.shape, *[1] * (readers.ndim - 2))).sum(1)
 
 
 def _copies(mask: Tensor, count: int) -> Tensor:
@@ -100,13 +100,13 @@ class LeaveOneOut(NamedTuple):
     mean: Tensor
 
 
-def leave_one_out(raters: Tensor, valid: Tensor | None = None, measure: Measure = "dice") -> LeaveOneOut:
+def leave_one_out(readers: Tensor, valid: Tensor | None = None, measure: Measure = "dice") -> LeaveOneOut:
     """Agreement of each reader with the others, averaged over readers.
 
     `best` is the D_max (Eq. 21, 22) of a panel that is made of the other readers, with R - 1 samples.
 
     Args:
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
         measure: Dice or IoU of two readers.
 
@@ -117,9 +117,9 @@ def leave_one_out(raters: Tensor, valid: Tensor | None = None, measure: Measure 
         InputError: masks that are not bool.
         SettingsError: an unknown measure.
     """
-    agreement = chosen("measure", measure, {"dice": pairwise_dice, "iou": pairwise_iou})(raters, raters)
-    read = rater_slots(raters, valid)
-    itself = torch.eye(raters.shape[1], dtype=torch.bool, device=raters.device)
+    agreement = chosen("measure", measure, {"dice": pairwise_dice, "iou": pairwise_iou})(readers, readers)
+    read = reader_slots(readers, valid)
+    itself = torch.eye(readers.shape[1], dtype=torch.bool, device=readers.device)
     pairs = read[:, :, None] & read[:, None, :] & ~itself
     of_others = torch.where(pairs, agreement, 0.0)
     # One more entry, so that no slot has a best too.

@@ -1,6 +1,6 @@
-"""Generalised energy distance between samples and rater masks, and the parts it is made of.
+"""Generalised energy distance between samples and reader masks, and the parts it is made of.
 
-With d = 1 - IoU, N samples, M raters, d_SS and d_YY the mean distance of distinct pairs of samples and of raters:
+With d = 1 - IoU, N samples, M readers, d_SS and d_YY the mean distance of distinct pairs of samples and of readers:
 
     GED = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]                 (squared, as printed in the paper's Eq. 24)
     V-GED = U-GED + d_SS / N + d_YY / M                           (holds on every draw)
@@ -13,14 +13,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plurimask.metrics.overlap import Distance, chosen, count_pairs, pairwise_distance, rater_slots
+from plurimask.metrics.overlap import Distance, chosen, count_pairs, pairwise_distance, reader_slots
 
 Estimator = Literal["v", "u"]
 
 
 def ged(
     samples: Tensor,
-    raters: Tensor,
+    readers: Tensor,
     valid: Tensor | None = None,
     estimator: Estimator = "v",
     distance: Distance = "iou",
@@ -29,33 +29,33 @@ def ged(
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
         estimator: "v" counts self pairs, "u" distinct pairs only.
         distance: 1 - IoU or 1 - Dice; two empty masks have distance 0.
 
     Returns:
-        (B,) float64; "v" lies in [0, 2], "u" may fall below 0. NaN where it is undefined: no rater, or
-        for "u" fewer than two samples or raters.
+        (B,) float64; "v" lies in [0, 2], "u" may fall below 0. NaN where it is undefined: no reader, or
+        for "u" fewer than two samples or readers.
 
     Raises:
         InputError: masks that are not bool, or of two sizes.
         SettingsError: an unknown estimator or distance.
     """
-    pairs = count_pairs(samples, raters, valid)
+    pairs = count_pairs(samples, readers, valid)
     sy, ss, yy = (block.distance(distance) for block in (pairs.sy, pairs.ss, pairs.yy))
     return energy_distance(sy, ss, yy, pairs.read, estimator)
 
 
 def energy_distance(
-    between: Tensor, within_samples: Tensor, within_raters: Tensor, read: Tensor, estimator: Estimator
+    between: Tensor, within_samples: Tensor, within_readers: Tensor, read: Tensor, estimator: Estimator
 ) -> Tensor:
     """Eq. 24 from pairwise distances (B, S, R), (B, S, S), (B, R, R) and the slots that were read (B, R): (B,)."""
     self_pairs = chosen("estimator", estimator, {"v": True, "u": False})
     drawn = read.new_ones(between.shape[:2])
     crossed = _mean(between, drawn[:, :, None] & read[:, None, :])
     return (
-        2 * crossed - mean_distance(within_samples, drawn, self_pairs) - mean_distance(within_raters, read, self_pairs)
+        2 * crossed - mean_distance(within_samples, drawn, self_pairs) - mean_distance(within_readers, read, self_pairs)
     )
 
 
@@ -69,33 +69,33 @@ def mean_distance(within: Tensor, present: Tensor, self_pairs: bool = False) -> 
 
 def sample_diversity(samples: Tensor, distance: Distance = "iou") -> Tensor:
     """d_SS, the mean distance of distinct pairs of samples (B, S, H, W[, D]): (B,) float64; one sample: NaN."""
-    return mean_distance(pairwise_distance(samples, samples, distance), rater_slots(samples, None))
+    return mean_distance(pairwise_distance(samples, samples, distance), reader_slots(samples, None))
 
 
-def rater_diversity(raters: Tensor, valid: Tensor | None = None, distance: Distance = "iou") -> Tensor:
-    """d_YY, the mean distance of distinct pairs of raters (B, R, H, W[, D]): (B,) float64; under two raters: NaN."""
-    return mean_distance(pairwise_distance(raters, raters, distance), rater_slots(raters, valid))
+def rater_diversity(readers: Tensor, valid: Tensor | None = None, distance: Distance = "iou") -> Tensor:
+    """d_YY, the mean distance of distinct pairs of readers (B, R, H, W[, D]): (B,) float64; under two readers: NaN."""
+    return mean_distance(pairwise_distance(readers, readers, distance), reader_slots(readers, valid))
 
 
-def calibrated_level(raters: Tensor, valid: Tensor | None, count: int, distance: Distance = "iou") -> Tensor:
-    """V-GED to expect of `count` samples drawn from the raters' own distribution, d_YY / N + d_YY / M.
+def calibrated_level(readers: Tensor, valid: Tensor | None, count: int, distance: Distance = "iou") -> Tensor:
+    """V-GED to expect of `count` samples drawn from the readers' own distribution, d_YY / N + d_YY / M.
 
-    Its U-GED is 0 in expectation and its d_SS that of the raters. (B,) float64; NaN with fewer than two raters.
+    Its U-GED is 0 in expectation and its d_SS that of the readers. (B,) float64; NaN with fewer than two readers.
     """
-    readers = rater_slots(raters, valid).sum(1)
-    return rater_diversity(raters, valid, distance) * (1 / count + 1 / readers)
+    counts = reader_slots(readers, valid).sum(1)
+    return rater_diversity(readers, valid, distance) * (1 / count + 1 / counts)
 
 
 def panel_ceiling(
-    raters: Tensor, valid: Tensor | None, count: int, estimator: Estimator = "v", distance: Distance = "iou"
+    readers: Tensor, valid: Tensor | None, count: int, estimator: Estimator = "v", distance: Distance = "iou"
 ) -> Tensor:
-    """GED to expect of an oracle that draws `count` masks with replacement from the very raters it is scored against.
+    """GED to expect of an oracle that draws `count` masks with replacement from the very readers it is scored against.
 
-    With a = d_YY (M - 1) / M, the mean distance of two such draws and of a draw and a rater: a / N by "v", and by "u"
-    a - d_YY = -d_YY / M, below what samples of the raters' own distribution score, since it has seen the masks.
+    With a = d_YY (M - 1) / M, the mean distance of two such draws and of a draw and a reader: a / N by "v", and by "u"
+    a - d_YY = -d_YY / M, below what samples of the readers' own distribution score, since it has seen the masks.
 
     Args:
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
         count: N, the number of draws.
         estimator: as of `ged`.
@@ -107,7 +107,7 @@ def panel_ceiling(
     Raises:
         SettingsError: an unknown estimator or distance.
     """
-    within, read = pairwise_distance(raters, raters, distance), rater_slots(raters, valid)
+    within, read = pairwise_distance(readers, readers, distance), reader_slots(readers, valid)
     drawn = mean_distance(within, read, self_pairs=True)
     # One draw has no distinct pair.
     unbiased = drawn - mean_distance(within, read) if count > 1 else torch.full_like(drawn, torch.nan)

@@ -1,6 +1,6 @@
-"""Sizes of the samples' lesions against the raters', by the continuous ranked probability score (CRPS).
+"""Sizes of the samples' lesions against the readers', by the continuous ranked probability score (CRPS).
 
-With F the distribution function of the samples' sizes a_1 ... a_S and y the size that a rater drew,
+With F the distribution function of the samples' sizes a_1 ... a_S and y the size that a reader drew,
 
     CRPS(F, y) = integral of (F(a) - 1{a >= y})^2 da = E|a - y| - E|a - a'| / 2
 
@@ -11,11 +11,11 @@ S^2 ordered pairs, self pairs included; it is not the "fair" variant, which divi
 import torch
 from torch import Tensor
 
-from plurimask.metrics.overlap import check_pair, rater_slots
+from plurimask.metrics.overlap import check_pair, reader_slots
 
 
-def crps(sizes: Tensor, rater_sizes: Tensor, read: Tensor) -> Tensor:
-    """Mean over the raters who read of the CRPS of the samples' sizes.
+def crps(sizes: Tensor, reader_sizes: Tensor, read: Tensor) -> Tensor:
+    """Mean over the readers who read of the CRPS of the samples' sizes.
 
     Args:
         sizes: (B, S) float64.
@@ -23,20 +23,22 @@ def crps(sizes: Tensor, rater_sizes: Tensor, read: Tensor) -> Tensor:
         read: (B, R) bool, which slots were read.
 
     Returns:
-        (B,) float64, not negative, in the unit of the sizes; 0 where all samples and raters have one size. NaN where
+        (B,) float64, not negative, in the unit of the sizes; 0 where all samples and readers have one size. NaN where
         nobody read.
     """
-    offsets = (sizes[:, :, None] - rater_sizes[:, None, :]).abs().mean(1)
-    to_raters = torch.where(read, offsets, 0.0).sum(1) / read.sum(1)
-    return to_raters - _mean_gap(sizes) / 2
+    offsets = (sizes[:, :, None] - reader_sizes[:, None, :]).abs().mean(1)
+    to_readers = torch.where(read, offsets, 0.0).sum(1) / read.sum(1)
+    return to_readers - _mean_gap(sizes) / 2
 
 
-def size_crps(samples: Tensor, raters: Tensor, valid: Tensor | None = None, voxel_size: float | Tensor = 1.0) -> Tensor:
-    """CRPS of the areas or volumes of the samples' masks against the raters'; an empty mask has size 0.
+def size_crps(
+    samples: Tensor, readers: Tensor, valid: Tensor | None = None, voxel_size: float | Tensor = 1.0
+) -> Tensor:
+    """CRPS of the areas or volumes of the samples' masks against the readers'; an empty mask has size 0.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
         voxel_size: area or volume of a voxel, or (B,) one of each case.
 
@@ -46,9 +48,9 @@ def size_crps(samples: Tensor, raters: Tensor, valid: Tensor | None = None, voxe
     Raises:
         InputError: masks that are not bool, or of two sizes.
     """
-    check_pair(samples, raters)
+    check_pair(samples, readers)
     voxel = torch.as_tensor(voxel_size, dtype=torch.float64, device=samples.device).reshape(-1, 1)
-    return crps(_count(samples) * voxel, _count(raters) * voxel, rater_slots(raters, valid))
+    return crps(_count(samples) * voxel, _count(readers) * voxel, reader_slots(readers, valid))
 
 
 def _count(masks: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Hungarian-matched IoU: the mean IoU of samples and raters that are matched one to one, as well as they can be.
+"""Hungarian-matched IoU: the mean IoU of samples and readers that are matched one to one, as well as they can be.
 
-S samples and R raters are repeated to the least common multiple of S and R, so that each sample counts as much as each
-other, and each rater too. It still depends on S: more samples can be matched better.
+S samples and R readers are repeated to the least common multiple of S and R, so that each sample counts as much as each
+other, and each reader too. It still depends on S: more samples can be matched better.
 """
 
 import math
@@ -12,19 +12,19 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from plurimask.metrics.overlap import chosen, pairwise_iou, rater_slots
+from plurimask.metrics.overlap import chosen, pairwise_iou, reader_slots
 
 Matching = Literal["repeat", "rectangular"]
 
 
-def hm_iou(samples: Tensor, raters: Tensor, valid: Tensor | None = None, matching: Matching = "repeat") -> Tensor:
+def hm_iou(samples: Tensor, readers: Tensor, valid: Tensor | None = None, matching: Matching = "repeat") -> Tensor:
     """Hungarian-matched IoU (Kohl et al., 2019, "A Hierarchical Probabilistic U-Net").
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
-        matching: "repeat": both repeated to the least common multiple of S and the raters who read; "rectangular":
+        matching: "repeat": both repeated to the least common multiple of S and the readers who read; "rectangular":
             the best min(S, R) pairs without repetition, which leaves the other samples out (Flow-SSN's code).
 
     Returns:
@@ -34,7 +34,7 @@ def hm_iou(samples: Tensor, raters: Tensor, valid: Tensor | None = None, matchin
         InputError: masks that are not bool, or of two sizes.
         SettingsError: an unknown matching.
     """
-    return matched_mean(pairwise_iou(samples, raters), rater_slots(raters, valid), matching)
+    return matched_mean(pairwise_iou(samples, readers), reader_slots(readers, valid), matching)
 
 
 def matched_mean(iou: Tensor, read: Tensor, matching: Matching = "repeat") -> Tensor:

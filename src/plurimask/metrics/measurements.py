@@ -77,8 +77,8 @@ def agreement_curve(masks: np.ndarray, grid: Grid) -> tuple[np.ndarray, str]:
     Returns:
         (S,) float64 and the unit.
     """
-    held = count_votes(masks)
-    by_count = np.bincount(held[held > 0], minlength=len(masks) + 1)
+    votes = count_votes(masks)
+    by_count = np.bincount(votes[votes > 0], minlength=len(masks) + 1)
     return grid.measured(by_count[:0:-1].cumsum()[::-1])
 
 

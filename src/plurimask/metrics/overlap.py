@@ -74,8 +74,8 @@ class Pairs:
 
     Args:
         ss: samples with samples, (B, S, S).
-        sy: samples with raters, (B, S, R).
-        yy: raters with raters, (B, R, R).
+        sy: samples with readers, (B, S, R).
+        yy: readers with readers, (B, R, R).
         read: (B, R) bool, which slots were read.
     """
 
@@ -109,27 +109,27 @@ def count_overlap(a: Tensor, b: Tensor) -> Overlap:
     return _overlap(shared, added, a)
 
 
-def count_pairs(samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> Pairs:
-    """Count samples and raters with each other and among themselves, all at once.
+def count_pairs(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> Pairs:
+    """Count samples and readers with each other and among themselves, all at once.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all. The others are counted too, to keep their place.
 
     Raises:
         InputError: masks that are not bool, or of two sizes.
     """
-    check_pair(samples, raters)
+    check_pair(samples, readers)
     count = samples.shape[1]
-    shared = np.zeros((len(samples), *2 * [count + raters.shape[1]]))
-    for case, drawn in _drawn_voxels(samples, raters):
+    shared = np.zeros((len(samples), *2 * [count + readers.shape[1]]))
+    for case, drawn in _drawn_voxels(samples, readers):
         shared[case] += drawn @ drawn.T
     sizes = shared.diagonal(axis1=1, axis2=2)
     added = sizes[:, :, None] + sizes[:, None]
     s, y = slice(count), slice(count, None)
     ss, sy, yy = (_overlap(shared[:, i, j], added[:, i, j], samples) for i, j in ((s, s), (s, y), (y, y)))
-    return Pairs(ss, sy, yy, rater_slots(raters, valid))
+    return Pairs(ss, sy, yy, reader_slots(readers, valid))
 
 
 def any_mask(masks: Tensor) -> Tensor:
@@ -163,14 +163,14 @@ def pairwise_distance(a: Tensor, b: Tensor, distance: Distance = "iou") -> Tenso
     return count_overlap(a, b).distance(distance)
 
 
-def rater_slots(raters: Tensor, valid: Tensor | None) -> Tensor:
-    """`valid`, or all slots where it is None: (B, R) bool for raters (B, R, H, W[, D]). InputError for another one."""
+def reader_slots(readers: Tensor, valid: Tensor | None) -> Tensor:
+    """`valid`, or all slots where it is None: (B, R) bool for readers (B, R, H, W[, D]). InputError for another one."""
     if valid is None:
-        return raters.new_ones(raters.shape[:2], dtype=torch.bool)
-    if valid.dtype != torch.bool or valid.shape != raters.shape[:2]:
+        return readers.new_ones(readers.shape[:2], dtype=torch.bool)
+    if valid.dtype != torch.bool or valid.shape != readers.shape[:2]:
         raise InputError(
             "valid",
-            expected=f"bool of shape {tuple(raters.shape[:2])}, a flag for each rater of each case",
+            expected=f"bool of shape {tuple(readers.shape[:2])}, a flag for each reader of each case",
             got=f"{valid.dtype} of shape {tuple(valid.shape)}",
             hint="say which slots were read",
         )

@@ -3,7 +3,7 @@
 Each is the mean over cases of a pure function of this package; its settings are those of the function, by name:
 
     metric = GeneralizedEnergyDistance(estimator="u")
-    metric.update(samples, raters, valid)        samples (B, S, H, W[, D]) bool, raters (B, R, H, W[, D]) bool,
+    metric.update(samples, readers, valid)        samples (B, S, H, W[, D]) bool, readers (B, R, H, W[, D]) bool,
     metric.compute()                             valid (B, R) bool or None -> () float64
 
 A case where the measure is undefined (NaN) is left out of the mean and counted in `undefined`.
@@ -35,7 +35,7 @@ class CaseMean(Metric):
         ValueError: a setting that neither of the two knows.
     """
 
-    measure: ClassVar[Callable[..., Tensor]]  # (samples, raters, valid, **settings) -> (B,) float64, NaN: undefined
+    measure: ClassVar[Callable[..., Tensor]]  # (samples, readers, valid, **settings) -> (B,) float64, NaN: undefined
     is_differentiable = False
     full_state_update = False
 
@@ -48,9 +48,9 @@ class CaseMean(Metric):
         self.state = "_".join(["tally", type(self).__name__, *(f"{name}_{value}" for name, value in own.items())])
         self.add_state(self.state, torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, samples: Tensor, raters: Tensor, valid: Tensor | None = None) -> None:
+    def update(self, samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch of cases; arguments and errors as the measure's."""
-        values = type(self).measure(samples, raters, valid, **self.settings)
+        values = type(self).measure(samples, readers, valid, **self.settings)
         undefined = values.isnan()
         tally = torch.stack([values[~undefined].sum(), (~undefined).sum().double(), undefined.sum().double()])
         setattr(self, self.state, getattr(self, self.state) + tally)
@@ -83,7 +83,7 @@ class GeneralizedEnergyDistance(CaseMean):
 
 
 class HungarianMatchedIoU(CaseMean):
-    """IoU of samples and raters matched one to one, `hm_iou`: matching "repeat" or "rectangular"."""
+    """IoU of samples and readers matched one to one, `hm_iou`: matching "repeat" or "rectangular"."""
 
     measure = staticmethod(hm_iou)
     higher_is_better = True
@@ -97,14 +97,14 @@ class SoftDice(CaseMean):
 
 
 class BestDice(CaseMean):
-    """D_max, the best sample's Dice averaged over raters, `dice_max`."""
+    """D_max, the best sample's Dice averaged over readers, `dice_max`."""
 
     measure = staticmethod(dice_max)
     higher_is_better = True
 
 
 class CombinedSensitivity(CaseMean):
-    """S_c, the covered share of the raters' union, `combined_sensitivity`: strict."""
+    """S_c, the covered share of the readers' union, `combined_sensitivity`: strict."""
 
     measure = staticmethod(combined_sensitivity)
     higher_is_better = True
@@ -128,18 +128,18 @@ class SampleDiversity(CaseMean):
     """d_SS, the mean distance of two samples, `sample_diversity`: distance "iou" or "dice"."""
 
     @staticmethod
-    def measure(samples: Tensor, raters: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
-        """`sample_diversity`, whatever the raters drew."""
+    def measure(samples: Tensor, readers: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
+        """`sample_diversity`, whatever the readers drew."""
         return sample_diversity(samples, distance)
 
 
 class RaterDiversity(CaseMean):
-    """d_YY, the mean distance of two raters, `rater_diversity`: distance "iou" or "dice"."""
+    """d_YY, the mean distance of two readers, `rater_diversity`: distance "iou" or "dice"."""
 
     @staticmethod
-    def measure(samples: Tensor, raters: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
+    def measure(samples: Tensor, readers: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
         """`rater_diversity`, whatever the samples are."""
-        return rater_diversity(raters, valid, distance)
+        return rater_diversity(readers, valid, distance)
 
 
 class NormalizedCrossCorrelation(CaseMean):

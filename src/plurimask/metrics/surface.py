@@ -1,4 +1,4 @@
-"""How far the surface of the closest sample lies from each rater's, by the 95% Hausdorff distance.
+"""How far the surface of the closest sample lies from each reader's, by the 95% Hausdorff distance.
 
 The surface of a mask is the set of its voxels with a face neighbour outside the mask or outside the image. With
 h(A, B) the 95th percentile over A's surface of the distance to the nearest voxel of B's surface, between the centres
@@ -14,40 +14,40 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 
 from plurimask.errors import InputError
-from plurimask.metrics.overlap import pairwise_dice, rater_slots
+from plurimask.metrics.overlap import pairwise_dice, reader_slots
 
 
 def closest_surface(
-    samples: Tensor, raters: Tensor, valid: Tensor | None = None, spacing_mm: Sequence[float] | None = None
+    samples: Tensor, readers: Tensor, valid: Tensor | None = None, spacing_mm: Sequence[float] | None = None
 ) -> Tensor:
-    """Mean over raters of the 95% Hausdorff distance to the sample of highest Dice; of several, the nearest.
+    """Mean over readers of the 95% Hausdorff distance to the sample of highest Dice; of several, the nearest.
 
-    Two empty masks have distance 0. A rater is left out where of him and every such sample exactly one is empty.
+    Two empty masks have distance 0. A reader is left out where of him and every such sample exactly one is empty.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
-        raters: (B, R, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
         spacing_mm: size of a voxel along each axis of the masks in mm, one for all cases; None: 1.
 
     Returns:
-        (B,) float64, not negative, in mm, or in voxels without spacing. NaN where no rater is left.
+        (B,) float64, not negative, in mm, or in voxels without spacing. NaN where no reader is left.
 
     Raises:
         InputError: masks that are not bool, or of two sizes; a spacing of another number of axes, or not positive.
     """
-    axes = raters.ndim - 2
+    axes = readers.ndim - 2
     if spacing_mm is not None and (len(spacing_mm) != axes or min(spacing_mm) <= 0):
         expected = f"{axes} sizes above 0"
         raise InputError("spacing_mm", expected=expected, got=str(tuple(spacing_mm)), hint="give one for each axis")
-    dice = pairwise_dice(samples, raters)
+    dice = pairwise_dice(samples, readers)
     best = dice == dice.amax(1, keepdim=True)
-    distances = raters.new_full(raters.shape[:2], math.nan, dtype=torch.float64)
-    for case, rater in rater_slots(raters, valid).nonzero().tolist():
-        candidates = torch.unique(samples[case, best[case, :, rater]], dim=0).numpy(force=True)
-        drawn = raters[case, rater].numpy(force=True)
+    distances = readers.new_full(readers.shape[:2], math.nan, dtype=torch.float64)
+    for case, reader in reader_slots(readers, valid).nonzero().tolist():
+        candidates = torch.unique(samples[case, best[case, :, reader]], dim=0).numpy(force=True)
+        drawn = readers[case, reader].numpy(force=True)
         found = [hausdorff_95(sample, drawn, spacing_mm) for sample in candidates]
-        distances[case, rater] = min((one for one in found if not math.isnan(one)), default=math.nan)
+        distances[case, reader] = min((one for one in found if not math.isnan(one)), default=math.nan)
     return distances.nanmean(1)
 
 

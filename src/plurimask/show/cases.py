@@ -81,7 +81,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Dot:
-    """A mark on the axis of sizes: its place along it in percent, and its place in the pile there, from 0."""
+    """A mark on the axis of sizes: how far along it in percent, and how high in the pile there, from 0."""
 
     x: float
     level: int
@@ -319,7 +319,7 @@ def card_of(number: int, case: Case, panel: MaskSet, scores: CaseScores | None, 
         reason=reason,
         view=view,
         slices=None if view.slice_index is None else case.grid.shape[2],
-        readers=group_of(view.raters, reader_sizes, [reader_colour(k) for k in range(len(view.raters))]),
+        readers=group_of(view.readers, reader_sizes, [reader_colour(k) for k in range(len(view.readers))]),
         samples=group_of(view.samples, sample_sizes, [SAMPLE_COLOUR] * len(view.samples)),
         unit=unit,
         scale_bar=scale_bar(case, view.window),

@@ -67,7 +67,7 @@ def svg_of(figure: Figure, label: str) -> Markup:
     An artist whose gid is "#name" leads to the element of that name.
 
     Args:
-        figure: of which the background is left out.
+        figure: its background is left out.
         label: what it shows, for who does not see it; no two figures of a page have the same.
     """
     figure.patch.set_visible(False)
@@ -232,11 +232,11 @@ def _draw_diagonal(axes: Axes) -> None:
 
 def _apart(counts: np.ndarray) -> list[int]:
     """Those of ascending counts whose labels do not run into each other on a log axis."""
-    kept = [int(counts[0])]
+    labelled = [int(counts[0])]
     for count in counts[1:].tolist():
-        if count >= 1.2 * kept[-1]:
-            kept.append(count)
-    return kept
+        if count >= 1.2 * labelled[-1]:
+            labelled.append(count)
+    return labelled
 
 
 Curves = dict[str, dict[str, list[tuple[int, float]]]]

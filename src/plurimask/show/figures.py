@@ -66,12 +66,12 @@ def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
             hint="pair them",
         )
     views = _same_window([View.of(case, panel) for case, panel in zip(cases, panels, strict=True)], cases)
-    readers = max(len(view.raters) for view in views)
+    readers = max(len(view.readers) for view in views)
     columns = 1 + readers + max(len(view.samples) for view in views)
     figure = Figure(figsize=(0.75 * columns, 0.75 * len(views) + 0.2))
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.2 / figure.get_figheight(), hspace=0)
     for axes, view in zip(figure.subplots(len(views), squeeze=False)[:, 0], views, strict=True):
-        groups = [view.image[None, *view.window], view.raters[:, *view.window], view.samples[:, *view.window]]
+        groups = [view.image[None, *view.window], view.readers[:, *view.window], view.samples[:, *view.window]]
         _draw_tiles(axes, groups, view.aspect, (0, 1, 1 + readers), columns)
     for x, label in ((0, "image"), (1, "readers"), (1 + readers, "samples")):
         figure.axes[0].text(x + 0.04, -0.03, label, fontsize=9)
@@ -112,9 +112,9 @@ def _curve(mask: np.ndarray) -> Curve:
 
 def outline_readers(axes: Axes, view: View, scale: float = 1.0) -> None:
     """Each reader in a colour of their own; `scale` makes all lines thinner or wider."""
-    for index, mask in enumerate(view.raters):
+    for index, mask in enumerate(view.readers):
         # Outlines that share an edge lie on top of each other: the earlier the wider, so that each can be seen.
-        width = scale * (1.2 + 0.7 * (len(view.raters) - 1 - index))
+        width = scale * (1.2 + 0.7 * (len(view.readers) - 1 - index))
         _draw_outlines(axes, mask[None], edgecolors=reader_colour(index), linewidths=width)
 
 
@@ -127,7 +127,7 @@ def outline_samples(axes: Axes, view: View) -> None:
 def _draw_readers(axes: Axes, view: View, title: str) -> None:
     draw_image(axes, view, title)
     outline_readers(axes, view)
-    drawn = [index for index, mask in enumerate(view.raters) if mask.any()]
+    drawn = [index for index, mask in enumerate(view.readers) if mask.any()]
     lines = [Line2D([], [], color=reader_colour(index), linewidth=2) for index in drawn]
     if drawn:
         labels = [f"reader {index + 1}" for index in drawn]

@@ -83,7 +83,7 @@ class View:
 
     Args:
         image: (H, W) uint8 grey, the first channel between its 0.5th and 99.5th percentile.
-        raters: (R, H, W) bool.
+        readers: (R, H, W) bool.
         samples: (S, H, W) bool.
         aspect: height of a voxel over its width.
         window: rows and columns of a close-up that holds every mark; the whole plane where nobody drew anything.
@@ -91,7 +91,7 @@ class View:
     """
 
     image: np.ndarray
-    raters: np.ndarray
+    readers: np.ndarray
     samples: np.ndarray
     aspect: float
     window: tuple[slice, slice]
@@ -106,20 +106,20 @@ class View:
         """
         check_pair(case, panel)
         aspect = case.grid.aspect
-        image, raters, samples, index = case.image[0], case.raters, panel.masks, slice_index
+        image, readers, samples, index = case.image[0], case.raters, panel.masks, slice_index
         if len(case.grid.shape) == 3:
             if index is None:
-                index = fullest_slice(raters, samples)
+                index = fullest_slice(readers, samples)
             # Planes of their own: views into a volume would keep all of it.
-            image, raters, samples = (stack[..., index].copy() for stack in (image, raters, samples))
+            image, readers, samples = (stack[..., index].copy() for stack in (image, readers, samples))
         whole = slice(0, image.shape[0]), slice(0, image.shape[1])
-        view = cls(grey(image), raters, samples, aspect, whole, index)
+        view = cls(grey(image), readers, samples, aspect, whole, index)
         return replace(view, window=close_up(view.marked, aspect))
 
     @property
     def marked(self) -> np.ndarray:
         """(H, W) bool: where any reader or sample has something."""
-        return np.logical_or(self.raters.any(axis=0), self.samples.any(axis=0))
+        return np.logical_or(self.readers.any(axis=0), self.samples.any(axis=0))
 
     @property
     def counts(self) -> np.ndarray:
@@ -190,9 +190,9 @@ _SIDE, _TILE, _MOST_TILES = 256, 64, 8
 Window = tuple[slice, slice]
 
 
-def case_html(text: str, image: np.ndarray, raters: np.ndarray, grid: Grid) -> str:
-    """`text`, the image (H, W[, D]) and, where raters (R, H, W[, D]) drew something, a close-up with their outlines."""
-    where, (planes, marks) = _shown(raters, image[None], raters)
+def case_html(text: str, image: np.ndarray, readers: np.ndarray, grid: Grid) -> str:
+    """`text`, the image (H, W[, D]), and a close-up with the outlines of readers (R, H, W[, D]) who drew something."""
+    where, (planes, marks) = _shown(readers, image[None], readers)
     plane = grey(planes[0])
     height, width = plane.shape
     pictures = {f"image{where}": _scaled(plane, (slice(0, height), slice(0, width)), grid.aspect, _SIDE)}

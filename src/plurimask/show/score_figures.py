@@ -98,20 +98,20 @@ def ged_ci_figure(
     defined = ~(np.isnan(ged) | np.isnan(ci))
     if not defined.any():
         raise InputError("GED against CI", expected="a case with both", got="none", hint="score at least one case")
-    kept = [name for name, whole in zip(names, defined, strict=True) if whole]
+    named = [name for name, whole in zip(names, defined, strict=True) if whole]
     points = np.column_stack((ged, ci))[defined]
     ranks = np.column_stack(_ranks(*points.T))
-    rows = [_row(kept, case.name) for case, _ in examples]
+    rows = [_row(named, case.name) for case, _ in examples]
     figure = Figure(figsize=(11.6 if rows else 5.6, max(5.2, 1.35 * len(rows))), layout="constrained")
     left, *right = figure.subfigures(1, 2 if rows else 1, width_ratios=(5.4, 6.0) if rows else None, squeeze=False)[0]
     axes = left.add_subplot()
     _draw_points(axes, points)
-    axes.set_title(counted(len(kept), len(names)), fontsize=10, pad=22)
+    axes.set_title(counted(len(named), len(names)), fontsize=10, pad=22)
     score = f"{estimator.upper()}-GED"
     _name_axes(axes, score, samples)
     if rows:
         shown = [
-            _Example(case, panel, chr(ord("a") + position), points[row], ranks[row], len(kept))
+            _Example(case, panel, chr(ord("a") + position), points[row], ranks[row], len(named))
             for position, (row, (case, panel)) in enumerate(zip(rows, examples, strict=True))
         ]
         _mark(axes, shown)

@@ -132,8 +132,8 @@ def shown_case(
         reason=reason,
         view=view,
         picture=picture_of(view),
-        readers=group_of(view.raters, reader_sizes, [reader_colour(k) for k in range(len(view.raters))]),
-        read=_drawn("readers", view.raters, view, len(view.raters)) if len(view.raters) else None,
+        readers=group_of(view.readers, reader_sizes, [reader_colour(k) for k in range(len(view.readers))]),
+        read=_drawn("readers", view.readers, view, len(view.readers)) if len(view.readers) else None,
         scale_bar=scale_bar(case, window),
         systems=tuple(drawn),
     )
@@ -142,18 +142,18 @@ def shown_case(
 def _drawn(title: str, masks: np.ndarray, view: View, first: int) -> Drawn:
     return Drawn(
         title=title,
-        strip=strip_of(masks[:MOST_TILES], view.raters, view.window, view.aspect, first),
+        strip=strip_of(masks[:MOST_TILES], view.readers, view.window, view.aspect, first),
         frequency=frequency_map(masks[:, *view.window]),
         count=len(masks),
         empty=int((~masks.any(axis=(1, 2))).sum()),
     )
 
 
-def strip_of(masks: np.ndarray, raters: np.ndarray, window: tuple[slice, slice], aspect: float, first: int) -> Strip:
+def strip_of(masks: np.ndarray, readers: np.ndarray, window: tuple[slice, slice], aspect: float, first: int) -> Strip:
     """Masks (n, H, W) in a close-up; behind the `first` of them is a wider gap.
 
-    A mask agrees with no reader of raters (R, H, W) where its IoU with each is 0: it shares no voxel with any, or is
-    empty although all drew. Without readers that is said of none.
+    A mask agrees with no reader (R, H, W) where its IoU with each is 0: it shares no voxel with any, or is
+    empty although all drew. Without readers no mask counts as such.
     """
     tiles = masks[:, *window]
     height, side = tiles.shape[1:]
@@ -170,13 +170,13 @@ def strip_of(masks: np.ndarray, raters: np.ndarray, window: tuple[slice, slice],
         height=height,
         aspect=aspect,
         empty=int((~masks.any(axis=(1, 2))).sum()),
-        alone=tuple(np.flatnonzero(_agrees_with_none(masks, raters)).tolist()),
+        alone=tuple(np.flatnonzero(_agrees_with_none(masks, readers)).tolist()),
     )
 
 
-def _agrees_with_none(masks: np.ndarray, raters: np.ndarray) -> np.ndarray:
+def _agrees_with_none(masks: np.ndarray, readers: np.ndarray) -> np.ndarray:
     """(n,) bool."""
-    if not len(raters):
+    if not len(readers):
         return np.zeros(len(masks), dtype=bool)
-    shares = pairwise_iou(torch.from_numpy(masks)[None], torch.from_numpy(raters)[None])[0]
+    shares = pairwise_iou(torch.from_numpy(masks)[None], torch.from_numpy(readers)[None])[0]
     return (shares == 0).all(dim=1).numpy()
