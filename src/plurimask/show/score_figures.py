@@ -137,7 +137,7 @@ def numbered_figure(rows: Sequence[CaseScores], numbers: Mapping[str, int], samp
     _name_axes(axes, "V-GED", samples)
     ring = {"boxstyle": "circle,pad=0.25", "facecolor": "#ffffff", "edgecolor": BLUE}
     centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "fontweight": "bold", "color": BLUE}
-    for name in numbers.keys() & points.keys():
+    for name in [one for one in numbers if one in points]:
         axes.text(*points[name], str(numbers[name]), bbox=ring, gid=f"#case-{numbers[name]}", zorder=4, **centred)
     return figure
 
