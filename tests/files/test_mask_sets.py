@@ -690,3 +690,16 @@ def test_samples_of_two_affines_are_refused(tmp_path):
     nib.save(nib.Nifti1Image(PLANES[1].astype(np.uint8), np.eye(4)), tmp_path / "1.nii")
     with pytest.raises(InputError, match=r"/1\.nii: expected the affine of 0\.nii, got another one"):
         read_samples([tmp_path / "0.nii", tmp_path / "1.nii"])
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_under_any_compression_is_refused(tmp_path, kind):
+    np.save(tmp_path / "masks.npy", PLANES)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", kind) as archive:
+        archive.write(tmp_path / "masks.npy", "masks.npy")
+    whole = bytearray((tmp_path / "a.npz").read_bytes())
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.npz")[0], PLANES)
+    whole[45:70] = bytes(25)
+    (tmp_path / "a.npz").write_bytes(whole)
+    with pytest.raises(InputError, match=r"a\.npz: expected a whole a\.npz"):
+        read_stack(tmp_path / "a.npz")
