@@ -173,5 +173,5 @@ class JointEmptiness(nn.Module):
 
 def _pooled(level: Tensor, weight: Tensor) -> Tensor:
     """Mean of features (B, width, h, w), each pixel as heavy as its weight (B or 1, 1, H, W) says: (B, width)."""
-    weight = adaptive_avg_pool2d(weight, tuple(level.shape[2:])) + 1e-6
+    weight = adaptive_avg_pool2d(weight, (level.shape[2], level.shape[3])) + 1e-6
     return (level * weight).sum((2, 3)) / weight.sum((2, 3))
