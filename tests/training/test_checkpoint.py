@@ -83,6 +83,13 @@ def test_the_weights_that_ship_name_no_path():
         assert start is None or "/" not in start
 
 
+def test_a_value_too_large_for_half_precision_stays(tmp_path, method):
+    with torch.no_grad():
+        next(method.parameters()).view(-1)[0] = 3e5
+    save_weights(tmp_path / "w", method, recipe(), step=5, data="d", dtype=torch.float16)
+    assert next(load_weights(tmp_path / "w").method.parameters()).view(-1)[0] == 3e5
+
+
 def test_the_digest_is_the_files(path):
     assert load_weights(path).digest == digest_file(path)
 

@@ -49,15 +49,23 @@ def build_method(recipe: Recipe) -> Method:
 def save_weights(
     path: Path, method: nn.Module, recipe: Recipe, step: int, data: str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a method's weights and recipe, whole or not at all; `dtype` may be half precision to ship them."""
+    """Write a method's weights and recipe, whole or not at all; `dtype` may be half precision to ship them.
+
+    A tensor with a value that is too large for `dtype`, such as a running variance, stays as it is.
+    """
     start = recipe.training.start
     # Of a path its last part: the rest says where its author's files lie, and nobody else has them there.
     training = recipe.training.model_copy(update={"start": start and Path(start).name})
     told = recipe.model_copy(update={"training": training})
     header = {"format": FORMAT, "recipe": told.model_dump_json(), "step": str(step), "data": data}
-    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in method.state_dict().items()}
+    tensors = {name: _narrowed(value.detach().cpu(), dtype) for name, value in method.state_dict().items()}
     # Not by safetensors' own writer: on a full disk it raises its own error and not the system's.
     write_bytes(path, save(tensors, metadata=header))
+
+
+def _narrowed(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    narrow = value.to(dtype)
+    return (narrow if narrow.isfinite().all() else value).contiguous()
 
 
 def load_weights(path: Path) -> Checkpoint:
