@@ -85,9 +85,9 @@ def test_the_weights_that_ship_name_no_path():
 
 def test_a_value_too_large_for_half_precision_stays(tmp_path, method):
     with torch.no_grad():
-        next(method.parameters()).view(-1)[0] = 3e5
+        next(method.parameters())[:1] = 3e5
     save_weights(tmp_path / "w", method, recipe(), step=5, data="d", dtype=torch.float16)
-    assert next(load_weights(tmp_path / "w").method.parameters()).view(-1)[0] == 3e5
+    assert (next(load_weights(tmp_path / "w").method.parameters())[:1] == 3e5).all()
 
 
 def test_the_digest_is_the_files(path):
