@@ -315,7 +315,7 @@ def test_scale_of_the_last_step_has_no_effect():
 
 
 @EVERY
-@pytest.mark.parametrize("split", [1, 2, 3, 8])
+@pytest.mark.parametrize("split", [1, 3])
 def test_draw_k_is_the_same_at_any_batch_size(settings, split):
     seeds = torch.arange(40, 48)
     parts = torch.cat([draw(settings, part, shape=(1, 5, 1)) for part in seeds.split(split)])

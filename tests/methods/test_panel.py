@@ -235,14 +235,6 @@ def test_a_panel_of_many_chunks_costs_one_encoding():
     assert (rows, len(masks)) == ([1], 40)
 
 
-def test_a_seed_gives_its_mask_in_any_company():
-    made = stirred()
-    together = panel(made, [5, 6, 7, 8])
-    alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
-    assert (together != alone).float().mean() < 0.002
-    assert (together[0] != together[1]).any()
-
-
 def always(made):
     """The same, but never empty."""
     torch.nn.init.constant_(made.empty_head.last.bias, -30.0)

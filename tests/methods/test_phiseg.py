@@ -5,7 +5,7 @@ import pytest
 import torch
 import toy
 from small_batches import batch, draw, learn_one_case, panel
-from tiny import SIZE, image
+from tiny import image
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from plurimask.datasets.batches import scale_intensity
@@ -144,24 +144,6 @@ def test_published_settings_have_the_parameters_of_the_released_network():
 def test_the_recipe_is_the_published_network_at_a_quarter_of_its_width():
     settings = load_recipe("phiseg").method
     assert settings == PhisegSettings(pyramid=PyramidSettings(widths=tuple(width // 4 for width in WIDTHS)))
-
-
-def test_sample_is_one_bool_mask_a_seed():
-    masks = panel(method(), [1, 2, 3])
-    assert masks.shape == (3, SIZE, SIZE)
-    assert masks.dtype == torch.bool
-
-
-def test_a_seed_gives_its_mask_in_any_company():
-    made = method()
-    together = panel(made, [5, 6, 7, 8])
-    alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
-    assert (together != alone).float().mean() < 0.002  # equal up to float rounding at the threshold
-
-
-def test_another_seed_gives_another_mask():
-    first, second = panel(method(), [5, 6])
-    assert (first != second).float().mean() > 0.05
 
 
 def test_drawn_latents_are_those_of_the_prior():

@@ -152,14 +152,6 @@ def stirred(form="diagonal"):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_seed_gives_its_mask_in_any_company(form):
-    made = stirred(form)
-    together = panel(made, [5, 6, 7, 8])
-    alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
-    assert (together != alone).float().mean() < 0.002  # equal up to float rounding at the threshold
-
-
-@pytest.mark.parametrize("form", FORMS)
 def test_other_seeds_give_other_masks(form):
     first, *others = panel(stirred(form), list(range(8)))
     assert (first != torch.stack(others)).float().mean() > 0.01

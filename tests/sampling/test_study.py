@@ -91,11 +91,13 @@ def test_slices_that_are_equal_get_equal_masks(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_number_of_samples_in_work_does_not_matter(name, monkeypatch):
+def test_a_seed_gives_its_mask_whatever_else_is_in_work_and_no_other_seed_does(name, monkeypatch):
+    """But for the control, which draws one mask at every seed."""
     made, scan = model(name), of(volume((21, 40)))
     together = sample_study(made, scan, 4, whole=True).masks
     monkeypatch.setattr(study, "_SAMPLES_IN_WORK", 3)
     assert near(together, sample_study(made, scan, 4, whole=True).masks)
+    assert np.array_equal(together[0], together[1]) == (name == "unet")
 
 
 def test_noise_is_that_of_the_plane_in_every_field(cimd):
