@@ -153,7 +153,8 @@ def test_sampler_is_the_own_one_changed(model, changes, settings):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"name": "euler"}, "'ddpm', 'ddim' or 'dpm\\+\\+'"), ({"steps": 0}, "a number of at least 1, got 0")]
+    ("changes", "said"),
+    [({"name": "euler"}, "'ddpm', 'ddim' or 'dpm\\+\\+'"), ({"steps": 0}, "a number of at least 1, got 0")],
 )
 def test_sampler_out_of_range_is_refused(model, changes, said):
     with pytest.raises(SettingsError, match=rf"mine: sampler.*{said}"):

@@ -36,6 +36,11 @@ SMALL = {
         "denoiser": {"patch": 2, "widths": [8, 8], "blocks": 1, "basis": 2, "condition": 8},
         "windows": [8],
     },
+    "one-pass": {
+        "encoder": {"widths": [8, 8], "blocks": 1},
+        "generator": {"widths": [8], "condition": 8},
+        "windows": [8],
+    },
 }
 """Settings of every method at a size for tests."""
 
