@@ -151,7 +151,7 @@ class OnePass(Method):
     def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor) -> tuple[Tensor, Tensor]:
         """(4) and (5), which are 0 where nobody drew: drew (B, R) bool."""
         windows = self._random_windows((batch.raters & drew[:, :, None, None]).any(1))
-        maps = self._cut(self.generator.look(features), windows)
+        maps = self._cut(self.generator.features(features), windows)
         draws, count = self.settings.draws, len(drew)
         z = torch.randn((count * draws, self.settings.generator.latent), device=drew.device)
         logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
@@ -167,7 +167,7 @@ class OnePass(Method):
     def encode(self, image: Tensor) -> View:
         """What the generator takes of an image, in the window of what is visible."""
         features = self.encoder(image)
-        (shares, empty), maps = self.expected(features), self.generator.look(features)
+        (shares, empty), maps = self.expected(features), self.generator.features(features)
         cell = self.settings.cell
         cells = panel_window(
             shares[0, 0].cpu().numpy(), self.settings.visible, cell, min(self.settings.windows) // cell

@@ -134,9 +134,9 @@ class MaskGenerator(nn.Module):
         self.norm = nn.BatchNorm2d(widths[0])
         self.head = convolution(widths[0], patch**2, 3, zero=True)
 
-    def look(self, features: list[Tensor]) -> list[Tensor]:
+    def features(self, encoded: list[Tensor]) -> list[Tensor]:
         """Once an image: the encoder's features -> what `forward` takes of them, as wide as the stages."""
-        return [layer(level) for layer, level in zip(self.maps, features, strict=False)]
+        return [layer(level) for layer, level in zip(self.maps, encoded, strict=False)]
 
     def forward(self, maps: list[Tensor], z: Tensor) -> Tensor:
         """maps of n images or of one, z (n, latent) -> logits (n, 1, H, W)."""
