@@ -29,7 +29,7 @@ from plurimask.metrics import (
 )
 
 SIZE = 128
-CASES, SAMPLES, RATERS, BATCH, LOOPED = 1500, 16, 4, 32, 60
+CASES, SAMPLES, READERS, BATCH, LOOPED = 1500, 16, 4, 32, 60
 FEWER = (375, 750)
 MORE = {64: 200, 256: 50}
 """Samples a case, and how many cases of so many are timed."""
@@ -38,7 +38,7 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 REAL = Path(os.environ.get("PLURIMASK_DATA", _SHARED)) / "lidc-slices-128"
 
 Panel = tuple[np.ndarray, np.ndarray]
-"""Samples (S, H, W) and raters (R, H, W), bool."""
+"""Samples (S, H, W) and readers (R, H, W), bool."""
 Count = Callable[[np.ndarray, np.ndarray], tuple[int, int]]
 """Voxels in both of two masks, and in any of them."""
 
@@ -46,7 +46,7 @@ Count = Callable[[np.ndarray, np.ndarray], tuple[int, int]]
 def table() -> list[Row]:
     """A process for each number of cases and samples; the loops run in that of the first row."""
     full = _timed(CASES, SAMPLES, LOOPED)
-    what = f"{SAMPLES} samples, {RATERS} raters, {SIZE}x{SIZE}"
+    what = f"{SAMPLES} samples, {READERS} readers, {SIZE}x{SIZE}"
     source = "LIDC slices" if REAL.is_dir() else "drawn discs (no LIDC slices here)"
     rows = [
         (
@@ -75,7 +75,7 @@ def _ratio(what: str, ratio: float, target: str) -> Row:
 
 
 def _growth(what: str, run: dict[str, float], cases: int, samples: int) -> Row:
-    pairs = samples**2 + samples * RATERS + RATERS**2
+    pairs = samples**2 + samples * READERS + READERS**2
     a_case = run["seconds"] / cases
     return what, f"{a_case * 1e9 / pairs:,.0f} ns a pair", f"{a_case * 1e3:.3f} ms a case of {pairs:,} pairs"
 
@@ -87,7 +87,7 @@ def _timed(cases: int, samples: int, looped: int = 0) -> dict[str, float]:
 
 def _measure(cases: int, samples: int, looped: int) -> dict[str, float]:
     """Seconds for all cases: ours, and of each loop from `looped` of them; peak memory in bytes."""
-    packed = _packed_raters(cases)
+    packed = _packed_readers(cases)
     passes = [_scoring_time(_panels(packed, samples)) for _ in range(4)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     spread = _panels(packed[:: cases // looped][:looped], samples) if looped else iter(())
@@ -107,11 +107,11 @@ def _scoring_time(panels: Iterator[Panel]) -> float:
     return spent
 
 
-def _scores(samples: Tensor, raters: Tensor) -> dict[str, Tensor]:
-    pairs = count_pairs(samples, raters)
+def _scores(samples: Tensor, readers: Tensor) -> dict[str, Tensor]:
+    pairs = count_pairs(samples, readers)
     read = pairs.read
     ss, sy, yy = (block.distance("iou") for block in (pairs.ss, pairs.sy, pairs.yy))
-    best, covered = mean_of_best(pairs.sy.dice, read), combined_sensitivity(samples, raters)
+    best, covered = mean_of_best(pairs.sy.dice, read), combined_sensitivity(samples, readers)
     agreement = range_agreement(pairs.ss.variance, pairs.yy.variance, read)
     return {
         "ged_v": energy_distance(sy, ss, yy, read, "v"),
@@ -137,18 +137,18 @@ def _loop_times(panels: list[Panel]) -> tuple[float, float]:
     return times[0], times[1]
 
 
-def _loop_scores(samples: np.ndarray, raters: np.ndarray, count: Count, once: bool) -> dict[str, float]:
-    ss, yy = (_loop_pairs(masks, masks, count, once) for masks in (samples, raters))
-    sy = _loop_pairs(samples, raters, count, False)
+def _loop_scores(samples: np.ndarray, readers: np.ndarray, count: Count, once: bool) -> dict[str, float]:
+    ss, yy = (_loop_pairs(masks, masks, count, once) for masks in (samples, readers))
+    sy = _loop_pairs(samples, readers, count, False)
     d_ss, d_sy, d_yy = (1 - np.divide(*block, out=np.ones_like(block[0]), where=block[1] > 0) for block in (ss, sy, yy))
     iou = 1 - d_sy
     best = (2 * iou / (1 + iou)).max(0).mean()
     apart = [((both[1] - both[0]) / (4 * samples[0].size))[np.triu_indices(len(both[0]), 1)] for both in (ss, yy)]
     agreement = 1 - (abs(apart[0].max() - apart[1].max()) + abs(apart[0].min() - apart[1].min())) / 2
-    drawn = raters.any(0)
+    drawn = readers.any(0)
     covered = (samples.any(0) & drawn).sum() / drawn.sum()
-    repeated = iou.repeat(len(samples) // len(raters), 1)
-    n, m = len(samples), len(raters)
+    repeated = iou.repeat(len(samples) // len(readers), 1)
+    n, m = len(samples), len(readers)
     return {
         "ged_v": 2 * d_sy.mean() - d_ss.mean() - d_yy.mean(),
         "ged_u": 2 * d_sy.mean() - d_ss.sum() / (n * (n - 1)) - d_yy.sum() / (m * (m - 1)),
@@ -179,32 +179,32 @@ def _by_count_nonzero(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
 
 
 def _panels(packed: np.ndarray, samples: int) -> Iterator[Panel]:
-    """One panel a case, made when asked for: its raters drawn again, each moved by up to three pixels a side."""
+    """One panel a case, made when asked for: its readers drawn again, each moved by up to three pixels a side."""
     for number, bits in enumerate(packed):
-        rng, raters = np.random.default_rng(number), np.unpackbits(bits, axis=-1).astype(bool)
+        rng, readers = np.random.default_rng(number), np.unpackbits(bits, axis=-1).astype(bool)
         moves = rng.integers(-3, 4, (samples, 2))
-        drawn = zip(rng.integers(len(raters), size=samples), moves, strict=True)
-        yield np.stack([np.roll(raters[rater], move, (0, 1)) for rater, move in drawn]), raters
+        drawn = zip(rng.integers(len(readers), size=samples), moves, strict=True)
+        yield np.stack([np.roll(readers[reader], move, (0, 1)) for reader, move in drawn]), readers
 
 
-def _packed_raters(cases: int) -> np.ndarray:
+def _packed_readers(cases: int) -> np.ndarray:
     """(cases, R, H, W / 8) uint8, slices from all over the release."""
-    masks = _real_raters(cases) if REAL.is_dir() else islice(_discs(), cases)
-    return np.stack([np.packbits(raters, axis=-1) for raters in masks])
+    masks = _real_readers(cases) if REAL.is_dir() else islice(_discs(), cases)
+    return np.stack([np.packbits(readers, axis=-1) for readers in masks])
 
 
-def _real_raters(cases: int) -> Iterator[np.ndarray]:
+def _real_readers(cases: int) -> Iterator[np.ndarray]:
     slices = LidcSlices(REAL)
     for index in np.linspace(0, len(slices) - 1, cases).astype(int):
-        yield slices[index].raters
+        yield slices[index].readers
 
 
 def _discs() -> Iterator[np.ndarray]:
     rng, grid = np.random.default_rng(0), np.indices((SIZE, SIZE))
     while True:
-        centres = rng.integers(40, 88, 2) + rng.integers(-2, 3, (RATERS, 2))
+        centres = rng.integers(40, 88, 2) + rng.integers(-2, 3, (READERS, 2))
         squared = ((grid - centres[:, :, None, None]) ** 2).sum(1)
-        yield squared <= rng.uniform(2, 14) ** 2 * rng.uniform(0.7, 1.4, (RATERS, 1, 1))
+        yield squared <= rng.uniform(2, 14) ** 2 * rng.uniform(0.7, 1.4, (READERS, 1, 1))
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def _measure(name: str, size: int) -> float:
 
 def _random_batch(name: str, size: int) -> Batch:
     count, channels = _batch_size(name), load_recipe(name).method.image_channels
-    raters = torch.rand(count, 4, size, size) > 0.9
-    return Batch(torch.rand(count, channels, size, size) * 2 - 1, raters, torch.ones(count, 4, dtype=torch.bool))
+    readers = torch.rand(count, 4, size, size) > 0.9
+    return Batch(torch.rand(count, channels, size, size) * 2 - 1, readers, torch.ones(count, 4, dtype=torch.bool))
 
 
 if __name__ == "__main__":

@@ -61,4 +61,4 @@ def _result(bench, run) -> RunResult:
 
 
 def _panel(name, case) -> MaskSet:
-    return MaskSet(case.name, DRAW[name](np.resize(case.raters, (COUNTS[1], *case.grid.shape))), case.grid, name)
+    return MaskSet(case.name, DRAW[name](np.resize(case.readers, (COUNTS[1], *case.grid.shape))), case.grid, name)

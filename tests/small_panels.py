@@ -14,8 +14,8 @@ def masks(count: int, seed: int) -> np.ndarray:
 
 
 def case(name: str, readers: int = 4, patient: str | None = None, grid: Grid = GRID) -> Case:
-    raters = np.resize(masks(4, sum(name.encode())), (readers, *grid.shape))
-    return Case(name, np.zeros((1, *grid.shape), np.float32), raters, grid, patient)
+    drawn = np.resize(masks(4, sum(name.encode())), (readers, *grid.shape))
+    return Case(name, np.zeros((1, *grid.shape), np.float32), drawn, grid, patient)
 
 
 def panel(name: str, count: int = 5, grid: Grid = GRID, method: str | None = "toy") -> MaskSet:

@@ -197,11 +197,11 @@ def test_measurements_have_a_row_a_sample_with_units_in_the_header(tmp_path):
 
 def stored_along(axis: int, panel: MaskSet, study: Study) -> tuple[MaskSet, Study]:
     """The same panel and study, as a NIfTI file has them that stores its slices along another axis."""
-    image, raters, masks = (
-        np.moveaxis(stack, -1, axis + 1) for stack in (study.case.image, study.case.raters, panel.masks)
+    image, readers, masks = (
+        np.moveaxis(stack, -1, axis + 1) for stack in (study.case.image, study.case.readers, panel.masks)
     )
     grid = Grid(masks.shape[1:], panel.grid.affine[:, [*np.insert([0, 1], axis, 2), 3]])
-    case = replace(study.case, image=image, raters=raters, grid=grid)
+    case = replace(study.case, image=image, readers=readers, grid=grid)
     return replace(panel, masks=masks, grid=grid), replace(study, case=case, format="nifti")
 
 

@@ -18,7 +18,7 @@ Masks = dict[str, np.ndarray]
 def made(settings: LidcSettings, patients: set[str]) -> Masks:
     """Packed masks (4, bytes) of every slice of some patients by name; a later scan's replace an earlier one's."""
     return {
-        f"{one.scan.patient}-n{cut.nodule}-s{cut.slice}": np.packbits(cut.raters.reshape(4, -1), axis=-1)
+        f"{one.scan.patient}-n{cut.nodule}-s{cut.slice}": np.packbits(cut.readers.reshape(4, -1), axis=-1)
         for one in plan(find_database(), settings)
         if one.scan.patient in patients
         for cut in one.cuts()
@@ -57,7 +57,7 @@ def _found_anywhere(release: Masks, ours: Masks) -> int:
 
 if __name__ == "__main__":
     data = LidcSlices(Path(sys.argv[1]))
-    release = {name: np.packbits(data[i].raters.reshape(4, -1), axis=-1) for i, name in enumerate(data.names)}
+    release = {name: np.packbits(data[i].readers.reshape(4, -1), axis=-1) for i, name in enumerate(data.names)}
     for title, settings in (("release", PRESETS["v1"]), ("drawn", LidcSettings(slices="drawn"))):
         print(f"\nslices = {title}")
         for what, (count, of) in compare(release, made(settings, set(data.patients))).items():

@@ -29,7 +29,7 @@ def make_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
         "patients": np.array([case.patient for case in cases]),
         "pixel_spacing_mm": np.array([case.grid.spacing_mm[0] for case in cases if case.grid.spacing_mm]),
         "images": np.stack([case.image[0].astype(np.uint8) for case in cases]),
-        "readers": np.packbits([case.raters for case in cases], axis=-1),
+        "readers": np.packbits([case.readers for case in cases], axis=-1),
     }
 
 

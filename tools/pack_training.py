@@ -97,7 +97,7 @@ def _middle(dataset: Dataset, index: int, side: int) -> tuple[np.ndarray, np.nda
     middle = tuple(slice((length - side) // 2, (length + side) // 2) for length in image.shape[1:])
     kept = image[:, *middle].copy()
     kept[:, 0, 0], kept[:, -1, -1] = image.min((1, 2)), image.max((1, 2))
-    return kept, case.raters[:, *middle]
+    return kept, case.readers[:, *middle]
 
 
 if __name__ == "__main__":

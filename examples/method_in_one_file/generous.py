@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings
 from plurimask.records import Batch, LossTerms
 
@@ -50,7 +50,7 @@ class Generous(Method):
 
     def loss(self, batch: Batch) -> LossTerms:
         """L (2) of all masks of a batch, in nats per mask."""
-        image, mask = rater_masks(batch, "all")
+        image, mask = reader_masks(batch, "all")
         mean, scale = self.encode(image)
         logits = mean + scale * torch.randn((self.settings.draws, *mean.shape[:1], 1, 1, 1), device=mean.device)  # (1)
         log_p = -binary_cross_entropy_with_logits(logits, mask.expand_as(logits), reduction="none").sum((2, 3, 4))

@@ -147,11 +147,11 @@ def _sliced_last(study: Study, panel: MaskSet) -> tuple[Case, MaskSet]:
     slicing = slicing_axis(study)
     if slicing == 2:
         return study.case, panel
-    image, raters, masks = (
-        np.moveaxis(stack, slicing + 1, -1) for stack in (study.case.image, study.case.raters, panel.masks)
+    image, readers, masks = (
+        np.moveaxis(stack, slicing + 1, -1) for stack in (study.case.image, study.case.readers, panel.masks)
     )
     grid = panel.grid.across(slicing)
-    return replace(study.case, image=image, raters=raters, grid=grid), replace(panel, masks=masks, grid=grid)
+    return replace(study.case, image=image, readers=readers, grid=grid), replace(panel, masks=masks, grid=grid)
 
 
 def _entropy(share: np.ndarray) -> np.ndarray:

@@ -26,8 +26,8 @@ class Case:
     Args:
         name: unique within a dataset; also the folder name of its mask set.
         image: (C, H, W[, D]) float32, finite.
-        raters: the readers' masks, (R, H, W[, D]) bool. R may be 0 (nobody read it) and may differ from case to case. A
-            mask that is all False says that its reader looked and drew nothing.
+        readers: their masks, (R, H, W[, D]) bool. R may be 0 (nobody read it) and may differ from case to case. A mask
+            that is all False says that its reader looked and drew nothing.
         grid: the grid of image and masks.
         patient: who it is, for splits; None if unknown.
 
@@ -37,14 +37,14 @@ class Case:
 
     name: str
     image: np.ndarray
-    raters: np.ndarray
+    readers: np.ndarray
     grid: Grid
     patient: str | None = None
 
     def __post_init__(self) -> None:
         _check_stack(self.name, "image", self.image, np.float32, self.grid)
-        _check_stack(self.name, "rater masks", self.raters, np.bool_, self.grid)
-        object.__setattr__(self, "raters", _zeros_and_ones(self.raters))
+        _check_stack(self.name, "reader masks", self.readers, np.bool_, self.grid)
+        object.__setattr__(self, "readers", _zeros_and_ones(self.readers))
         if self.image.shape[0] == 0:
             raise InputError(self.name, expected="at least one image channel", got="none", hint="add an image file")
         if not np.isfinite([self.image.min(), self.image.max()]).all():  # which need no memory beside the image
@@ -57,12 +57,12 @@ class Case:
 
     def __repr__(self) -> str:
         name = public_name(self.name, self.patient, "of a patient who is not named")
-        empty = _count_empty(self.raters)
-        return f"Case {name}: {_words(self.grid)}, {len(self.raters)} readers, {empty} of whom drew nothing"
+        empty = _count_empty(self.readers)
+        return f"Case {name}: {_words(self.grid)}, {len(self.readers)} readers, {empty} of whom drew nothing"
 
     def _repr_html_(self) -> str:
         """What a notebook shows; the patient is not named."""
-        return _pictures().case_html(repr(self), self.image[0], self.raters, self.grid)
+        return _pictures().case_html(repr(self), self.image[0], self.readers, self.grid)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,27 +136,27 @@ class Batch:
 
     Args:
         image: (B, C, H, W) float32, scaled by `datasets.batches.scale_intensity`.
-        raters: (B, R, H, W) bool; slots beyond a case's own readers are False.
+        readers: (B, R, H, W) bool; slots beyond a case's own readers are False.
         valid: (B, R) bool, which slots were read; at least one a case.
     """
 
     image: "Tensor"
-    raters: "Tensor"
+    readers: "Tensor"
     valid: "Tensor"
 
-    def one_rater(self) -> tuple["Tensor", "Tensor"]:
+    def one_reader(self) -> tuple["Tensor", "Tensor"]:
         """One uniformly drawn reader per image: image (B, C, H, W), mask (B, 1, H, W) bool."""
         slot = self.valid.float().multinomial(1)
-        return self.image, self.raters.take_along_dim(slot[..., None, None], dim=1)
+        return self.image, self.readers.take_along_dim(slot[..., None, None], dim=1)
 
-    def all_raters(self) -> tuple["Tensor", "Tensor"]:
+    def all_readers(self) -> tuple["Tensor", "Tensor"]:
         """Every reader of every image: image (n, C, H, W) repeated, mask (n, 1, H, W) bool, n = valid.sum()."""
         case, slot = self.valid.nonzero(as_tuple=True)
-        return self.image[case], self.raters[case, slot][:, None]
+        return self.image[case], self.readers[case, slot][:, None]
 
     def to(self, device: "torch.device") -> "Batch":
         """The same batch on another device."""
-        return Batch(self.image.to(device), self.raters.to(device), self.valid.to(device))
+        return Batch(self.image.to(device), self.readers.to(device), self.valid.to(device))
 
 
 @dataclass(frozen=True)

@@ -312,19 +312,19 @@ def test_time_of_a_sitting_that_was_broken_off_counts_up_to_its_checkpoint(tmp_p
 def test_operations_of_a_step_counted_by_hand():
     """One 3x3 convolution of 1 to 4 channels and one 1x1 of 4 to 1; backwards each twice, but for the image's part."""
     method = Unet(UnetSettings(net={"widths": (4,), "convolutions": 1}))
-    raters = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
-    batch = Batch(torch.zeros(2, 1, 8, 8), raters, torch.ones(2, 1, dtype=torch.bool))
+    readers = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    batch = Batch(torch.zeros(2, 1, 8, 8), readers, torch.ones(2, 1, dtype=torch.bool))
     first, last = (2 * 2 * 64 * 9 * 4, 2 * 2 * 64 * 4)
     assert gflop_a_step(method, batch) * 1e9 == pytest.approx(2 * first + 3 * last)
 
 
 def test_counting_leaves_the_random_numbers_alone():
     method = Unet(UnetSettings(net={"widths": (4,), "convolutions": 1}))
-    raters = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
+    readers = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    gflop_a_step(method, Batch(torch.zeros(2, 1, 8, 8), raters, torch.ones(2, 3, dtype=torch.bool)))
+    gflop_a_step(method, Batch(torch.zeros(2, 1, 8, 8), readers, torch.ones(2, 3, dtype=torch.bool)))
     assert torch.equal(torch.rand(1), expected)
 
 

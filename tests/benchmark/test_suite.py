@@ -219,7 +219,8 @@ def test_the_crop_is_what_a_run_sees(data, out):
 def test_one_reader_is_kept_where_the_run_says_so(data, out):
     bench = open_bench(suite(runs=(CIMD, PROB | {"readers": "one"})), data, out)
     counts = [
-        {len(case.raters) for case in map(bench.data_of(run).__getitem__, range(len(data)))} for run in bench.suite.runs
+        {len(case.readers) for case in map(bench.data_of(run).__getitem__, range(len(data)))}
+        for run in bench.suite.runs
     ]
     assert counts == [{2}, {1, 2}]
 

@@ -18,4 +18,4 @@ def test_prepare_refuses_a_folder_in_use(run, dataset):
 def test_prepared_phantoms_are_a_dataset(run, tmp_path):
     assert run("prepare", "phantom", "--out", tmp_path / "phantom", "--count", 3).code == 0
     dataset = pm.open_dataset(tmp_path / "phantom")
-    assert [dataset[i].raters.shape for i in range(3)] == [(4, 128, 128)] * 3
+    assert [dataset[i].readers.shape for i in range(3)] == [(4, 128, 128)] * 3

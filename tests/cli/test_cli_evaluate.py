@@ -66,7 +66,7 @@ def test_one_bit_pngs_score_as_masks_of_eight_bits(run, tmp_path, dataset):
         root = tmp_path / str(bits)
         for case in (case for case in pm.open_dataset(dataset) if case.name in names):
             write_image(root / "data" / case.name / "image.png", case.image[0].astype(np.uint8))
-            for number, mask in enumerate(case.raters):
+            for number, mask in enumerate(case.readers):
                 write_image(root / "data" / case.name / f"label{number}.png", mask * drawn)
                 write_image(root / "masks" / case.name / f"sample{number}.png", np.roll(mask, number, 0) * drawn)
         scored = root / "masks", "--data", root / "data", "--split", "all", "--out", root / "out"

@@ -13,7 +13,7 @@ CASES = 12
 
 
 class Ramps:
-    """Case i shows a slanted plane scaled by i + 1; its two raters drew all above the mean, and one corner quarter.
+    """Case i shows a slanted plane scaled by i + 1; its two readers drew all above the mean, and one corner quarter.
 
     No two of the eight symmetries of a square make the plane look alike.
     """
@@ -32,8 +32,8 @@ class Ramps:
         image = self.plane[None] * np.float32(index + 1) + np.float32(1000 * index)
         corner = np.zeros_like(self.plane, dtype=bool)
         corner[: self.plane.shape[0] // 2, : self.plane.shape[1] // 4] = True
-        raters = np.stack([self.plane > self.plane.mean(), corner][: 1 + index % 2])
-        return Case(self.names[index], image, raters, Grid(self.plane.shape))
+        readers = np.stack([self.plane > self.plane.mean(), corner][: 1 + index % 2])
+        return Case(self.names[index], image, readers, Grid(self.plane.shape))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def store(tmp_path, monkeypatch):
 
 
 def same(one, two):
-    return all(torch.equal(getattr(one, name), getattr(two, name)) for name in ("image", "raters", "valid"))
+    return all(torch.equal(getattr(one, name), getattr(two, name)) for name in ("image", "readers", "valid"))
 
 
 def symmetries(image):
@@ -99,7 +99,7 @@ def test_a_batch_is_no_larger_than_the_number_of_cases(store):
     assert len(Batches(store, [1, 3, 8], 50, seed=0)[0].image) == 3
 
 
-def test_image_and_raters_are_turned_alike_by_all_eight_symmetries(store):
+def test_image_and_readers_are_turned_alike_by_all_eight_symmetries(store):
     data, seen = Ramps(), set()
     batches = Batches(store, range(CASES), CASES, seed=0)
     for number in range(4):
@@ -107,8 +107,8 @@ def test_image_and_raters_are_turned_alike_by_all_eight_symmetries(store):
         for position, index in enumerate(indices):
             symmetry = code(data.plane, batch.image[position].numpy())
             read = batch.valid[position].numpy()
-            expected = symmetries(data[index].raters)[symmetry]
-            np.testing.assert_array_equal(batch.raters[position].numpy()[read], expected)
+            expected = symmetries(data[index].readers)[symmetry]
+            np.testing.assert_array_equal(batch.readers[position].numpy()[read], expected)
             seen.add(symmetry)
     assert seen == set(range(8))
 
@@ -121,10 +121,10 @@ def test_images_that_are_not_square_keep_their_shape(tmp_path, monkeypatch):
 
 def test_a_batch_has_the_types_of_the_record(store):
     batch = Batches(store, range(CASES), 4, seed=0)[0]
-    assert (batch.image.dtype, batch.raters.dtype, batch.valid.dtype) == (torch.float32, torch.bool, torch.bool)
+    assert (batch.image.dtype, batch.readers.dtype, batch.valid.dtype) == (torch.float32, torch.bool, torch.bool)
 
 
-def test_a_crop_is_a_window_of_the_whole_batch_for_image_and_raters(store):
+def test_a_crop_is_a_window_of_the_whole_batch_for_image_and_readers(store):
     whole = Batches(store, range(CASES), 4, seed=0)
     cropped = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 20, 4))
     windows = set()
@@ -138,7 +138,7 @@ def test_a_crop_is_a_window_of_the_whole_batch_for_image_and_raters(store):
         ]
         assert len(places) == 1
         top, left = places[0]
-        assert torch.equal(big.raters[..., top : top + 8, left : left + 8], small.raters)
+        assert torch.equal(big.readers[..., top : top + 8, left : left + 8], small.readers)
         windows.add((top, left))
     assert len(windows) > 5
 
@@ -165,7 +165,7 @@ def test_contrast_and_brightness_vary_by_image_and_within_their_bound(store):
     factors, offsets = set(), set()
     for number in range(30):
         images, seen = plain[number].image, varied[number].image
-        assert torch.equal(plain[number].raters, varied[number].raters)
+        assert torch.equal(plain[number].readers, varied[number].readers)
         low, high = seen.amin((-2, -1)), seen.amax((-2, -1))
         factor, offset = (high - low) / 2, (high + low) / 2
         torch.testing.assert_close(images * factor[..., None, None] + offset[..., None, None], seen)
@@ -186,11 +186,11 @@ def test_shares_are_the_batch_without_overlap(store, processes):
     assert {case.numpy().tobytes() for share in shares for case in share.image} == whole
 
 
-def test_a_share_keeps_image_and_raters_together(store):
+def test_a_share_keeps_image_and_readers_together(store):
     batches = Batches(store, range(CASES), 6, seed=0)
     whole, share = batches[2], batches.share(2, 1, 2)
     place = [next(i for i in range(6) if torch.equal(whole.image[i], image)) for image in share.image]
-    assert torch.equal(whole.raters[place], share.raters)
+    assert torch.equal(whole.readers[place], share.readers)
     assert torch.equal(whole.valid[place], share.valid)
 
 
@@ -257,12 +257,12 @@ def test_image_and_masks_are_warped_together(boxes):
     batches = Batches(boxes, range(CASES), CASES, seed=0, warp=WARP)
     for number in range(3):
         batch = batches[number]
-        assert ((batch.image > 0) != batch.raters).float().mean() < 0.01
+        assert ((batch.image > 0) != batch.readers).float().mean() < 0.01
 
 
 def test_half_of_the_images_are_turned_and_scaled_within_bounds(boxes):
     batches = Batches(boxes, range(CASES), CASES, seed=0, warp=WARP)
-    found = [axes(mask[0].numpy()) for number in range(20) for mask in batches[number].raters]
+    found = [axes(mask[0].numpy()) for number in range(20) for mask in batches[number].readers]
     angles = np.array([min(angle, 90 - angle) for angle, _ in found])
     factors = np.sqrt(np.array([area for _, area in found]) / 200)
     still = (angles < 0.1) & (abs(factors - 1) < 1e-6)
@@ -301,7 +301,7 @@ def test_no_mask_is_lost_to_a_warp(tmp_path, monkeypatch):
             return Case(self.names[index], drawn.astype(np.float32), drawn, Grid((16, 16)))
 
     batches = Batches(open_store(Dots()), range(CASES), CASES, seed=0, warp=WarpSettings(1.0, 40, 0.5))
-    assert all(batches[number].raters.any((2, 3)).all() for number in range(10))
+    assert all(batches[number].readers.any((2, 3)).all() for number in range(10))
 
 
 def test_a_batch_of_which_nothing_is_warped_stays_as_it_is(boxes):

@@ -27,10 +27,10 @@ class Pair:
         return case(grid=Grid.plane((8, 6), 0.5) if index == 0 else Grid((8, 6)))
 
 
-def case(shape=(8, 6), grid=None, raters=None):
+def case(shape=(8, 6), grid=None, readers=None):
     image = np.arange(math.prod(shape), dtype=np.float32).reshape(1, *shape)
-    raters = np.zeros((2, *shape), dtype=bool) if raters is None else raters
-    return Case("a", image, raters, grid or Grid(shape))
+    readers = np.zeros((2, *shape), dtype=bool) if readers is None else readers
+    return Case("a", image, readers, grid or Grid(shape))
 
 
 def mask(*pixels):
@@ -45,8 +45,8 @@ def test_the_middle_is_kept():
 
 
 def test_masks_are_cut_with_their_image():
-    raters = np.stack([mask((2, 1)), mask((5, 4), (0, 0))])
-    cut = crop_case(case(raters=raters), 4).raters
+    readers = np.stack([mask((2, 1)), mask((5, 4), (0, 0))])
+    cut = crop_case(case(readers=readers), 4).readers
     assert np.argwhere(cut).tolist() == [[0, 0, 0], [1, 3, 3]]
 
 
@@ -107,8 +107,8 @@ def test_a_size_of_nothing_is_refused():
 
 def test_loss_counted_by_hand():
     """Of 4 masks one is whole inside, one half, one outside, one empty: 3 drawn, 5 pixels, 2 of them lost."""
-    first = case(raters=np.stack([mask((2, 1), (3, 2)), mask((4, 4), (4, 5))]))
-    second = case(raters=np.stack([mask((7, 0)), mask()]))
+    first = case(readers=np.stack([mask((2, 1), (3, 2)), mask((4, 4), (4, 5))]))
+    second = case(readers=np.stack([mask((7, 0)), mask()]))
     loss = crop_loss([first, second], 4)
     assert loss.masks == 3
     assert loss.pixels == pytest.approx(2 / 5)
@@ -140,21 +140,21 @@ class Many:
         return len(self.names)
 
     def __getitem__(self, index):
-        raters = np.zeros((4, 2, 2), dtype=bool)
+        readers = np.zeros((4, 2, 2), dtype=bool)
         for reader in range(3):
-            raters[reader].flat[: reader + 1] = True
-        return Case(self.names[index], np.zeros((1, 2, 2), np.float32), raters, Grid((2, 2)), self.patients[index])
+            readers[reader].flat[: reader + 1] = True
+        return Case(self.names[index], np.zeros((1, 2, 2), np.float32), readers, Grid((2, 2)), self.patients[index])
 
 
 def test_training_cases_keep_one_and_the_others_all():
     data = OneReader(Many())
-    kept = {(split_of(data.patients[index]), len(data[index].raters)) for index in range(len(data))}
+    kept = {(split_of(data.patients[index]), len(data[index].readers)) for index in range(len(data))}
     assert kept == {("train", 1), ("val", 4), ("test", 4)}
 
 
 def test_each_reader_has_the_same_chance_and_nothing_drawn_is_a_reader():
     data = OneReader(Many())
-    sizes = Counter(int(data[index].raters.sum()) for index in range(len(data)) if len(data[index].raters) == 1)
+    sizes = Counter(int(data[index].readers.sum()) for index in range(len(data)) if len(data[index].readers) == 1)
     assert set(sizes) == {0, 1, 2, 3}
     expected = sizes.total() / 4
     # Three standard deviations of a binomial count.
@@ -164,7 +164,7 @@ def test_each_reader_has_the_same_chance_and_nothing_drawn_is_a_reader():
 def test_the_choice_is_the_same_at_every_reading():
     data = OneReader(Many(40))
     again = OneReader(Many(80))
-    assert all(np.array_equal(data[index].raters, again[index].raters) for index in range(40))
+    assert all(np.array_equal(data[index].readers, again[index].readers) for index in range(40))
 
 
 def test_image_patient_and_name_stay():

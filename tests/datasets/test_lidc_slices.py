@@ -47,11 +47,11 @@ def test_patients_are_in_the_order_of_the_cases(tmp_path):
 def test_image_and_masks_are_those_of_the_row(tmp_path, index, row):
     case = LidcSlices(write(tmp_path))[index]
     np.testing.assert_array_equal(case.image, IMAGES[row][None].astype(np.float32))
-    np.testing.assert_array_equal(case.raters, MASKS[row])
+    np.testing.assert_array_equal(case.readers, MASKS[row])
 
 
 def test_an_empty_slot_is_a_reader_who_drew_nothing(tmp_path):
-    assert LidcSlices(write(tmp_path))[0].raters.any(axis=(1, 2)).tolist() == [True, False, False, True]
+    assert LidcSlices(write(tmp_path))[0].readers.any(axis=(1, 2)).tolist() == [True, False, False, True]
 
 
 def test_spacing_is_the_grids(tmp_path):
@@ -129,7 +129,7 @@ def test_masks_damaged_at_any_place_are_refused_or_read_the_same(tmp_path):
     for place in range(0, len(content), len(content) // 60):
         (tmp_path / "masks.npz").write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         try:
-            np.testing.assert_array_equal(LidcSlices(tmp_path)[2].raters, MASKS[3])
+            np.testing.assert_array_equal(LidcSlices(tmp_path)[2].readers, MASKS[3])
         except DatasetError:
             refused += 1
     assert refused > 50
@@ -191,7 +191,7 @@ def test_areas_in_the_index_are_those_of_the_masks(real):
         }
     for index in range(0, len(real), 500):
         case = real[index]
-        assert case.raters.sum(axis=(1, 2)).tolist() == areas[case.name]
+        assert case.readers.sum(axis=(1, 2)).tolist() == areas[case.name]
 
 
 def test_each_tile_spans_the_8_bits(real):

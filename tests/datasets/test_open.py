@@ -107,20 +107,20 @@ def test_cases_come_sorted_by_name(root):
     assert len(cases) == 3
 
 
-def test_image_and_rater_masks_are_those_on_disk(root):
+def test_image_and_reader_masks_are_those_on_disk(root):
     case = CaseFolder(root)[1]
     assert np.array_equal(case.image, IMAGE[None].astype(np.float32))
-    assert np.array_equal(case.raters, [MASK, ~MASK])
+    assert np.array_equal(case.readers, [MASK, ~MASK])
 
 
 def test_an_all_zero_label_is_a_reader_who_drew_nothing_and_the_case_is_kept(root):
-    raters = CaseFolder(root)[0].raters
-    assert raters.shape == (1, 6, 8)
-    assert not raters.any()
+    readers = CaseFolder(root)[0].readers
+    assert readers.shape == (1, 6, 8)
+    assert not readers.any()
 
 
 def test_no_label_file_means_that_nobody_read(root):
-    assert CaseFolder(root)[2].raters.shape == (0, 6, 8)
+    assert CaseFolder(root)[2].readers.shape == (0, 6, 8)
 
 
 def test_hidden_entries_and_other_files_are_ignored(root):
@@ -132,7 +132,7 @@ def test_hidden_entries_and_other_files_are_ignored(root):
     (root / "b" / "notes.txt").write_text("")
     (root / "b" / "image.json").write_text("{}")
     after = CaseFolder(root)
-    assert len(after[1].raters) == 2
+    assert len(after[1].readers) == 2
     assert after.digest == before
 
 

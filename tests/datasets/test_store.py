@@ -32,10 +32,10 @@ class Made:
         return self.cases[index]
 
 
-def case(number, raters, shape=(1, 6, 8)):
+def case(number, readers, shape=(1, 6, 8)):
     rng = np.random.default_rng(number)
     image = rng.normal(size=shape).astype(np.float32)
-    return Case(f"case-{number}", image, rng.random((raters, *shape[1:])) < 0.5, Grid(shape[1:]))
+    return Case(f"case-{number}", image, rng.random((readers, *shape[1:])) < 0.5, Grid(shape[1:]))
 
 
 @pytest.fixture(autouse=True)
@@ -46,24 +46,24 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 20])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_and_raters_come_back_exactly(width, channels):
-    cases = [case(number, raters, (channels, 5, width)) for number, raters in enumerate([4, 1, 3, 2])]
-    image, raters, valid = open_store(Made(cases)).read([2, 0, 1])
+def test_images_and_readers_come_back_exactly(width, channels):
+    cases = [case(number, readers, (channels, 5, width)) for number, readers in enumerate([4, 1, 3, 2])]
+    image, readers, valid = open_store(Made(cases)).read([2, 0, 1])
     for position, index in enumerate([2, 0, 1]):
         np.testing.assert_array_equal(image[position], cases[index].image)
-        np.testing.assert_array_equal(raters[position][valid[position]], cases[index].raters)
+        np.testing.assert_array_equal(readers[position][valid[position]], cases[index].readers)
 
 
-def test_valid_counts_each_cases_raters():
-    store = open_store(Made([case(number, raters) for number, raters in enumerate([4, 1, 3, 2])]))
+def test_valid_counts_each_cases_readers():
+    store = open_store(Made([case(number, readers) for number, readers in enumerate([4, 1, 3, 2])]))
     assert store.read([0, 1, 2, 3])[2].sum(axis=1).tolist() == [4, 1, 3, 2]
 
 
-def test_slots_beyond_a_cases_own_raters_are_empty():
+def test_slots_beyond_a_cases_own_readers_are_empty():
     store = open_store(Made([case(0, 1), case(1, 3)]))
-    _, raters, valid = store.read([0, 1])
-    assert raters.shape == (2, 3, 6, 8)
-    assert not raters[~valid].any()
+    _, readers, valid = store.read([0, 1])
+    assert readers.shape == (2, 3, 6, 8)
+    assert not readers[~valid].any()
 
 
 def test_there_are_as_many_slots_as_the_chosen_cases_need():
@@ -149,7 +149,7 @@ def test_volumes_are_refused():
 
 
 def test_a_case_that_nobody_read_is_refused():
-    with pytest.raises(DatasetError, match="case-0: expected at least one rater mask, got none; leave it out"):
+    with pytest.raises(DatasetError, match="case-0: expected at least one reader mask, got none; leave it out"):
         open_store(Made([case(0, 0)]))
 
 

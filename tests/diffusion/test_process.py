@@ -279,7 +279,7 @@ def test_first_vlb_term_is_the_probability_of_the_pixels_side(x_0, said_x_0):
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.7, 1.0])
 def test_first_vlb_term_of_a_soft_pixel_is_expected_over_its_levels(share):
-    """A pixel that this share of the raters drew."""
+    """A pixel that this share of the readers drew."""
     low, high, soft = (vlb_of_pixel(1, x_0, 0.2, 0.006, 0.5) for x_0 in (-1.0, 1.0, 2 * share - 1))
     assert low != pytest.approx(high, rel=0.1)
     assert soft == pytest.approx(share * high + (1 - share) * low, rel=1e-5)

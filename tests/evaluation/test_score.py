@@ -28,7 +28,7 @@ from plurimask.metrics import (
     hm_iou,
     leave_one_out,
     ncc,
-    rater_diversity,
+    reader_diversity,
     reliability_curve,
     sample_diversity,
     size_crps,
@@ -43,27 +43,27 @@ def scores() -> Scores:
     return evaluate([panel(name) for name in ("a", "b", "alone", "unread")], CASES)
 
 
-def one_by_one(samples: torch.Tensor, raters: torch.Tensor) -> dict[str, float]:
-    parts = [part(samples, raters) for part in (combined_sensitivity, dice_max, diversity_agreement)]
+def one_by_one(samples: torch.Tensor, readers: torch.Tensor) -> dict[str, float]:
+    parts = [part(samples, readers) for part in (combined_sensitivity, dice_max, diversity_agreement)]
     values = {
-        "ged_v": ged(samples, raters),
-        "ged_u": ged(samples, raters, estimator="u"),
+        "ged_v": ged(samples, readers),
+        "ged_u": ged(samples, readers, estimator="u"),
         "d_ss": sample_diversity(samples),
-        "d_yy": rater_diversity(raters),
+        "d_yy": reader_diversity(readers),
         "sensitivity": parts[0],
         "dice_max": parts[1],
         "agreement": parts[2],
         "ci": ci_score(*parts),
         "ci_harmonic": ci_harmonic(*parts),
-        "hm_iou": hm_iou(samples, raters),
-        "soft_dice": soft_dice(samples, raters),
-        "ncc": ncc(samples, raters),
-        "ece": expected_calibration_error(samples, raters),
-        "brier": brier_score(samples, raters),
+        "hm_iou": hm_iou(samples, readers),
+        "soft_dice": soft_dice(samples, readers),
+        "ncc": ncc(samples, readers),
+        "ece": expected_calibration_error(samples, readers),
+        "brier": brier_score(samples, readers),
         "empty_samples": empty_share(samples),
-        "empty_readers": empty_share(raters),
-        "size_crps": size_crps(samples, raters),
-        "surface": closest_surface(samples, raters),
+        "empty_readers": empty_share(readers),
+        "size_crps": size_crps(samples, readers),
+        "surface": closest_surface(samples, readers),
     }
     return {key: value.item() for key, value in values.items()}
 
@@ -79,7 +79,7 @@ def mean_of_defined(values: list[float]) -> float:
 @pytest.mark.parametrize("name", CASES)
 def test_each_value_is_that_of_its_metric(scores, name):
     row = next(row for row in scores.rows if row.name == name)
-    expected = one_by_one(stack(panel(name).masks), stack(CASES[name].raters))
+    expected = one_by_one(stack(panel(name).masks), stack(CASES[name].readers))
     assert row.values == pytest.approx(expected, nan_ok=True)
 
 
@@ -112,7 +112,7 @@ def test_the_table_has_the_method_first_then_the_references(scores):
 def test_a_degenerate_predictor_is_scored_at_the_methods_n(label, count):
     scores = evaluate([panel(name, count) for name in CASES], CASES)
     expected = [
-        one_by_one(DEGENERATE[label](stack(case.raters), None, count), stack(case.raters)) for case in CASES.values()
+        one_by_one(DEGENERATE[label](stack(case.readers), None, count), stack(case.readers)) for case in CASES.values()
     ]
     values = next(row for row in scores.table if row.label == label).values
     wanted = {key: mean_of_defined([one[key] for one in expected]) for key in COLUMNS if key != "surface"}
@@ -120,28 +120,28 @@ def test_a_degenerate_predictor_is_scored_at_the_methods_n(label, count):
 
 
 def test_the_calibrated_row_holds_the_expected_geds_alone(scores):
-    levels = [calibrated_level(stack(case.raters), None, 5).item() for case in CASES.values()]
+    levels = [calibrated_level(stack(case.readers), None, 5).item() for case in CASES.values()]
     assert scores.table[-1].values == pytest.approx({"ged_v": mean_of_defined(levels), "ged_u": 0})
 
 
 def test_a_reader_left_out_is_scored_by_the_best_and_the_mean_of_the_others(scores):
-    read = [stack(case.raters) for case in CASES.values()]
-    best = [leave_one_out(raters, measure="dice").best.item() for raters in read]
-    mean = [leave_one_out(raters, measure="iou").mean.item() for raters in read]
+    read = [stack(case.readers) for case in CASES.values()]
+    best = [leave_one_out(readers, measure="dice").best.item() for readers in read]
+    mean = [leave_one_out(readers, measure="iou").mean.item() for readers in read]
     row = next(row for row in scores.table if row.label == "reader left out")
     assert row.values == pytest.approx({"dice_max": mean_of_defined(best), "hm_iou": mean_of_defined(mean)})
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_a_convention_is_scored_on_the_same_masks(scores, name):
-    pairs = [(stack(panel(case.name).masks), stack(case.raters)) for case in CASES.values()]
+    pairs = [(stack(panel(case.name).masks), stack(case.readers)) for case in CASES.values()]
     every = [convention_scores(name, *pair) for pair in pairs]
     row = next(row for row in scores.conventions if row.label == name)
     assert row.values == pytest.approx({key: mean_of_defined([one[key].item() for one in every]) for key in every[0]})
 
 
 def test_the_reliability_curve_is_that_of_all_cases_together(scores):
-    curves = [reliability_curve(stack(panel(case.name).masks), stack(case.raters)) for case in CASES.values()]
+    curves = [reliability_curve(stack(panel(case.name).masks), stack(case.readers)) for case in CASES.values()]
     for sums in ("weight", "predicted", "drawn"):
         assert torch.allclose(getattr(scores.reliability, sums)[0], sum(getattr(one, sums)[0] for one in curves))
 
@@ -212,7 +212,7 @@ def test_volumes_have_sizes_in_mm3():
     grid = Grid((3, 4, 5), np.diag([0.5, 0.5, 2.0, 1.0]))
     scores = evaluate([panel("v", grid=grid)], {"v": case("v", grid=grid)})
     assert scores.units["size_crps"] == "mm³"
-    drawn = [mask.sum() for mask in case("v", grid=grid).raters if mask.any()]
+    drawn = [mask.sum() for mask in case("v", grid=grid).readers if mask.any()]
     assert scores.rows[0].size == pytest.approx(np.mean(drawn) * 0.5)
 
 
@@ -220,7 +220,7 @@ def test_volumes_are_scored_too():
     grid = Grid((3, 4, 5))
     samples, volume = panel("v", grid=grid), case("v", grid=grid)
     row = evaluate([samples], {"v": volume}).rows[0]
-    assert row.values == pytest.approx(one_by_one(stack(samples.masks), stack(volume.raters)))
+    assert row.values == pytest.approx(one_by_one(stack(samples.masks), stack(volume.readers)))
 
 
 def test_panels_are_let_go_batch_by_batch(monkeypatch):

@@ -27,19 +27,19 @@ def test_formats_may_be_mixed_and_the_known_affine_holds(tmp_path):
     write(tmp_path / "a" / "label0.nii.gz", MASK.astype("u1"), affine)
     case = read_case(tmp_path / "a")
     assert case.grid.spacing_mm == pytest.approx((0.5, 0.7))
-    assert np.array_equal(case.raters, [MASK, MASK])
+    assert np.array_equal(case.readers, [MASK, MASK])
 
 
 def test_volumes(tmp_path):
     volume = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("f4")
     case = read_case(fill(tmp_path / "a", image__nii=volume, label0__npy=(volume > 0)))
     assert case.image.shape == (1, 4, 5, 3)
-    assert np.array_equal(case.raters[0], volume > 0)
+    assert np.array_equal(case.readers[0], volume > 0)
 
 
 def test_upper_case_names_count(tmp_path):
     case = read_case(fill(tmp_path / "a", Image=IMAGE, LABEL0__PNG=MASK))
-    assert np.array_equal(case.raters, [MASK])
+    assert np.array_equal(case.readers, [MASK])
 
 
 def test_a_case_takes_its_folders_name(tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_a_lone_image_is_a_case_that_nobody_read(tmp_path, name):
     write(tmp_path / name, IMAGE)
     case = read_image_case(tmp_path / name)
     assert case.name == "scan"
-    assert case.raters.shape == (0, 6, 8)
+    assert case.readers.shape == (0, 6, 8)
 
 
 @pytest.mark.parametrize("name", ["..png", ".hidden.png", "a\nb.png", "a:b.png", " .png"])

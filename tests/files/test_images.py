@@ -1,4 +1,4 @@
-"""Files of every format to images and rater masks, and damaged files to one kind of error."""
+"""Files of every format to images and reader masks, and damaged files to one kind of error."""
 
 import gzip
 import io
@@ -192,7 +192,7 @@ def test_stem_and_suffix(tmp_path, name, parts):
     assert split_name(tmp_path / name) == parts
 
 
-# --- The rule from stored values to a rater mask.
+# --- The rule from stored values to a reader mask.
 
 
 ROW, COLUMN = np.mgrid[:64, :64]

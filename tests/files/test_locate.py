@@ -120,7 +120,7 @@ def test_a_lone_file_is_a_study_that_nobody_read(tmp_path, name, format):
     study = open_study(path)
     assert (study.format, study.sources, study.case.name) == (format, (path,), "a")
     assert study.case.image.shape == (1, 5, 6)
-    assert study.case.raters.shape == (0, 5, 6)
+    assert study.case.readers.shape == (0, 5, 6)
 
 
 def test_a_folder_of_slices_is_a_study_by_the_folders_name(tmp_path):
@@ -129,7 +129,7 @@ def test_a_folder_of_slices_is_a_study_by_the_folders_name(tmp_path):
     study = open_study(tmp_path / "scan")
     assert (study.format, study.sources, study.case.name) == ("dicom", tuple(paths), "scan")
     np.testing.assert_array_equal(study.case.image[0], stored - 1024.0)
-    assert study.case.raters.shape == (0, 5, 6, 4)
+    assert study.case.readers.shape == (0, 5, 6, 4)
 
 
 def test_a_single_slice_is_a_plane_with_its_place_in_space(tmp_path):
@@ -162,7 +162,7 @@ def test_a_case_folder_brings_its_readers(tmp_path):
     study = open_study(tmp_path)
     assert (study.format, study.sources) == ("picture", (*files, tmp_path / "label0.png"))
     assert study.case.image.shape == (2, 5, 6)
-    np.testing.assert_array_equal(study.case.raters, GREY[None] > 99)
+    np.testing.assert_array_equal(study.case.readers, GREY[None] > 99)
 
 
 def test_dicom_and_the_nifti_of_its_grid_are_the_same_case(tmp_path):

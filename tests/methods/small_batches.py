@@ -24,11 +24,11 @@ def panel(made, seeds, sampler=None):
 def batch(count):
     """Images with two to three readers each, the last slot of every other image unread."""
     generator = torch.Generator().manual_seed(3)
-    raters = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
+    readers = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
     valid = torch.ones((count, 3), dtype=torch.bool)
     valid[::2, 2] = False
     images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
-    return Batch(scale_intensity(images), raters & valid[..., None, None], valid)
+    return Batch(scale_intensity(images), readers & valid[..., None, None], valid)
 
 
 def learn_one_case(made, steps, learning_rate=1e-2, copies=8):

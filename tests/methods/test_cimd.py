@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.ambiguity import AmbiguitySettings
 from plurimask.methods.cimd import Cimd
-from plurimask.methods.method import rater_masks
+from plurimask.methods.method import reader_masks
 
 TIMESTEPS = 6
 DDIM = SamplerSettings(name="ddim", steps=3)
@@ -42,7 +42,7 @@ def method(predicts="x_0", raters="one", vlb_weight=0.001, variance="learned-ran
 def draws(made, cases, seed):
     """What `loss` draws under this seed: images, masks x_0, times t and noise, in its order."""
     torch.manual_seed(seed)
-    shown, mask = rater_masks(cases, made.settings.raters)
+    shown, mask = reader_masks(cases, made.settings.raters)
     x_0 = 2 * mask - 1
     t = torch.randint(1, TIMESTEPS + 1, (len(x_0),))
     return shown, x_0, t, torch.randn_like(x_0)
@@ -128,7 +128,7 @@ def test_the_draws_of_these_tests_hold_the_first_time_and_later_ones():
     assert t.max() > 1
 
 
-def test_all_raters_are_seen_in_one_step():
+def test_all_readers_are_seen_in_one_step():
     cases = batch(8)
     shown, x_0, t, _ = draws(method(raters="all"), cases, seed=1)
     assert len(shown) == len(x_0) == cases.valid.sum()
@@ -259,7 +259,7 @@ def test_full_covariance_changes_amn_and_acn_alone():
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_l_amb_of_full_covariances_is_the_kl_in_double_precision(precision):
     made, cases = full_covariance(), batch(8)
-    shown, mask = rater_masks(cases, "majority")
+    shown, mask = reader_masks(cases, "majority")
     x_0 = 2 * mask - 1
     with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
         _, terms = made.ambiguity(shown, x_0, -x_0)
@@ -319,7 +319,7 @@ def test_both_modes_of_a_known_task_are_drawn_at_their_shares(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("raters", ["mean", "majority"])
-def test_one_mask_for_all_raters_loses_the_second_mode(raters):
+def test_one_mask_for_all_readers_loses_the_second_mode(raters):
     """DDPM-det learns one answer an image, and fails the check that the others pass."""
     made = toy.fit(toy.diffusion(raters=raters, ambiguity={"mode": "off"}))
     shares = toy.mode_share(made, toy.SAMPLER)

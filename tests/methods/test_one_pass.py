@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from plurimask.datasets.batches import scale_intensity
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.one_pass import OnePass, OnePassSettings, scores, soft_distance
-from plurimask.metrics.ged import ged, rater_diversity
+from plurimask.metrics.ged import ged, reader_diversity
 from plurimask.nets.mask_generator import GeneratorSettings, PyramidSettings
 from plurimask.records import Batch
 from plurimask.training.recipe import load_recipe
@@ -42,10 +42,10 @@ def images(count):
 
 def batch(count=4):
     """Images with two to three readers each who all drew, the last slot of every other image unread."""
-    raters = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
+    readers = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
     valid = torch.ones((count, 3), dtype=torch.bool)
     valid[::2, 2] = False
-    return Batch(images(count), raters & valid[..., None, None], valid)
+    return Batch(images(count), readers & valid[..., None, None], valid)
 
 
 def loss(made, cases):
@@ -91,7 +91,7 @@ def test_on_hard_masks_the_score_is_half_of_u_ged_but_for_the_readers_own_part()
     x, y = hard(1, 6, 5, 9), hard(1, 4, 5, 9)
     flat = [masks.flatten(2).double() for masks in (x, y)]
     score, _ = scores(*flat, torch.ones((1, 4), dtype=torch.bool), 0.0)
-    expected = ged(x, y, estimator="u") + rater_diversity(y)
+    expected = ged(x, y, estimator="u") + reader_diversity(y)
     assert 2 * score.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
@@ -151,16 +151,16 @@ def test_1_minus_dice_is_blind_to_a_difference_of_distributions_that_1_minus_iou
 def test_the_loss_is_the_sum_of_its_parts():
     """The generator is replaced by logits of its z, so that what it is compared with can be told."""
     made, cases, shown = stirred(mean_weight=3.0, empty_weight=0.2, pixel_weight=0.7, draws=3).eval(), batch(), []
-    cases.raters[1, :2] = False
-    drew = cases.raters.any((2, 3))
+    cases.readers[1, :2] = False
+    drew = cases.readers.any((2, 3))
     made.generator.register_forward_hook(lambda module, given, output: shown.append(output))
     terms = loss(made, cases)
     assert shown[0].shape == (12, 1, SIZE, SIZE)
     logits = shown[0] + (made.settings.lift - shown[0].amax((1, 2, 3), keepdim=True)).clamp(min=0)
     score, pixel = scores(
-        logits.sigmoid().reshape(4, 3, -1), cases.raters.flatten(2).float(), drew, made.settings.constant
+        logits.sigmoid().reshape(4, 3, -1), cases.readers.flatten(2).float(), drew, made.settings.constant
     )
-    share = torch.stack([cases.raters[case][cases.valid[case]].float().mean(0) for case in range(4)])
+    share = torch.stack([cases.readers[case][cases.valid[case]].float().mean(0) for case in range(4)])
     features = made.encoder(cases.image)
     expected = made.mean_head(features[0])
     mean = binary_cross_entropy_with_logits(expected[:, 0], share)
@@ -207,7 +207,7 @@ def test_norms_learn_in_training_alone():
 
 def test_a_batch_in_which_nobody_drew_is_learned_from():
     made, cases = stirred(), batch()
-    terms = loss(made, Batch(cases.image, torch.zeros_like(cases.raters), cases.valid))
+    terms = loss(made, Batch(cases.image, torch.zeros_like(cases.readers), cases.valid))
     terms.total.backward()
     assert (terms.terms["score"], terms.terms["pixel"]) == (0, 0)
     assert terms.terms["empty"] > 0
@@ -216,10 +216,10 @@ def test_a_batch_in_which_nobody_drew_is_learned_from():
 
 def corner(side=40):
     """Images of `side` pixels whose two readers drew 3 x 4 pixels at a place of each image's own."""
-    raters = torch.zeros((8, 2, side, side), dtype=torch.bool)
-    for number, each in enumerate(raters):
+    readers = torch.zeros((8, 2, side, side), dtype=torch.bool)
+    for number, each in enumerate(readers):
         each[:, 4 * number : 4 * number + 3, 36 - 4 * number : 40 - 4 * number] = True
-    return Batch(torch.randn(8, 1, side, side), raters, torch.ones((8, 2), dtype=torch.bool))
+    return Batch(torch.randn(8, 1, side, side), readers, torch.ones((8, 2), dtype=torch.bool))
 
 
 def test_the_generator_learns_in_windows_of_the_sizes_given():
@@ -247,7 +247,7 @@ def test_an_image_smaller_than_every_window_is_its_own():
 
 def test_unread_slots_hold_rubbish():
     made, cases = stirred(), batch()
-    filled = cases.raters | ~cases.valid[..., None, None]
+    filled = cases.readers | ~cases.valid[..., None, None]
     assert loss(made, Batch(cases.image, filled, cases.valid)).total == loss(made, cases).total
 
 
@@ -343,10 +343,10 @@ def test_modes_and_emptiness_of_a_known_task_are_drawn_together():
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(made.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
-    raters = torch.zeros((10, toy.SIZE, toy.SIZE), dtype=torch.bool)
-    raters[:4], raters[4:6] = toy.BOXES[0], toy.BOXES[1]
+    readers = torch.zeros((10, toy.SIZE, toy.SIZE), dtype=torch.bool)
+    readers[:4], readers[4:6] = toy.BOXES[0], toy.BOXES[1]
     for _ in range(400):
-        cases = Batch(toy.images(32), raters.expand(32, -1, -1, -1), torch.ones((32, 10), dtype=torch.bool))
+        cases = Batch(toy.images(32), readers.expand(32, -1, -1, -1), torch.ones((32, 10), dtype=torch.bool))
         optimizer.zero_grad()
         made.loss(cases).total.backward()
         optimizer.step()

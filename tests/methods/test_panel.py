@@ -44,10 +44,10 @@ def images(count):
 
 def batch(count=4):
     """Images with two to three readers each who all drew, the last slot of every other image unread."""
-    raters = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
+    readers = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
     valid = torch.ones((count, 3), dtype=torch.bool)
     valid[::2, 2] = False
-    return Batch(images(count), raters & valid[..., None, None], valid)
+    return Batch(images(count), readers & valid[..., None, None], valid)
 
 
 def loss(made, cases):
@@ -96,11 +96,11 @@ def test_a_fresh_denoiser_costs_a_bit_a_pixel():
     assert loss(method(), batch()).terms["drawn"].item() == pytest.approx(math.log(2), rel=1e-6)
 
 
-def test_the_loss_is_the_cross_entropy_at_every_rater_who_drew_at_the_mean_and_at_emptiness():
+def test_the_loss_is_the_cross_entropy_at_every_reader_who_drew_at_the_mean_and_at_emptiness():
     """The denoiser is replaced by constants, so that what it is shown and what it is compared with can be told."""
     made, cases, shown = stirred(mean_weight=0.3, repeats=3), batch(), []
-    cases.raters[1, :2] = False
-    drew = cases.raters.any((2, 3))
+    cases.readers[1, :2] = False
+    drew = cases.readers.any((2, 3))
 
     def denoise(x, look, time, rank):
         shown.append((x, time, rank))
@@ -108,14 +108,14 @@ def test_the_loss_is_the_cross_entropy_at_every_rater_who_drew_at_the_mean_and_a
 
     made.denoiser.forward = denoise
     terms = loss(made, cases)
-    masks = torch.cat([cases.raters[case][drew[case]] for case in range(4)]).repeat(3, 1, 1).double()
+    masks = torch.cat([cases.readers[case][drew[case]] for case in range(4)]).repeat(3, 1, 1).double()
     x, time, rank = shown[0]
     assert x.shape == (24, 1, SIZE, SIZE)
     assert time.unique().numel() > 16
     assert rank.unique().numel() == 24
     inside = torch.sigmoid(torch.arange(24).double() / 10)[:, None, None]
     drawn = -(masks * inside.log() + (1 - masks) * (1 - inside).log()).mean((1, 2)).sum() / 30
-    share = torch.stack([cases.raters[case][cases.valid[case]].double().mean(0) for case in range(4)])
+    share = torch.stack([cases.readers[case][cases.valid[case]].double().mean(0) for case in range(4)])
     with torch.no_grad():
         features = made.encoder(cases.image)
         expected = made.mean_head(features[0])
@@ -131,18 +131,18 @@ def test_the_loss_is_the_cross_entropy_at_every_rater_who_drew_at_the_mean_and_a
 
 def test_a_batch_in_which_nobody_drew_is_learned_from():
     made, cases = stirred(), batch()
-    terms = loss(made, Batch(cases.image, torch.zeros_like(cases.raters), cases.valid))
+    terms = loss(made, Batch(cases.image, torch.zeros_like(cases.readers), cases.valid))
     terms.total.backward()
     assert terms.terms["drawn"] == 0
     assert terms.terms["empty"] > 0
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in made.parameters())
 
 
-def test_x_t_lies_between_noise_and_the_mask_of_its_own_rater():
+def test_x_t_lies_between_noise_and_the_mask_of_its_own_reader():
     made, cases, shown = stirred(time_mean=5.0, time_scale=0.1, repeats=2), batch(), []
     made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
     loss(made, cases)
-    masks = torch.cat([cases.raters[case][cases.valid[case]] for case in range(4)]).repeat(2, 1, 1)
+    masks = torch.cat([cases.readers[case][cases.valid[case]] for case in range(4)]).repeat(2, 1, 1)
     assert ((shown[0][:, 0] > 0) == masks).all()
 
 
@@ -150,20 +150,20 @@ def test_x_t_lies_between_noise_and_the_mask_of_its_own_rater():
 def test_ranks_follow_sizes_only_where_asked_to(ranked):
     made, shown = stirred(ranked=ranked, repeats=2), []
     made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[3]))
-    raters = torch.zeros((50, 2, SIZE, SIZE), dtype=torch.bool)
-    raters[:, 0, 2:5, 2:5] = True
-    raters[:, 1, 2:9, 2:9] = True
-    loss(made, Batch(torch.randn(50, 1, SIZE, SIZE), raters, torch.ones((50, 2), dtype=torch.bool)))
+    readers = torch.zeros((50, 2, SIZE, SIZE), dtype=torch.bool)
+    readers[:, 0, 2:5, 2:5] = True
+    readers[:, 1, 2:9, 2:9] = True
+    loss(made, Batch(torch.randn(50, 1, SIZE, SIZE), readers, torch.ones((50, 2), dtype=torch.bool)))
     small, large = shown[0].reshape(2, 50, 2).permute(2, 0, 1).flatten(1)
     assert ((small < 0.5).all() and (large > 0.5).all()) == ranked
 
 
 def corner(side=40):
     """Images of `side` pixels whose two readers drew 3 x 4 pixels at a place of each image's own."""
-    raters = torch.zeros((8, 2, side, side), dtype=torch.bool)
-    for number, each in enumerate(raters):
+    readers = torch.zeros((8, 2, side, side), dtype=torch.bool)
+    for number, each in enumerate(readers):
         each[:, 4 * number : 4 * number + 3, 36 - 4 * number : 40 - 4 * number] = True
-    return Batch(torch.randn(8, 1, side, side), raters, torch.ones((8, 2), dtype=torch.bool))
+    return Batch(torch.randn(8, 1, side, side), readers, torch.ones((8, 2), dtype=torch.bool))
 
 
 def test_the_denoiser_learns_in_windows_that_hold_the_masks():
@@ -195,11 +195,11 @@ def test_an_image_smaller_than_every_window_is_its_own():
 
 def test_unread_slots_hold_rubbish():
     made, cases = stirred(), batch()
-    filled = cases.raters | ~cases.valid[..., None, None]
+    filled = cases.readers | ~cases.valid[..., None, None]
     assert loss(made, Batch(cases.image, filled, cases.valid)).total == loss(made, cases).total
 
 
-def test_all_raters_and_times_share_one_encoding():
+def test_all_readers_and_times_share_one_encoding():
     made, rows = stirred(), []
     made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
     loss(made, batch())
@@ -330,11 +330,11 @@ def test_both_modes_of_a_known_task_are_drawn_at_their_shares():
 
 @pytest.mark.slow
 def test_nothing_is_drawn_as_often_as_readers_drew_nothing():
-    made, raters = method(), toy.BOXES[0] & (torch.arange(10) >= 3)[:, None, None]
+    made, readers = method(), toy.BOXES[0] & (torch.arange(10) >= 3)[:, None, None]
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(made.parameters(), 2e-3)
     for _ in range(200):
-        cases = Batch(toy.images(16), raters.expand(16, -1, -1, -1), torch.ones((16, 10), dtype=torch.bool))
+        cases = Batch(toy.images(16), readers.expand(16, -1, -1, -1), torch.ones((16, 10), dtype=torch.bool))
         optimizer.zero_grad()
         made.loss(cases).total.backward()
         optimizer.step()

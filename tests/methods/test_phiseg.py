@@ -25,11 +25,13 @@ def method(pyramid=PYRAMID, **changed):
 def parts(made, cases, seed):
     """What `loss` draws under this seed, and what its nets then say: mask, q, p, each level's own logits."""
     torch.manual_seed(seed)
-    shown, rater = cases.all_raters() if made.settings.raters == "all" else cases.one_rater()
+    shown, reader = cases.all_readers() if made.settings.raters == "all" else cases.one_reader()
     with torch.no_grad():
-        q, z = made.posterior(torch.cat([shown, rater.float() - 0.5], dim=1), lambda _, g: g.mean + g.stddev * _like(g))
+        q, z = made.posterior(
+            torch.cat([shown, reader.float() - 0.5], dim=1), lambda _, g: g.mean + g.stddev * _like(g)
+        )
         p, _ = made.prior(shown, lambda level, _: z[level])
-        return rater, q, p, made.decoder(z)
+        return reader, q, p, made.decoder(z)
 
 
 def _like(gaussian):

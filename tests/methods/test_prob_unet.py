@@ -46,11 +46,11 @@ def test_loss_is_the_negative_bound(form, raters, monkeypatch):
     torch.manual_seed(1)
     loss = made.loss(cases)
     torch.manual_seed(1)
-    shown, rater = cases.all_raters() if raters == "all" else cases.one_rater()
+    shown, reader = cases.all_readers() if raters == "all" else cases.one_reader()
     with torch.no_grad():
-        q, p, features = made.posterior(shown, rater.float() - 0.5), made.prior(shown), made.unet(shown)
+        q, p, features = made.posterior(shown, reader.float() - 0.5), made.prior(shown), made.unet(shown)
         surprise, divergence = 0.0, 0.0
-        for row, mask in enumerate(rater[:, 0]):
+        for row, mask in enumerate(reader[:, 0]):
             logits = logits_of(made, features[row], latents[0][row])
             surprise -= torch.where(mask, logsigmoid(logits), logsigmoid(-logits)).sum().item()
             one, other = (multivariate_normal(m.mean[row, 0], m.tril[row, 0] @ m.tril[row, 0].T) for m in (q, p))
@@ -70,8 +70,8 @@ def test_the_latent_of_training_is_drawn_from_the_posterior(form, monkeypatch):
     torch.manual_seed(1)
     made.loss(cases)
     torch.manual_seed(1)
-    shown, rater = cases.one_rater()
-    torch.testing.assert_close(latents[0], made.posterior(shown, rater.float() - 0.5).rsample(temperature=0.1))
+    shown, reader = cases.one_reader()
+    torch.testing.assert_close(latents[0], made.posterior(shown, reader.float() - 0.5).rsample(temperature=0.1))
 
 
 @pytest.mark.parametrize("form", FORMS)

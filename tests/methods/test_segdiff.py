@@ -33,9 +33,9 @@ def stirred(**ambiguity):
 
 def batch(count=8):
     generator = torch.Generator().manual_seed(3)
-    raters = torch.rand((count, 2, SIZE, SIZE), generator=generator) > 0.7
+    readers = torch.rand((count, 2, SIZE, SIZE), generator=generator) > 0.7
     images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
-    return Batch(scale_intensity(images), raters, torch.ones((count, 2), dtype=torch.bool))
+    return Batch(scale_intensity(images), readers, torch.ones((count, 2), dtype=torch.bool))
 
 
 def test_its_loss_is_that_of_cimd_with_its_denoiser():

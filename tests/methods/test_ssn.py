@@ -63,12 +63,12 @@ def test_loss_of_a_batch_is_that_of_mirrored_draws(raters):
     torch.manual_seed(1)
     loss = made.loss(cases)
     torch.manual_seed(1)
-    shown, rater = cases.all_raters() if raters == "all" else cases.one_rater()
+    shown, reader = cases.all_readers() if raters == "all" else cases.one_reader()
     noise = torch.randn(3, len(shown), 3 + SIZE**2).double()
     with torch.no_grad():
         said = made.gaussian(shown)
     total = 0.0
-    for row, mask in enumerate(rater.flatten(1)):
+    for row, mask in enumerate(reader.flatten(1)):
         mean, factor, variance = (part[row].double() for part in said)
         scores = []
         for drawn in noise[:, row]:

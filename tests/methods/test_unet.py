@@ -33,8 +33,8 @@ def test_loss_is_the_cross_entropy_summed_over_pixels(raters):
     torch.manual_seed(1)
     loss = made.loss(cases)
     torch.manual_seed(1)
-    chosen = {"one": cases.one_rater()[1], "all": cases.all_raters()[1]}
-    share = cases.raters.double().mean(1, keepdim=True)
+    chosen = {"one": cases.one_reader()[1], "all": cases.all_readers()[1]}
+    share = cases.readers.double().mean(1, keepdim=True)
     mask = chosen.get(raters, share if raters == "mean" else share > 0.5).double()
     with torch.no_grad():
         shown = cases.image.repeat_interleave(3, 0) if raters == "all" else cases.image

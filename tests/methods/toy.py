@@ -39,8 +39,8 @@ def images(count, generator=None):
 
 def batch(count):
     """`count` images, each read by ten."""
-    raters = BOXES[torch.tensor([0] * 7 + [1] * 3)].expand(count, -1, -1, -1)
-    return Batch(images(count), raters, torch.ones((count, 10), dtype=torch.bool))
+    readers = BOXES[torch.tensor([0] * 7 + [1] * 3)].expand(count, -1, -1, -1)
+    return Batch(images(count), readers, torch.ones((count, 10), dtype=torch.bool))
 
 
 def fit(method, steps=400, learning_rate=2e-3, count=32):

@@ -23,27 +23,27 @@ def slow_dice(a: Tensor, b: Tensor) -> float:
     return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
 
 
-def read_by_case(raters: Tensor, valid: Tensor) -> list[Tensor]:
-    """The masks of the raters who did read, case by case."""
-    return [masks[read] for masks, read in zip(raters, valid, strict=True)]
+def read_by_case(readers: Tensor, valid: Tensor) -> list[Tensor]:
+    """The masks of the readers who did read, case by case."""
+    return [masks[read] for masks, read in zip(readers, valid, strict=True)]
 
 
-def by_case(metric: Callable[[Tensor, Tensor], float], samples: Tensor, raters: Tensor, valid: Tensor) -> Tensor:
-    """A metric of one case's samples and raters, applied to each case."""
-    pairs = zip(samples, read_by_case(raters, valid), strict=True)
+def by_case(metric: Callable[[Tensor, Tensor], float], samples: Tensor, readers: Tensor, valid: Tensor) -> Tensor:
+    """A metric of one case's samples and readers, applied to each case."""
+    pairs = zip(samples, read_by_case(readers, valid), strict=True)
     return torch.tensor([metric(drawn, read) for drawn, read in pairs], dtype=torch.float64)
 
 
 @st.composite
-def panels(draw: st.DrawFn, least_samples: int = 1, least_raters: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-    """samples (B, S, H, W[, D]), raters (B, R, H, W[, D]) with rubbish in unread slots, valid (B, R); often empty."""
+def panels(draw: st.DrawFn, least_samples: int = 1, least_readers: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """samples (B, S, H, W[, D]), readers (B, R, H, W[, D]) with rubbish in unread slots, valid (B, R); often empty."""
     cases = draw(st.integers(1, 2))
     size = draw(st.lists(st.integers(1, 3), min_size=2, max_size=3))
     samples = draw(arrays(bool, (cases, draw(st.integers(least_samples, 4)), *size)))
-    raters = draw(arrays(bool, (cases, draw(st.integers(least_raters, 4)), *size)))
-    valid = draw(arrays(bool, raters.shape[:2]))
-    valid[:, :least_raters] = True
-    return torch.from_numpy(samples), torch.from_numpy(raters), torch.from_numpy(np.ascontiguousarray(valid))
+    readers = draw(arrays(bool, (cases, draw(st.integers(least_readers, 4)), *size)))
+    valid = draw(arrays(bool, readers.shape[:2]))
+    valid[:, :least_readers] = True
+    return torch.from_numpy(samples), torch.from_numpy(readers), torch.from_numpy(np.ascontiguousarray(valid))
 
 
 def row(*masks: str) -> Tensor:

@@ -32,8 +32,8 @@ def columns(masks):
     return masks.flatten(1).double().T.tolist()
 
 
-def rater_nccs(samples, raters, clip):
-    """NCC with each rater from cross-entropies of probabilities clipped to [clip, 1 - clip]; NaN where undefined."""
+def reader_nccs(samples, readers, clip):
+    """NCC with each reader from cross-entropies of probabilities clipped to [clip, 1 - clip]; NaN where undefined."""
 
     def uncertainty(labels):
         return [
@@ -45,32 +45,32 @@ def rater_nccs(samples, raters, clip):
         return nan if min(max(a) - min(a), max(b) - min(b)) < 1e-9 else correlation(a, b)
 
     of_samples = uncertainty([fmean(drawn) for drawn in columns(samples)])
-    return [ncc_of(of_samples, uncertainty(rater)) for rater in raters.flatten(1).double().tolist()]
+    return [ncc_of(of_samples, uncertainty(reader)) for reader in readers.flatten(1).double().tolist()]
 
 
-def labels(samples, raters):
-    """p and y of each pair of a voxel and a rater."""
-    pairs = [(fmean(s), y) for s, ys in zip(columns(samples), columns(raters), strict=True) for y in ys]
+def labels(samples, readers):
+    """p and y of each pair of a voxel and a reader."""
+    pairs = [(fmean(s), y) for s, ys in zip(columns(samples), columns(readers), strict=True) for y in ys]
     return torch.tensor(pairs, dtype=torch.float64).T.contiguous()
 
 
-def library_error(samples, raters, bins):
-    p, y = labels(samples, raters)
+def library_error(samples, readers, bins):
+    p, y = labels(samples, readers)
     below_1 = torch.tensor(1.0, dtype=torch.float64).nextafter(torch.tensor(0.0, dtype=torch.float64))
     return binary_calibration_error(p.minimum(below_1), y.long(), n_bins=bins, norm="l1").item()
 
 
 @given(panels(), st.sampled_from([1e-8, 1e-3]))
 def test_ncc_is_that_of_cross_entropies_of_clipped_probabilities(panel, clip):
-    expected = by_case(lambda s, r: fmean(rater_nccs(s, r, clip)), *panel)
+    expected = by_case(lambda s, r: fmean(reader_nccs(s, r, clip)), *panel)
     torch.testing.assert_close(ncc(*panel), expected, equal_nan=True)
 
 
 @given(panels())
-def test_ncc_is_undefined_for_all_raters_of_a_case_or_for_none(panel):
-    samples, raters, valid = panel
-    for drawn, read in zip(samples, read_by_case(raters, valid), strict=True):
-        assert len({value != value for value in rater_nccs(drawn, read, 1e-6)}) == 1
+def test_ncc_is_undefined_for_all_readers_of_a_case_or_for_none(panel):
+    samples, readers, valid = panel
+    for drawn, read in zip(samples, read_by_case(readers, valid), strict=True):
+        assert len({value != value for value in reader_nccs(drawn, read, 1e-6)}) == 1
 
 
 def test_ncc_by_hand():
@@ -101,8 +101,8 @@ def test_brier_score_equals_the_slow_one(panel):
 
 @given(panels())
 def test_calibration_error_equals_that_of_torchmetrics(panel):
-    samples, raters, valid = panel
-    pairs = zip(samples, read_by_case(raters, valid), strict=True)
+    samples, readers, valid = panel
+    pairs = zip(samples, read_by_case(readers, valid), strict=True)
     by_library = [binary_calibration_error(*labels(s, r), n_bins=10, norm="l1").item() for s, r in pairs]
     assert expected_calibration_error(*panel).tolist() == pytest.approx(by_library)
 
@@ -112,17 +112,17 @@ def test_calibration_error_equals_that_of_torchmetrics_with_p_1_in_the_last_bin(
     generator = torch.manual_seed(count)
     chance = torch.rand(20, 20, generator=generator) ** 0.3
     samples = torch.rand(1, count, 20, 20, generator=generator) < chance
-    raters = torch.rand(1, 3, 20, 20, generator=generator) < chance**2
+    readers = torch.rand(1, 3, 20, 20, generator=generator) < chance**2
     assert samples.all(1).any()
-    value = expected_calibration_error(samples, raters, bins=bins).item()
-    assert value == pytest.approx(library_error(samples[0], raters[0], bins), abs=1e-12)
+    value = expected_calibration_error(samples, readers, bins=bins).item()
+    assert value == pytest.approx(library_error(samples[0], readers[0], bins), abs=1e-12)
 
 
 @given(panels(), st.integers(1, 7))
-def test_the_curve_sums_over_voxels_and_raters_whose_p_is_in_the_bin(panel, bins):
-    samples, raters, valid = panel
+def test_the_curve_sums_over_voxels_and_readers_whose_p_is_in_the_bin(panel, bins):
+    samples, readers, valid = panel
     curve = reliability_curve(*panel, bins)
-    for case, (drawn, read) in enumerate(zip(samples, read_by_case(raters, valid), strict=True)):
+    for case, (drawn, read) in enumerate(zip(samples, read_by_case(readers, valid), strict=True)):
         expected = torch.zeros(bins, 3, dtype=torch.float64)
         for votes, ys in zip(columns(drawn), columns(read), strict=True):
             share = Fraction(int(sum(votes)), len(votes))
@@ -142,7 +142,7 @@ def test_p_1_falls_into_the_last_bin():
 
 
 def test_the_means_of_a_bin_by_hand():
-    # p = 0, 1/2, 1/2, 1 and two raters who drew the voxels 0, 1, 0, 2 times.
+    # p = 0, 1/2, 1/2, 1 and two readers who drew the voxels 0, 1, 0, 2 times.
     curve = reliability_curve(row("0011", "0101"), row("0101", "0001"), bins=3)
     torch.testing.assert_close(curve.mean_predicted, torch.tensor([[0, 0.5, 1]], dtype=torch.float64))
     torch.testing.assert_close(curve.mean_drawn, torch.tensor([[0, 0.25, 1]], dtype=torch.float64))
@@ -156,18 +156,18 @@ def test_the_mean_of_an_empty_bin_is_undefined_and_costs_no_error():
 
 
 def test_curves_of_batches_add_up_to_that_of_all_cases():
-    samples, raters = (torch.rand(5, n, 4, 4, generator=torch.manual_seed(n)) > 0.5 for n in (6, 3))
-    whole = reliability_curve(samples, raters).pooled()
-    split = reliability_curve(samples[:2], raters[:2]) + reliability_curve(samples[2:], raters[2:])
+    samples, readers = (torch.rand(5, n, 4, 4, generator=torch.manual_seed(n)) > 0.5 for n in (6, 3))
+    whole = reliability_curve(samples, readers).pooled()
+    split = reliability_curve(samples[:2], readers[:2]) + reliability_curve(samples[2:], readers[2:])
     for name in ("weight", "predicted", "drawn"):
         torch.testing.assert_close(getattr(split, name), getattr(whole, name))
 
 
 def test_a_pooled_curve_is_that_of_one_image_with_all_voxels():
-    samples, raters = (torch.rand(3, n, 4, 4, generator=torch.manual_seed(n)) > 0.5 for n in (6, 3))
-    side_by_side = [torch.cat(list(masks), 2)[None] for masks in (samples, raters)]
+    samples, readers = (torch.rand(3, n, 4, 4, generator=torch.manual_seed(n)) > 0.5 for n in (6, 3))
+    side_by_side = [torch.cat(list(masks), 2)[None] for masks in (samples, readers)]
     torch.testing.assert_close(
-        reliability_curve(samples, raters).pooled().error, expected_calibration_error(*side_by_side)
+        reliability_curve(samples, readers).pooled().error, expected_calibration_error(*side_by_side)
     )
 
 
@@ -177,21 +177,21 @@ def test_curves_of_two_numbers_of_bins_do_not_add_up():
 
 
 @given(panels(), SEEDS)
-def test_no_measure_depends_on_the_order_of_samples_or_raters(panel, seed):
-    samples, raters, valid = panel
+def test_no_measure_depends_on_the_order_of_samples_or_readers(panel, seed):
+    samples, readers, valid = panel
     some = torch.randperm(samples.shape[1], generator=torch.manual_seed(seed))
-    other = torch.randperm(raters.shape[1], generator=torch.manual_seed(seed))
+    other = torch.randperm(readers.shape[1], generator=torch.manual_seed(seed))
     for measure in MEASURES:
-        shuffled = measure(samples[:, some], raters[:, other], valid[:, other])
+        shuffled = measure(samples[:, some], readers[:, other], valid[:, other])
         torch.testing.assert_close(shuffled, measure(*panel), equal_nan=True)
 
 
 @given(panels())
 def test_no_measure_changes_when_every_sample_comes_twice(panel):
-    samples, raters, valid = panel
+    samples, readers, valid = panel
     for measure in MEASURES:
         torch.testing.assert_close(
-            measure(samples.repeat(1, 2, *[1] * (samples.ndim - 2)), raters, valid), measure(*panel), equal_nan=True
+            measure(samples.repeat(1, 2, *[1] * (samples.ndim - 2)), readers, valid), measure(*panel), equal_nan=True
         )
 
 
@@ -202,10 +202,10 @@ def test_ncc_lies_between_minus_1_and_1_and_the_errors_between_0_and_1(panel):
         assert ((measure(*panel) >= 0) & (measure(*panel) <= 1)).all()
 
 
-def test_samples_that_are_the_raters_have_no_calibration_error_and_the_raters_variance_as_brier_score():
-    raters = torch.rand(2, 4, 6, 6, generator=torch.manual_seed(0)) > 0.5
-    assert expected_calibration_error(raters, raters, bins=4).abs().max() < 1e-15
-    torch.testing.assert_close(brier_score(raters, raters), raters.double().var(1, correction=0).mean((1, 2)))
+def test_samples_that_are_the_readers_have_no_calibration_error_and_the_readers_variance_as_brier_score():
+    readers = torch.rand(2, 4, 6, 6, generator=torch.manual_seed(0)) > 0.5
+    assert expected_calibration_error(readers, readers, bins=4).abs().max() < 1e-15
+    torch.testing.assert_close(brier_score(readers, readers), readers.double().var(1, correction=0).mean((1, 2)))
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -240,11 +240,11 @@ def drawn_by_more_than(masks, level):
     return {voxel for voxel in set().union(*drawn) if Fraction(sum(voxel in one for one in drawn), len(drawn)) > level}
 
 
-def slow_soft_dice(samples, raters):
-    if not len(raters):
+def slow_soft_dice(samples, readers):
+    if not len(readers):
         return math.nan
     cuts = [
-        [drawn_by_more_than(masks, Fraction(level, 10)) for masks in (samples, raters)] for level in (1, 3, 5, 7, 9)
+        [drawn_by_more_than(masks, Fraction(level, 10)) for masks in (samples, readers)] for level in (1, 3, 5, 7, 9)
     ]
     return fmean(2 * len(p & q) / (len(p) + len(q)) if p or q else 1.0 for p, q in cuts)
 
@@ -255,36 +255,36 @@ def test_soft_dice_equals_the_slow_one(panel):
 
 
 def test_monai_agrees_on_the_dice_at_each_level():
-    samples, raters = (torch.rand(3, n, 8, 8, generator=torch.manual_seed(n)) > 0.5 for n in (16, 4))
-    shares = [masks.double().mean(1, keepdim=True) for masks in (samples, raters)]
+    samples, readers = (torch.rand(3, n, 8, 8, generator=torch.manual_seed(n)) > 0.5 for n in (16, 4))
+    shares = [masks.double().mean(1, keepdim=True) for masks in (samples, readers)]
     levels = [compute_dice(*(share > level for share in shares))[:, 0] for level in (0.1, 0.3, 0.5, 0.7, 0.9)]
-    torch.testing.assert_close(soft_dice(samples, raters).float(), torch.stack(levels).nanmean(0).float())
+    torch.testing.assert_close(soft_dice(samples, readers).float(), torch.stack(levels).nanmean(0).float())
 
 
 @given(panels(), st.integers(0, 99))
-def test_the_order_of_samples_and_raters_does_not_matter(panel, seed):
-    samples, raters, valid = panel
+def test_the_order_of_samples_and_readers_does_not_matter(panel, seed):
+    samples, readers, valid = panel
     some = torch.randperm(samples.shape[1], generator=torch.manual_seed(seed))
-    other = torch.randperm(raters.shape[1], generator=torch.manual_seed(seed))
-    shuffled = soft_dice(samples[:, some], raters[:, other], valid[:, other])
+    other = torch.randperm(readers.shape[1], generator=torch.manual_seed(seed))
+    shuffled = soft_dice(samples[:, some], readers[:, other], valid[:, other])
     torch.testing.assert_close(shuffled, soft_dice(*panel), equal_nan=True)
 
 
 @given(panels())
 def test_samples_that_all_come_twice_change_nothing(panel):
-    samples, raters, valid = panel
-    doubled = soft_dice(samples.repeat_interleave(2, 1), raters, valid)
+    samples, readers, valid = panel
+    doubled = soft_dice(samples.repeat_interleave(2, 1), readers, valid)
     torch.testing.assert_close(doubled, soft_dice(*panel), equal_nan=True)
 
 
 @given(panels())
-def test_the_raters_themselves_score_1(panel):
-    raters = panel[1]
-    assert soft_dice(raters, raters).tolist() == [1] * len(raters)
+def test_the_readers_themselves_score_1(panel):
+    readers = panel[1]
+    assert soft_dice(readers, readers).tolist() == [1] * len(readers)
 
 
 def test_soft_dice_by_hand():
-    # One of two raters drew the second voxel: a share of 0.5, in the cuts at 0.1 and 0.3 and not in that at 0.5.
+    # One of two readers drew the second voxel: a share of 0.5, in the cuts at 0.1 and 0.3 and not in that at 0.5.
     assert soft_dice(row("10"), row("10", "11")).item() == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 + 1) / 5)
 
 

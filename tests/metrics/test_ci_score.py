@@ -23,24 +23,24 @@ PARTS = (combined_sensitivity, dice_max, diversity_agreement)
 SHARES = st.floats(0, 1).filter(lambda share: share == 0 or share > 1e-3)
 
 
-def slow_sensitivity(samples, raters, strict=False):
+def slow_sensitivity(samples, readers, strict=False):
     predicted = set().union(*map(voxels, samples))
-    drawn = set().union(*map(voxels, raters))
+    drawn = set().union(*map(voxels, readers))
     if drawn:
         return len(predicted & drawn) / len(drawn)
     return 0.0 if strict and predicted else 1.0
 
 
-def slow_dice_max(samples, raters):
-    return sum(max(slow_dice(sample, rater) for sample in samples) for rater in raters) / len(raters)
+def slow_dice_max(samples, readers):
+    return sum(max(slow_dice(sample, reader) for sample in samples) for reader in readers) / len(readers)
 
 
-def slow_agreement(samples, raters, variance):
+def slow_agreement(samples, readers, variance):
     def ends(masks):
         values = [variance(a, b) for a, b in combinations(masks, 2)] or [0.0]
         return min(values), max(values)
 
-    (low_s, high_s), (low_y, high_y) = ends(samples), ends(raters)
+    (low_s, high_s), (low_y, high_y) = ends(samples), ends(readers)
     return 1 - (abs(high_y - high_s) + abs(low_y - low_s)) / 2
 
 
@@ -75,12 +75,12 @@ def test_diversity_agreement_equals_the_slow_one(panel, variance):
 
 
 @given(panels(), st.integers(0, 99))
-def test_no_part_depends_on_the_order_of_samples_or_raters(panel, seed):
-    samples, raters, valid = panel
+def test_no_part_depends_on_the_order_of_samples_or_readers(panel, seed):
+    samples, readers, valid = panel
     some = torch.randperm(samples.shape[1], generator=torch.manual_seed(seed))
-    other = torch.randperm(raters.shape[1], generator=torch.manual_seed(seed))
+    other = torch.randperm(readers.shape[1], generator=torch.manual_seed(seed))
     for part in PARTS:
-        torch.testing.assert_close(part(samples[:, some], raters[:, other], valid[:, other]), part(*panel))
+        torch.testing.assert_close(part(samples[:, some], readers[:, other], valid[:, other]), part(*panel))
 
 
 @given(panels())
@@ -91,10 +91,10 @@ def test_every_part_lies_between_0_and_1_and_pixel_agreement_above_3_quarters(pa
 
 
 @given(panels())
-def test_the_raters_themselves_score_1_in_every_part(panel):
-    raters, ones = panel[1], torch.ones(len(panel[1]), dtype=torch.float64)
+def test_the_readers_themselves_score_1_in_every_part(panel):
+    readers, ones = panel[1], torch.ones(len(panel[1]), dtype=torch.float64)
     for part in PARTS:
-        torch.testing.assert_close(part(raters, raters), ones)
+        torch.testing.assert_close(part(readers, readers), ones)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -107,7 +107,7 @@ def test_sensitivity_by_hand():
     assert combined_sensitivity(row("1000", "0001"), row("1100", "0110")).item() == pytest.approx(1 / 3)
 
 
-def test_strict_sensitivity_punishes_what_is_drawn_where_no_rater_drew():
+def test_strict_sensitivity_punishes_what_is_drawn_where_no_reader_drew():
     empty, drawn = row("000"), row("010")
     assert combined_sensitivity(drawn, empty).item() == 1
     assert combined_sensitivity(drawn, empty, strict=True).item() == 0
@@ -115,19 +115,19 @@ def test_strict_sensitivity_punishes_what_is_drawn_where_no_rater_drew():
 
 
 def test_dice_max_by_hand():
-    # Best Dice: 2/3 for the first rater by the first sample, 1 for the empty one by the empty sample.
+    # Best Dice: 2/3 for the first reader by the first sample, 1 for the empty one by the empty sample.
     assert dice_max(row("1100", "0000"), row("1000", "0000")).item() == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_pixel_agreement_by_hand():
-    # Raters differ in 1, 2 and 3 of 4 voxels; the samples in none: (3/16 + 1/16) / 2 off.
-    raters = row("0000", "1000", "0110")
-    assert diversity_agreement(row("1000", "1000"), raters).item() == pytest.approx(1 - (3 / 16 + 1 / 16) / 2)
+    # Readers differ in 1, 2 and 3 of 4 voxels; the samples in none: (3/16 + 1/16) / 2 off.
+    readers = row("0000", "1000", "0110")
+    assert diversity_agreement(row("1000", "1000"), readers).item() == pytest.approx(1 - (3 / 16 + 1 / 16) / 2)
 
 
 def test_a_single_sample_has_variance_0():
-    raters = row("0000", "1000", "0110")
-    alone, twice = (diversity_agreement(samples, raters) for samples in (row("1000"), row("1000", "1000")))
+    readers = row("0000", "1000", "0110")
+    alone, twice = (diversity_agreement(samples, readers) for samples in (row("1000"), row("1000", "1000")))
     assert alone.item() == twice.item() < 1
 
 
@@ -167,7 +167,7 @@ def test_masks_that_no_reader_would_draw_cost_little_beside_good_ones():
     """As docs/metrics.md says: the readers' own masks and twelve that hold every voxel score 0.9."""
     scores = []
     for case in phantoms():
-        raters = torch.tensor(case.raters)[None]
+        readers = torch.tensor(case.readers)[None]
         full = torch.ones(1, 12, *case.grid.shape, dtype=torch.bool)
-        scores.append(collective_insight(torch.cat([raters, full], 1), raters).item())
+        scores.append(collective_insight(torch.cat([readers, full], 1), readers).item())
     assert sum(scores) / len(scores) == pytest.approx(0.914, abs=0.001)

@@ -47,19 +47,19 @@ def distinct_pairs(masks):
     return permutations(masks, 2)
 
 
-def best_of_every_choice(samples, raters, iou):
-    few, many = sorted((samples, raters), key=len)
+def best_of_every_choice(samples, readers, iou):
+    few, many = sorted((samples, readers), key=len)
     return max(fmean(iou(a, b) for a, b in zip(few, picked, strict=True)) for picked in permutations(many, len(few)))
 
 
-def best_of_repeated_masks(samples, raters, iou):
-    common = math.lcm(len(samples), len(raters))
-    samples, raters = (masks * (common // len(masks)) for masks in (samples, raters))
-    table = torch.tensor([[iou(a, b) for b in raters] for a in samples])
+def best_of_repeated_masks(samples, readers, iou):
+    common = math.lcm(len(samples), len(readers))
+    samples, readers = (masks * (common // len(masks)) for masks in (samples, readers))
+    table = torch.tensor([[iou(a, b) for b in readers] for a in samples])
     return float(table[linear_sum_assignment(table, maximize=True)].double().mean())
 
 
-SLOW = {  # name: IoU, pairs within samples and within raters, matching
+SLOW = {  # name: IoU, pairs within samples and within readers, matching
     "plurimask": (lesion, all_pairs, best_of_repeated_masks),
     "kohl": (lesion, all_pairs, None),
     "kohl-classes": (mean_of_classes_held, all_pairs, None),
@@ -74,25 +74,25 @@ MATCHED = st.sampled_from(sorted(name for name, (_, _, match) in SLOW.items() if
 SAME_GED = st.sampled_from(["kohl", "phiseg", "ccdm", "flowssn"])
 
 
-def slow_ged(name, samples, raters):
+def slow_ged(name, samples, readers):
     iou, within, _ = SLOW[name]
-    samples, raters = classes(samples), classes(raters)
+    samples, readers = classes(samples), classes(readers)
 
     def mean_distance(pairs):
         distances = [1 - iou(a, b) for a, b in pairs]
         return fmean(distances) if distances else math.nan
 
-    crossed = mean_distance(product(samples, raters))
-    return 2 * crossed - mean_distance(within(samples)) - mean_distance(within(raters))
+    crossed = mean_distance(product(samples, readers))
+    return 2 * crossed - mean_distance(within(samples)) - mean_distance(within(readers))
 
 
-def slow_hm_iou(name, samples, raters):
+def slow_hm_iou(name, samples, readers):
     iou, _, match = SLOW[name]
-    return match(classes(samples), classes(raters), iou)
+    return match(classes(samples), classes(readers), iou)
 
 
-def score(name, measure, samples, raters):
-    return convention_scores(name, row(*samples), row(*raters))[measure].item()
+def score(name, measure, samples, readers):
+    return convention_scores(name, row(*samples), row(*readers))[measure].item()
 
 
 def test_every_convention_has_a_slow_one():
@@ -100,13 +100,13 @@ def test_every_convention_has_a_slow_one():
 
 
 @given(panels(), NAMES)
-def test_ged_equals_the_slow_one_over_the_raters_who_read(panel, name):
+def test_ged_equals_the_slow_one_over_the_readers_who_read(panel, name):
     expected = by_case(lambda s, r: slow_ged(name, s, r), *panel)
     torch.testing.assert_close(convention_scores(name, *panel)["ged"], expected, equal_nan=True)
 
 
 @given(panels(), MATCHED)
-def test_hm_iou_equals_the_slow_one_over_the_raters_who_read(panel, name):
+def test_hm_iou_equals_the_slow_one_over_the_readers_who_read(panel, name):
     expected = by_case(lambda s, r: slow_hm_iou(name, s, r), *panel)
     torch.testing.assert_close(convention_scores(name, *panel)["hm_iou"], expected, rtol=0, atol=1e-6)
 
@@ -116,17 +116,17 @@ def test_four_sources_count_ged_as_we_do(panel, name):
     torch.testing.assert_close(convention_scores(name, *panel)["ged"], ged(*panel))
 
 
-@given(panels(least_samples=2, least_raters=2))
+@given(panels(least_samples=2, least_readers=2))
 def test_the_uncalled_ged_of_d_persona_is_our_u_ged(panel):
     torch.testing.assert_close(convention_scores("d-persona-u", *panel)["ged"], ged(*panel, "u"))
 
 
 @given(panels(), NAMES, st.integers(0, 99))
-def test_the_order_of_raters_does_not_matter(panel, name, seed):
-    samples, raters, valid = panel
-    order = torch.randperm(raters.shape[1], generator=torch.manual_seed(seed))
-    moved = convention_scores(name, samples, raters[:, order], valid[:, order])
-    torch.testing.assert_close(moved, convention_scores(name, samples, raters, valid), equal_nan=True)
+def test_the_order_of_readers_does_not_matter(panel, name, seed):
+    samples, readers, valid = panel
+    order = torch.randperm(readers.shape[1], generator=torch.manual_seed(seed))
+    moved = convention_scores(name, samples, readers[:, order], valid[:, order])
+    torch.testing.assert_close(moved, convention_scores(name, samples, readers, valid), equal_nan=True)
 
 
 @given(panels(), NAMES)
@@ -165,9 +165,9 @@ def test_two_empty_and_two_full_masks_agree_where_background_counts():
 
 
 def test_a_sample_too_many_counts_for_us_and_not_in_rectangular_matching():
-    samples, raters = ["1100", "0011"], ["1100"]
-    assert score("plurimask", "hm_iou", samples, raters) == (1 + 0) / 2
-    assert score("flowssn", "hm_iou", samples, raters) == 1
+    samples, readers = ["1100", "0011"], ["1100"]
+    assert score("plurimask", "hm_iou", samples, readers) == (1 + 0) / 2
+    assert score("flowssn", "hm_iou", samples, readers) == 1
 
 
 def test_a_perfect_panel_scores_zero_over_all_pairs_and_less_over_distinct_ones():

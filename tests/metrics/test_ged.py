@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slow_pairs import by_case, panels, row, slow_dice, slow_iou
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.metrics.ged import calibrated_level, ged, panel_ceiling, rater_diversity, sample_diversity
+from plurimask.metrics.ged import calibrated_level, ged, panel_ceiling, reader_diversity, sample_diversity
 
 SLOW = {"iou": slow_iou, "dice": slow_dice}
 BOTH = st.sampled_from(["v", "u"])
@@ -24,9 +24,9 @@ def slow_within(masks, distance, self_pairs):
     return fmean(distances) if distances else math.nan
 
 
-def slow_ged(samples, raters, estimator, distance):
-    between = [1 - SLOW[distance](a, b) for a, b in product(samples, raters)]
-    within = [slow_within(masks, distance, estimator == "v") for masks in (samples, raters)]
+def slow_ged(samples, readers, estimator, distance):
+    between = [1 - SLOW[distance](a, b) for a, b in product(samples, readers)]
+    within = [slow_within(masks, distance, estimator == "v") for masks in (samples, readers)]
     return 2 * fmean(between) - sum(within)
 
 
@@ -41,29 +41,29 @@ def six_masks(generator):
 
 
 @given(panels(), BOTH, DISTANCES)
-def test_ged_equals_the_slow_one_over_the_raters_who_read(panel, estimator, distance):
-    samples, raters, valid = panel
-    expected = by_case(lambda s, r: slow_ged(s, r, estimator, distance), samples, raters, valid)
-    torch.testing.assert_close(ged(samples, raters, valid, estimator, distance), expected, equal_nan=True)
+def test_ged_equals_the_slow_one_over_the_readers_who_read(panel, estimator, distance):
+    samples, readers, valid = panel
+    expected = by_case(lambda s, r: slow_ged(s, r, estimator, distance), samples, readers, valid)
+    torch.testing.assert_close(ged(samples, readers, valid, estimator, distance), expected, equal_nan=True)
 
 
 @given(panels(), DISTANCES)
 def test_diversities_equal_the_slow_ones(panel, distance):
-    samples, raters, valid = panel
+    samples, readers, valid = panel
     within_samples = by_case(lambda s, _: slow_within(s, distance, False), *panel)
-    within_raters = by_case(lambda _, r: slow_within(r, distance, False), *panel)
+    within_readers = by_case(lambda _, r: slow_within(r, distance, False), *panel)
     torch.testing.assert_close(sample_diversity(samples, distance), within_samples, equal_nan=True)
-    torch.testing.assert_close(rater_diversity(raters, valid, distance), within_raters, equal_nan=True)
+    torch.testing.assert_close(reader_diversity(readers, valid, distance), within_readers, equal_nan=True)
 
 
-@given(panels(least_samples=2, least_raters=2), DISTANCES)
+@given(panels(least_samples=2, least_readers=2), DISTANCES)
 def test_v_ged_is_u_ged_and_each_diversity_over_its_number_of_masks(panel, distance):
-    samples, raters, valid = panel
-    parts = sample_diversity(samples, distance) / samples.shape[1] + rater_diversity(
-        raters, valid, distance
+    samples, readers, valid = panel
+    parts = sample_diversity(samples, distance) / samples.shape[1] + reader_diversity(
+        readers, valid, distance
     ) / valid.sum(1)
-    expected = ged(samples, raters, valid, "u", distance) + parts
-    torch.testing.assert_close(ged(samples, raters, valid, "v", distance), expected, rtol=0, atol=1e-12)
+    expected = ged(samples, readers, valid, "u", distance) + parts
+    torch.testing.assert_close(ged(samples, readers, valid, "v", distance), expected, rtol=0, atol=1e-12)
 
 
 @given(panels(), DISTANCES)
@@ -74,92 +74,92 @@ def test_v_ged_lies_between_0_and_2(panel, distance):
 
 
 @given(panels(), BOTH, st.integers(0, 99))
-def test_the_order_of_samples_and_raters_does_not_matter(panel, estimator, seed):
-    samples, raters, valid = panel
-    shuffled = ged(permuted(samples, seed), permuted(raters, seed), permuted(valid, seed), estimator)
-    torch.testing.assert_close(shuffled, ged(samples, raters, valid, estimator), equal_nan=True)
+def test_the_order_of_samples_and_readers_does_not_matter(panel, estimator, seed):
+    samples, readers, valid = panel
+    shuffled = ged(permuted(samples, seed), permuted(readers, seed), permuted(valid, seed), estimator)
+    torch.testing.assert_close(shuffled, ged(samples, readers, valid, estimator), equal_nan=True)
 
 
 @given(panels(), BOTH)
-def test_ged_is_symmetric_in_samples_and_raters(panel, estimator):
-    samples, raters, _ = panel
-    there, back = ged(samples, raters, None, estimator), ged(raters, samples, None, estimator)
+def test_ged_is_symmetric_in_samples_and_readers(panel, estimator):
+    samples, readers, _ = panel
+    there, back = ged(samples, readers, None, estimator), ged(readers, samples, None, estimator)
     torch.testing.assert_close(there, back, equal_nan=True)
 
 
 @given(panels())
 def test_v_ged_is_the_same_when_every_sample_comes_twice(panel):
-    samples, raters, valid = panel
-    torch.testing.assert_close(ged(samples.repeat_interleave(2, 1), raters, valid), ged(*panel))
+    samples, readers, valid = panel
+    torch.testing.assert_close(ged(samples.repeat_interleave(2, 1), readers, valid), ged(*panel))
 
 
-@given(panels(least_raters=2), DISTANCES)
-def test_v_ged_of_one_sample_is_twice_its_mean_distance_less_that_of_the_raters(panel, distance):
+@given(panels(least_readers=2), DISTANCES)
+def test_v_ged_of_one_sample_is_twice_its_mean_distance_less_that_of_the_readers(panel, distance):
     # With one sample there is no d_SS, and the identity above has no value; this is what remains of it.
-    samples, raters, valid = panel
-    between = by_case(lambda s, r: fmean(1 - SLOW[distance](s[0], rater) for rater in r), samples, raters, valid)
-    readers = valid.sum(1)
-    expected = 2 * between - rater_diversity(raters, valid, distance) * (readers - 1) / readers
-    torch.testing.assert_close(ged(samples[:, :1], raters, valid, "v", distance), expected, rtol=0, atol=1e-12)
+    samples, readers, valid = panel
+    between = by_case(lambda s, r: fmean(1 - SLOW[distance](s[0], reader) for reader in r), samples, readers, valid)
+    number = valid.sum(1)
+    expected = 2 * between - reader_diversity(readers, valid, distance) * (number - 1) / number
+    torch.testing.assert_close(ged(samples[:, :1], readers, valid, "v", distance), expected, rtol=0, atol=1e-12)
 
 
-@given(panels(least_raters=2), DISTANCES)
-def test_u_ged_of_the_raters_themselves_is_minus_twice_d_yy_over_m_and_so_never_above_0(panel, distance):
-    _, raters, _ = panel
-    expected = -2 * rater_diversity(raters, None, distance) / raters.shape[1]
-    torch.testing.assert_close(ged(raters, raters, None, "u", distance), expected, rtol=0, atol=1e-12)
+@given(panels(least_readers=2), DISTANCES)
+def test_u_ged_of_the_readers_themselves_is_minus_twice_d_yy_over_m_and_so_never_above_0(panel, distance):
+    _, readers, _ = panel
+    expected = -2 * reader_diversity(readers, None, distance) / readers.shape[1]
+    torch.testing.assert_close(ged(readers, readers, None, "u", distance), expected, rtol=0, atol=1e-12)
 
 
 @given(panels())
-def test_v_ged_of_the_raters_themselves_is_0(panel):
-    _, raters, _ = panel
-    torch.testing.assert_close(ged(raters, raters), torch.zeros(len(raters), dtype=torch.float64))
+def test_v_ged_of_the_readers_themselves_is_0(panel):
+    _, readers, _ = panel
+    torch.testing.assert_close(ged(readers, readers), torch.zeros(len(readers), dtype=torch.float64))
 
 
 def test_ged_by_hand():
     # d(S, Y): 1/2, 1, 1, 0; d(S, S') = d(Y, Y') = 1 for the distinct pair.
-    samples, raters = row("1100", "0000"), row("1000", "0000")
-    assert ged(samples, raters, estimator="v").item() == pytest.approx(2 * 2.5 / 4 - 0.5 - 0.5)
-    assert ged(samples, raters, estimator="u").item() == pytest.approx(2 * 2.5 / 4 - 1 - 1)
+    samples, readers = row("1100", "0000"), row("1000", "0000")
+    assert ged(samples, readers, estimator="v").item() == pytest.approx(2 * 2.5 / 4 - 0.5 - 0.5)
+    assert ged(samples, readers, estimator="u").item() == pytest.approx(2 * 2.5 / 4 - 1 - 1)
 
 
 def test_dice_is_the_distance_where_asked_for():
     assert ged(row("110"), row("100"), distance="dice").item() == pytest.approx(2 / 3)
 
 
-def test_empty_samples_for_empty_raters_score_0():
+def test_empty_samples_for_empty_readers_score_0():
     empty = row("000", "000")
     assert ged(empty, empty, estimator="v").item() == ged(empty, empty, estimator="u").item() == 0
 
 
-@pytest.mark.parametrize(("samples", "raters"), [(row("01"), row("01", "11")), (row("01", "11"), row("01"))])
-def test_u_ged_of_one_sample_or_one_rater_is_undefined_and_v_ged_is_not(samples, raters):
-    assert ged(samples, raters, estimator="u").isnan().item()
-    assert ged(samples, raters, estimator="v").isfinite().item()
+@pytest.mark.parametrize(("samples", "readers"), [(row("01"), row("01", "11")), (row("01", "11"), row("01"))])
+def test_u_ged_of_one_sample_or_one_reader_is_undefined_and_v_ged_is_not(samples, readers):
+    assert ged(samples, readers, estimator="u").isnan().item()
+    assert ged(samples, readers, estimator="v").isfinite().item()
 
 
-def test_without_a_rater_every_value_but_d_ss_is_undefined():
-    samples, raters = row("01", "11"), row("01")[:, :0]
-    values = [ged(samples, raters), ged(samples, raters, estimator="u"), calibrated_level(raters, None, 4)]
+def test_without_a_reader_every_value_but_d_ss_is_undefined():
+    samples, readers = row("01", "11"), row("01")[:, :0]
+    values = [ged(samples, readers), ged(samples, readers, estimator="u"), calibrated_level(readers, None, 4)]
     assert all(value.isnan().item() for value in values)
     assert sample_diversity(samples).item() == 0.5
 
 
 def test_the_calibrated_level_by_hand():
-    # Pairs of the three raters who read: 1/2, 1, 1, so d_YY = 5/6; the fourth did not read.
-    raters, valid = row("110", "100", "001", "111"), torch.tensor([[True, True, True, False]])
-    assert calibrated_level(raters, valid, 10).item() == pytest.approx(5 / 6 / 10 + 5 / 6 / 3)
+    # Pairs of the three readers who read: 1/2, 1, 1, so d_YY = 5/6; the fourth did not read.
+    readers, valid = row("110", "100", "001", "111"), torch.tensor([[True, True, True, False]])
+    assert calibrated_level(readers, valid, 10).item() == pytest.approx(5 / 6 / 10 + 5 / 6 / 3)
 
 
 @pytest.mark.parametrize("count", [2, 4, 16])
-def test_samples_from_the_raters_distribution_score_0_by_u_and_the_calibrated_level_by_v(count):
+def test_samples_from_the_readers_distribution_score_0_by_u_and_the_calibrated_level_by_v(count):
     """Means over 3,000 panels, held to 3 standard errors; each is below 0.01."""
     generator = torch.manual_seed(count)
     weights = torch.tensor([0.3, 0.25, 0.2, 0.1, 0.1, 0.05])
     picked = weights.expand(3000, -1).multinomial(count + 4, replacement=True, generator=generator)
-    samples, raters = six_masks(generator)[picked].split([count, 4], dim=1)
-    unbiased = ged(samples, raters, estimator="u")
-    excess = ged(samples, raters, estimator="v") - calibrated_level(raters, None, count)
+    samples, readers = six_masks(generator)[picked].split([count, 4], dim=1)
+    unbiased = ged(samples, readers, estimator="u")
+    excess = ged(samples, readers, estimator="v") - calibrated_level(readers, None, count)
     for values in (unbiased, excess):
         error = values.std() / math.sqrt(len(values))
         assert abs(values.mean()) < 3 * error
@@ -170,31 +170,31 @@ def test_samples_from_the_raters_distribution_score_0_by_u_and_the_calibrated_le
 @pytest.mark.parametrize("distance", ["iou", "dice"])
 @pytest.mark.parametrize("estimator", ["v", "u"])
 @pytest.mark.parametrize("count", [2, 5])
-def test_the_panel_ceiling_is_the_mean_ged_of_draws_from_the_scored_raters(count, estimator, distance):
+def test_the_panel_ceiling_is_the_mean_ged_of_draws_from_the_scored_readers(count, estimator, distance):
     """Mean over 4,000 draws, held to 3 standard errors, below 0.01."""
     generator = torch.manual_seed(count)
-    raters = six_masks(generator)[None, :4]
+    readers = six_masks(generator)[None, :4]
     valid = torch.tensor([[True, True, False, True]])
     picked = torch.tensor([0, 1, 3])[torch.randint(3, (4000, count), generator=generator)]
-    values = ged(raters[0, picked], raters.expand(4000, -1, -1, -1), valid.expand(4000, -1), estimator, distance)
+    values = ged(readers[0, picked], readers.expand(4000, -1, -1, -1), valid.expand(4000, -1), estimator, distance)
     error = values.std() / math.sqrt(len(values))
-    ceiling = panel_ceiling(raters, valid, count, estimator, distance).item()
+    ceiling = panel_ceiling(readers, valid, count, estimator, distance).item()
     assert abs(values.mean() - ceiling) < 3 * error
     assert error < 0.01
 
 
 def test_the_panel_ceiling_by_hand():
-    # d_YY = 5/6 over three raters, so two draws, or a draw and a rater, lie 5/9 apart.
-    raters, valid = row("110", "100", "001", "111"), torch.tensor([[True, True, True, False]])
-    assert panel_ceiling(raters, valid, 5).item() == pytest.approx(5 / 9 / 5)
-    assert panel_ceiling(raters, valid, 5, "u").item() == pytest.approx(-5 / 6 / 3)
+    # d_YY = 5/6 over three readers, so two draws, or a draw and a reader, lie 5/9 apart.
+    readers, valid = row("110", "100", "001", "111"), torch.tensor([[True, True, True, False]])
+    assert panel_ceiling(readers, valid, 5).item() == pytest.approx(5 / 9 / 5)
+    assert panel_ceiling(readers, valid, 5, "u").item() == pytest.approx(-5 / 6 / 3)
 
 
 def test_the_panel_ceiling_is_undefined_where_ged_is():
     one, none, two = row("01"), row("01")[:, :0], row("01", "11")
     assert panel_ceiling(one, None, 4).item() == 0
     undefined = [(none, 4, "v"), (none, 4, "u"), (one, 4, "u"), (two, 1, "u")]
-    assert all(panel_ceiling(raters, None, count, by).isnan().item() for raters, count, by in undefined)
+    assert all(panel_ceiling(readers, None, count, by).isnan().item() for readers, count, by in undefined)
 
 
 def test_an_unknown_estimator_of_the_ceiling_is_refused():

@@ -23,30 +23,30 @@ def integral(sizes, drawn):
     )
 
 
-def slow_crps(sizes, rater_sizes):
-    return sum(integral(sizes, drawn) for drawn in rater_sizes) / len(rater_sizes)
+def slow_crps(sizes, reader_sizes):
+    return sum(integral(sizes, drawn) for drawn in reader_sizes) / len(reader_sizes)
 
 
-def on_one_case(sizes, rater_sizes, read=None):
-    read = [True] * len(rater_sizes) if read is None else read
-    tables = (torch.tensor([numbers], dtype=torch.float64) for numbers in (sizes, rater_sizes))
+def on_one_case(sizes, reader_sizes, read=None):
+    read = [True] * len(reader_sizes) if read is None else read
+    tables = (torch.tensor([numbers], dtype=torch.float64) for numbers in (sizes, reader_sizes))
     return crps(*tables, torch.tensor([read])).item()
 
 
 @given(SIZES, SIZES)
-def test_crps_is_the_integral_that_defines_it(sizes, rater_sizes):
-    assert on_one_case(sizes, rater_sizes) == pytest.approx(slow_crps(sizes, rater_sizes), rel=1e-9, abs=1e-8)
+def test_crps_is_the_integral_that_defines_it(sizes, reader_sizes):
+    assert on_one_case(sizes, reader_sizes) == pytest.approx(slow_crps(sizes, reader_sizes), rel=1e-9, abs=1e-8)
 
 
 @given(SIZES, SIZES, st.randoms(use_true_random=False))
-def test_the_order_of_samples_and_raters_does_not_matter(sizes, rater_sizes, random):
-    some, other = (random.sample(numbers, len(numbers)) for numbers in (sizes, rater_sizes))
-    assert on_one_case(some, other) == pytest.approx(on_one_case(sizes, rater_sizes), rel=1e-9, abs=1e-8)
+def test_the_order_of_samples_and_readers_does_not_matter(sizes, reader_sizes, random):
+    some, other = (random.sample(numbers, len(numbers)) for numbers in (sizes, reader_sizes))
+    assert on_one_case(some, other) == pytest.approx(on_one_case(sizes, reader_sizes), rel=1e-9, abs=1e-8)
 
 
 @given(SIZES, SIZES)
-def test_every_sample_twice_scores_the_same(sizes, rater_sizes):
-    assert on_one_case(sizes * 2, rater_sizes) == pytest.approx(on_one_case(sizes, rater_sizes), rel=1e-9, abs=1e-8)
+def test_every_sample_twice_scores_the_same(sizes, reader_sizes):
+    assert on_one_case(sizes * 2, reader_sizes) == pytest.approx(on_one_case(sizes, reader_sizes), rel=1e-9, abs=1e-8)
 
 
 def test_one_sample_scores_its_mean_absolute_error():
@@ -76,18 +76,18 @@ def test_many_samples_agree_with_the_integral(count):
 
 @given(panels())
 def test_size_crps_counts_the_voxels_of_masks(panel):
-    def slow(samples, raters):
-        return slow_crps(*([len(voxels(mask)) for mask in masks] for masks in (samples, raters)))
+    def slow(samples, readers):
+        return slow_crps(*([len(voxels(mask)) for mask in masks] for masks in (samples, readers)))
 
     torch.testing.assert_close(size_crps(*panel), by_case(slow, *panel))
 
 
 @given(panels())
-def test_size_crps_of_the_raters_themselves_is_half_their_mean_gap(panel):
-    _, raters, _ = panel
-    sizes = raters.flatten(2).sum(2).double()
+def test_size_crps_of_the_readers_themselves_is_half_their_mean_gap(panel):
+    _, readers, _ = panel
+    sizes = readers.flatten(2).sum(2).double()
     gaps = (sizes[:, :, None] - sizes[:, None, :]).abs().mean((1, 2))
-    torch.testing.assert_close(size_crps(raters, raters), gaps / 2)
+    torch.testing.assert_close(size_crps(readers, readers), gaps / 2)
 
 
 @given(panels(), st.floats(0.1, 10))
@@ -96,8 +96,8 @@ def test_size_crps_is_in_the_unit_of_the_voxel_size(panel, size):
 
 
 def test_each_case_may_have_a_voxel_size_of_its_own():
-    samples, raters = row("110").expand(2, -1, -1, -1), row("100").expand(2, -1, -1, -1)
-    assert size_crps(samples, raters, voxel_size=torch.tensor([0.5, 3.0])).tolist() == [0.5, 3]
+    samples, readers = row("110").expand(2, -1, -1, -1), row("100").expand(2, -1, -1, -1)
+    assert size_crps(samples, readers, voxel_size=torch.tensor([0.5, 3.0])).tolist() == [0.5, 3]
 
 
 def test_empty_masks_have_size_0():

@@ -22,18 +22,18 @@ from plurimask.metrics.overlap import (
 
 @given(panels())
 def test_iou_and_dice_equal_those_of_voxel_sets(panel):
-    samples, raters, _ = panel
+    samples, readers, _ = panel
     for fast, slow in ((pairwise_iou, slow_iou), (pairwise_dice, slow_dice)):
-        expected = [[[slow(a, b) for b in y] for a in x] for x, y in zip(samples, raters, strict=True)]
-        torch.testing.assert_close(fast(samples, raters), torch.tensor(expected, dtype=torch.float64))
+        expected = [[[slow(a, b) for b in y] for a in x] for x, y in zip(samples, readers, strict=True)]
+        torch.testing.assert_close(fast(samples, readers), torch.tensor(expected, dtype=torch.float64))
 
 
 @given(panels())
 def test_variance_is_that_of_the_two_values_of_each_voxel(panel):
-    samples, raters, _ = panel
-    values = torch.stack(torch.broadcast_tensors(samples[:, :, None], raters[:, None])).double()
+    samples, readers, _ = panel
+    values = torch.stack(torch.broadcast_tensors(samples[:, :, None], readers[:, None])).double()
     expected = values.var(0, correction=0).flatten(3).mean(3)
-    torch.testing.assert_close(count_overlap(samples, raters).variance, expected)
+    torch.testing.assert_close(count_overlap(samples, readers).variance, expected)
 
 
 def test_one_stack_with_itself_counts_as_two_equal_stacks_do():
@@ -69,9 +69,9 @@ def test_memory_beyond_the_input_is_768_kb_a_mask_of_one_case():
 
 @given(panels())
 def test_one_count_of_all_pairs_gives_each_block_of_pairs(panel):
-    samples, raters, valid = panel
-    pairs = count_pairs(samples, raters, valid)
-    for block, a, b in ((pairs.ss, samples, samples), (pairs.sy, samples, raters), (pairs.yy, raters, raters)):
+    samples, readers, valid = panel
+    pairs = count_pairs(samples, readers, valid)
+    for block, a, b in ((pairs.ss, samples, samples), (pairs.sy, samples, readers), (pairs.yy, readers, readers)):
         expected = count_overlap(a, b)
         assert torch.equal(block.shared, expected.shared)
         assert torch.equal(block.added, expected.added)
@@ -110,8 +110,8 @@ def test_masks_that_are_views_count_as_their_copies_do(view):
 
 @given(panels())
 def test_the_pairs_of_a_volume_share_what_its_slices_share(panel):
-    samples, raters, _ = panel
-    planes = [masks.flatten(2)[:, :, None] for masks in (samples, raters)]
+    samples, readers, _ = panel
+    planes = [masks.flatten(2)[:, :, None] for masks in (samples, readers)]
     volume = [torch.stack([masks, masks.roll(1, 3)], -1) for masks in planes]
     slices = [count_overlap(*(masks[..., plane] for masks in volume)).shared for plane in (0, 1)]
     assert torch.equal(count_overlap(*volume).shared, slices[0] + slices[1])
@@ -136,7 +136,7 @@ def test_monai_agrees_on_iou_and_dice_of_masks_that_are_not_both_empty():
     torch.testing.assert_close(pairwise_dice(a, b)[:, :, 0], compute_dice(a, b).double(), rtol=1e-6, atol=0)
 
 
-def test_no_rater_gives_no_pairs():
+def test_no_reader_gives_no_pairs():
     assert pairwise_iou(row("01"), row("01")[:, :0]).shape == (1, 1, 0)
 
 
@@ -158,7 +158,7 @@ def test_an_unknown_distance_is_refused():
 @pytest.mark.parametrize(
     "valid", [torch.ones(1, 2), torch.ones(1, 2, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool)]
 )
-def test_flags_that_are_not_bool_or_not_one_a_rater_are_refused(valid):
+def test_flags_that_are_not_bool_or_not_one_a_reader_are_refused(valid):
     masks = row("10", "01")
     with pytest.raises(InputError, match=r"valid: expected bool of shape \(1, 2\)"):
         count_pairs(masks, masks, valid)

@@ -21,14 +21,14 @@ from plurimask.metrics.ci_score import (
     dice_max,
     diversity_agreement,
 )
-from plurimask.metrics.ged import ged, rater_diversity, sample_diversity
+from plurimask.metrics.ged import ged, reader_diversity, sample_diversity
 from plurimask.metrics.lesion import size_crps
 from plurimask.metrics.matching import hm_iou
 
 
-def insight(samples, raters, valid, score=ci_score, strict=False, **variance):
-    agreement = diversity_agreement(samples, raters, valid, **variance)
-    return score(combined_sensitivity(samples, raters, valid, strict), dice_max(samples, raters, valid), agreement)
+def insight(samples, readers, valid, score=ci_score, strict=False, **variance):
+    agreement = diversity_agreement(samples, readers, valid, **variance)
+    return score(combined_sensitivity(samples, readers, valid, strict), dice_max(samples, readers, valid), agreement)
 
 
 # Class, its settings, and the pure function with the same settings.
@@ -45,9 +45,9 @@ CLASSES = [
     (running.CollectiveInsight, {}, insight),
     (running.CollectiveInsight, {"mean": "harmonic"}, partial(insight, score=ci_harmonic)),
     (running.CollectiveInsight, {"variance": "iou", "strict": True}, partial(insight, variance="iou", strict=True)),
-    (running.SampleDiversity, {}, lambda samples, raters, valid: sample_diversity(samples)),
-    (running.SampleDiversity, {"distance": "dice"}, lambda samples, raters, valid: sample_diversity(samples, "dice")),
-    (running.RaterDiversity, {}, lambda samples, raters, valid: rater_diversity(raters, valid)),
+    (running.SampleDiversity, {}, lambda samples, readers, valid: sample_diversity(samples)),
+    (running.SampleDiversity, {"distance": "dice"}, lambda samples, readers, valid: sample_diversity(samples, "dice")),
+    (running.ReaderDiversity, {}, lambda samples, readers, valid: reader_diversity(readers, valid)),
     (running.NormalizedCrossCorrelation, {}, ncc),
     (running.BrierScore, {}, brier_score),
     (running.ExpectedCalibrationError, {"bins": 3}, partial(expected_calibration_error, bins=3)),
@@ -57,12 +57,12 @@ EMPTY = row("000", "000")
 
 
 def some_panels(cases=7):
-    """samples (cases, 4, 5, 5), raters (cases, 3, 5, 5) and valid, some cases with one reader or none."""
+    """samples (cases, 4, 5, 5), readers (cases, 3, 5, 5) and valid, some cases with one reader or none."""
     generator = torch.manual_seed(4)
-    samples, raters = (torch.rand(cases, n, 5, 5, generator=generator) > 0.6 for n in (4, 3))
+    samples, readers = (torch.rand(cases, n, 5, 5, generator=generator) > 0.6 for n in (4, 3))
     valid = torch.arange(3) < (torch.arange(cases) % 4)[:, None]
-    samples[3], raters[3] = False, False
-    return samples, raters, valid
+    samples[3], readers[3] = False, False
+    return samples, readers, valid
 
 
 def every_class():
@@ -71,11 +71,11 @@ def every_class():
 
 @pytest.mark.parametrize(("kind", "settings", "measure"), CLASSES)
 def test_the_mean_over_batches_is_that_of_the_pure_function_over_defined_cases(kind, settings, measure):
-    samples, raters, valid = some_panels()
+    samples, readers, valid = some_panels()
     metric = kind(**settings)
     for batch in (slice(0, 1), slice(1, 5), slice(5, 7)):
-        metric.update(samples[batch], raters[batch], valid[batch])
-    expected = measure(samples, raters, valid)
+        metric.update(samples[batch], readers[batch], valid[batch])
+    expected = measure(samples, readers, valid)
     torch.testing.assert_close(metric.compute(), expected.nanmean())
     assert metric.undefined == expected.isnan().sum()
     assert metric.defined + metric.undefined == 7
@@ -89,11 +89,11 @@ def test_every_class_is_tried():
 
 
 def test_a_collection_gives_the_figures_of_each_alone():
-    samples, raters, valid = some_panels()
+    samples, readers, valid = some_panels()
     together = every_class()
     for batch in (slice(0, 4), slice(4, 7)):
-        together.update(samples[batch], raters[batch], valid[batch])
-    expected = [measure(samples, raters, valid).nanmean() for _, _, measure in CLASSES]
+        together.update(samples[batch], readers[batch], valid[batch])
+    expected = [measure(samples, readers, valid).nanmean() for _, _, measure in CLASSES]
     torch.testing.assert_close(list(together.compute().values()), expected)
 
 
@@ -107,13 +107,13 @@ def test_measures_that_agree_on_the_first_batch_stay_apart_in_a_collection():
         }
     )
     together.update(EMPTY, EMPTY)
-    samples, raters = row("110", "100"), row("100", "001")
-    together.update(samples, raters)
+    samples, readers = row("110", "100"), row("100", "001")
+    together.update(samples, readers)
     expected = [
-        (ged(samples, raters, estimator="v") + 0) / 2,
-        (ged(samples, raters, estimator="u") + 0) / 2,
-        (dice_max(samples, raters) + 1) / 2,
-        (soft_dice(samples, raters) + 1) / 2,
+        (ged(samples, readers, estimator="v") + 0) / 2,
+        (ged(samples, readers, estimator="u") + 0) / 2,
+        (dice_max(samples, readers) + 1) / 2,
+        (soft_dice(samples, readers) + 1) / 2,
     ]
     figures = together.compute()
     torch.testing.assert_close(torch.stack([figures[name] for name in ("v", "u", "dice", "soft")]), torch.cat(expected))

@@ -35,12 +35,12 @@ def slow_hausdorff(a, b, spacing):
     return max(directed(a, b), directed(b, a))
 
 
-def slow_closest(samples, raters, spacing):
+def slow_closest(samples, readers, spacing):
     distances = []
-    for rater in raters:
-        dice = [slow_dice(sample, rater) for sample in samples]
+    for reader in readers:
+        dice = [slow_dice(sample, reader) for sample in samples]
         best = [sample for sample, value in zip(samples, dice, strict=True) if value == max(dice)]
-        found = [slow_hausdorff(sample, rater, spacing) for sample in best]
+        found = [slow_hausdorff(sample, reader, spacing) for sample in best]
         distances.append(min((value for value in found if value == value), default=nan))
     defined = [value for value in distances if value == value]
     return fmean(defined) if defined else nan
@@ -65,9 +65,9 @@ def test_distance_equals_the_slow_one_over_edge_voxels(panel, spacing):
 
 @pytest.mark.parametrize(("size", "spacing"), [((40, 40), (0.6, 0.9)), ((24, 30, 8), (0.7, 0.7, 2.5))])
 def test_larger_masks_equal_the_slow_one(size, spacing):
-    samples, raters = ellipses(4, 1, size), ellipses(3, 2, size)
-    expected = slow_closest(samples[0], raters[0], spacing)
-    assert closest_surface(samples, raters, spacing_mm=spacing).item() == pytest.approx(expected, rel=1e-12)
+    samples, readers = ellipses(4, 1, size), ellipses(3, 2, size)
+    expected = slow_closest(samples[0], readers[0], spacing)
+    assert closest_surface(samples, readers, spacing_mm=spacing).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy")
@@ -98,9 +98,9 @@ def test_the_nearest_of_equally_good_samples_counts_in_any_order(samples):
     assert closest_surface(row(*samples), row("1000")).item() == 1
 
 
-def test_the_mean_runs_over_the_raters_who_read():
-    samples, raters = row("1000"), row("0100", "0010", "0001")
-    assert closest_surface(samples, raters, torch.tensor([[True, True, False]])).item() == 1.5
+def test_the_mean_runs_over_the_readers_who_read():
+    samples, readers = row("1000"), row("0100", "0010", "0001")
+    assert closest_surface(samples, readers, torch.tensor([[True, True, False]])).item() == 1.5
 
 
 def test_equal_masks_and_empty_ones_among_them_have_distance_0():
@@ -108,13 +108,13 @@ def test_equal_masks_and_empty_ones_among_them_have_distance_0():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_rater_is_left_out_where_exactly_one_mask_is_empty():
+def test_a_reader_is_left_out_where_exactly_one_mask_is_empty():
     assert closest_surface(row("100"), row("000", "001")).item() == 2
     assert closest_surface(row("000"), row("010", "000")).item() == 0
 
 
 @pytest.mark.filterwarnings("error")
-def test_distance_is_undefined_where_no_rater_is_left():
+def test_distance_is_undefined_where_no_reader_is_left():
     assert closest_surface(row("000"), row("010")).isnan().item()
     assert closest_surface(row("010"), row("010"), torch.tensor([[False]])).isnan().item()
     assert closest_surface(row("010"), row("010")[:, :0]).isnan().item()

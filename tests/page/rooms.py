@@ -75,7 +75,7 @@ def write_images(root, cases) -> dict[str, Case]:
         folder = root / case.name
         folder.mkdir(parents=True)
         write_nifti(folder / "image.nii.gz", case.image[0], case.grid)
-        for number, mask in enumerate(case.raters):
+        for number, mask in enumerate(case.readers):
             write_nifti(folder / f"label{number}.nii.gz", mask.astype(np.uint8), case.grid)
     return {case.name: open_study(root / case.name).case for case in cases}
 
@@ -98,7 +98,7 @@ def panel(case: Case, count: int, seed: int) -> MaskSet:
     """Samples that are readers' masks, moved by up to two rows and columns; the last one draws nothing."""
     chance = np.random.default_rng(seed)
     moved = [
-        np.roll(case.raters[chance.integers(len(case.raters))], chance.integers(-2, 3, 2), axis=(0, 1))
+        np.roll(case.readers[chance.integers(len(case.readers))], chance.integers(-2, 3, 2), axis=(0, 1))
         for _ in range(count)
     ]
     moved[-1] = np.zeros_like(moved[-1])

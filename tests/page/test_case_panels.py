@@ -185,7 +185,7 @@ def test_the_slider_tells_the_size_of_what_at_least_k_samples_hold(plane, room):
 
 
 def test_sizes_have_a_dot_a_sample_and_a_triangle_a_reader_and_the_selected_one_stands_out(plane, room):
-    samples, readers = room.panels["first"][PLANE].masks, room.cases[PLANE].raters
+    samples, readers = room.panels["first"][PLANE].masks, room.cases[PLANE].readers
     assert plane.locator(".sizes-plot circle").count() == len(samples)
     assert plane.locator(".sizes-plot path").count() == len(readers)
     plane.locator(".film-frame").first.click()

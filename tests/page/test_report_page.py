@@ -16,7 +16,7 @@ A4_IN_PIXELS = {"width": 703, "height": 1031}
 
 def moved(case, rows):
     """Sixteen masks of a case's readers, so many rows further down."""
-    masks = np.roll(np.resize(case.raters, (16, *case.grid.shape)), rows, axis=1)
+    masks = np.roll(np.resize(case.readers, (16, *case.grid.shape)), rows, axis=1)
     return MaskSet(case.name, masks, case.grid, f"moved by {rows}")
 
 

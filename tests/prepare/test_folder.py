@@ -79,7 +79,7 @@ def test_marked_slices_become_cases_where_they_lay_with_the_patient_of_their_nam
     assert sorted(set(data.patients)) == ["P1", "P2"]
     case = data[1]
     np.testing.assert_array_equal(case.image[0], volume(0)[:, :, 2])
-    np.testing.assert_array_equal(case.raters, [drawn(reader)[:, :, 2] for reader in (1, 2)])
+    np.testing.assert_array_equal(case.readers, [drawn(reader)[:, :, 2] for reader in (1, 2)])
     np.testing.assert_allclose(case.grid.affine @ (3, 4, 0, 1), AFFINE @ (3, 4, 2, 1), atol=1e-4)
 
 
@@ -97,7 +97,7 @@ def test_pictures_stay_pictures_whoever_drew(run, root):
     assert run(patterns=PNG).code == 0
     (case,) = written(root)
     np.testing.assert_array_equal(case.image[0], pixels)
-    assert (case.name, case.raters.any(), case.patient) == ("x", False, None)
+    assert (case.name, case.readers.any(), case.patient) == ("x", False, None)
 
 
 def test_several_images_are_channels(run, root):
@@ -114,7 +114,7 @@ def test_a_label_is_chosen_among_several(run, root, label, area):
         classes[2:4, 2:6, 1], classes[6:10, 2:6, 1] = 2, 3
         save(path, classes)
     assert run("--label", label).code == 0
-    assert {int(case.raters[0].sum()) for case in written(root)} == {area}
+    assert {int(case.readers[0].sum()) for case in written(root)} == {area}
 
 
 def test_the_manifest_says_from_what_and_how(run, root):
@@ -273,9 +273,9 @@ OBLIQUE = np.array([[0, -0.9, 0.1, 5], [1.1, 0, 0, -7], [0, 0.1, 2.5, 11], [0, 0
 
 def volume_case(shape=(4, 5, 6), affine=OBLIQUE):
     image = np.arange(2 * np.prod(shape), dtype=np.float32).reshape(2, *shape)
-    raters = np.zeros((2, *shape), dtype=bool)
-    raters[0, 1, 2, 3] = True
-    return Case("a", image, raters, Grid(shape, affine), "p")
+    readers = np.zeros((2, *shape), dtype=bool)
+    readers[0, 1, 2, 3] = True
+    return Case("a", image, readers, Grid(shape, affine), "p")
 
 
 def plane(shape=(4, 6), masks=1):
@@ -292,7 +292,7 @@ def test_the_marked_plane_holds_the_volumes_values_where_they_lie(axis, number):
     np.testing.assert_array_equal(cut.image, case.image.take(number, axis + 1))
     index = [1, 2, 3]
     index.pop(axis)
-    assert cut.raters[0][tuple(index)]
+    assert cut.readers[0][tuple(index)]
     np.testing.assert_allclose(cut.grid.affine @ (*index, 0, 1), OBLIQUE @ (1, 2, 3, 1))
 
 
@@ -321,8 +321,8 @@ def test_a_small_plane_is_padded_with_the_least_value_and_never_enlarged():
     fitted = fit_square(case, 8)
     assert fitted.image.shape == (2, 8, 8)
     np.testing.assert_array_equal(fitted.image[:, 2:6, 1:7], case.image)
-    np.testing.assert_array_equal(fitted.raters[:, 2:6, 1:7], case.raters)
-    assert fitted.raters.sum() == case.raters.sum()
+    np.testing.assert_array_equal(fitted.readers[:, 2:6, 1:7], case.readers)
+    assert fitted.readers.sum() == case.readers.sum()
     assert (fitted.image[:, 0] == case.image.min((1, 2))[:, None]).all()
 
 
@@ -339,15 +339,15 @@ def test_halving_averages_four_pixels_each():
 
 @pytest.mark.parametrize(("drawn", "kept"), [(4, False), (5, True)])
 def test_a_pixel_is_drawn_where_half_of_its_area_was(drawn, kept):
-    raters = np.zeros((1, 9), dtype=bool)
-    raters[0, :drawn] = True
-    case = Case("a", np.zeros((1, 3, 3), np.float32), raters.reshape(1, 3, 3), Grid((3, 3)))
-    assert fit_square(case, 1).raters.item() is kept
+    readers = np.zeros((1, 9), dtype=bool)
+    readers[0, :drawn] = True
+    case = Case("a", np.zeros((1, 3, 3), np.float32), readers.reshape(1, 3, 3), Grid((3, 3)))
+    assert fit_square(case, 1).readers.item() is kept
 
 
 def test_exactly_half_is_drawn():
-    raters = np.array([[[True, False], [True, False]]])
-    assert fit_square(Case("a", np.zeros((1, 2, 2), np.float32), raters, Grid((2, 2))), 1).raters.item()
+    readers = np.array([[[True, False], [True, False]]])
+    assert fit_square(Case("a", np.zeros((1, 2, 2), np.float32), readers, Grid((2, 2))), 1).readers.item()
 
 
 @pytest.mark.parametrize("size", [3, 6, 8])

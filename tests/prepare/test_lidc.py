@@ -92,8 +92,8 @@ def test_masks_are_what_each_reader_drew_in_the_window(prepared, database):
         whole = np.stack([a.mask(float(row["z_mm"]), (0, 0), (512, 512)) for a in group])
         top, left = int(float(row["window_row"])), int(float(row["window_column"]))
         case = cases[f"{SMALL}-n{row['nodule']}-s{row['slice']}"]
-        np.testing.assert_array_equal(case.raters, whole[:, top : top + 128, left : left + 128])
-        assert case.raters.sum() == whole.sum()
+        np.testing.assert_array_equal(case.readers, whole[:, top : top + 128, left : left + 128])
+        assert case.readers.sum() == whole.sum()
 
 
 def test_images_are_scaled_by_their_own_extremes_and_cut_down(prepared, download):
@@ -142,7 +142,7 @@ def test_masks_in_other_pixels_are_those_of_the_nearest_pixel(half_mm, database)
         at = np.meshgrid(*places(row, 128, 0.5 / planned.scan.pixel_spacing_mm), indexing="ij")
         whole = np.stack([a.mask(float(row["z_mm"]), (0, 0), (512, 512)) for a in group])
         expected = [map_coordinates(mask.astype(np.uint8), at, order=0) for mask in whole]
-        np.testing.assert_array_equal(case.raters, np.array(expected, dtype=bool))
+        np.testing.assert_array_equal(case.readers, np.array(expected, dtype=bool))
 
 
 def test_a_window_in_hu_fixes_black_and_white(tmp_path, download, database):

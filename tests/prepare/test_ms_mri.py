@@ -75,7 +75,7 @@ def test_channels_are_pd_flair_mprage_and_t2_with_the_values_of_the_files(native
 
 
 def test_readers_are_mask1_and_mask2_and_one_who_drew_nothing_here_stays(native):
-    areas = [case.raters.sum((1, 2)).tolist() for case in list(pm.open_dataset(native))[:3]]
+    areas = [case.readers.sum((1, 2)).tolist() for case in list(pm.open_dataset(native))[:3]]
     assert areas == [[36, 0], [0, 36], [0, 36]]
 
 
@@ -104,7 +104,7 @@ def test_a_size_gives_squares_of_it(download, tmp_path):
     assert case.image.shape == (4, 6, 6)
     assert case.grid.spacing_mm == pytest.approx((2, 2))
     # Padded to 12 x 12, what was drawn covers four pairs of rows, two of them by half, and three pairs of columns.
-    assert case.raters.sum((1, 2)).tolist() == [12, 0]
+    assert case.readers.sum((1, 2)).tolist() == [12, 0]
 
 
 @pytest.mark.parametrize("fold", [1, 2, 3])

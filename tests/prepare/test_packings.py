@@ -107,7 +107,7 @@ def test_a_packing_becomes_cases_with_its_values_and_four_readers(tmp_path, out,
         number = NUMBER.get(case.name, position)
         expected = np.floor(image(number) * 255) if kind == "PNG tree" else image(number)
         np.testing.assert_allclose(case.image[0], expected, rtol=1e-6)
-        np.testing.assert_array_equal(case.raters, masks(number))
+        np.testing.assert_array_equal(case.readers, masks(number))
 
 
 def test_slices_of_a_known_series_are_of_its_patient_and_others_of_their_series(tmp_path, out):

@@ -29,7 +29,7 @@ def prepared(tmp_path_factory):
 
 
 def same(a, b):
-    return a.name == b.name and np.array_equal(a.image, b.image) and np.array_equal(a.raters, b.raters)
+    return a.name == b.name and np.array_equal(a.image, b.image) and np.array_equal(a.readers, b.readers)
 
 
 def test_a_case_is_the_same_whatever_the_count(cases):
@@ -39,7 +39,7 @@ def test_a_case_is_the_same_whatever_the_count(cases):
 def test_the_phantoms_of_the_tests_are_made_again():
     made = {number: case for number, case in enumerate(phantom_cases(max(CHOSEN) + 1, SEED)) if number in CHOSEN}
     for kept, number in zip(phantoms(), CHOSEN, strict=True):
-        assert np.array_equal(kept.raters, made[number].raters)
+        assert np.array_equal(kept.readers, made[number].readers)
         # another machine's mathematics may round one grey level differently
         assert np.abs(kept.image - made[number].image).max() <= 1
         assert (kept.patient, kept.grid.spacing_mm) == (made[number].patient, made[number].grid.spacing_mm)
@@ -65,26 +65,26 @@ def test_no_slice_repeats_within_three_rounds():
 
 
 def test_a_case_has_four_readers_of_whom_one_drew(cases):
-    assert {case.raters.shape for case in cases} == {(4, 128, 128)}
-    assert all(case.raters.any() for case in cases)
+    assert {case.readers.shape for case in cases} == {(4, 128, 128)}
+    assert all(case.readers.any() for case in cases)
 
 
 def test_from_one_to_four_readers_drew(cases):
-    assert {int(case.raters.any(axis=(1, 2)).sum()) for case in cases} == {1, 2, 3, 4}
+    assert {int(case.readers.any(axis=(1, 2)).sum()) for case in cases} == {1, 2, 3, 4}
 
 
 def test_readers_who_drew_nothing_are_in_any_slot(cases):
-    assert all(0 < sum(bool(case.raters[slot].any()) for case in cases) < len(cases) for slot in range(4))
+    assert all(0 < sum(bool(case.readers[slot].any()) for case in cases) < len(cases) for slot in range(4))
 
 
 def test_the_nodule_lies_near_the_middle(cases):
     for case in cases:
-        rows, columns = np.nonzero(case.raters.any(axis=0))
+        rows, columns = np.nonzero(case.readers.any(axis=0))
         middle = np.array([rows.min() + rows.max(), columns.min() + columns.max()]) / 2
         assert (np.abs(middle - 64) <= LARGEST_SHIFT + 2).all()
 
 
-def test_rater_masks_are_the_annotations_own(cases):
+def test_reader_masks_are_the_annotations_own(cases):
     """Each drawn mask has the area of an annotation of that patient, on one slice."""
     areas = {
         (n.scan.patient, int(a.mask(z, (0, 0), (512, 512)).sum()))
@@ -93,7 +93,7 @@ def test_rater_masks_are_the_annotations_own(cases):
         for z in n.slices_z_mm
         for a in n.annotations
     }
-    assert all((case.patient, int(mask.sum())) in areas for case in cases[:8] for mask in case.raters if mask.any())
+    assert all((case.patient, int(mask.sum())) in areas for case in cases[:8] for mask in case.readers if mask.any())
 
 
 def test_the_image_fills_eight_bits(cases):
@@ -105,7 +105,7 @@ def test_agreed_pixels_are_brighter_than_disputed_ones_nearly_always(cases):
     brighter = [
         case.image[0][agreed].mean() > case.image[0][disputed].mean()
         for case in cases
-        if (agreed := np.logical_and.reduce(drawn := case.raters[case.raters.any(axis=(1, 2))])).sum() > 5
+        if (agreed := np.logical_and.reduce(drawn := case.readers[case.readers.any(axis=(1, 2))])).sum() > 5
         and (disputed := drawn.any(axis=0) & ~agreed).sum() > 5
     ]
     assert len(brighter) > 15

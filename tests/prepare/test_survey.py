@@ -103,7 +103,7 @@ def case(*masks, image=None):
 
 
 def kinds(one, readers=None):
-    return [found.kind for found in suspicions(one, range(len(one.raters)) if readers is None else readers)]
+    return [found.kind for found in suspicions(one, range(len(one.readers)) if readers is None else readers)]
 
 
 def test_agreement_by_hand():

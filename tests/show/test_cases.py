@@ -191,7 +191,7 @@ def test_intervals_of_the_headline_values_are_given(render: Callable[..., Page])
 
 def test_undefined_scores_are_dashes_and_counted(render: Callable[..., Page]) -> None:
     case = make_case("one")
-    single = Case("one", case.image, case.raters[:1], GRID)
+    single = Case("one", case.image, case.readers[:1], GRID)
     page = render([single], [make_panel("one")])
     assert "is undefined in 1 of 1 cases" in page.text
 

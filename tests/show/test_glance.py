@@ -21,8 +21,8 @@ SQUARE[4:8, 5:9] = True
 GRID = Grid.plane((12, 12), 0.5)
 
 
-def case(name: str = "a", patient: str | None = None, raters: np.ndarray = SQUARE[None], grid: Grid = GRID) -> Case:
-    return Case(name, np.zeros((1, *grid.shape), np.float32), raters, grid, patient)
+def case(name: str = "a", patient: str | None = None, readers: np.ndarray = SQUARE[None], grid: Grid = GRID) -> Case:
+    return Case(name, np.zeros((1, *grid.shape), np.float32), readers, grid, patient)
 
 
 def panel(masks: np.ndarray = SQUARE[None], grid: Grid = GRID, method: str | None = "mine") -> MaskSet:
@@ -49,13 +49,13 @@ def test_outline_of_a_reader_stands_on_the_edges_of_their_voxels() -> None:
 
 def test_readers_have_colours_of_their_own() -> None:
     shifted = np.stack((SQUARE, np.roll(SQUARE, 2, axis=0)))
-    close = pictures(case(raters=shifted)._repr_html_())[1]
+    close = pictures(case(readers=shifted)._repr_html_())[1]
     assert [coloured(close, colour).any() for colour in READER_COLOURS[:3]] == [True, True, False]
 
 
-@pytest.mark.parametrize("raters", [SQUARE[None][:0], SQUARE[None] & False])
-def test_a_case_in_which_nothing_was_drawn_is_its_image(raters: np.ndarray) -> None:
-    assert len(pictures(case(raters=raters)._repr_html_())) == 1
+@pytest.mark.parametrize("readers", [SQUARE[None][:0], SQUARE[None] & False])
+def test_a_case_in_which_nothing_was_drawn_is_its_image(readers: np.ndarray) -> None:
+    assert len(pictures(case(readers=readers)._repr_html_())) == 1
 
 
 def test_frequency_has_the_colours_of_its_counts_and_is_black_elsewhere() -> None:
@@ -103,7 +103,7 @@ def test_a_panel_does_not_name_its_case(show) -> None:
 
 def test_words_of_a_case() -> None:
     both = np.stack((SQUARE, SQUARE & False))
-    assert repr(case(raters=both)) == "Case a: 12x12 of 0.5x0.5 mm, 2 readers, 1 of whom drew nothing"
+    assert repr(case(readers=both)) == "Case a: 12x12 of 0.5x0.5 mm, 2 readers, 1 of whom drew nothing"
 
 
 def test_words_of_a_panel() -> None:

@@ -40,14 +40,14 @@ def test_gap_behind_the_first_masks_is_wider():
 
 
 def test_masks_without_a_voxel_in_common_with_any_reader_stand_alone():
-    raters = np.stack([square(slice(0, 2), slice(0, 3)), square(slice(0, 3), slice(0, 3))])
+    readers = np.stack([square(slice(0, 2), slice(0, 3)), square(slice(0, 3), slice(0, 3))])
     masks = np.stack([square(2, 2), square(5, 5), square(slice(0, 0), 0)])
-    assert strip_of(masks, raters, WHOLE, 1.0, 3).alone == (1, 2)
+    assert strip_of(masks, readers, WHOLE, 1.0, 3).alone == (1, 2)
 
 
 def test_empty_mask_agrees_with_a_reader_who_drew_nothing():
-    raters = np.stack([square(slice(0, 2), slice(0, 3)), square(slice(0, 0), 0)])
-    strip = strip_of(np.stack([square(slice(0, 0), 0)]), raters, WHOLE, 1.0, 1)
+    readers = np.stack([square(slice(0, 2), slice(0, 3)), square(slice(0, 0), 0)])
+    strip = strip_of(np.stack([square(slice(0, 0), 0)]), readers, WHOLE, 1.0, 1)
     assert (strip.alone, strip.empty) == ((), 1)
 
 

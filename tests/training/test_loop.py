@@ -335,8 +335,8 @@ def test_validation_scores_the_masks_against_the_readers(data):
     scores = validate(Bright(), [case], SamplerSettings(), 2)
     low, high = case.image.min(), case.image.max()
     drawn = (case.image[0] - low) / (high - low) * 2 - 1 > 0
-    distance = [1 - (drawn & mask).sum() / (drawn | mask).sum() for mask in case.raters]
-    readers = 1 - (case.raters[0] & case.raters[1]).sum() / (case.raters[0] | case.raters[1]).sum()
+    distance = [1 - (drawn & mask).sum() / (drawn | mask).sum() for mask in case.readers]
+    readers = 1 - (case.readers[0] & case.readers[1]).sum() / (case.readers[0] | case.readers[1]).sum()
     assert scores["ged_v"] == pytest.approx(2 * np.mean(distance) - readers / 2)
     assert (scores["d_ss"], scores["empty"], scores["empty_raters"]) == (0, 0, 0)
 

@@ -71,7 +71,7 @@ def test_data_gives_images_and_readers(tmp_path):
 
 def test_a_demo_folder_brings_its_own_images(tmp_path):
     true = demo_cases()[2]
-    write_set(tmp_path / "masks", true.name, true.raters, true.grid)
+    write_set(tmp_path / "masks", true.name, true.readers, true.grid)
     library = opened(tmp_path)
     assert np.array_equal(library.case(first(library), true.name).study.case.image, true.image)
 

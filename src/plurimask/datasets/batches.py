@@ -83,10 +83,12 @@ class Batches:
 
     def __getitem__(self, number: int) -> Batch:
         """Batch number `number`, 0 or more."""
-        image, raters, valid = self.store.read(self._cases(number))
-        turned = [_turn(i, r, code) for i, r, code in zip(image, raters, self._turns(number, image.shape), strict=True)]
+        image, readers, valid = self.store.read(self._cases(number))
+        turned = [
+            _turn(i, r, code) for i, r, code in zip(image, readers, self._turns(number, image.shape), strict=True)
+        ]
         images = self._vary(number, scale_intensity(torch.stack([image for image, _ in turned])))
-        images, masks = self._warped(number, images, torch.stack([raters for _, raters in turned]))
+        images, masks = self._warped(number, images, torch.stack([readers for _, readers in turned]))
         window = self._window(number, image.shape)
         return Batch(images[window], masks[window], torch.from_numpy(valid))
 
@@ -94,7 +96,7 @@ class Batches:
         """The part of a batch that process `rank` of `processes` works on."""
         whole = self[number]
         mine = slice(rank, None, processes)
-        return Batch(whole.image[mine], whole.raters[mine], whole.valid[mine])
+        return Batch(whole.image[mine], whole.readers[mine], whole.valid[mine])
 
     def _cases(self, number: int) -> np.ndarray:
         epoch, position = divmod(number, len(self.indices) // self.batch_size)
@@ -157,7 +159,7 @@ def _grid(angle: np.ndarray, factor: np.ndarray, size: Sequence[int]) -> Tensor:
     return affine_grid(theta, [len(angle), 1, height, width], align_corners=False)
 
 
-def _turn(image: np.ndarray, raters: np.ndarray, code: int) -> tuple[Tensor, Tensor]:
+def _turn(image: np.ndarray, readers: np.ndarray, code: int) -> tuple[Tensor, Tensor]:
     """One of the eight symmetries of the square; codes below 4 leave height and width as they are."""
 
     def turn(array: np.ndarray) -> Tensor:
@@ -169,4 +171,4 @@ def _turn(image: np.ndarray, raters: np.ndarray, code: int) -> tuple[Tensor, Ten
             array = array.swapaxes(-1, -2)
         return torch.from_numpy(np.ascontiguousarray(array))
 
-    return turn(image), turn(raters)
+    return turn(image), turn(readers)

@@ -61,11 +61,11 @@ class OneReader(Changed):
         self._train = frozenset(split_indices(dataset, "train"))
 
     def _change(self, index: int, case: Case) -> Case:
-        if index not in self._train or not len(case.raters):
+        if index not in self._train or not len(case.readers):
             return case
         hashed = blake2b(case.name.encode(), digest_size=8, person=b"one-reader").digest()
-        kept = int.from_bytes(hashed, "big") % len(case.raters)
-        return replace(case, raters=case.raters[kept : kept + 1])
+        kept = int.from_bytes(hashed, "big") % len(case.readers)
+        return replace(case, readers=case.readers[kept : kept + 1])
 
 
 class CentreCrop(Changed):
@@ -107,8 +107,8 @@ class CropLoss(NamedTuple):
 def crop_case(case: Case, size: int) -> Case:
     """The middle `size` x `size` pixels of a plane case, where they lie. Raises DatasetError for any other case."""
     rows, columns = _window(case, size)
-    image, raters = (np.ascontiguousarray(array[..., rows, columns]) for array in (case.image, case.raters))
-    return Case(case.name, image, raters, _moved(case.grid, rows.start, columns.start, size), case.patient)
+    image, readers = (np.ascontiguousarray(array[..., rows, columns]) for array in (case.image, case.readers))
+    return Case(case.name, image, readers, _moved(case.grid, rows.start, columns.start, size), case.patient)
 
 
 def crop_loss(cases: Iterable[Case], size: int) -> CropLoss:
@@ -126,7 +126,7 @@ def crop_loss(cases: Iterable[Case], size: int) -> CropLoss:
 def _counts(case: Case, size: int) -> np.ndarray:
     """(2, R): pixels of each mask, and those of them inside."""
     rows, columns = _window(case, size)
-    return np.stack([mask.sum(axis=(1, 2)) for mask in (case.raters, case.raters[:, rows, columns])])
+    return np.stack([mask.sum(axis=(1, 2)) for mask in (case.readers, case.readers[:, rows, columns])])
 
 
 def _window(case: Case, size: int) -> tuple[slice, slice]:

@@ -1,7 +1,7 @@
 """A dataset decoded once into memory-mapped arrays, so that training never waits for files.
 
 A store is a folder under the cache, named by the dataset's digest: `images.bin` (n, C, H, W) float32, `raters.bin`
-(all raters of all cases, H, W / 8) bits, `first_rater.npy` (n + 1) where each case's raters start, `image_shape.npy`.
+(all readers of all cases, H, W / 8) bits, `first_rater.npy` (n + 1) where each case's readers start, `image_shape.npy`.
 It appears when it is whole.
 """
 
@@ -33,7 +33,7 @@ class Store:
         channels, rows, columns = self.image_shape
         bytes_a_row = -(-columns // 8)
         self._images = np.memmap(folder / "images.bin", np.float32, "r").reshape(-1, channels, rows, columns)
-        self._raters = np.memmap(folder / "raters.bin", np.uint8, "r").reshape(-1, rows, bytes_a_row)
+        self._readers = np.memmap(folder / "raters.bin", np.uint8, "r").reshape(-1, rows, bytes_a_row)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -43,16 +43,16 @@ class Store:
         return Store, (self._folder,)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images (B, C, H, W) float32, raters (B, R, H, W) bool and which slots were read (B, R) bool.
+        """Images (B, C, H, W) float32, readers (B, R, H, W) bool and which slots were read (B, R) bool.
 
         R is the most that one of these cases has.
         """
         chosen = np.asarray(indices)
         counts = self._first[chosen + 1] - self._first[chosen]
         valid = np.arange(counts.max()) < counts[:, None]
-        packed = np.zeros((*valid.shape, *self._raters.shape[1:]), dtype=np.uint8)
+        packed = np.zeros((*valid.shape, *self._readers.shape[1:]), dtype=np.uint8)
         for position, index in enumerate(chosen):
-            packed[position, : counts[position]] = self._raters[self._first[index] : self._first[index + 1]]
+            packed[position, : counts[position]] = self._readers[self._first[index] : self._first[index + 1]]
         return self._images[chosen], np.unpackbits(packed, axis=-1, count=self.image_shape[-1]).view(bool), valid
 
 
@@ -89,13 +89,13 @@ def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) ->
             first.name, expected="plane images", got=f"a volume {first.image.shape}", hint="cut volumes into slices"
         )
     counts = []
-    with (folder / "images.bin").open("wb") as images, (folder / "raters.bin").open("wb") as raters:
+    with (folder / "images.bin").open("wb") as images, (folder / "raters.bin").open("wb") as readers:
         for index in range(len(dataset)):
             case = dataset[index]
             _check(case, first)
             images.write(np.ascontiguousarray(case.image).tobytes())
-            raters.write(np.packbits(case.raters, axis=-1).tobytes())
-            counts.append(len(case.raters))
+            readers.write(np.packbits(case.readers, axis=-1).tobytes())
+            counts.append(len(case.readers))
             progress(index + 1)
     np.save(folder / "first_rater.npy", np.cumsum([0, *counts]))
     np.save(folder / "image_shape.npy", np.array(first.image.shape))
@@ -109,5 +109,5 @@ def _check(case: Case, first: Case) -> None:
             got=str(case.image.shape),
             hint="bring all cases to one size and one set of channels",
         )
-    if not len(case.raters):
-        raise DatasetError(case.name, expected="at least one rater mask", got="none", hint="leave it out to train")
+    if not len(case.readers):
+        raise DatasetError(case.name, expected="at least one reader mask", got="none", hint="leave it out to train")

@@ -131,7 +131,7 @@ class Diffusion(nn.Module):
         """One term of L_vlb in bits per pixel, (B,): L_{t-1} of Eq. 7, or L_0 of Eq. 6 where t is 1.
 
         L_0 takes a mask pixel as one of two levels: its bin is everything on its side of zero. A soft pixel, from a
-        mean of raters, is +1 with probability (1 + x_0) / 2, and its L_0 is the expected one.
+        mean of readers, is +1 with probability (1 + x_0) / 2, and its L_0 is the expected one.
         """
         s = t - 1
         true_mean = self.posterior_mean(x_0, x_t, t, s)

@@ -200,7 +200,7 @@ def _joined(batches: Sequence[Mapping[str, Values]]) -> dict[str, dict[str, np.n
 
 def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
     samples = torch.from_numpy(np.stack([panel.masks for panel, _ in batch]))
-    readers, valid = _padded([case.raters for _, case in batch])
+    readers, valid = _padded([case.readers for _, case in batch])
     voxel_size = torch.tensor([_voxel_size(case.grid, in_mm) for _, case in batch], dtype=torch.float64)
     values, pairs, reliability = score(samples, readers, valid, voxel_size)
     surfaces = [_surface(panel, case, in_mm) for panel, case in batch]
@@ -212,7 +212,7 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
         CaseScores(
             panel.name,
             case.patient,
-            readers=len(case.raters),
+            readers=len(case.readers),
             drawn=int(drawn[place].sum()),
             size=mean_sizes[place].item(),
             samples=len(panel.masks),
@@ -262,7 +262,7 @@ def _surface(panel: MaskSet, case: Case, in_mm: bool) -> float:
     if in_mm and case.grid.spacing_mm is None:
         return math.nan
     spacing = case.grid.spacing_mm if in_mm else None
-    return closest_surface(torch.tensor(panel.masks)[None], torch.tensor(case.raters)[None], None, spacing).item()
+    return closest_surface(torch.tensor(panel.masks)[None], torch.tensor(case.readers)[None], None, spacing).item()
 
 
 def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:

@@ -67,8 +67,8 @@ def read_files(
     grids = {path: grid for path, (_, grid) in (images | labels).items()}
     grid = common_grid(grids, "bring all files of a case to one grid, or correct the header")
     channels = np.concatenate([channel for channel, _ in images.values()])
-    raters = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
-    return Case(name, channels, raters, grid, patient)
+    readers = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
+    return Case(name, channels, readers, grid, patient)
 
 
 def read_image_case(path: Path) -> Case:

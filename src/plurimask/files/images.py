@@ -327,7 +327,7 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
 
 
 def read_label(path: Path, rule: LabelRule = binarise) -> tuple[np.ndarray, Grid]:
-    """A rater mask as (H, W[, D]) bool by the rule of `files.images.binarise`, or by another one, and its grid.
+    """A reader mask as (H, W[, D]) bool by the rule of `files.images.binarise`, or by another one, and its grid.
 
     Raises:
         InputError: a file that cannot be read, is coloured, or breaks the rule.

@@ -134,7 +134,7 @@ class Study:
     """A case and where it came from.
 
     Args:
-        case: image and grid; raters (0, ...) unless a case folder has labels. Its name comes from the path, and it
+        case: image and grid; readers (0, ...) unless a case folder has labels. Its name comes from the path, and it
             knows no patient. A single slice is a plane, (H, W), with its place in space.
         format: of the file, or of the first image file of a case folder.
         sources: the files that it was read from, in the order of the slices for DICOM.

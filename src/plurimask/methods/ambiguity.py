@@ -2,7 +2,7 @@
 
     L_amb = KL(Q(z | x_b, b) || P(z | x_hat_b, b)), Q from AMN, P from ACN                 (Eq. 12-14)
 
-b is the image, x_b a rater's mask, x_hat_b the prediction of it.
+b is the image, x_b a reader's mask, x_hat_b the prediction of it.
 """
 
 from typing import Literal
@@ -49,7 +49,7 @@ class AmbiguityLoss(nn.Module):
             self.decoder = MaskDecoder(settings.encoder.latent)
 
     def forward(self, image: Tensor, x_0: Tensor, shown: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """image (B, C, H, W), rater mask and prediction (B, 1, H, W) -> what to add to the loss, and terms to log.
+        """image (B, C, H, W), reader mask and prediction (B, 1, H, W) -> what to add to the loss, and terms to log.
 
         `amn_spread` and `acn_spread` are the latents' standard deviation over the batch: near 0, they have collapsed.
         """

@@ -2,7 +2,7 @@
 
     L_total = L_simple + lambda L_vlb + beta L_amb                                          (Eq. 15)
 
-Masks are {-1, +1}; a mean of raters lies between. Equations are those of Rahman et al. 2023.
+Masks are {-1, +1}; a mean of readers lies between. Equations are those of Rahman et al. 2023.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 
 from plurimask.diffusion.process import Diffusion, DiffusionSettings, Prediction
 from plurimask.methods.ambiguity import AmbiguityLoss, AmbiguitySettings
-from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
+from plurimask.methods.method import Method, MethodSettings, ReaderChoice, reader_masks
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Weight
 
@@ -27,7 +27,7 @@ class MaskDiffusionSettings(MethodSettings):
         vlb_weight: lambda of Eq. 10; the one sampled term of L_vlb is weighted lambda * T.
     """
 
-    raters: RaterChoice = "one"
+    raters: ReaderChoice = "one"
     vlb_weight: Weight = 0.001
     diffusion: DiffusionSettings = DiffusionSettings()
     ambiguity: AmbiguitySettings = AmbiguitySettings()
@@ -53,7 +53,7 @@ class MaskDiffusion(Method):
 
     def loss(self, batch: Batch) -> LossTerms:
         """L_total of a batch, at one uniform t and one noise a mask (Eq. 15)."""
-        image, mask = rater_masks(batch, self.settings.raters)
+        image, mask = reader_masks(batch, self.settings.raters)
         x_0 = mask * 2 - 1
         t = torch.randint(1, self.process.timesteps + 1, (len(x_0),), device=x_0.device)
         eps = torch.randn_like(x_0)

@@ -42,7 +42,7 @@ BUILT_IN = {
 }
 """Where the class of each method lies. Its module is imported when its name is asked for."""
 
-RaterChoice = Literal["one", "all", "mean", "majority"]
+ReaderChoice = Literal["one", "all", "mean", "majority"]
 
 
 class MethodSettings(Settings, ABC):
@@ -124,17 +124,17 @@ class Method(nn.Module, ABC):
         """
 
 
-def rater_masks(batch: Batch, choice: RaterChoice) -> tuple[Tensor, Tensor]:
+def reader_masks(batch: Batch, choice: ReaderChoice) -> tuple[Tensor, Tensor]:
     """Masks to learn from: image (n, C, H, W), mask (n, 1, H, W) float32 in [0, 1].
 
     `one` uniformly drawn reader of each image and `all` readers of every image give hard masks. So does `majority`, the
     pixels that more than half of an image's readers drew. `mean` is soft, the share of its readers that drew a pixel.
     """
     if choice in ("one", "all"):
-        image, rater = batch.one_rater() if choice == "one" else batch.all_raters()
-        return image, rater.float()
+        image, reader = batch.one_reader() if choice == "one" else batch.all_readers()
+        return image, reader.float()
     read = batch.valid[:, :, None, None]
-    share = (batch.raters & read).sum(1, keepdim=True) / read.sum(1, keepdim=True)
+    share = (batch.readers & read).sum(1, keepdim=True) / read.sum(1, keepdim=True)
     return batch.image, share if choice == "mean" else (share > 0.5).float()
 
 

@@ -39,7 +39,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.methods.onnx_panel import panel_window
 from plurimask.methods.panel import View, hurdle
 from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
@@ -131,10 +131,10 @@ class OnePass(Method):
             if isinstance(module, nn.BatchNorm2d):
                 module.train(learn)
         features = self.encoder(batch.image)
-        _, share = rater_masks(batch, "mean")
+        _, share = reader_masks(batch, "mean")
         expected = self.mean_head(features[0]).float()
         mean = binary_cross_entropy_with_logits(expected, share)  # (6)
-        sizes = batch.raters.sum((2, 3))
+        sizes = batch.readers.sum((2, 3))
         drew = batch.valid & (sizes > 0)
         said = self.empty_head(features, expected.sigmoid()).float()[:, None].expand(drew.shape)[batch.valid]
         empty = binary_cross_entropy_with_logits(said, (~drew)[batch.valid].float())  # (7)
@@ -150,13 +150,13 @@ class OnePass(Method):
 
     def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor) -> tuple[Tensor, Tensor]:
         """(4) and (5), which are 0 where nobody drew: drew (B, R) bool."""
-        windows = self._random_windows((batch.raters & drew[:, :, None, None]).any(1))
+        windows = self._random_windows((batch.readers & drew[:, :, None, None]).any(1))
         maps = self._cut(self.generator.features(features), windows)
         draws, count = self.settings.draws, len(drew)
         z = torch.randn((count * draws, self.settings.generator.latent), device=drew.device)
         logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
         x = self._lifted(logits).sigmoid().reshape(count, draws, -1)
-        y = windows.cut(batch.raters, self.settings.cell).flatten(2).float()
+        y = windows.cut(batch.readers, self.settings.cell).flatten(2).float()
         return scores(x, y, drew, self.settings.constant)
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,14 @@
 """The fast panel: the image is encoded once, and a small flow draws each mask in a few steps.
 
-Whether a rater draws anything is one question and what they draw another (a hurdle model):
+Whether a reader draws anything is one question and what they draw another (a hurdle model):
 
     p(mask | b) = e(b) [mask is empty] + (1 - e(b)) p(mask | b, something is drawn)                          (1)
     D(x_t, b, t, u) = P(pixel is in the mask | x_t, b, u)                 x_0 is predicted as 2 D - 1        (2)
-    L = E[cross-entropy of D at the rater's mask, if they drew]
+    L = E[cross-entropy of D at the reader's mask, if they drew]
         + weight * cross-entropy of the encoder at the mean mask
-        + cross-entropy of e at whether the rater's mask is empty                                            (3)
+        + cross-entropy of e at whether the reader's mask is empty                                           (3)
 
-x_t lies on the straight path from noise to the rater's mask (diffusion.flow). u in (0, 1) is the rank of the rater
+x_t lies on the straight path from noise to the reader's mask (diffusion.flow). u in (0, 1) is the rank of the reader
 among the R of the image who drew by the size of what they drew: the r-th smallest has u uniform in
 ((r - 1) / R, r / R), equal ones in random order. Of all who drew together u is uniform whatever the image, so
 
@@ -36,7 +36,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from plurimask.diffusion.flow import Flow
 from plurimask.diffusion.samplers import Window
 from plurimask.errors import SettingsError
-from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.methods.onnx_panel import OnnxPanel, panel_window
 from plurimask.nets.image_encoder import EmptinessHead, ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
@@ -111,12 +111,12 @@ class Panel(Method):
         self.empty_head = EmptinessHead(settings.encoder.widths[0], settings.encoder.patch)
 
     def loss(self, batch: Batch) -> LossTerms:
-        """L of a batch (3), all raters of an image at `repeats` times each; in nats a pixel, and e's in nats a mask."""
+        """L of a batch (3), all readers of an image at `repeats` times each; nats per pixel, and e's nats per mask."""
         features = self.encoder(batch.image)
-        _, share = rater_masks(batch, "mean")
+        _, share = reader_masks(batch, "mean")
         expected = self.mean_head(features[0])
         mean = binary_cross_entropy_with_logits(expected, share)
-        sizes = batch.raters.sum((2, 3))
+        sizes = batch.readers.sum((2, 3))
         drew = batch.valid & (sizes > 0)
         logits = self.empty_head(features[0], expected.sigmoid())[:, None].expand(drew.shape)[batch.valid]
         empty = binary_cross_entropy_with_logits(logits, (~drew)[batch.valid].float())
@@ -128,13 +128,13 @@ class Panel(Method):
         """The denoiser's part of (3): sizes (B, R) in pixels, drew (B, R) bool."""
         # Where nobody drew, empty masks stand in, at no weight: no net takes a batch of none.
         shown = drew if drew.any() else batch.valid
-        windows = self._random_windows((batch.raters & drew[:, :, None, None]).any(1))
+        windows = self._random_windows((batch.readers & drew[:, :, None, None]).any(1))
         given = self.denoiser.features(features).cut(windows)
-        raters = windows.cut(batch.raters, self.settings.denoiser.multiple)
+        readers = windows.cut(batch.readers, self.settings.denoiser.multiple)
         repeats = self.settings.repeats
         case, slot = shown.nonzero(as_tuple=True)
         ranks = torch.cat([self._ranks(sizes, shown)[case, slot] for _ in range(repeats)])
-        masks, case = raters[case, slot][:, None].float().repeat(repeats, 1, 1, 1), case.repeat(repeats)
+        masks, case = readers[case, slot][:, None].float().repeat(repeats, 1, 1, 1), case.repeat(repeats)
         x_0 = masks * 2 - 1
         t = self.process.draw_times(len(x_0), self.settings.time_mean, self.settings.time_scale)
         x_t = self.process.q_sample(x_0, t, torch.randn_like(x_0))
@@ -177,13 +177,13 @@ class Panel(Method):
         return torch.tanh(self.denoiser(x, features, time, rank) / 2)
 
     def _random_windows(self, inside: Tensor) -> Windows:
-        """For training, around what any rater drew: (B, H, W) bool."""
+        """For training, around what any reader drew: (B, H, W) bool."""
         cell, sides = self.settings.denoiser.multiple, self.settings.windows
         side = sides[int(torch.randint(len(sides), ()))]
         return random_windows(cells_of(inside, cell), side // cell)
 
     def _ranks(self, sizes: Tensor, drew: Tensor) -> Tensor:
-        """u of each rater who drew, (B, R)."""
+        """u of each reader who drew, (B, R)."""
         return draw_ranks(sizes, drew) if self.settings.ranked else torch.rand(sizes.shape, device=sizes.device)
 
 
@@ -234,7 +234,7 @@ def hurdle(normal: Tensor, view: View, masks: Tensor, inside: Callable[[Tensor, 
 
 
 def draw_ranks(sizes: Tensor, counted: Tensor) -> Tensor:
-    """u of each rater (..., R) float32: sizes (..., R) int64 in pixels, which of them count (..., R).
+    """u of each reader (..., R) float32: sizes (..., R) int64 in pixels, which of them count (..., R).
 
     The other slots hold numbers without a meaning.
     """

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.latent_pyramid import LatentPyramid, PyramidDecoder, PyramidSettings
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Rate, Weight
@@ -68,7 +68,7 @@ class Phiseg(Method):
 
     def loss(self, batch: Batch) -> LossTerms:
         """The negative lower bound with a cross-entropy a level (3); the terms are in nats a mask."""
-        image, mask = rater_masks(batch, self.settings.raters)
+        image, mask = reader_masks(batch, self.settings.raters)
         q, z = self.posterior(torch.cat([image, mask - 0.5], dim=1), lambda _, gaussian: gaussian.rsample())
         p, _ = self.prior(image, lambda level, _: z[level])
         terms: dict[str, Tensor] = {}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, convolutions
 from plurimask.nets.latent import GaussianMixture, LatentEncoder, LatentSettings
 from plurimask.records import Batch, LossTerms
@@ -64,7 +64,7 @@ class ProbUnet(Method):
 
     def loss(self, batch: Batch) -> LossTerms:
         """L of a batch (2); the terms are in nats a mask."""
-        image, mask = rater_masks(batch, self.settings.raters)
+        image, mask = reader_masks(batch, self.settings.raters)
         q, p = self.posterior(image, mask - 0.5), self.prior(image)
         logits = self._logits(self.unet(image), q.rsample(self.settings.latent.temperature))
         cross_entropy = binary_cross_entropy_with_logits(logits, mask, reduction="sum") / len(mask)

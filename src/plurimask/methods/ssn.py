@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from plurimask.methods.method import Method, MethodSettings, rater_masks
+from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Positive, wrong
@@ -86,7 +86,7 @@ class Ssn(Method):
 
     def loss(self, batch: Batch) -> LossTerms:
         """L of a batch (2), and the mean variances of (1) by their source; in nats a mask."""
-        image, mask = rater_masks(batch, self.settings.raters)
+        image, mask = reader_masks(batch, self.settings.raters)
         gaussian = self.gaussian(image)
         size = self.settings.rank + gaussian.mean.shape[1]
         deviation = gaussian.deviations(torch.randn((self.settings.draws // 2, len(mask), size), device=image.device))

@@ -1,6 +1,6 @@
 """A deterministic U-Net with cross-entropy: the control that draws one and the same mask at every seed.
 
-Of several raters it learns the share of them that drew a pixel, and its mask is where that is above one half.
+Of several readers it learns the share of them that drew a pixel, and its mask is where that is above one half.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.methods.method import Method, MethodSettings, RaterChoice, rater_masks
+from plurimask.methods.method import Method, MethodSettings, ReaderChoice, reader_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution
 from plurimask.records import Batch, LossTerms
 
@@ -24,7 +24,7 @@ class UnetSettings(MethodSettings):
     """
 
     name: Literal["unet"] = "unet"
-    raters: RaterChoice = "one"
+    raters: ReaderChoice = "one"
     net: ConvUnetSettings = ConvUnetSettings()
 
     @property
@@ -46,7 +46,7 @@ class Unet(Method):
 
     def loss(self, batch: Batch) -> LossTerms:
         """Cross-entropy in nats, summed over pixels and averaged over masks as in the Probabilistic U-Net."""
-        image, mask = rater_masks(batch, self.settings.raters)
+        image, mask = reader_masks(batch, self.settings.raters)
         total = binary_cross_entropy_with_logits(self.head(self.unet(image)), mask, reduction="sum") / len(mask)
         return LossTerms(total, {"cross_entropy": total.detach()})
 

@@ -34,7 +34,7 @@ from plurimask.metrics.ged import (
     ged,
     mean_distance,
     panel_ceiling,
-    rater_diversity,
+    reader_diversity,
     sample_diversity,
 )
 from plurimask.metrics.lesion import crps, size_crps
@@ -89,7 +89,7 @@ __all__ = [
     "panel_ceiling",
     "patient_bootstrap",
     "range_agreement",
-    "rater_diversity",
+    "reader_diversity",
     "reliability_curve",
     "sample_diversity",
     "size_crps",

@@ -126,8 +126,8 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
             Convention(
                 "flowssn",
                 source="Ribeiro et al., ICCV 2025; biomedia-mira/flow-ssn, flowssn/eval/metrics.py",
-                differs="The same GED; HM-IoU takes only the samples that suit the raters best, as many as there are "
-                "raters, so that it grows with the number of samples.",
+                differs="The same GED; HM-IoU takes only the samples that suit the readers best, as many as there are "
+                "readers, so that it grows with the number of samples.",
                 matching="rectangular",
             ),
             Convention(

@@ -30,10 +30,10 @@ def all_full(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
     return _copies(torch.ones_like(_votes(readers, valid), dtype=torch.bool), count)
 
 
-def majority(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
+def majority(number: Tensor, valid: Tensor | None, count: int) -> Tensor:
     """`count` copies of the voxels that more than half of the readers drew."""
-    counts = reader_slots(readers, valid).sum(1).reshape(-1, *[1] * (readers.ndim - 2))
-    return _copies(2 * _votes(readers, valid) > counts, count)
+    counts = reader_slots(number, valid).sum(1).reshape(-1, *[1] * (number.ndim - 2))
+    return _copies(2 * _votes(number, valid) > counts, count)
 
 
 def union(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
@@ -41,16 +41,16 @@ def union(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
     return _copies(_votes(readers, valid) > 0, count)
 
 
-def one_rater(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
-    """`count` copies of one reader who read, the first that `raters_resampled` draws; empty masks where nobody did.
+def one_reader(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
+    """`count` copies of one reader who read, the first that `readers_resampled` draws; empty masks where nobody did.
 
     Which reader depends on the masks of the case alone. A release may hold the masks in the order of their emptiness,
     so a fixed slot would be no reader at all.
     """
-    return _copies(raters_resampled(readers, valid, 1)[:, 0], count)
+    return _copies(readers_resampled(readers, valid, 1)[:, 0], count)
 
 
-def raters_resampled(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
+def readers_resampled(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
     """`count` draws with replacement from the readers who read; empty masks where nobody did.
 
     A case's draws depend on the masks of its readers alone, not on the batch, and fewer draws are the first of more.
@@ -65,8 +65,8 @@ DEGENERATE: Mapping[str, Predictor] = MappingProxyType(
         "all full": all_full,
         "majority x N": majority,
         "union x N": union,
-        "one rater x N": one_rater,
-        "raters resampled": raters_resampled,
+        "one reader x N": one_reader,
+        "raters resampled": readers_resampled,
     }
 )
 

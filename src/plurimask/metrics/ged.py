@@ -72,18 +72,18 @@ def sample_diversity(samples: Tensor, distance: Distance = "iou") -> Tensor:
     return mean_distance(pairwise_distance(samples, samples, distance), reader_slots(samples, None))
 
 
-def rater_diversity(readers: Tensor, valid: Tensor | None = None, distance: Distance = "iou") -> Tensor:
+def reader_diversity(readers: Tensor, valid: Tensor | None = None, distance: Distance = "iou") -> Tensor:
     """d_YY, the mean distance of distinct pairs of readers (B, R, H, W[, D]): (B,) float64; under two readers: NaN."""
     return mean_distance(pairwise_distance(readers, readers, distance), reader_slots(readers, valid))
 
 
-def calibrated_level(readers: Tensor, valid: Tensor | None, count: int, distance: Distance = "iou") -> Tensor:
+def calibrated_level(number: Tensor, valid: Tensor | None, count: int, distance: Distance = "iou") -> Tensor:
     """V-GED to expect of `count` samples drawn from the readers' own distribution, d_YY / N + d_YY / M.
 
     Its U-GED is 0 in expectation and its d_SS that of the readers. (B,) float64; NaN with fewer than two readers.
     """
-    counts = reader_slots(readers, valid).sum(1)
-    return rater_diversity(readers, valid, distance) * (1 / count + 1 / counts)
+    counts = reader_slots(number, valid).sum(1)
+    return reader_diversity(number, valid, distance) * (1 / count + 1 / counts)
 
 
 def panel_ceiling(

@@ -19,7 +19,7 @@ def crps(sizes: Tensor, reader_sizes: Tensor, read: Tensor) -> Tensor:
 
     Args:
         sizes: (B, S) float64.
-        rater_sizes: (B, R) float64.
+        reader_sizes: (B, R) float64.
         read: (B, R) bool, which slots were read.
 
     Returns:

@@ -19,7 +19,7 @@ from torchmetrics import Metric
 
 from plurimask.metrics.calibration import brier_score, expected_calibration_error, ncc, soft_dice
 from plurimask.metrics.ci_score import collective_insight, combined_sensitivity, dice_max, diversity_agreement
-from plurimask.metrics.ged import ged, rater_diversity, sample_diversity
+from plurimask.metrics.ged import ged, reader_diversity, sample_diversity
 from plurimask.metrics.lesion import size_crps
 from plurimask.metrics.matching import hm_iou
 from plurimask.metrics.overlap import Distance
@@ -133,13 +133,13 @@ class SampleDiversity(CaseMean):
         return sample_diversity(samples, distance)
 
 
-class RaterDiversity(CaseMean):
-    """d_YY, the mean distance of two readers, `rater_diversity`: distance "iou" or "dice"."""
+class ReaderDiversity(CaseMean):
+    """d_YY, the mean distance of two readers, `reader_diversity`: distance "iou" or "dice"."""
 
     @staticmethod
     def measure(samples: Tensor, readers: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
-        """`rater_diversity`, whatever the samples are."""
-        return rater_diversity(readers, valid, distance)
+        """`reader_diversity`, whatever the samples are."""
+        return reader_diversity(readers, valid, distance)
 
 
 class NormalizedCrossCorrelation(CaseMean):

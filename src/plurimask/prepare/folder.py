@@ -43,7 +43,7 @@ def to_planes(case: Case, axis: int, size: int | None, *, every: bool = False) -
     lost: list[str] = []
     for plane in _cut(case, axis, every):
         fitted = plane if size is None else fit_square(plane, size)
-        if every or fitted.raters.any():
+        if every or fitted.readers.any():
             kept.append(fitted)
         else:
             lost.append(plane.name)
@@ -51,13 +51,13 @@ def to_planes(case: Case, axis: int, size: int | None, *, every: bool = False) -
 
 
 def _cut(case: Case, axis: int, every: bool) -> Iterator[Case]:
-    image, raters = (np.moveaxis(array, axis + 1, 1) for array in (case.image, case.raters))
+    image, readers = (np.moveaxis(array, axis + 1, 1) for array in (case.image, case.readers))
     for number in range(case.grid.shape[axis]):
-        if every or raters[:, number].any():
+        if every or readers[:, number].any():
             yield Case(
                 f"{case.name}-s{number:03d}",
                 np.ascontiguousarray(image[:, number]),
-                np.ascontiguousarray(raters[:, number]),
+                np.ascontiguousarray(readers[:, number]),
                 _plane_grid(case.grid, axis, number),
                 case.patient,
             )
@@ -75,11 +75,11 @@ def fit_square(case: Case, size: int) -> Case:
     pads = [(low, side - length - low) for low, length in zip(before, case.grid.shape, strict=True)]
     weights = _area_weights(side, size)
     image = np.stack([weights @ np.pad(plane, pads, constant_values=plane.min()) @ weights.T for plane in case.image])
-    drawn = weights @ np.pad(case.raters, [(0, 0), *pads]).astype(np.float64) @ weights.T
+    drawn = weights @ np.pad(case.readers, [(0, 0), *pads]).astype(np.float64) @ weights.T
     return replace(
         case,
         image=image.astype(np.float32),
-        raters=drawn > 0.5 - _ROUNDING,
+        readers=drawn > 0.5 - _ROUNDING,
         grid=_fitted_grid(case.grid, before, side / size, size),
     )
 
@@ -209,7 +209,7 @@ def _write(case: Case, settings: FolderSettings, writer: CaseWriter | None) -> i
 
 
 def _look(case: Case, numbers: tuple[int, ...], written: int) -> SeenCase:
-    masks: Mapping[int, np.ndarray] = dict(zip(numbers, case.raters, strict=True))
+    masks: Mapping[int, np.ndarray] = dict(zip(numbers, case.readers, strict=True))
     empty = tuple(number for number, mask in masks.items() if not mask.any())
     pairs = combinations([number for number in numbers if number not in empty], 2)
     return SeenCase(
@@ -220,7 +220,7 @@ def _look(case: Case, numbers: tuple[int, ...], written: int) -> SeenCase:
         channels=len(case.image),
         shape=case.grid.shape,
         spacing_mm=case.grid.spacing_mm,
-        agreement=agreement(case.raters),
+        agreement=agreement(case.readers),
         suspicions=tuple(suspicions(case, numbers)),
         written=written,
     )

@@ -91,13 +91,13 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """One case without its image: `raters` (4, size, size) bool, in the order of the annotations' ids."""
+    """One case without its image: `readers` (4, size, size) bool, in the order of the annotations' ids."""
 
     nodule: int
     slice: int
     z_mm: float
     window: Window
-    raters: np.ndarray
+    readers: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,7 @@ def make_part(task: Task) -> str | None:
     except PlurimaskError as error:
         return str(error)
     size = task.plan.settings.size
-    masks = np.array([np.packbits(cut.raters, axis=-1) for cut in cuts]).reshape(-1, 4, size, -(-size // 8))
+    masks = np.array([np.packbits(cut.readers, axis=-1) for cut in cuts]).reshape(-1, 4, size, -(-size // 8))
     table = [(cut.nodule, cut.slice, cut.z_mm, cut.window.row, cut.window.column) for cut in cuts]
     with atomic_path(task.part) as temporary:
         np.savez_compressed(temporary, images=images, masks=masks, table=np.array(table).reshape(-1, 5))

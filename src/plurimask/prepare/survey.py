@@ -140,19 +140,19 @@ class Suspicion:
     text: str
 
 
-def agreement(raters: np.ndarray) -> Agreement:
-    """Of rater masks (R, H, W[, D]) bool."""
-    empty = float(np.mean([not mask.any() for mask in raters])) if len(raters) else float("nan")
-    if len(raters) < 2:
+def agreement(readers: np.ndarray) -> Agreement:
+    """Of reader masks (R, H, W[, D]) bool."""
+    empty = float(np.mean([not mask.any() for mask in readers])) if len(readers) else float("nan")
+    if len(readers) < 2:
         return Agreement(float("nan"), float("nan"), empty)
-    masks = torch.from_numpy(np.ascontiguousarray(raters))[None]
-    pairs, upper = count_overlap(masks, masks), np.triu_indices(len(raters), 1)
+    masks = torch.from_numpy(np.ascontiguousarray(readers))[None]
+    pairs, upper = count_overlap(masks, masks), np.triu_indices(len(readers), 1)
     return Agreement(float(pairs.dice[0].numpy()[upper].mean()), float(pairs.iou[0].numpy()[upper].mean()), empty)
 
 
 def suspicions(case: Case, readers: Sequence[int]) -> list[Suspicion]:
     """What looks wrong in one case; `readers` are the numbers of those who read it, as the text has them."""
-    masks = dict(zip(readers, case.raters, strict=True))
+    masks = dict(zip(readers, case.readers, strict=True))
     places = {number: np.argwhere(mask) for number, mask in masks.items() if mask.any()}
     pairs = [one for a, b in combinations(places, 2) for one in _of_pair(masks[a], a, places[a], b, places[b])]
     return pairs + list(_off_body(case.image, {number: masks[number] for number in places}))

@@ -145,7 +145,7 @@ def _write_case(folder: Path, case: Case) -> None:
     numbers: Sequence[object] = range(len(case.image)) if len(case.image) > 1 else [""]
     for number, channel in zip(numbers, case.image, strict=True):
         _write_image(folder / f"image{number}", channel, case.grid)
-    for reader, mask in enumerate(case.raters):
+    for reader, mask in enumerate(case.readers):
         _write_label(folder / f"label{reader}", mask, case.grid)
 
 

@@ -310,7 +310,7 @@ def card_of(number: int, case: Case, panel: MaskSet, scores: CaseScores | None, 
         InputError: the panel is another case's, or lies on another grid.
     """
     view = View.of(case, panel)
-    reader_sizes, unit = sizes(case.raters, case.grid)
+    reader_sizes, unit = sizes(case.readers, case.grid)
     sample_sizes, _ = sizes(panel.masks, case.grid)
     return Card(
         number=number,

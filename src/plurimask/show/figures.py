@@ -44,7 +44,7 @@ def panel_figure(case: Case, panel: MaskSet) -> Figure:
     image, readers, samples, frequency = figure.subplots(1, 4)
     where = "" if view.slice_index is None else f", slice {view.slice_index}"
     draw_image(image, view, f"{public_name(case.name, case.patient, 'image')}{where}", whole=True)
-    _draw_readers(readers, view, f"readers, {_nothing(case.raters)}")
+    _draw_readers(readers, view, f"readers, {_nothing(case.readers)}")
     _draw_samples(samples, view, f"samples, {_nothing(panel.masks)}")
     draw_frequency(frequency, view)
     return figure
@@ -266,7 +266,7 @@ def agreement_figure(case: Case, panel: MaskSet) -> Figure:
     """
     check_pair(case, panel)
     samples, unit = agreement_curve(panel.masks, panel.grid)
-    readers, _ = agreement_curve(case.raters, case.grid)
+    readers, _ = agreement_curve(case.readers, case.grid)
     figure = Figure(figsize=(6.6, 3.9), layout="constrained")
     axes = figure.subplots()
     _draw_steps(axes, samples, BLUE, "o")

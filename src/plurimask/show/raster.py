@@ -106,7 +106,7 @@ class View:
         """
         check_pair(case, panel)
         aspect = case.grid.aspect
-        image, readers, samples, index = case.image[0], case.raters, panel.masks, slice_index
+        image, readers, samples, index = case.image[0], case.readers, panel.masks, slice_index
         if len(case.grid.shape) == 3:
             if index is None:
                 index = fullest_slice(readers, samples)

@@ -223,7 +223,7 @@ def _draw_words(axes: Axes, example: _Example, score: str) -> None:
         name if len(name) <= 24 else f"{name[:23]}…",
         f"{score} {ged:.2f}, rank {by_ged:g} of {example.cases}",
         f"CI {ci:.2f}, rank {by_ci:g} of {example.cases}",
-        f"{_drawn(example.case.raters)} readers drew",
+        f"{_drawn(example.case.readers)} readers drew",
         f"{_drawn(example.panel.masks)} samples not empty",
     )
     axes.set_axis_off()

@@ -121,7 +121,7 @@ def shown_case(
     views = [View.of(case, panel) for _, panel, _ in panels]
     window = close_up(np.logical_or.reduce([view.marked for view in views]), views[0].aspect)
     view = replace(views[0], window=window)
-    reader_sizes, _ = sizes(case.raters, case.grid)
+    reader_sizes, _ = sizes(case.readers, case.grid)
     drawn = (
         replace(_drawn(title, each.samples, view, first), scores=scores)
         for (title, _, scores), each in zip(panels, views, strict=True)

@@ -24,7 +24,7 @@ from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method
-from plurimask.metrics import collective_insight, dice_max, empty_share, ged, rater_diversity, sample_diversity
+from plurimask.metrics import collective_insight, dice_max, empty_share, ged, reader_diversity, sample_diversity
 from plurimask.records import Batch, Case
 from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import build_method, find_weights, save_weights, start_from
@@ -201,8 +201,8 @@ class _Loss(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, image: Tensor, raters: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.method.loss(Batch(image, raters, valid))
+    def forward(self, image: Tensor, readers: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.method.loss(Batch(image, readers, valid))
         return loss.total, dict(loss.terms)
 
 
@@ -213,7 +213,7 @@ def _steps(fabric: Fabric, run: _Run, state: RunState, parallel: nn.Module, log:
         batch = run.batches.share(state.step, fabric.global_rank, fabric.world_size).to(fabric.device)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(settings, state.step)
-        total, parts = parallel(batch.image, batch.raters, batch.valid)
+        total, parts = parallel(batch.image, batch.readers, batch.valid)
         fabric.backward(total)
         norm = clip_grad_norm_(parallel.parameters(), settings.clip)
         terms = _mean_over_processes(fabric, {"loss": total.detach(), **parts, "gradient": norm})
@@ -257,7 +257,7 @@ def validate(method: Method, cases: Sequence[Case], sampler: SamplerSettings | N
     training = method.training
     method.eval()
     values = [
-        _values(draw_masks(method, case.image, sample_seeds(case.image, 0, count), sampler), case.raters)
+        _values(draw_masks(method, case.image, sample_seeds(case.image, 0, count), sampler), case.readers)
         for case in cases
     ]
     method.train(training)
@@ -266,16 +266,16 @@ def validate(method: Method, cases: Sequence[Case], sampler: SamplerSettings | N
 
 def _values(drawn: np.ndarray, read: np.ndarray) -> dict[str, float]:
     """Of one case: masks drawn (S, H, W) and read (R, H, W)."""
-    samples, raters = torch.from_numpy(drawn)[None], torch.from_numpy(read)[None]
+    samples, readers = torch.from_numpy(drawn)[None], torch.from_numpy(read)[None]
     values = {
-        "ged_v": ged(samples, raters, estimator="v"),
-        "ged_u": ged(samples, raters, estimator="u"),
+        "ged_v": ged(samples, readers, estimator="v"),
+        "ged_u": ged(samples, readers, estimator="u"),
         "d_ss": sample_diversity(samples),
-        "d_yy": rater_diversity(raters),
-        "dice_max": dice_max(samples, raters),
-        "ci": collective_insight(samples, raters),
+        "d_yy": reader_diversity(readers),
+        "dice_max": dice_max(samples, readers),
+        "ci": collective_insight(samples, readers),
         "empty": empty_share(samples),
-        "empty_raters": empty_share(raters),
+        "empty_raters": empty_share(readers),
     }
     return {key: value.item() for key, value in values.items()}
 

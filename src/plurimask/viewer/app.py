@@ -275,9 +275,9 @@ def thumbnail(room: Here, source: SourceId, name: Name) -> Response:
 def scores(room: Here, source: SourceId, name: Name) -> dict[str, Any]:
     """Every value of the samples against the readers; empty where there are no readers or no samples."""
     true, panel = room.library.case(source, name).study.case, room.library.panel(source, name)
-    if panel is None or not len(true.raters):
+    if panel is None or not len(true.readers):
         return {"values": [], "reason": "there are no samples" if panel is None else "nobody read this case"}
-    if len(panel.marks.masks) * true.raters[0].size > _MOST_SCORED:
+    if len(panel.marks.masks) * true.readers[0].size > _MOST_SCORED:
         return {"values": [], "reason": "the volume is too large to be scored while one waits"}
     evaluation = import_module("plurimask.evaluation")  # takes seconds, and the first picture is there before
     masks = panel.marks.whole().reshape(-1, *true.grid.shape)

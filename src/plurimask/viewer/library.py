@@ -218,7 +218,7 @@ def _loaded(study: Study, has_image: bool) -> Loaded:
     channels = study.case.image
     windows = tuple(window(channel) for channel in channels)
     ranges = tuple((float(channel.min()), float(channel.max())) for channel in channels)
-    return Loaded(study, Marks.of(study.case.raters), windows, ranges, has_image)
+    return Loaded(study, Marks.of(study.case.readers), windows, ranges, has_image)
 
 
 def _sources(found: Located) -> tuple[Source, ...]:

@@ -127,7 +127,7 @@ class Loaded:
     def nbytes(self) -> int:
         """In memory."""
         case = self.study.case
-        return case.image.nbytes + case.raters.nbytes + self.readers.masks.nbytes
+        return case.image.nbytes + case.readers.nbytes + self.readers.masks.nbytes
 
 
 def joined(parts: Sequence[Marks]) -> Marks:
