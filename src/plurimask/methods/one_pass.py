@@ -78,8 +78,8 @@ class OnePassSettings(MethodSettings):
     constant: Weight = 0.1
     lift: Rate = 1.0
     pixel_weight: Weight = 0.05
-    mean_weight: Weight = 10.0
-    empty_weight: Weight = 1.0
+    mean_weight: Weight = 3.0
+    empty_weight: Weight = 1.5
     start: Natural = 300
     norms: Positive = 64
 
