@@ -87,7 +87,7 @@ def test_a_case_that_nobody_read_has_predictors_all_the_same(label):
 @given(panels(least_readers=1))
 def test_the_one_reader_is_the_first_that_is_resampled(panel):
     _, readers, valid = panel
-    copies = DEGENERATE["one reader x N"](readers, valid, 3)
+    copies = DEGENERATE["one rater x N"](readers, valid, 3)
     assert torch.equal(copies, RESAMPLED(readers, valid, 1).expand_as(copies))
 
 
@@ -126,7 +126,7 @@ def test_two_cases_are_resampled_in_two_ways():
     assert picked[0] != picked[1]
 
 
-@pytest.mark.parametrize("label", ["one reader x N", "raters resampled"])
+@pytest.mark.parametrize("label", ["one rater x N", "raters resampled"])
 def test_where_nobody_read_a_copy_of_a_reader_is_empty(label):
     assert torch.equal(DEGENERATE[label](READERS, torch.zeros_like(READ), 2), row("0000", "0000"))
 

@@ -65,7 +65,7 @@ DEGENERATE: Mapping[str, Predictor] = MappingProxyType(
         "all full": all_full,
         "majority x N": majority,
         "union x N": union,
-        "one reader x N": one_reader,
+        "one rater x N": one_reader,
         "raters resampled": readers_resampled,
     }
 )
