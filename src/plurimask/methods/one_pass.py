@@ -40,11 +40,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.methods.method import Method, MethodSettings, reader_masks
-from plurimask.methods.onnx_panel import panel_window
-from plurimask.methods.panel import View, hurdle
+from plurimask.methods.panel import View, hurdle, sampling_window
 from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
 from plurimask.nets.residual import convolution
-from plurimask.nets.windows import Windows, cells_of, random_windows
+from plurimask.nets.windows import Windows, training_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Natural, Positive, Rate, Weight, Widths, wrong
 
@@ -150,7 +149,8 @@ class OnePass(Method):
 
     def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor) -> tuple[Tensor, Tensor]:
         """(4) and (5), which are 0 where nobody drew: drew (B, R) bool."""
-        windows = self._random_windows((batch.readers & drew[:, :, None, None]).any(1))
+        inside = (batch.readers & drew[:, :, None, None]).any(1)
+        windows = training_windows(inside, self.settings.cell, self.settings.windows)
         maps = self._cut(self.generator.features(features), windows)
         draws, count = self.settings.draws, len(drew)
         z = torch.randn((count * draws, self.settings.generator.latent), device=drew.device)
@@ -168,12 +168,9 @@ class OnePass(Method):
         """What the generator takes of an image, in the window of what is visible."""
         features = self.encoder(image)
         (shares, empty), maps = self.expected(features), self.generator.features(features)
-        cell = self.settings.cell
-        cells = panel_window(
-            shares[0, 0].cpu().numpy(), self.settings.visible, cell, min(self.settings.windows) // cell
-        )
-        window = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
-        return View((self._cut(maps, window), image.shape[2:]), empty[0], cells.scaled(cell).slices)
+        settings = self.settings
+        windows, window = sampling_window(shares, settings.visible, settings.cell, min(settings.windows))
+        return View((self._cut(maps, windows), image.shape[2:]), empty[0], window)
 
     @property
     def noise(self) -> list[tuple[int, int]]:
@@ -199,12 +196,6 @@ class OnePass(Method):
     def _lifted(self, logits: Tensor) -> Tensor:
         """l of (2): (n, 1, h, w)."""
         return logits + (self.settings.lift - logits.amax((1, 2, 3), keepdim=True)).clamp(min=0)
-
-    def _random_windows(self, inside: Tensor) -> Windows:
-        """For training, around what any reader drew: (B, H, W) bool."""
-        cell, sides = self.settings.cell, self.settings.windows
-        side = sides[int(torch.randint(len(sides), ()))]
-        return random_windows(cells_of(inside, cell), side // cell)
 
 
 def scores(x: Tensor, y: Tensor, drew: Tensor, constant: float) -> tuple[Tensor, Tensor]:

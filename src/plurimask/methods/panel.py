@@ -41,7 +41,7 @@ from plurimask.methods.onnx_panel import OnnxPanel, panel_window
 from plurimask.nets.image_encoder import EmptinessHead, ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
-from plurimask.nets.windows import Windows, cells_of, random_windows
+from plurimask.nets.windows import Windows, training_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Positive, Rate, Weight, Widths, wrong
 
@@ -128,7 +128,8 @@ class Panel(Method):
         """The denoiser's part of (3): sizes (B, R) in pixels, drew (B, R) bool."""
         # Where nobody drew, empty masks stand in, at no weight: no net takes a batch of none.
         shown = drew if drew.any() else batch.valid
-        windows = self._random_windows((batch.readers & drew[:, :, None, None]).any(1))
+        inside = (batch.readers & drew[:, :, None, None]).any(1)
+        windows = training_windows(inside, self.settings.denoiser.multiple, self.settings.windows)
         given = self.denoiser.features(features).cut(windows)
         readers = windows.cut(batch.readers, self.settings.denoiser.multiple)
         repeats = self.settings.repeats
@@ -154,9 +155,8 @@ class Panel(Method):
         features = self.encoder(image)
         (shares, empty), given = self.expected(features), self.denoiser.features(features)
         settings, cell = self.settings, self.settings.denoiser.multiple
-        cells = panel_window(shares[0, 0].cpu().numpy(), settings.visible, cell, min(settings.windows) // cell)
-        window = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
-        return View(given.cut(window), empty[0], cells.scaled(cell).slices)
+        windows, window = sampling_window(shares, settings.visible, cell, min(settings.windows))
+        return View(given.cut(windows), empty[0], window)
 
     @property
     def noise(self) -> list[tuple[int, int]]:
@@ -175,12 +175,6 @@ class Panel(Method):
     def denoise(self, features: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
         """2 D - 1 (2) in a window: x (n, 1, h, w), time and rank (n,) in [0, 1] -> (n, 1, h, w)."""
         return torch.tanh(self.denoiser(x, features, time, rank) / 2)
-
-    def _random_windows(self, inside: Tensor) -> Windows:
-        """For training, around what any reader drew: (B, H, W) bool."""
-        cell, sides = self.settings.denoiser.multiple, self.settings.windows
-        side = sides[int(torch.randint(len(sides), ()))]
-        return random_windows(cells_of(inside, cell), side // cell)
 
     def _ranks(self, sizes: Tensor, drew: Tensor) -> Tensor:
         """u of each reader who drew, (B, R)."""
@@ -231,6 +225,20 @@ def hurdle(normal: Tensor, view: View, masks: Tensor, inside: Callable[[Tensor, 
         rows = drawn.nonzero()[:, 0]
         masks[view.window][rows] = inside(drawn, (u[drawn] - view.empty) / (1 - view.empty))
     return masks
+
+
+def sampling_window(share: Tensor, visible: float, cell: int, least: int) -> tuple[Windows, Window]:
+    """The smallest window around what is visible of one image, in cells for its features and as what cuts it out.
+
+    Args:
+        share: (1, 1, h, w) of readers, as the encoder sees it.
+        visible: least share at a pixel that the window has to hold.
+        cell: pixels a side of a cell.
+        least: least side of the window in pixels.
+    """
+    cells = panel_window(share[0, 0].cpu().numpy(), visible, cell, least // cell)
+    windows = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
+    return windows, cells.scaled(cell).slices
 
 
 def draw_ranks(sizes: Tensor, counted: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Windows of images and of their features, counted in cells: the blocks of pixels that a net's coarsest stage has."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,15 @@ class Windows(NamedTuple):
 def cells_of(inside: Tensor, cell: int) -> Tensor:
     """Cells with any pixel inside: (B, H, W) bool, sides in multiples of `cell` -> (B, H / cell, W / cell) bool."""
     return max_pool2d(inside[:, None].float(), cell)[:, 0] > 0
+
+
+def training_windows(inside: Tensor, cell: int, sides: Sequence[int]) -> Windows:
+    """Random windows around what is inside (B, H, W) bool, on a grid of `cell` pixels; one of the sides for the batch.
+
+    Sides are in pixels, multiples of `cell`.
+    """
+    side = sides[int(torch.randint(len(sides), ()))]
+    return random_windows(cells_of(inside, cell), side // cell)
 
 
 def random_windows(inside: Tensor, side: int) -> Windows:
