@@ -21,22 +21,6 @@ from plurimask.methods.unet import Unet, UnetSettings
 from plurimask.records import Batch
 from plurimask.sampling import load
 
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def data(home):
-    return open_dataset(write_cases(home / "cases"))
-
-
-@pytest.fixture(autouse=True)
-def cache(home, monkeypatch):
-    monkeypatch.setenv("PLURIMASK_CACHE", str(home / "cache"))
-
-
 DIVERSITY = {"run": "cimd", "scales": (0.5, 1.5), "steps": 2, "cases": 1, "samples": 2}
 
 

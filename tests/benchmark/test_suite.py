@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_suite import CIMD, PROB, suite
-from tiny import write_cases
 
 from plurimask.benchmark.suite import (
     REPORTED,
@@ -16,7 +15,6 @@ from plurimask.benchmark.suite import (
     suite_names,
 )
 from plurimask.datasets.changed import CentreCrop, OneReader
-from plurimask.datasets.open import open_dataset
 from plurimask.datasets.splits import split_of
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.training.recipe import load_recipe
@@ -166,21 +164,6 @@ def test_reported_figures_are_the_papers():
 
 def test_nothing_is_reported_on_other_data():
     assert reported_figures(None) == reported_figures("phantom") == {}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("bench")
-
-
-@pytest.fixture(scope="module")
-def data(home):
-    return open_dataset(write_cases(home / "cases"))
-
-
-@pytest.fixture(autouse=True)
-def cache(home, monkeypatch):
-    monkeypatch.setenv("PLURIMASK_CACHE", str(home / "cache"))
 
 
 @pytest.fixture
