@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from plurimask.errors import InputError, PlurimaskError
+from plurimask.errors import InputError
 from plurimask.geometry import Grid
 from plurimask.records import Batch, Case, MaskSet
 
@@ -70,17 +70,6 @@ def test_case_refuses(changed, match):
 def test_mask_set_refuses(changed, match):
     with pytest.raises(InputError, match=match):
         mask_set(**changed)
-
-
-def test_an_error_is_one_line_that_names_the_next_step():
-    with pytest.raises(PlurimaskError) as raised:
-        mask_set(masks=np.zeros((0, 4, 5), bool))
-    assert str(raised.value) == "A: expected at least one mask, got none; draw at least one sample"
-
-
-def test_an_error_from_several_lines_is_still_one():
-    error = InputError("file.nii", expected="a\nheader", got="[1,\n  2]", hint="repair\tit")
-    assert str(error) == "file.nii: expected a header, got [1, 2]; repair it"
 
 
 def test_frequency_is_the_share_of_samples():

@@ -1,6 +1,11 @@
-"""The errors a user may meet. Each is one line: what was expected, what came, what to do next."""
+"""The errors a user may meet. Each is one line: what was expected, what came, what to do next.
 
+`need` imports a package that only some users have installed, or says how to install it.
+"""
+
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 
 class PlurimaskError(Exception):
@@ -32,3 +37,17 @@ class CheckpointError(PlurimaskError):
 
 class MissingPackageError(PlurimaskError):
     """An optional package that is not installed."""
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """The module `module`, of a package that comes with `pip install "plurimask[extra]"`.
+
+    Raises:
+        MissingPackageError: the package is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            module, expected="its package", got="none installed", hint=f'run pip install "plurimask[{extra}]"'
+        ) from error

@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plurimask import errors, optional, seeds
+from plurimask import errors, seeds
 from plurimask.datasets.batches import scale_intensity
-from plurimask.errors import PlurimaskError, SettingsError
+from plurimask.errors import PlurimaskError, SettingsError, need
 from plurimask.files.stored import atomic_folder
 from plurimask.methods import onnx_panel
 from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, Card, OnnxPanel
 from plurimask.methods.panel import Panel
 from plurimask.nets.mask_denoiser import ImageFeatures
-from plurimask.optional import need
 from plurimask.sampling import Model
 
 PROGRAM = "draw.py"
@@ -151,7 +150,7 @@ def _quiet() -> Iterator[None]:
 
 def _program() -> str:
     """`methods.onnx_panel` as one file, which begins with the modules of this package that it imports."""
-    used = [inspect.getsource(module) for module in (errors, optional, seeds)]
+    used = [inspect.getsource(module) for module in (errors, seeds)]
     alone = [re.sub(r'\A""".*?"""\n', "", text, flags=re.DOTALL) for text in [*used, inspect.getsource(onnx_panel)]]
     code = re.sub(r"^from plurimask\.\S+ import .*\n", "", "\n".join(alone), flags=re.MULTILINE)
     return f'"""{onnx_panel.__doc__}"""\n{code}'

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from plurimask.errors import InputError, MissingPackageError
+from plurimask.errors import InputError, MissingPackageError, need
 from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header, stack
 from plurimask.files.mask_sets import usable_grid
 from plurimask.files.stored import list_visible, readable, refuse_giant
 from plurimask.geometry import Grid
-from plurimask.optional import need
 
 _MEASURED = ("CT", "PT")  # their values are quantities, whichever way they are shown
 _PLUGINS = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")  # GDCM last: some damage makes it end the process

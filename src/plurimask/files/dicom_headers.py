@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from plurimask.errors import InputError
+from plurimask.errors import InputError, need
 from plurimask.files.stored import readable, refuse_giant
 from plurimask.geometry import lps_to_ras
-from plurimask.optional import need
 
 
 @contextmanager

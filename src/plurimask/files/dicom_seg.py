@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from plurimask import __version__
-from plurimask.errors import InputError
+from plurimask.errors import InputError, need
 from plurimask.files.dicom_headers import quiet
 from plurimask.geometry import Grid, lps_to_ras
-from plurimask.optional import need
 from plurimask.records import MaskSet
 
 # Type 2 attributes of patient and study: derived objects have them, empty where the source has not.

@@ -22,8 +22,7 @@ from typing import Any, NamedTuple, get_origin
 
 import numpy as np
 
-from plurimask.errors import CheckpointError, InputError, PlurimaskError, SettingsError
-from plurimask.optional import need
+from plurimask.errors import CheckpointError, InputError, PlurimaskError, SettingsError, need
 from plurimask.seeds import OWN, PROCESS, generator, sample_seeds
 
 FORMAT = "plurimask-panel-onnx-2"

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from plurimask.errors import InputError, MissingPackageError
+from plurimask.errors import InputError, MissingPackageError, need
 from plurimask.files.case_folder import read_files
 from plurimask.files.images import binarise, read_array
 from plurimask.files.stored import digest_files, readable
 from plurimask.geometry import Grid
-from plurimask.optional import need
 from plurimask.prepare.lidc_contours import find_database, patients_by_series
 from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
 from plurimask.prepare.unpickle import as_array, load_plain

@@ -1,6 +1,6 @@
 """The reading room: a server of this machine whose page shows panels to people."""
 
-from plurimask.optional import need
+from plurimask.errors import need
 
 for _package in ("cachetools", "fastapi", "uvicorn"):
     need(_package, "view")

@@ -20,12 +20,11 @@ from plurimask.datasets.changed import crop_case
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.datasets.open import CaseFolder, open_dataset
-from plurimask.errors import InputError, PlurimaskError
+from plurimask.errors import InputError, PlurimaskError, need
 from plurimask.files.locate import Located, Study, locate, open_study, study_name
 from plurimask.files.mask_sets import find_mask_files, read_mask_set
 from plurimask.files.stored import readable
 from plurimask.geometry import same_grid
-from plurimask.optional import need
 from plurimask.records import Case, MaskSet
 from plurimask.viewer.marks import Loaded, Marks, Panel
 from plurimask.viewer.views import Summary, summarise, window
