@@ -35,7 +35,7 @@ from plurimask.datasets.open import choose_cases
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import COLUMNS, HEADLINE
 from plurimask.methods.method import BUILT_IN, method_class
-from plurimask.show.charts import BLUE, VERMILLION, ged_by_count_figure, plain_axes, save_figure
+from plurimask.show.charts import BLUE, GREY, VERMILLION, in_style, save_figure
 from plurimask.show.figures import samples_figure
 from plurimask.show.tables import STRATUM_KEYS, Cell, Head, Number, Row, Table, number, plain_table, score_head
 from plurimask.training.recipe import Recipe, TrainingSettings
@@ -84,13 +84,7 @@ def metrics(scores: Annotated[Path, typer.Argument(help="Folder with n16, n4, al
         for one in by_n
     ]
     BY_N.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    means = [[row["mean"] for row in one["table"]] for one in kept]
-    figure = ged_by_count_figure(
-        np.array([one["samples"] for one in kept]),
-        *(np.array([own[key] for own, _ in means], dtype=float) for key in ("ged_v", "ged_u")),
-        np.array([calibrated["ged_v"] for _, calibrated in means], dtype=float),
-    )
-    save_figure(figure, DOCS / "figures/ged-by-n")
+    save_figure(by_n_figure(kept), DOCS / "figures/ged-by-n")
     fill(DOCS / "metrics.md", METRICS)
 
 
@@ -386,9 +380,28 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@in_style
+def by_n_figure(kept: list[Json]) -> Figure:
+    """Mean GED of one model against the number of samples N, beside the V-GED of a calibrated panel."""
+    figure = Figure(figsize=(5.6, 3.9))
+    axes = figure.subplots()
+    counts = [one["samples"] for one in kept]
+    courses = ("V-GED", 0, "ged_v", VERMILLION, "o-"), ("U-GED", 0, "ged_u", BLUE, "^-")
+    for label, row, key, colour, form in (*courses, ("V-GED of a calibrated panel", 1, "ged_v", GREY, "s--")):
+        values = np.array([one["table"][row]["mean"][key] for one in kept], dtype=float)
+        axes.plot(counts, values, form, color=colour, label=label, markersize=5)
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.set_xticks([], minor=True)
+    axes.set_ylim(bottom=0)
+    _finish(axes, "N, samples a case", "mean GED (lower is better)")
+    return figure
+
+
+@in_style
 def frontier_figure(records: list[Json], runs: list[Json]) -> Figure:
     """U-GED at N = 16 with its interval against GFLOP a mask: built-in models by steps, and the runs of table1."""
-    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.6, 4.6))
     axes = figure.subplots()
     for (x, y), labels in _places(runs).items():
         axes.plot(x, y, "o", color="0.6", markersize=5)
@@ -404,9 +417,10 @@ def frontier_figure(records: list[Json], runs: list[Json]) -> Figure:
     return figure
 
 
+@in_style
 def training_figure(records: list[Json]) -> Figure:
     """U-GED and V-GED at N = 16, with their intervals, against the core-minutes that went into the weights."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.6))
     axes = figure.subplots()
     minutes = [record["core_minutes"] for record in records]
     for key, label, colour in (("ged_v", "V-GED", BLUE), ("ged_u", "U-GED", VERMILLION)):
@@ -423,10 +437,8 @@ def _draw_course(axes: Axes, x: list[float], records: list[Json], key: str, colo
 
 
 def _finish(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    plain_axes(axes)
-    axes.legend(fontsize=8, frameon=False)
+    axes.set(xlabel=x, ylabel=y)
+    axes.legend()
 
 
 def _places(runs: list[Json]) -> dict[tuple[float, float], list[str]]:

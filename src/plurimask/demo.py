@@ -27,15 +27,14 @@ def run_demo(
 
     `progress` is called with the number of cases drawn so far. Raises OSError as the file system does.
     """
-    model = load("lidc")
-    cases = demo_cases()
-    panels = []
-    for done, case in enumerate(cases, start=1):
-        panels.append(model.sample(case, count, seed))
-        write_mask_set(out / "masks" / case.name, panels[-1])
+    model, panels = load("lidc"), {}
+    cases = {case.name: case for case in demo_cases()}
+    for done, (name, case) in enumerate(cases.items(), start=1):
+        panels[name] = model.sample(case, count, seed)
+        write_mask_set(out / "masks" / name, panels[name])
         progress(done)
-    scores = evaluate(panels, {case.name: case for case in cases})
+    scores = evaluate(panels.values(), cases)
     write_scores(scores, out)
     title = f"Twelve slices of LIDC-IDRI, {count} samples each"
-    write_report(out / "report.html", title, cases, panels, scores, notes=NOTES)
+    write_report(scores, out / "report.html", panels, cases, title=title, notes=NOTES)
     return scores

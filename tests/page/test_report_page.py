@@ -8,7 +8,7 @@ from small_benchmark import small_results
 from plurimask.benchmark.report import write_benchmark_report
 from plurimask.evaluation import compare, evaluate
 from plurimask.records import MaskSet
-from plurimask.show.cases import write_evaluation_report
+from plurimask.show.cases import write_report
 
 A4_IN_PIXELS = {"width": 703, "height": 1031}
 """A sheet without its margins of 12 mm, at 96 pixels an inch."""
@@ -25,7 +25,7 @@ def write_evaluation(folder):
     panels, others = ({name: moved(case, shift) for name, case in cases.items()} for shift in (0, 3))
     scores = evaluate(panels.values(), cases)
     path = folder / "report.html"
-    write_evaluation_report(scores, path, panels, cases, None, compare(scores, evaluate(others.values(), cases)))
+    write_report(scores, path, panels, cases, None, compare(scores, evaluate(others.values(), cases)))
     return path
 
 

@@ -20,7 +20,7 @@ from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, CaseScores, Scores, compare, evaluate
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
-from plurimask.show.cases import EACH, FEW, STRIP_LENGTH, card_of, cases_to_show, write_evaluation_report, write_report
+from plurimask.show.cases import EACH, FEW, STRIP_LENGTH, card_of, cases_to_show, write_report
 from plurimask.show.raster import frequency_colours
 from plurimask.show.tables import number
 
@@ -83,11 +83,11 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def render(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Page]:
-    def run(cases: list[Case], panels: list[MaskSet], title: str = "A report", **more: object) -> Page:
-        tmp_path = tmp_path_factory.mktemp("report")
-        scores = more.pop("scores", None) or evaluate(panels, {case.name: case for case in cases})
-        write_report(tmp_path / "report.html", title, cases, panels, scores, **more)
-        return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    def run(cases: list[Case], panels: list[MaskSet], **more: object) -> Page:
+        path = tmp_path_factory.mktemp("report") / "report.html"
+        by_name = {case.name: case for case in cases}
+        write_report(evaluate(panels, by_name), path, {one.name: one for one in panels}, by_name, **more)
+        return Page(path.read_text(encoding="utf-8"))
 
     return run
 
@@ -133,7 +133,7 @@ def test_names_from_files_stay_text(render: Callable[..., Page]) -> None:
         [make_case(evil)],
         [make_panel(evil, method=evil, settings={evil: evil})],
         title=evil,
-        details={evil: evil},
+        data={evil: evil},
         notes=[evil],
     )
     assert len(page.all("script")) == 1
@@ -149,18 +149,10 @@ def test_patient_is_not_on_the_page(render: Callable[..., Page]) -> None:
     assert [page.text.count(name) >= 2 for name in ("case 1", "other")] == [True, True]
 
 
-def test_patient_of_a_case_that_is_only_scored_is_not_on_the_page(render: Callable[..., Page]) -> None:
-    cases = [make_case("a"), make_case("P77-b", patient="P77")]
-    panels = [make_panel(case.name) for case in cases]
-    page = render(cases[:1], panels[:1], scores=evaluate(panels, {case.name: case for case in cases}))
-    assert "P77" not in page.html
-    assert "1 of 2 scored cases are shown" in page.text
-
-
 def test_summary_holds_every_row_and_figure_of_the_table(render: Callable[..., Page]) -> None:
     case, panel = make_case("one"), make_panel("one")
     scores = evaluate([panel], {"one": case})
-    page = render([case], [panel], scores=scores)
+    page = render([case], [panel])
     expected = [
         [row.label, *(number(row.values[key]) if key in row.values else "\N{EN DASH}" for key in HEADLINE)]
         for row in scores.table
@@ -186,7 +178,7 @@ def test_intervals_of_the_headline_values_are_given(render: Callable[..., Page])
     panels = [make_panel("one"), make_panel("two")]
     scores = evaluate(panels, {case.name: case for case in cases})
     low, high = scores.intervals["dice_max"]
-    assert f"{low:.3f} to {high:.3f}" in render(cases, panels, scores=scores).text
+    assert f"{low:.3f} to {high:.3f}" in render(cases, panels).text
 
 
 def test_undefined_scores_are_dashes_and_counted(render: Callable[..., Page]) -> None:
@@ -247,14 +239,14 @@ def test_every_picture_has_a_text_in_its_place(page: Page) -> None:
 
 def test_settings_name_method_checkpoint_seeds_and_sampler(render: Callable[..., Page]) -> None:
     panel = make_panel("one", checkpoint="ab" * 32, settings={"sampler": "ddim", "steps": 20})
-    text = render([make_case("one")], [panel], details={"data digest": "cd"}).text
+    text = render([make_case("one")], [panel], data={"digest": "cd"}).text
     for entry in (
         "method cimd",
         f"checkpoint (sha256) {'ab' * 32}",
         "seeds 0 to 3",
         "sampler ddim",
         "steps 20",
-        "data digest cd",
+        "data, digest cd",
     ):
         assert entry.replace(" ", "") in text.replace(" ", "")
 
@@ -277,17 +269,6 @@ def test_volume_shows_one_slice_and_says_which(render: Callable[..., Page]) -> N
     assert "mm³" in page.text
 
 
-def test_case_without_readers_or_marks_is_shown(render: Callable[..., Page]) -> None:
-    grid = Grid((8, 8))
-    image = np.zeros((1, 8, 8), np.float32)
-    bare = Case("bare", image, np.zeros((0, 8, 8), bool), grid)
-    scored = make_case("one")
-    scores: Scores = evaluate([make_panel("one")], {"one": scored})
-    text = render([bare], [MaskSet("bare", np.zeros((2, 8, 8), bool), grid)], scores=scores).text
-    assert "nobody read this case" in text
-    assert "Nothing drawn: 2 of 2 samples" in text
-
-
 class Counted(dict):
     """A mapping that remembers what was read of it."""
 
@@ -303,12 +284,13 @@ class Counted(dict):
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Counted, Counted, Scores]:
     """The page of twenty cases, of whose four masks each three were scored, beside another method."""
-    cases = Counted({f"case-{k:02d}": make_case(f"case-{k:02d}", f"p{k}") for k in range(20)})
+    patients = {f"case-{k:02d}": f"p{k}" for k in range(19)} | {"case-P77": "P77"}
+    cases = Counted({name: make_case(name, patient) for name, patient in patients.items()})
     panels = Counted({name: make_panel(name) for name in cases})
     scores = evaluate([make_panel(name) for name in cases], dict(cases), 3)
     others = evaluate([make_panel(name, 3, method="other") for name in cases], dict(cases))
     path = tmp_path_factory.mktemp("evaluation") / "report.html"
-    write_evaluation_report(scores, path, panels, cases, {"digest": "ab12", "limit": None}, compare(scores, others))
+    write_report(scores, path, panels, cases, {"digest": "ab12", "limit": None}, compare(scores, others))
     return Page(path.read_text(encoding="utf-8")), panels, cases, scores
 
 
@@ -344,11 +326,17 @@ def test_every_tag_of_an_evaluation_is_closed_in_order(evaluation: tuple) -> Non
     assert evaluation[0].open == []
 
 
-def test_evaluation_of_cases_that_nobody_read_is_written(tmp_path: Path) -> None:
-    bare = {name: Case(name, make_case(name).image, np.zeros((0, 24, 24), bool), GRID) for name in ("a", "b")}
-    panels = {name: make_panel(name) for name in bare}
-    write_evaluation_report(evaluate(panels.values(), bare), tmp_path / "report.html", panels, bare)
-    assert "nobody read this case" in (tmp_path / "report.html").read_text(encoding="utf-8")
+def test_patient_of_a_case_that_is_only_scored_is_not_on_the_page(evaluation: tuple) -> None:
+    assert "case-P77" not in cases_to_show(evaluation[3].rows)
+    assert "P77" not in evaluation[0].html
+    assert "of 20 scored cases are shown" in evaluation[0].text
+
+
+def test_cases_that_nobody_read_are_shown(render: Callable[..., Page]) -> None:
+    bare = [Case(name, make_case(name).image, np.zeros((0, 24, 24), bool), GRID) for name in ("a", "b")]
+    text = render(bare, [make_panel("a"), MaskSet("b", np.zeros((4, 24, 24), bool), GRID)]).text
+    assert "nobody read this case" in text
+    assert "Nothing drawn: 4 of 4 samples" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to run the page's script")
@@ -368,18 +356,12 @@ def test_headings_sort_by_number_with_undefined_last(tmp_path: Path, clicks: int
     assert re.findall(r"<td>(.*?)</td>", shown.stdout.decode()) == expected
 
 
-def test_a_panel_of_another_case_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+def test_a_panel_of_another_grid_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     case, panel = make_case("one"), make_panel("one")
-    scores = evaluate([panel], {"one": case})
+    scores, other = evaluate([panel], {"one": case}), make_panel("one", grid=Grid((24, 24, 1)))
     with pytest.raises(InputError, match="expected the panel of case one"):
-        write_report(tmp_path / "report.html", "t", [case], [make_panel("two")], scores)
+        write_report(scores, tmp_path / "report.html", {"one": other}, {"one": case})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_not_one_panel_a_case_is_refused(tmp_path: Path) -> None:
-    case, panel = make_case("one"), make_panel("one")
-    with pytest.raises(InputError, match="expected one panel a case, got 1 cases and 0 panels"):
-        write_report(tmp_path / "report.html", "t", [case], [], evaluate([panel], {"one": case}))
 
 
 def row(name, ged_v, ci=0.5, d_yy=0.5, drawn=4, size=50.0, readers=4):
@@ -427,6 +409,6 @@ def test_card_of_a_volume_keeps_a_plane_of_it_alone():
     masks = np.zeros((3, *grid.shape), dtype=bool)
     masks[:, 2:5, 2:5, 20:22] = True
     case = Case("v", np.random.default_rng(0).normal(size=(1, *grid.shape)).astype(np.float32), masks[:2], grid)
-    view = card_of(1, case, MaskSet("v", masks, grid), None).view
+    view = card_of(1, case, MaskSet("v", masks, grid), row("v", 0.5)).view
     assert view.samples.base is None or view.samples.base.nbytes <= view.samples.nbytes
     assert view.readers.base is None or view.readers.base.nbytes <= view.readers.nbytes

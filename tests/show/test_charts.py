@@ -2,7 +2,6 @@
 
 import json
 import re
-from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -72,38 +71,10 @@ def test_empty_figure_of_nothing_defined_is_refused() -> None:
         charts.empty_figure(np.array([2]), np.array([NAN]), np.array([2]))
 
 
-def test_ged_by_count_draws_three_curves_on_a_log_axis() -> None:
-    counts = np.array([1, 4, 16])
-    (axes,) = charts.ged_by_count_figure(
-        counts, np.array([0.8, 0.4, 0.3]), np.array([NAN, 0.2, 0.2]), np.array([0.6, 0.2, 0.1])
-    ).axes
-    curves = {line.get_label(): line.get_xydata()[1:].tolist() for line in axes.lines}
-    assert curves == {
-        "V-GED": [[4, 0.4], [16, 0.3]],
-        "V-GED of a calibrated panel": [[4, 0.2], [16, 0.1]],
-        "U-GED": [[4, 0.2], [16, 0.2]],
-    }
-    assert axes.get_xscale() == "log"
-
-
-def test_ged_by_count_labels_each_count_that_has_room() -> None:
-    counts = np.arange(1, 101)
-    figure = charts.ged_by_count_figure(counts, 1 / counts, 0 / counts, 0.5 / counts)
-    figure.draw_without_rendering()
-    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
-    assert len(boxes) > 12
-    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
-
-
-def test_ged_by_count_shows_a_negative_u_ged() -> None:
-    (axes,) = charts.ged_by_count_figure(*np.array([[2, 4], [0.1, 0.1], [-0.2, -0.1], [0.1, 0.1]])).axes
-    assert axes.get_ylim()[0] < -0.2
-
-
-@pytest.mark.parametrize("lengths", [(2, 2, 2, 1), (1, 2, 2, 2)])
+@pytest.mark.parametrize("lengths", [(2, 2, 1), (1, 2, 2)])
 def test_unequal_lengths_are_refused(lengths: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="expected arrays of one length"):
-        charts.ged_by_count_figure(*(np.ones(length) for length in lengths))
+        charts.empty_figure(*(np.ones(length) for length in lengths))
 
 
 def draw() -> Figure:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from plurimask.benchmark.results import Results, choose_examples, latent_lines, panel_of, worst_cases
 from plurimask.benchmark.run import DiversityPoint
-from plurimask.show.charts import BLUE, GREY, VERMILLION, plain_axes, save_figure
+from plurimask.show.charts import BLUE, DASHED, VERMILLION, in_style, save_figure
 from plurimask.show.figures import samples_figure
 
 _MARGIN = 1.5  # inches, for the names of rows
@@ -57,9 +57,10 @@ def failures_figure(results: Results) -> Figure:
     return figure
 
 
+@in_style
 def quality_cost_figure(results: Results) -> Figure:
     """U-GED with its interval against GFLOP a mask, a point a run; those of equal cost stand side by side."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.4))
     axes = figure.subplots()
     places = dodged([run.scored[0].finished.gflop_a_mask for run in results.scored])
     for run, x, colour in zip(results.scored, places, _colours(len(results.scored)), strict=True):
@@ -69,20 +70,20 @@ def quality_cost_figure(results: Results) -> Figure:
         axes.plot([x, x], [low, high], color=colour, linewidth=1.2, alpha=0.6)
         axes.plot([x], [y], color=colour, marker="o", markersize=6, linestyle="", label=run.run.title)
     axes.set_xscale("log")
-    axes.set_xlabel(f"GFLOP a mask, in panels of {results.counts[-1]}", fontsize=9)
-    axes.set_ylabel("mean U-GED, 95% interval (lower is better)", fontsize=9)
-    plain_axes(axes)
-    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
+    axes.set_xlabel(f"GFLOP a mask, in panels of {results.counts[-1]}")
+    axes.set_ylabel("mean U-GED, 95% interval (lower is better)")
+    figure.legend(loc="outside right upper")
     return figure
 
 
+@in_style
 def latents_figure(courses: Sequence[tuple[str, np.ndarray]]) -> Figure:
     """L_amb and the spread of AMN's and ACN's means against the step, a line a training.
 
     Args:
         courses: labels, and (n, 4) step, L_amb and both spreads.
     """
-    figure = Figure(figsize=(11.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(11.5, 3.8))
     for place, (axes, title) in enumerate(
         zip(figure.subplots(1, 3), ("L_amb", "spread of AMN", "spread of ACN"), strict=True)
     ):
@@ -90,24 +91,23 @@ def latents_figure(courses: Sequence[tuple[str, np.ndarray]]) -> Figure:
             steps, values = _thinned(lines[:, 0]), _thinned(lines[:, 1 + place])
             axes.plot(steps, np.maximum(values, 1e-12), color=colour, linewidth=1.2, label=label if not place else None)
         axes.set_yscale("log")
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("step", fontsize=9)
-        plain_axes(axes)
-    figure.legend(fontsize=7, frameon=False, loc="outside right upper")
+        axes.set_title(title)
+        axes.set_xlabel("step")
+    figure.legend(fontsize=7, loc="outside right upper")
     return figure
 
 
+@in_style
 def diversity_figure(points: Sequence[DiversityPoint]) -> Figure:
     """d_SS and U-GED against the factor on the sampler's noise, beside the readers' d_YY."""
-    figure = Figure(figsize=(5.4, 3.9), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.9))
     axes = figure.subplots()
     scales = [point.noise_scale for point in points]
     axes.plot(scales, [point.d_ss for point in points], color=BLUE, marker="o", label="d_SS of the samples")
     axes.plot(scales, [point.ged_u for point in points], color=VERMILLION, marker="^", label="U-GED (lower is better)")
-    axes.axhline(points[0].d_yy, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="d_YY of the readers")
-    axes.set_xlabel("factor on the noise of each step", fontsize=9)
-    axes.legend(fontsize=8, frameon=False)
-    plain_axes(axes)
+    axes.axhline(points[0].d_yy, label="d_YY of the readers", **DASHED)
+    axes.set_xlabel("factor on the noise of each step")
+    axes.legend()
     return figure
 
 

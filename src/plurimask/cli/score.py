@@ -66,7 +66,7 @@ def evaluate(
     # After the bar has shown: these bring PyTorch and matplotlib.
     from plurimask.evaluation import compare as compare_scores
     from plurimask.evaluation import write_scores
-    from plurimask.show.cases import write_evaluation_report
+    from plurimask.show.cases import write_report
     from plurimask.show.score_figures import write_score_figures
     from plurimask.show.tables import render_comparison, render_scores
 
@@ -79,7 +79,7 @@ def evaluate(
     chosen = {"digest": dataset.digest, "split": split, "cases": case_list, "limit": limit}
     write_scores(scores, out, chosen, comparison)
     write_score_figures(scores, out, panels, cases)
-    write_evaluation_report(scores, out / "report.html", panels, cases, chosen, comparison)
+    write_report(scores, out / "report.html", panels, cases, chosen, comparison)
     console.print(render_scores(scores))
     if comparison:
         console.print()

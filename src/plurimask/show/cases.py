@@ -15,7 +15,6 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from plurimask.errors import InputError
 from plurimask.evaluation import HEADLINE, CaseScores, Comparison, Scores
 from plurimask.metrics.measurements import sizes
 from plurimask.records import Case, MaskSet, public_name
@@ -112,7 +111,7 @@ class Card:
         readers, samples: their marks.
         unit: of sizes.
         scale_bar: mm and columns of its length; None without spacing.
-        scores: of the case; None where it has none.
+        scores: of the case.
     """
 
     number: int
@@ -125,7 +124,7 @@ class Card:
     samples: Group
     unit: str
     scale_bar: tuple[int, float] | None
-    scores: CaseScores | None
+    scores: CaseScores
 
     @cached_property
     def picture(self) -> str:
@@ -149,51 +148,20 @@ class Card:
 
 
 def write_report(
-    path: Path,
-    title: str,
-    cases: Sequence[Case],
-    panels: Sequence[MaskSet],
-    scores: Scores,
-    *,
-    details: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
-) -> None:
-    """Write a page with the scores of all cases and a card for each of `cases`, whole or not at all.
-
-    Patients are not named; a case whose name holds its patient's identity is shown by number.
-
-    Args:
-        path: the HTML file.
-        title: the page's heading.
-        cases: the cases to show, in this order; `scores` may hold more.
-        panels: `panels[i]` belongs to `cases[i]`.
-        scores: of these panels.
-        details: what else the settings should list (version, data digest, ...).
-        notes: paragraphs for the foot of the page (attribution, licence).
-
-    Raises:
-        InputError: not one panel a case, or a panel that belongs to another case or grid.
-    """
-    if len(cases) != len(panels):
-        raise InputError(
-            path, expected="one panel a case", got=f"{len(cases)} cases and {len(panels)} panels", hint="pair them"
-        )
-    rows = {row.name: row for row in scores.rows}
-    pairs = zip(cases, panels, strict=True)
-    cards = [card_of(number, case, panel, rows.get(case.name)) for number, (case, panel) in enumerate(pairs, 1)]
-    settings = settings_of(map(origin_of, panels)) | dict(details or {})
-    _write(path, title, cards, scores, settings, notes)
-
-
-def write_evaluation_report(
     scores: Scores,
     path: Path,
     panels: Mapping[str, MaskSet],
     cases: Mapping[str, Case],
     data: Mapping[str, Any] | None = None,
     comparison: Comparison | None = None,
+    *,
+    title: str | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write a page with the scores of all cases and a card for at most a dozen, chosen by `cases_to_show`.
+
+    It is written whole or not at all. Patients are not named; a case whose name holds its patient's identity is shown
+    by number.
 
     Args:
         scores: of these panels.
@@ -201,9 +169,11 @@ def write_evaluation_report(
         panels, cases: by name; only those that are shown are read, one at a time.
         data: what was scored (digest of the dataset, split, list of cases), as far as it is known.
         comparison: with another method on the same cases.
+        title: the page's heading; None: the method against the readers.
+        notes: paragraphs for the foot of the page (attribution, licence).
 
     Raises:
-        InputError: a panel or a case that cannot be read any more.
+        InputError: a panel of another case or grid, or a panel or a case that cannot be read any more.
         OSError: as the file system does.
     """
     rows = {row.name: row for row in scores.rows}
@@ -212,25 +182,11 @@ def write_evaluation_report(
         panel = panels[name].first(scores.samples)
         cards.append(card_of(number, cases[name], panel, rows[name], reason))
         origins.append(origin_of(panel))
-    known = {f"data, {key}": str(value) for key, value in (data or {}).items() if value is not None}
-    title = f"{scores.table[0].label} against the readers"
-    _write(path, title, cards, scores, settings_of(origins) | known, (), comparison)
-
-
-def _write(
-    path: Path,
-    title: str,
-    cards: Sequence[Card],
-    scores: Scores,
-    settings: Mapping[str, str],
-    notes: Sequence[str],
-    comparison: Comparison | None = None,
-) -> None:
     shown = {card.name: card.number for card in cards}
     write_page(
         path,
         "report.html.j2",
-        title=title,
+        title=title or f"{scores.table[0].label} against the readers",
         cards=cards,
         scores=scores,
         summary=summary_table(scores),
@@ -239,7 +195,7 @@ def _write(
         strata=strata_table(scores),
         all_cases=_all_cases(scores, shown),
         charts=_charts(scores, shown),
-        settings=settings,
+        settings=settings_of(origins) | {f"data, {key}": str(v) for key, v in (data or {}).items() if v is not None},
         notes=notes,
     )
 
@@ -303,7 +259,7 @@ def _sorted(rows: Sequence[CaseScores], key: str, sign: int) -> list[CaseScores]
     return sorted((row for row in rows if not math.isnan(row.values[key])), key=lambda row: sign * row.values[key])
 
 
-def card_of(number: int, case: Case, panel: MaskSet, scores: CaseScores | None, reason: str = "") -> Card:
+def card_of(number: int, case: Case, panel: MaskSet, scores: CaseScores, reason: str = "") -> Card:
     """The card of a case; it keeps one plane of the case and its masks.
 
     Raises:

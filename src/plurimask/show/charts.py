@@ -5,7 +5,6 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,7 +14,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from plurimask.errors import InputError
 from plurimask.files.stored import atomic_path
@@ -26,10 +25,22 @@ BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#555555"
 _TOKENS = {BLUE: "accent", VERMILLION: "warn", GREY: "quiet", "#000000": "quiet", "#b0b0b0": "line", "#ffffff": "sheet"}
 
 
-def plain_axes(axes: Axes) -> None:
-    """A faint grid, and no frame at the top and on the right."""
-    axes.grid(alpha=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
+STYLE: dict[str, Any] = {
+    "figure.constrained_layout.use": True,
+    "axes.grid": True,
+    "grid.alpha": 0.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+}
+"""Of all charts: a faint grid, no frame at the top and on the right, small type."""
+in_style = rc_context(STYLE)
+"""Decorates a function that makes a chart."""
+DASHED: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
+"""A line to compare with: a diagonal, a median, a level."""
 
 
 def counted(cases: int, of: int) -> str:
@@ -106,9 +117,7 @@ def _of_page(style: str) -> str:
     )
 
 
-_DIAGONAL: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
-
-
+@in_style
 def reliability_figure(predicted: np.ndarray, drawn: np.ndarray, weight: np.ndarray) -> Figure:
     """What readers drew against what the frequency map predicted, a point a bin, over the weight of the bins.
 
@@ -127,26 +136,26 @@ def reliability_figure(predicted: np.ndarray, drawn: np.ndarray, weight: np.ndar
     if not filled.any():
         raise InputError("reliability", expected="voxels in some bin", got="none", hint="score at least one case")
     x, y, weight = predicted[filled], drawn[filled], weight[filled]
-    figure = Figure(figsize=(4.6, 5.4), layout="constrained")
+    figure = Figure(figsize=(4.6, 5.4))
     curve, strip = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     _draw_diagonal(curve)
     curve.vlines(x, np.minimum(x, y), np.maximum(x, y), color=VERMILLION, linewidth=1.4, alpha=0.6, zorder=2.5)
     curve.plot(x, y, color=BLUE, linewidth=1.2, marker="o", markersize=5, zorder=3)
     error = np.average(np.abs(x - y), weights=weight)
-    curve.set_title(f"expected calibration error {error:.4f}, all cases pooled", fontsize=10)
-    curve.set_ylabel("share of readers who drew the voxel", fontsize=9)
+    curve.set_title(f"expected calibration error {error:.4f}, all cases pooled")
+    curve.set_ylabel("share of readers who drew the voxel")
     curve.text(0.03, 0.97, "predicted too seldom", fontsize=8, color=GREY, va="top")
     curve.text(0.97, 0.03, "predicted too often", fontsize=8, color=GREY, ha="right")
     strip.vlines(x, 0.5, weight, color=BLUE, linewidth=3)
     strip.set_yscale("log")
     strip.set_ylim(0.5, 3 * weight.max())
     strip.yaxis.set_minor_locator(NullLocator())
-    strip.set_xlabel("share of samples that hold the voxel", fontsize=9)
-    strip.set_ylabel("voxels\ntimes readers", fontsize=9)
-    plain_axes(strip)
+    strip.set_xlabel("share of samples that hold the voxel")
+    strip.set_ylabel("voxels\ntimes readers")
     return figure
 
 
+@in_style
 def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: np.ndarray) -> Figure:
     """Empty samples of each case against readers who drew nothing; circles by number of cases, and the mean.
 
@@ -163,7 +172,7 @@ def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: np.ndarray) 
     if not defined.any():
         raise InputError("empty samples", expected="a case with samples", got="none", hint="score at least one case")
     nothing, share = ((readers - drawn) / readers)[defined], predicted[defined]
-    figure = Figure(figsize=(4.6, 4.8), layout="constrained")
+    figure = Figure(figsize=(4.6, 4.8))
     axes = figure.subplots()
     _draw_diagonal(axes)
     spots, cases = np.unique(np.column_stack((nothing, share)), axis=0, return_counts=True)
@@ -173,44 +182,13 @@ def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: np.ndarray) 
     groups = np.unique(nothing)
     means = [share[nothing == group].mean() for group in groups]
     axes.plot(groups, means, color=VERMILLION, linewidth=1.4, marker="D", markersize=6, zorder=4, label="mean of cases")
-    axes.set_title(counted(len(share), len(predicted)), fontsize=10)
-    axes.set_xlabel("readers who drew nothing", fontsize=9)
-    axes.set_ylabel("share of samples that are empty", fontsize=9)
+    axes.set_title(counted(len(share), len(predicted)))
+    axes.set_xlabel("readers who drew nothing")
+    axes.set_ylabel("share of samples that are empty")
     most = readers.max()
     words = [f"{round(g * most)} of {most}" if (readers == most).all() else f"{g:.0%}" for g in groups]
     axes.set_xticks(groups, [f"{word}\nn = {(nothing == g).sum()}" for word, g in zip(words, groups, strict=True)])
-    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=2)
-    return figure
-
-
-def ged_by_count_figure(counts: np.ndarray, ged_v: np.ndarray, ged_u: np.ndarray, calibrated: np.ndarray) -> Figure:
-    """Mean GED of one model against the number of samples N, beside the V-GED of a calibrated panel.
-
-    Args:
-        counts: (k,) int, ascending values of N.
-        ged_v: (k,) mean V-GED.
-        ged_u: (k,) mean U-GED; NaN where undefined, as at N = 1.
-        calibrated: (k,) V-GED to expect of samples drawn from the readers' own distribution.
-
-    Raises:
-        InputError: arrays of unequal length.
-    """
-    _check_lengths("GED by N", counts, ged_v, ged_u, calibrated)
-    figure = Figure(figsize=(5.6, 3.9), layout="constrained")
-    axes = figure.subplots()
-    style: dict[str, Any] = {"linewidth": 1.5, "markersize": 5}
-    axes.plot(counts, ged_v, color=VERMILLION, marker="o", label="V-GED", **style)
-    axes.plot(counts, calibrated, color=GREY, marker="s", linestyle="--", label="V-GED of a calibrated panel", **style)
-    axes.plot(counts, ged_u, color=BLUE, marker="^", label="U-GED", **style)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(_apart(counts)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("N, samples a case", fontsize=9)
-    axes.set_ylabel("mean GED (lower is better)", fontsize=9)
-    axes.set_ylim(bottom=min(0.0, 1.05 * np.nanmin(ged_u, initial=0.0)))
-    axes.legend(fontsize=8, frameon=False)
-    plain_axes(axes)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -225,23 +203,11 @@ def _check_lengths(what: str, *arrays: np.ndarray) -> None:
 
 
 def _draw_diagonal(axes: Axes) -> None:
-    axes.plot((0, 1), (0, 1), **_DIAGONAL)
+    axes.plot((0, 1), (0, 1), **DASHED)
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
-    plain_axes(axes)
 
 
-def _apart(counts: np.ndarray) -> list[int]:
-    """Those of ascending counts whose labels do not run into each other on a log axis."""
-    labelled = [int(counts[0])]
-    for count in counts[1:].tolist():
-        if count >= 1.2 * labelled[-1]:
-            labelled.append(count)
-    return labelled
-
-
-Curves = dict[str, dict[str, list[tuple[int, float]]]]
-
-
+@in_style
 def training_figure(metrics: Path) -> Figure:
     """Loss terms and validation scores against the step, one small chart a name, from a run's metrics.jsonl.
 
@@ -253,36 +219,32 @@ def training_figure(metrics: Path) -> Figure:
     curves = _read_curves(metrics)
     columns = min(3, len(curves))
     rows = math.ceil(len(curves) / columns)
-    figure = Figure(figsize=(4.2 * columns, 2.7 * rows), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, 2.7 * rows))
     for position, (name, splits) in enumerate(curves.items()):
         _draw_curve(figure.add_subplot(rows, columns, position + 1), name, splits)
     return figure
 
 
-def _read_curves(metrics: Path) -> Curves:
+def _read_curves(metrics: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """Name -> split -> (step, value) in the file's order."""
-    curves: Curves = defaultdict(lambda: defaultdict(list))
-    for split, step, values in _metric_lines(metrics):
-        for name, value in values.items():
-            curves[name][split].append((step, value))
-    if not curves:
-        raise InputError(metrics, expected="at least one logged value", got="none", hint="train for a while first")
-    return curves
-
-
-def _metric_lines(metrics: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for number, line in enumerate(metrics.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             entry = json.loads(line)
             step, split = int(entry.pop("step")), str(entry.pop("split"))
-            yield split, step, {name: float(value) for name, value in entry.items() if value is not None}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            values = {name: float(value) for name, value in entry.items() if value is not None}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 metrics,
                 expected='lines such as {"step": 100, "split": "train", "loss": 0.1}',
                 got=f"{line[:40]!r} on line {number}",
                 hint="remove that line",
             ) from error
+        for name, value in values.items():
+            curves[name][split].append((step, value))
+    if not curves:
+        raise InputError(metrics, expected="at least one logged value", got="none", hint="train for a while first")
+    return curves
 
 
 def _draw_curve(axes: Axes, name: str, splits: dict[str, list[tuple[int, float]]]) -> None:
@@ -296,11 +258,10 @@ def _draw_curve(axes: Axes, name: str, splits: dict[str, list[tuple[int, float]]
     values = np.array([value for points in splits.values() for _, value in points])
     if (values > 0).all() and values.max() > 50 * values.min():
         axes.set_yscale("log")
-    axes.set_title(name, fontsize=10)
-    axes.set_xlabel("step", fontsize=9)
+    axes.set_title(name)
+    axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    plain_axes(axes)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend()
 
 
 def _running_median(values: np.ndarray) -> np.ndarray:

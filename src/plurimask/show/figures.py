@@ -18,7 +18,7 @@ from matplotlib.path import Path as Curve
 from plurimask.errors import InputError
 from plurimask.metrics.measurements import agreement_curve
 from plurimask.records import Case, MaskSet, public_name
-from plurimask.show.charts import BLUE, VERMILLION, plain_axes
+from plurimask.show.charts import BLUE, VERMILLION, in_style
 from plurimask.show.outline import outlines
 from plurimask.show.raster import (
     SAMPLE_COLOUR,
@@ -255,6 +255,7 @@ def _title(view: View, what: str) -> str:
 _MOST_MARKERS = 40
 
 
+@in_style
 def agreement_figure(case: Case, panel: MaskSet) -> Figure:
     """Area or volume of what at least k of the N samples hold, over k, and where the case was read that of M readers.
 
@@ -267,16 +268,15 @@ def agreement_figure(case: Case, panel: MaskSet) -> Figure:
     check_pair(case, panel)
     samples, unit = agreement_curve(panel.masks, panel.grid)
     readers, _ = agreement_curve(case.readers, case.grid)
-    figure = Figure(figsize=(6.6, 3.9), layout="constrained")
+    figure = Figure(figsize=(6.6, 3.9))
     axes = figure.subplots()
     _draw_steps(axes, samples, BLUE, "o")
     _name_levels(axes.xaxis, len(samples), "samples", BLUE)
     if len(readers):
         _draw_steps(axes, readers, VERMILLION, "D")
         _name_levels(axes.secondary_xaxis("top").xaxis, len(readers), "readers", VERMILLION)
-    axes.set_ylabel(f"{'area' if len(case.grid.shape) == 2 else 'volume'} in {unit}", fontsize=9)
+    axes.set_ylabel(f"{'area' if len(case.grid.shape) == 2 else 'volume'} in {unit}")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.06 * max((*samples, *readers)) or 1.0))
-    plain_axes(axes)
     return figure
 
 

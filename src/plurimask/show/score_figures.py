@@ -17,11 +17,12 @@ from plurimask.metrics.ged import Estimator
 from plurimask.records import Case, MaskSet, public_name
 from plurimask.show.charts import (
     BLUE,
+    DASHED,
     GREY,
     VERMILLION,
     counted,
     empty_figure,
-    plain_axes,
+    in_style,
     reliability_figure,
     save_figure,
 )
@@ -70,6 +71,7 @@ def disagreeing(ged: np.ndarray, ci: np.ndarray, count: int = 4) -> np.ndarray:
     return defined[np.concatenate(chosen)]
 
 
+@in_style
 def ged_ci_figure(
     ged: np.ndarray,
     ci: np.ndarray,
@@ -101,12 +103,16 @@ def ged_ci_figure(
     named = [name for name, whole in zip(names, defined, strict=True) if whole]
     points = np.column_stack((ged, ci))[defined]
     ranks = np.column_stack(_ranks(*points.T))
-    rows = [_row(named, case.name) for case, _ in examples]
-    figure = Figure(figsize=(11.6 if rows else 5.6, max(5.2, 1.35 * len(rows))), layout="constrained")
+    for case, _ in examples:
+        if case.name not in named:
+            hint = "choose examples by `disagreeing`"
+            raise InputError(case.name, expected="one of the cases with both scores", got="another", hint=hint)
+    rows = [named.index(case.name) for case, _ in examples]
+    figure = Figure(figsize=(11.6 if rows else 5.6, max(5.2, 1.35 * len(rows))))
     left, *right = figure.subfigures(1, 2 if rows else 1, width_ratios=(5.4, 6.0) if rows else None, squeeze=False)[0]
     axes = left.add_subplot()
     _draw_points(axes, points)
-    axes.set_title(counted(len(named), len(names)), fontsize=10, pad=22)
+    axes.set_title(counted(len(named), len(names)), pad=22)
     score = f"{estimator.upper()}-GED"
     _name_axes(axes, score, samples)
     if rows:
@@ -119,6 +125,7 @@ def ged_ci_figure(
     return figure
 
 
+@in_style
 def numbered_figure(rows: Sequence[CaseScores], numbers: Mapping[str, int], samples: int) -> Figure | None:
     """V-GED against CI for a page, a point a case, after the paper's Fig. 4; None where no case has both.
 
@@ -131,7 +138,7 @@ def numbered_figure(rows: Sequence[CaseScores], numbers: Mapping[str, int], samp
     points = {name: point for name, point in points.items() if not np.isnan(point).any()}
     if not points:
         return None
-    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(5.6, 4.2))
     axes = figure.subplots()
     _draw_points(axes, np.array(list(points.values())))
     _name_axes(axes, "V-GED", samples)
@@ -143,8 +150,8 @@ def numbered_figure(rows: Sequence[CaseScores], numbers: Mapping[str, int], samp
 
 
 def _name_axes(axes: Axes, score: str, samples: int) -> None:
-    axes.set_xlabel(f"{score} of N = {samples} samples (lower is better)", fontsize=9)
-    axes.set_ylabel(f"CI of N = {samples} samples (higher is better)", fontsize=9)
+    axes.set_xlabel(f"{score} of N = {samples} samples (lower is better)")
+    axes.set_ylabel(f"CI of N = {samples} samples (higher is better)")
 
 
 def _ranks(ged: np.ndarray, ci: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,14 +161,6 @@ def _ranks(ged: np.ndarray, ci: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _largest(difference: np.ndarray, most: int) -> np.ndarray:
     order = np.argsort(-difference, kind="stable")[:most]
     return order[difference[order] > 0]
-
-
-def _row(names: Sequence[str], name: str) -> int:
-    if name not in names:
-        raise InputError(
-            name, expected="one of the cases with both scores", got="another", hint="choose examples by `disagreeing`"
-        )
-    return names.index(name)
 
 
 def _check_lengths(ged: np.ndarray, ci: np.ndarray, names: Sequence[str]) -> None:
@@ -177,14 +176,12 @@ def _check_lengths(ged: np.ndarray, ci: np.ndarray, names: Sequence[str]) -> Non
 def _draw_points(axes: Axes, points: np.ndarray) -> None:
     """The points, and lines at both medians with their values in the margins."""
     axes.scatter(points[:, 0], points[:, 1], s=22, color=GREY, alpha=0.55, linewidths=0, zorder=3)
-    plain_axes(axes)
     axes.set_ylim(-0.03, 1.03)
     axes.margins(x=0.06)
     axes.autoscale_view(scaley=False)
     x, y = np.median(points, axis=0)
-    line: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 2}
-    axes.axvline(x, **line)
-    axes.axhline(y, **line)
+    axes.axvline(x, **DASHED)
+    axes.axhline(y, **DASHED)
     grey: dict[str, Any] = {"fontsize": 8, "color": GREY}
     axes.text(x, 1.01, f"median {x:.2f}", transform=axes.get_xaxis_transform(), ha="center", va="bottom", **grey)
     axes.text(1.01, y, f"median\n{y:.2f}", transform=axes.get_yaxis_transform(), ha="left", va="center", **grey)
