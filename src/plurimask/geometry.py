@@ -99,6 +99,10 @@ class Grid:
         affine = None if self.affine is None else self.affine[:, [*order, 3]]
         return Grid(tuple(self.shape[one] for one in order), affine)
 
+    def part(self, shape: tuple[int, ...], moved: np.ndarray) -> "Grid":
+        """The grid of `shape` whose index i lies at index `moved` (4, 4) @ i of this one: a crop, or other pixels."""
+        return Grid(shape, None if self.affine is None else self.affine @ moved)
+
     def measured(self, voxels: np.ndarray) -> tuple[np.ndarray, str]:
         """Numbers of voxels as areas or volumes, float64, and their unit: mm² or mm³, without spacing voxels."""
         plane = len(self.shape) == 2

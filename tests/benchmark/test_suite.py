@@ -14,7 +14,7 @@ from plurimask.benchmark.suite import (
     split_digest,
     suite_names,
 )
-from plurimask.datasets.changed import CentreCrop, OneReader
+from plurimask.datasets.changed import centre_crop, one_reader
 from plurimask.datasets.splits import split_of
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.training.recipe import load_recipe
@@ -214,7 +214,7 @@ def test_scored_cases_are_of_the_test_side(data, out):
 
 
 def test_the_split_digest_depends_on_patients_alone(data):
-    whole, cut, kept = split_digest(data), split_digest(CentreCrop(data, 8)), split_digest(OneReader(data))
+    whole, cut, kept = split_digest(data), split_digest(centre_crop(data, 8)), split_digest(one_reader(data))
     assert whole == cut == kept
     assert split_digest(_Fewer(data)) != whole
 

@@ -1,36 +1,38 @@
-"""The centre crop: which pixels it keeps, where they lie, and what it takes away, counted by hand."""
+"""Changed datasets: the centre crop, counted by hand, and one reader a training case."""
 
 import math
 from collections import Counter
-from types import MappingProxyType
 
 import numpy as np
 import pytest
 
-from plurimask.datasets.changed import CentreCrop, OneReader, crop_case, crop_loss
+from plurimask.datasets.changed import centre_crop, crop_case, crop_loss, one_reader
 from plurimask.datasets.splits import split_of
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
 
-class Pair:
-    """Two cases with their numbers as pixels, the second without spacing."""
+class Listed:
+    """Cases that are in memory, of a patient each unless told otherwise."""
 
-    kind, names, patients, digest = "pair", ("a", "b"), ("p", None), "d" * 64
-    sides = MappingProxyType({"p": "val"})
+    kind = "listed"
+
+    def __init__(self, cases, digest="d" * 64, sides=None):
+        self.cases, self.digest, self.sides = cases, digest, sides or {}
+        self.names, self.patients = tuple(case.name for case in cases), tuple(case.patient for case in cases)
 
     def __len__(self):
-        return 2
+        return len(self.cases)
 
     def __getitem__(self, index):
-        return case(grid=Grid.plane((8, 6), 0.5) if index == 0 else Grid((8, 6)))
+        return self.cases[index]
 
 
-def case(shape=(8, 6), grid=None, readers=None):
+def case(shape=(8, 6), grid=None, readers=None, **of):
     image = np.arange(math.prod(shape), dtype=np.float32).reshape(1, *shape)
     readers = np.zeros((2, *shape), dtype=bool) if readers is None else readers
-    return Case("a", image, readers, grid or Grid(shape))
+    return Case(of.get("name", "a"), image, readers, grid or Grid(shape), of.get("patient"))
 
 
 def mask(*pixels):
@@ -40,25 +42,13 @@ def mask(*pixels):
     return drawn
 
 
-def test_the_middle_is_kept():
-    assert crop_case(case(), 4).image[0].tolist() == [[r * 6 + c for c in range(1, 5)] for r in range(2, 6)]
-
-
-def test_masks_are_cut_with_their_image():
-    readers = np.stack([mask((2, 1)), mask((5, 4), (0, 0))])
-    cut = crop_case(case(readers=readers), 4).readers
-    assert np.argwhere(cut).tolist() == [[0, 0, 0], [1, 3, 3]]
-
-
-def test_pixels_stay_where_they_lie():
-    whole = Pair()[0].grid
-    cut = crop_case(Pair()[0], 4).grid
-    np.testing.assert_allclose(cut.affine @ (0, 0, 0, 1), whole.affine @ (2, 1, 0, 1))
-    np.testing.assert_allclose(cut.affine @ (3, 2, 0, 1), whole.affine @ (5, 3, 0, 1))
-
-
-def test_unknown_spacing_stays_unknown():
-    assert CentreCrop(Pair(), 4)[1].grid.affine is None
+def test_the_middle_is_kept_with_its_masks_where_it_lies():
+    readers, grid = np.stack([mask((2, 1)), mask((5, 4), (0, 0))]), Grid.plane((8, 6), 0.5)
+    cut = crop_case(case(readers=readers, grid=grid), 4)
+    assert cut.image[0].tolist() == [[r * 6 + c for c in range(1, 5)] for r in range(2, 6)]
+    assert np.argwhere(cut.readers).tolist() == [[0, 0, 0], [1, 3, 3]]
+    np.testing.assert_allclose(cut.grid.affine @ (3, 2, 0, 1), grid.affine @ (5, 3, 0, 1))
+    assert crop_case(case(), 4).grid.affine is None
 
 
 def test_an_odd_surplus_loses_its_last_row():
@@ -72,111 +62,74 @@ def test_a_case_of_that_size_stays():
     assert cut.grid.same_as(whole.grid)
 
 
-def test_names_patients_and_length_stay():
-    cut = CentreCrop(Pair(), 4)
-    assert (cut.kind, cut.names, cut.patients, cut.sides, len(cut)) == (
-        "pair",
-        ("a", "b"),
-        ("p", None),
-        {"p": "val"},
-        2,
-    )
+def test_kind_names_patients_sides_and_length_stay():
+    data = Listed([case(patient="p"), case(name="b")], sides={"p": "val"})
+    cut = centre_crop(data, 4)
+    assert (cut.kind, cut.names, cut.patients) == ("listed", ("a", "b"), ("p", None))
+    assert (cut.sides, len(cut)) == ({"p": "val"}, 2)
+    assert cut[1].image.shape == (1, 4, 4)
 
 
 def test_digest_tells_sizes_and_data_apart():
-    other = Pair()
-    other.digest = "e" * 64
-    assert len({CentreCrop(Pair(), 4).digest, CentreCrop(Pair(), 2).digest, CentreCrop(other, 4).digest}) == 3
+    one, other = Listed([case()]), Listed([case()], "e" * 64)
+    assert len({one.digest, centre_crop(one, 4).digest, centre_crop(one, 2).digest, centre_crop(other, 4).digest}) == 4
 
 
-def test_a_smaller_image_is_refused():
-    with pytest.raises(DatasetError, match="a: expected a plane image of at least 7x7 pixels, got 8x6"):
-        crop_case(case(), 7)
-
-
-def test_a_volume_is_refused():
-    volume = Case("v", np.zeros((1, 4, 4, 4), np.float32), np.zeros((0, 4, 4, 4), bool), Grid((4, 4, 4)))
-    with pytest.raises(DatasetError, match="v: expected a plane image"):
-        crop_case(volume, 2)
+@pytest.mark.parametrize(("shape", "got"), [((8, 6), "8x6"), ((8, 8, 8), "8x8x8")])
+def test_a_smaller_image_and_a_volume_are_refused(shape, got):
+    with pytest.raises(DatasetError, match=f"a: expected a plane image of at least 7x7 pixels, got {got}"):
+        crop_case(case(shape), 7)
 
 
 def test_a_size_of_nothing_is_refused():
     with pytest.raises(SettingsError, match="expected at least one pixel, got 0"):
-        CentreCrop(Pair(), 0)
+        centre_crop(Listed([case()]), 0)
 
 
 def test_loss_counted_by_hand():
     """Of 4 masks one is whole inside, one half, one outside, one empty: 3 drawn, 5 pixels, 2 of them lost."""
     first = case(readers=np.stack([mask((2, 1), (3, 2)), mask((4, 4), (4, 5))]))
     second = case(readers=np.stack([mask((7, 0)), mask()]))
-    loss = crop_loss([first, second], 4)
-    assert loss.masks == 3
-    assert loss.pixels == pytest.approx(2 / 5)
-    assert loss.cut == pytest.approx(2 / 3)
-    assert loss.gone == pytest.approx(1 / 3)
+    assert crop_loss([first, second], 4) == (3, pytest.approx(2 / 5), pytest.approx(2 / 3), pytest.approx(1 / 3))
 
 
-def test_loss_of_nothing_is_undefined():
-    loss = crop_loss([case()], 4)
-    assert loss.masks == 0
-    assert math.isnan(loss.pixels)
-    assert math.isnan(crop_loss([], 4).cut)
+@pytest.mark.parametrize("cases", [[case()], []])
+def test_loss_of_nothing_is_undefined(cases):
+    masks, *shares = crop_loss(cases, 4)
+    assert masks == 0
+    assert np.isnan(shares).all()
 
 
-# --- One reader a training case: which cases keep how many, each reader with the same chance.
-
-
-class Many:
+def many(count=400):
     """Cases of a patient each; reader k has drawn k + 1 pixels, the last one nothing."""
-
-    kind, digest = "many", "d" * 64
-
-    def __init__(self, count=400, patients=True):
-        self.names = tuple(f"case-{index}" for index in range(count))
-        self.patients = tuple(f"patient-{index}" if patients else None for index in range(count))
-        self.sides = {}
-
-    def __len__(self):
-        return len(self.names)
-
-    def __getitem__(self, index):
-        readers = np.zeros((4, 2, 2), dtype=bool)
-        for reader in range(3):
-            readers[reader].flat[: reader + 1] = True
-        return Case(self.names[index], np.zeros((1, 2, 2), np.float32), readers, Grid((2, 2)), self.patients[index])
+    readers = np.stack([mask(*((0, column) for column in range(drawn))) for drawn in (1, 2, 3, 0)])
+    return Listed([case(readers=readers, name=f"case-{i}", patient=f"patient-{i}") for i in range(count)])
 
 
-def test_training_cases_keep_one_and_the_others_all():
-    data = OneReader(Many())
+def test_training_cases_keep_one_reader_and_the_others_all():
+    data = one_reader(many())
     kept = {(split_of(data.patients[index]), len(data[index].readers)) for index in range(len(data))}
     assert kept == {("train", 1), ("val", 4), ("test", 4)}
+    np.testing.assert_array_equal(data[0].image, many()[0].image)
 
 
 def test_each_reader_has_the_same_chance_and_nothing_drawn_is_a_reader():
-    data = OneReader(Many())
-    sizes = Counter(int(data[index].readers.sum()) for index in range(len(data)) if len(data[index].readers) == 1)
+    sizes = Counter(int(one.readers.sum()) for one in one_reader(many()) if len(one.readers) == 1)
     assert set(sizes) == {0, 1, 2, 3}
     expected = sizes.total() / 4
     # Three standard deviations of a binomial count.
     assert all(abs(count - expected) < 3 * (expected * 0.75) ** 0.5 for count in sizes.values())
 
 
-def test_the_choice_is_the_same_at_every_reading():
-    data = OneReader(Many(40))
-    again = OneReader(Many(80))
+def test_the_choice_of_a_reader_depends_on_the_case_alone():
+    data, again = one_reader(many(40)), one_reader(many(80))
     assert all(np.array_equal(data[index].readers, again[index].readers) for index in range(40))
 
 
-def test_image_patient_and_name_stay():
-    case, whole = OneReader(Many())[0], Many()[0]
-    assert (case.name, case.patient) == (whole.name, whole.patient)
-    np.testing.assert_array_equal(case.image, whole.image)
+def test_the_digest_of_one_reader_is_another():
+    assert one_reader(many()).digest != many().digest
 
 
-def test_digest_differs_from_the_whole_data():
-    assert OneReader(Many()).digest != Many().digest
-
-
-def test_a_case_without_patient_is_refused():
+def test_one_reader_of_a_case_without_patient_is_refused():
     with pytest.raises(DatasetError, match="expected a patient, since splits are by patient"):
-        OneReader(Many(patients=False))
+        one_reader(Listed([case()]))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from plurimask.datasets.changed import CentreCrop, CropLoss, OneReader, crop_loss
+from plurimask.datasets.changed import CropLoss, centre_crop, crop_loss, one_reader
 from plurimask.datasets.dataset import CasesByName, Dataset
 from plurimask.datasets.open import choose_cases
 from plurimask.datasets.splits import read_case_list, side_of, split_indices
@@ -223,7 +223,7 @@ class Bench:
 
     suite: Suite
     whole: Dataset
-    data: CentreCrop
+    data: Dataset
     cases: CasesByName
     recipes: Mapping[str, Recipe]
     root: Path
@@ -240,7 +240,7 @@ class Bench:
 
     def data_of(self, run: RunSettings) -> Dataset:
         """The dataset with the readers that the run may see."""
-        return OneReader(self.data) if run.readers == "one" else self.data
+        return one_reader(self.data) if run.readers == "one" else self.data
 
     def definition(self, run: RunSettings) -> Json:
         """What the run is, as plain values."""
@@ -308,7 +308,7 @@ def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
         DatasetError: images smaller than the suite's, no patients, or scored cases that are not there.
         InputError: a list of cases that cannot be read.
     """
-    data, scoring = CentreCrop(dataset, suite.image_size), suite.scoring
+    data, scoring = centre_crop(dataset, suite.image_size), suite.scoring
     names = read_case_list(scoring.cases) if scoring.cases else None
     cases = choose_cases(data, "test", scoring.limit, names)
     channels = len(data[0].image)

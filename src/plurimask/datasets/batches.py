@@ -84,11 +84,8 @@ class Batches:
     def __getitem__(self, number: int) -> Batch:
         """Batch number `number`, 0 or more."""
         image, readers, valid = self.store.read(self._cases(number))
-        turned = [
-            _turn(i, r, code) for i, r, code in zip(image, readers, self._turns(number, image.shape), strict=True)
-        ]
-        images = self._vary(number, scale_intensity(torch.stack([image for image, _ in turned])))
-        images, masks = self._warped(number, images, torch.stack([readers for _, readers in turned]))
+        images, masks = (_turned(arrays, self._rng(1, number)) for arrays in (image, readers))
+        images, masks = self._warped(number, self._vary(number, scale_intensity(images)), masks)
         window = self._window(number, image.shape)
         return Batch(images[window], masks[window], torch.from_numpy(valid))
 
@@ -98,27 +95,30 @@ class Batches:
         mine = slice(rank, None, processes)
         return Batch(whole.image[mine], whole.readers[mine], whole.valid[mine])
 
+    def _rng(self, stream: int, number: int) -> np.random.Generator:
+        """One generator for each question: 0 order (by epoch), 1 turns, 2 window, 3 intensity, 4 warp."""
+        return np.random.default_rng([self.seed, stream, number])
+
     def _cases(self, number: int) -> np.ndarray:
         epoch, position = divmod(number, len(self.indices) // self.batch_size)
-        order = np.random.default_rng([self.seed, 0, epoch]).permutation(self.indices)
+        order = self._rng(0, epoch).permutation(self.indices)
         return order[position * self.batch_size : (position + 1) * self.batch_size]
 
     def _window(self, number: int, shape: tuple[int, ...]) -> tuple[EllipsisType | slice, ...]:
         """One window for the whole batch; all of it once crops are over."""
         if number >= self.crop.until:
             return (...,)
-        size, rng = self.crop.size, np.random.default_rng([self.seed, 2, number])
+        size = self.crop.size
         middles = np.array([(side - size) // 2 for side in shape[-2:]])
         reach = np.minimum(middles, self.crop.shift)
-        starts = middles + rng.integers(-reach, reach + 1)
+        starts = middles + self._rng(2, number).integers(-reach, reach + 1)
         return (..., *(slice(start, start + size) for start in starts.tolist()))
 
     def _vary(self, number: int, images: Tensor) -> Tensor:
         if not self.intensity:
             return images
-        rng = np.random.default_rng([self.seed, 3, number])
-        off = rng.uniform(-self.intensity, self.intensity, (2, *images.shape[:2], 1, 1)).astype(np.float32)
-        factor, moved = torch.from_numpy(off)
+        off = self._rng(3, number).uniform(-self.intensity, self.intensity, (2, *images.shape[:2], 1, 1))
+        factor, moved = torch.from_numpy(off.astype(np.float32))
         return images * (1 + factor) + moved
 
     def _warped(self, number: int, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,9 +126,7 @@ class Batches:
 
         A case stays as it is where one of its masks would be lost between pixels or beyond the edge.
         """
-        if not self.warp.share:
-            return images, masks
-        rng = np.random.default_rng([self.seed, 4, number])
+        rng = self._rng(4, number)
         chosen = np.flatnonzero(rng.random(len(images)) < self.warp.share)
         if not len(chosen):
             return images, masks
@@ -143,10 +141,6 @@ class Batches:
         images[rows], masks[rows] = image[kept], drawn[kept]
         return images, masks
 
-    def _turns(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
-        codes = 8 if shape[-1] == shape[-2] else 4
-        return np.random.default_rng([self.seed, 1, number]).integers(codes, size=self.batch_size)
-
 
 def _grid(angle: np.ndarray, factor: np.ndarray, size: Sequence[int]) -> Tensor:
     """Where each pixel comes from, for `grid_sample`: angle (n,) in radians and factor (n,) -> (n, H, W, 2)."""
@@ -159,16 +153,12 @@ def _grid(angle: np.ndarray, factor: np.ndarray, size: Sequence[int]) -> Tensor:
     return affine_grid(theta, [len(angle), 1, height, width], align_corners=False)
 
 
-def _turn(image: np.ndarray, readers: np.ndarray, code: int) -> tuple[Tensor, Tensor]:
-    """One of the eight symmetries of the square; codes below 4 leave height and width as they are."""
-
-    def turn(array: np.ndarray) -> Tensor:
-        if code & 1:
-            array = array[..., ::-1, :]
-        if code & 2:
-            array = array[..., ::-1]
-        if code & 4:
-            array = array.swapaxes(-1, -2)
-        return torch.from_numpy(np.ascontiguousarray(array))
-
-    return turn(image), turn(readers)
+def _turned(arrays: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """(B, ..., H, W), each by one of the eight symmetries of the square; images that are not square stay upright."""
+    codes = rng.integers(8 if arrays.shape[-1] == arrays.shape[-2] else 4, size=len(arrays))
+    turned = np.empty_like(arrays)
+    for one, place, code in zip(arrays, turned, codes.tolist(), strict=True):
+        rows = one[..., ::-1, :] if code & 1 else one
+        both = rows[..., ::-1] if code & 2 else rows
+        place[:] = both.swapaxes(-1, -2) if code & 4 else both
+    return torch.from_numpy(turned)

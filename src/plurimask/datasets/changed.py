@@ -1,7 +1,6 @@
 """Datasets whose cases are changed as they are read: one reader an image, or the middle of every case."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b, sha256
@@ -12,20 +11,20 @@ import numpy as np
 from plurimask.datasets.dataset import Dataset, Split
 from plurimask.datasets.splits import split_indices
 from plurimask.errors import DatasetError, SettingsError
-from plurimask.geometry import Grid
 from plurimask.records import Case
 
 
-class Changed(ABC):
+class Changed:
     """A dataset of the same cases, patients and sides as another.
 
     Args:
         dataset: the other one.
         rule: what is changed, in words that enter the hash of the data.
+        change: position and case -> the changed case.
     """
 
-    def __init__(self, dataset: Dataset, rule: str) -> None:
-        self._dataset, self._rule = dataset, rule
+    def __init__(self, dataset: Dataset, rule: str, change: Callable[[int, Case], Case]) -> None:
+        self._dataset, self._rule, self._change = dataset, rule, change
         self.kind = dataset.kind
         self.names: Sequence[str] = dataset.names
         self.patients: Sequence[str | None] = dataset.patients
@@ -42,11 +41,8 @@ class Changed(ABC):
     def __getitem__(self, index: int) -> Case:
         return self._change(index, self._dataset[index])
 
-    @abstractmethod
-    def _change(self, index: int, case: Case) -> Case: ...
 
-
-class OneReader(Changed):
+def one_reader(dataset: Dataset) -> Changed:
     """A dataset whose training cases keep one reader each; validation and test cases keep all of theirs.
 
     Which one is kept follows from the case's name alone, each with the same chance, and one who drew nothing is a
@@ -55,37 +51,27 @@ class OneReader(Changed):
     Raises:
         DatasetError: a case without a patient, or no training case.
     """
+    train = frozenset(split_indices(dataset, "train"))
 
-    def __init__(self, dataset: Dataset) -> None:
-        super().__init__(dataset, "one reader a training case")
-        self._train = frozenset(split_indices(dataset, "train"))
-
-    def _change(self, index: int, case: Case) -> Case:
-        if index not in self._train or not len(case.readers):
+    def change(index: int, case: Case) -> Case:
+        if index not in train or not len(case.readers):
             return case
         hashed = blake2b(case.name.encode(), digest_size=8, person=b"one-reader").digest()
         kept = int.from_bytes(hashed, "big") % len(case.readers)
         return replace(case, readers=case.readers[kept : kept + 1])
 
+    return Changed(dataset, "one reader a training case", change)
 
-class CentreCrop(Changed):
-    """A dataset whose cases are cut to their middle `size` x `size` pixels; names and patients stay.
 
-    Of an odd number of pixels too many, the last row and column go. A case that has that size is left as it is.
+def centre_crop(dataset: Dataset, size: int) -> Changed:
+    """A dataset whose cases are cut to their middle by `crop_case`, which refuses some as they are read.
 
     Raises:
         SettingsError: a size below 1.
-        DatasetError: on reading a case, a volume or a smaller image.
     """
-
-    def __init__(self, dataset: Dataset, size: int) -> None:
-        if size < 1:
-            raise SettingsError("image_size", expected="at least one pixel", got=str(size), hint="correct it")
-        super().__init__(dataset, f"centre {size}")
-        self.size = size
-
-    def _change(self, index: int, case: Case) -> Case:
-        return crop_case(case, self.size)
+    if size < 1:
+        raise SettingsError("image_size", expected="at least one pixel", got=str(size), hint="correct it")
+    return Changed(dataset, f"centre {size}", lambda index, case: crop_case(case, size))
 
 
 class CropLoss(NamedTuple):
@@ -105,28 +91,29 @@ class CropLoss(NamedTuple):
 
 
 def crop_case(case: Case, size: int) -> Case:
-    """The middle `size` x `size` pixels of a plane case, where they lie. Raises DatasetError for any other case."""
-    rows, columns = _window(case, size)
-    image, readers = (np.ascontiguousarray(array[..., rows, columns]) for array in (case.image, case.readers))
-    return Case(case.name, image, readers, _moved(case.grid, rows.start, columns.start, size), case.patient)
+    """The middle `size` x `size` pixels of a plane case, where they lie; of an odd surplus, the last row and column go.
+
+    Raises:
+        DatasetError: a volume, or a smaller image.
+    """
+    window = _window(case, size)
+    image, readers = (np.ascontiguousarray(array[..., *window]) for array in (case.image, case.readers))
+    moved = np.eye(4)
+    moved[:2, 3] = [side.start for side in window]
+    return Case(case.name, image, readers, case.grid.part((size, size), moved), case.patient)
 
 
 def crop_loss(cases: Iterable[Case], size: int) -> CropLoss:
     """How much of the readers' masks of uncropped cases lies outside their middle. Raises DatasetError as above."""
-    counts = [_counts(case, size) for case in cases]
-    whole, inside = np.concatenate(counts, axis=1) if counts else np.zeros((2, 0))
-    drawn = whole > 0
-    whole, inside = whole[drawn], inside[drawn]
+    counts = np.zeros((2, 0))
+    for case in cases:
+        inside = case.readers[:, *_window(case, size)]
+        counts = np.append(counts, [masks.sum(axis=(1, 2)) for masks in (case.readers, inside)], axis=1)
+    whole, inside = counts[:, counts[0] > 0]
     if not len(whole):
         return CropLoss(0, float("nan"), float("nan"), float("nan"))
     lost = 1 - inside.sum() / whole.sum()
     return CropLoss(len(whole), float(lost), float((inside < whole).mean()), float((inside == 0).mean()))
-
-
-def _counts(case: Case, size: int) -> np.ndarray:
-    """(2, R): pixels of each mask, and those of them inside."""
-    rows, columns = _window(case, size)
-    return np.stack([mask.sum(axis=(1, 2)) for mask in (case.readers, case.readers[:, rows, columns])])
 
 
 def _window(case: Case, size: int) -> tuple[slice, slice]:
@@ -140,11 +127,3 @@ def _window(case: Case, size: int) -> tuple[slice, slice]:
         )
     rows, columns = (slice((side - size) // 2, (side - size) // 2 + size) for side in sides)
     return rows, columns
-
-
-def _moved(grid: Grid, row: int, column: int, size: int) -> Grid:
-    if grid.affine is None:
-        return Grid((size, size))
-    affine = grid.affine.copy()
-    affine[:, 3] = grid.affine @ (row, column, 0, 1)
-    return Grid((size, size), affine)

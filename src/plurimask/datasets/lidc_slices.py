@@ -103,9 +103,9 @@ def _read_index(path: Path) -> list[_Slice]:
 
 def _parse(path: Path, line: int, row: dict[str, str]) -> _Slice:
     try:
-        position, nodule, plane, tile, drawn = (
-            _whole(row[column]) for column in ("row", "nodule", "slice", "tile", "non_empty_masks")
-        )
+        numbers = [int(row[column]) for column in ("row", "nodule", "slice", "tile", "non_empty_masks")]
+        if min(numbers) < 0:
+            raise ValueError(f"the negative number {min(numbers)}")
         spacing = float(row["pixel_spacing_mm"]) if row["pixel_spacing_mm"] else None
         patient = row["patient_id"]
         # It names a file here, and through the case's name a folder of masks.
@@ -117,14 +117,8 @@ def _parse(path: Path, line: int, row: dict[str, str]) -> _Slice:
         raise DatasetError(
             f"{path}, line {line}", expected="a slice of one patient", got=str(error), hint=_AGAIN
         ) from error
+    position, nodule, plane, tile, drawn = numbers
     return _Slice(position, patient, f"{patient}-n{nodule}-s{plane}", tile, drawn, spacing)
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(f"the negative number {value}")
-    return value
 
 
 def _check_same_release(root: Path, slices: list[_Slice], masks: np.ndarray) -> None:

@@ -10,7 +10,7 @@ A case folder: one folder a case, as `plurimask.files.case_folder` reads it, and
 Other files and hidden folders are ignored.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -53,20 +53,15 @@ def choose_cases(
         DatasetError: as `split_indices`, and for names that the dataset does not have or has on another side.
     """
     indices = split_indices(dataset, split)
-    if names is not None:
-        return CasesByName(dataset, _named(dataset, split, indices, names)[:limit])
-    return CasesByName(dataset, indices if limit is None else spread(dataset, indices, limit))
-
-
-def _named(dataset: Dataset, split: SplitOrAll, indices: Sequence[int], names: Sequence[str]) -> list[int]:
+    if names is None:
+        return CasesByName(dataset, indices if limit is None else spread(dataset, indices, limit))
     positions = {name: position for position, name in enumerate(dataset.names)}
-    side = frozenset(indices)
-    missing = [name for name in names if name not in positions]
-    elsewhere = [name for name in names if name in positions and positions[name] not in side]
-    for absent, where, hint in (
-        (missing, "in the dataset", "give the dataset that the list was made for"),
-        (elsewhere, f"on the {split} side", "name the side that the list is from, or use --split all"),
+    for chosen, where, hint in (
+        (range(len(dataset)), "in the dataset", "give the dataset that the list was made for"),
+        (indices, f"on the {split} side", "name the side that the list is from, or use --split all"),
     ):
+        there = {dataset.names[index] for index in chosen}
+        absent = [name for name in names if name not in there]
         if absent:
             raise DatasetError(
                 dataset.kind,
@@ -74,7 +69,7 @@ def _named(dataset: Dataset, split: SplitOrAll, indices: Sequence[int], names: S
                 got=f"{len(absent)} that are not, first {absent[0]}",
                 hint=hint,
             )
-    return [positions[name] for name in names]
+    return CasesByName(dataset, [positions[name] for name in names[:limit]])
 
 
 class CaseFolder:
@@ -95,7 +90,13 @@ class CaseFolder:
 
     def __init__(self, root: Path, split: Path | None = None) -> None:
         self.root = root
-        self._cases = tuple(list_case(folder) for folder in _case_folders(root))
+        if holds_case(root):
+            got, hint = "the files of a single case", "pass the folder above it"
+            raise DatasetError(root, expected="one folder a case", got=got, hint=hint)
+        self._cases = tuple(list_case(path) for path in list_visible(root) if path.is_dir())
+        if not self._cases:
+            hint = f"put into each case's folder {CASE_LAYOUT}"
+            raise DatasetError(root, expected="one folder a case", got="no folder", hint=hint)
         self.names = tuple(case.name for case in self._cases)
         patients = read_patients(root / "patients.csv", frozenset(self.names))
         self.patients = tuple(patients.get(name) for name in self.names)
@@ -113,25 +114,8 @@ class CaseFolder:
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) over the relative name and the content of every file in use."""
-        return digest_files(self.root, self._files())
-
-    def _files(self) -> Iterator[Path]:
-        for case in self._cases:
-            yield from case.images + case.labels
-        if any(self.patients):
-            yield self.root / "patients.csv"
+        tables = [self.root / "patients.csv"] if any(self.patients) else []
         if self._split:
-            yield self._split
-
-
-def _case_folders(root: Path) -> list[Path]:
-    if holds_case(root):
-        raise DatasetError(
-            root, expected="one folder a case", got="the files of a single case", hint="pass the folder above it"
-        )
-    folders = [path for path in list_visible(root) if path.is_dir()]
-    if not folders:
-        raise DatasetError(
-            root, expected="one folder a case", got="no folder", hint=f"put into each case's folder {CASE_LAYOUT}"
-        )
-    return folders
+            tables.append(self._split)
+        files = [path for case in self._cases for path in case.images + case.labels]
+        return digest_files(self.root, files + tables)

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.dataset import Split as Split
@@ -43,9 +44,17 @@ def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
         return list(range(len(dataset)))
     if split not in get_args(Split):
         raise DatasetError("split", expected="train, val, test or all", got=split, hint="name one of these")
-    pairs = zip(dataset.names, dataset.patients, strict=True)
-    sides = [side_of(dataset, _known(name, patient)) for name, patient in pairs]
-    chosen = [index for index, side in enumerate(sides) if side == split]
+    chosen = []
+    for index, (name, patient) in enumerate(zip(dataset.names, dataset.patients, strict=True)):
+        if patient is None:
+            raise DatasetError(
+                name,
+                expected="a patient, since splits are by patient",
+                got="none",
+                hint="list every case in patients.csv (case,patient); to draw or score, --split all does without",
+            )
+        if side_of(dataset, patient) == split:
+            chosen.append(index)
     if not chosen:
         raise DatasetError(
             dataset.kind,
@@ -58,28 +67,15 @@ def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
 
 def check_disjoint(sides: Mapping[Split, Sequence[str]]) -> None:
     """Refuse sides that share a patient. Raises DatasetError with the number shared."""
-    names = list(sides)
-    for position, one in enumerate(names):
-        for other in names[position + 1 :]:
-            shared = set(sides[one]) & set(sides[other])
-            if shared:
-                raise DatasetError(
-                    "split",
-                    expected=f"no patient on both {one} and {other}",
-                    got=f"{len(shared)} shared",
-                    hint="split by patient, never by slice",
-                )
-
-
-def _known(name: str, patient: str | None) -> str:
-    if patient is None:
-        raise DatasetError(
-            name,
-            expected="a patient, since splits are by patient",
-            got="none",
-            hint="list every case in patients.csv (case,patient); to draw or score, --split all does without",
-        )
-    return patient
+    for one, other in combinations(sides, 2):
+        shared = set(sides[one]) & set(sides[other])
+        if shared:
+            raise DatasetError(
+                "split",
+                expected=f"no patient on both {one} and {other}",
+                got=f"{len(shared)} shared",
+                hint="split by patient, never by slice",
+            )
 
 
 def spread(dataset: Dataset, indices: Sequence[int], limit: int) -> list[int]:
@@ -106,7 +102,11 @@ def read_case_list(source: str) -> tuple[str, ...]:
     Raises:
         InputError: neither a built-in list nor a readable text file, no name at all, or a name twice.
     """
-    lines = (line.strip() for line in _read(source).splitlines())
+    built_in = {Path(file.name).stem: file for file in (files("plurimask") / "lists").iterdir()}
+    known = ", ".join(sorted(built_in))
+    with readable(source, f"a text file, or one of the built-in lists: {known}", "check the name"):
+        text = built_in.get(source, Path(source)).read_text(encoding="utf-8-sig")
+    lines = (line.strip() for line in text.splitlines())
     names = tuple(line for line in lines if line and not line.startswith("#"))
     if not names:
         raise InputError(source, expected="one case name a line", got="none", hint="list at least one case")
@@ -114,15 +114,6 @@ def read_case_list(source: str) -> tuple[str, ...]:
     if times > 1:
         raise InputError(source, expected="every case once", got=f"{name} {times} times", hint="remove the others")
     return names
-
-
-def _read(source: str) -> str:
-    built_in = {Path(file.name).stem: file for file in (files("plurimask") / "lists").iterdir()}
-    if source in built_in:
-        return built_in[source].read_text(encoding="utf-8")
-    known = ", ".join(sorted(built_in))
-    with readable(source, f"a text file, or one of the built-in lists: {known}", "check the name"):
-        return Path(source).read_text(encoding="utf-8-sig")
 
 
 def read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
@@ -160,12 +151,11 @@ def read_sides(path: Path, patients: Collection[str | None]) -> dict[str, Split]
     """
     sides: dict[str, Split] = {}
     for line, patient, side in _pairs(path, ("patient", "side")):
-        known = next((one for one in get_args(Split) if one == side), None)
-        if known is None:
+        if side not in get_args(Split):
             raise _bad_line(path, line, "train, val or test", f"'{side}'")
         if patient in sides:
             raise _bad_line(path, line, "one line a patient", "one again")
-        sides[patient] = known
+        sides[patient] = cast(Split, side)
     absent = len(set(patients) - set(sides))
     if absent:
         raise DatasetError(

@@ -4,9 +4,8 @@ Each case is read once, looked at and written before the next is read. Volumes a
 to squares of one size.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,8 @@ import numpy as np
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
 from plurimask.files.stored import digest_files, natural
-from plurimask.geometry import Grid
-from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
-from plurimask.prepare.survey import ChosenLabel, SeenCase, Survey, agreement, suspicions
+from plurimask.prepare.patterns import Pattern, find_cases
+from plurimask.prepare.survey import ChosenLabel, Survey, see_case
 from plurimask.prepare.writer import CaseWriter, writing_cases
 from plurimask.records import Case
 
@@ -41,26 +39,31 @@ def to_planes(case: Case, axis: int, size: int | None, *, every: bool = False) -
         return [case if size is None else fit_square(case, size)], []
     kept: list[Case] = []
     lost: list[str] = []
-    for plane in _cut(case, axis, every):
-        fitted = plane if size is None else fit_square(plane, size)
-        if every or fitted.readers.any():
-            kept.append(fitted)
-        else:
-            lost.append(plane.name)
+    image, readers = (np.moveaxis(array, axis + 1, 1) for array in (case.image, case.readers))
+    across, moved = case.grid.across(axis), np.eye(4)
+    for number in range(case.grid.shape[axis]):
+        if every or readers[:, number].any():
+            moved[2, 3] = number
+            values, drawn = (np.ascontiguousarray(array[:, number]) for array in (image, readers))
+            grid = across.part(across.shape[:2], moved)
+            plane = Case(f"{case.name}-s{number:03d}", values, drawn, grid, case.patient)
+            fitted = plane if size is None else fit_square(plane, size)
+            if every or fitted.readers.any():
+                kept.append(fitted)
+            else:
+                lost.append(plane.name)
     return kept, lost
 
 
-def _cut(case: Case, axis: int, every: bool) -> Iterator[Case]:
-    image, readers = (np.moveaxis(array, axis + 1, 1) for array in (case.image, case.readers))
-    for number in range(case.grid.shape[axis]):
-        if every or readers[:, number].any():
-            yield Case(
-                f"{case.name}-s{number:03d}",
-                np.ascontiguousarray(image[:, number]),
-                np.ascontiguousarray(readers[:, number]),
-                _plane_grid(case.grid, axis, number),
-                case.patient,
-            )
+def write_planes(case: Case, axis: int, size: int | None, every: bool, writer: CaseWriter | None) -> int:
+    """How many planes `to_planes` makes of a case. Where there is a writer, it writes them and notes those lost."""
+    kept, lost = to_planes(case, axis, size, every=every)
+    if writer:
+        for plane in kept:
+            writer.add(plane)
+        for name in lost:
+            writer.skip(name, f"no mark is left at {size} pixels")
+    return len(kept)
 
 
 def fit_square(case: Case, size: int) -> Case:
@@ -71,17 +74,17 @@ def fit_square(case: Case, size: int) -> Case:
     its area was. Nothing is ever enlarged.
     """
     side = max(*case.grid.shape, size)
+    factor = side / size
     before = [(side - length) // 2 for length in case.grid.shape]
     pads = [(low, side - length - low) for low, length in zip(before, case.grid.shape, strict=True)]
     weights = _area_weights(side, size)
     image = np.stack([weights @ np.pad(plane, pads, constant_values=plane.min()) @ weights.T for plane in case.image])
     drawn = weights @ np.pad(case.readers, [(0, 0), *pads]).astype(np.float64) @ weights.T
-    return replace(
-        case,
-        image=image.astype(np.float32),
-        readers=drawn > 0.5 - _ROUNDING,
-        grid=_fitted_grid(case.grid, before, side / size, size),
-    )
+    # The middle of new pixel i lies at (i + 1/2) * factor - 1/2 - before on the old axis.
+    moved = np.diag([factor, factor, 1.0, 1.0])
+    moved[:2, 3] = factor / 2 - 0.5 - np.array(before)
+    grid = case.grid.part((size, size), moved)
+    return replace(case, image=image.astype(np.float32), readers=drawn > 0.5 - _ROUNDING, grid=grid)
 
 
 def _area_weights(side: int, size: int) -> np.ndarray:
@@ -90,22 +93,6 @@ def _area_weights(side: int, size: int) -> np.ndarray:
     old = np.arange(side)
     covered = np.minimum(ends, old + 1) - np.maximum(ends - side / size, old)
     return covered.clip(min=0) / (side / size)
-
-
-def _plane_grid(grid: Grid, axis: int, number: int) -> Grid:
-    across = grid.across(axis)
-    moved = np.eye(4)
-    moved[2, 3] = number
-    return Grid(across.shape[:2], None if across.affine is None else across.affine @ moved)
-
-
-def _fitted_grid(grid: Grid, before: list[int], factor: float, size: int) -> Grid:
-    if grid.affine is None:
-        return Grid((size, size))
-    # The middle of new pixel i lies at (i + 1/2) * factor - 1/2 - before on the old axis.
-    moved = np.diag([factor, factor, 1.0, 1.0])
-    moved[:2, 3] = factor / 2 - 0.5 - np.array(before)
-    return Grid((size, size), grid.affine @ moved)
 
 
 Progress = Callable[[int, int], object]
@@ -119,10 +106,10 @@ class FolderSettings:
         images: patterns of image files, one a channel (see `patterns`).
         readers: patterns of label files.
         patient: a pattern of names of cases with `{patient}`; None: `{patient}` of the images, or unknown.
-        label: which values are drawn, as `label_rule.ChosenLabel` has it.
+        label: which values are drawn, as `survey.ChosenLabel` has it.
         axis: along which volumes are cut into planes.
         every: also planes of volumes on which no reader drew.
-        size: pixels a side of every plane, by `planes.fit_square`; None: as they are.
+        size: pixels a side of every plane, by `fit_square`; None: as they are.
     """
 
     images: Sequence[str]
@@ -171,7 +158,12 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
     survey, rule = Survey(tuple(known)), ChosenLabel(settings.label)
     for done, one in enumerate(found, start=1):
         try:
-            _check_whole(one, settings.images)
+            check_name(Path(one.name), one.name)
+            for number, pattern in enumerate(settings.images):
+                if number not in one.images:
+                    raise InputError(one.name, expected=f"an image as {pattern}", got="none", hint="add it")
+            if not one.readers:
+                raise InputError(one.name, expected="at least one reader", got="none", hint="add a label")
             case = read_files(one.name, one.image_files, tuple(one.readers.values()), one.patient, rule)
         except InputError as error:
             survey.skipped.append((one.name, str(error)))
@@ -179,48 +171,11 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
                 writer.skip(one.name, str(error))
         else:
             numbers = tuple(known.index(reader) for reader in one.readers)
-            survey.cases.append(_look(case, numbers, _write(case, settings, writer)))
+            written = write_planes(case, settings.axis, settings.size, settings.every, writer)
+            survey.cases.append(see_case(case, numbers, written))
             survey.unknown_patients += case.patient is None
             survey.sources += [*one.image_files, *one.readers.values()]
         progress(done, len(found))
     rule.check_drawn(root)
     survey.values = rule.seen
     return survey
-
-
-def _check_whole(found: FoundCase, images: Sequence[str]) -> None:
-    check_name(Path(found.name), found.name)
-    for number, pattern in enumerate(images):
-        if number not in found.images:
-            raise InputError(found.name, expected=f"an image as {pattern}", got="none", hint="add it")
-    if not found.readers:
-        raise InputError(found.name, expected="at least one reader", got="none", hint="add a label")
-
-
-def _write(case: Case, settings: FolderSettings, writer: CaseWriter | None) -> int:
-    """How many cases become of it; they are written where there is a writer."""
-    kept, lost = to_planes(case, settings.axis, settings.size, every=settings.every)
-    if writer:
-        for plane in kept:
-            writer.add(plane)
-        for name in lost:
-            writer.skip(name, f"no mark is left at {settings.size} pixels")
-    return len(kept)
-
-
-def _look(case: Case, numbers: tuple[int, ...], written: int) -> SeenCase:
-    masks: Mapping[int, np.ndarray] = dict(zip(numbers, case.readers, strict=True))
-    empty = tuple(number for number, mask in masks.items() if not mask.any())
-    pairs = combinations([number for number in numbers if number not in empty], 2)
-    return SeenCase(
-        name=case.name,
-        readers=numbers,
-        empty=empty,
-        alike=tuple((a, b) for a, b in pairs if np.array_equal(masks[a], masks[b])),
-        channels=len(case.image),
-        shape=case.grid.shape,
-        spacing_mm=case.grid.spacing_mm,
-        agreement=agreement(case.readers),
-        suspicions=tuple(suspicions(case, numbers)),
-        written=written,
-    )

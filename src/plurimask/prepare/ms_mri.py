@@ -7,7 +7,7 @@ A. Carass et al., Longitudinal multiple sclerosis lesion segmentation: Resource 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from plurimask.datasets.dataset import Split
 from plurimask.errors import DatasetError
 from plurimask.files.case_folder import read_files
 from plurimask.files.stored import digest_files
-from plurimask.prepare.folder import to_planes
-from plurimask.prepare.writer import CaseWriter, writing_cases
+from plurimask.prepare.folder import write_planes
+from plurimask.prepare.patterns import FoundCase
+from plurimask.prepare.writer import writing_cases
 
 CHANNELS = ("pd", "flair", "mprage", "t2")
 """Order of the image channels, the paper's."""
@@ -60,7 +61,7 @@ def prepare_ms_mri(
     Args:
         root: the folder of the download, which holds the subjects or `training` with them.
         out: a folder that does not exist or is empty.
-        size: pixels a side, as `planes.fit_square` brings them there; None: the scans' own grid.
+        size: pixels a side, as `folder.fit_square` brings them there; None: the scans' own grid.
         every: also slices on which nobody drew; else those on which, as written, somebody did.
         progress: called with the number of time points written and of all.
 
@@ -72,14 +73,23 @@ def prepare_ms_mri(
     scans, unread = _find_scans(root)
     with writing_cases(out) as writer:
         for done, scan in enumerate(scans, start=1):
-            _write_slices(writer, scan, size, every)
+            volume = read_files(scan.name, scan.image_files, tuple(scan.readers.values()), scan.patient)
+            write_planes(volume, volume.grid.axial_axis, size, every, writer)
             progress(done, len(scans))
         folds = leave_one_out(writer.patients)
         for number, sides in enumerate(folds, start=1):
             writer.add_split(f"fold-{number}", sides)
         for name in unread:
             writer.skip(name, "no masks")
-        writer.finish("plurimask prepare ms-mri", _facts(root, scans, size, every))
+        sources = [path for scan in scans for path in (*scan.image_files, *scan.readers.values())]
+        facts = {
+            "settings": {"size": size, "slices": "all" if every else "marked by a reader"},
+            "channels": CHANNELS,
+            "readers": READERS,
+            "source": {"files": len(sources), "sha256": digest_files(root, sources)},
+            "scans": [scan.name for scan in scans],
+        }
+        writer.finish("plurimask prepare ms-mri", facts)
         return PreparedSlices(writer.count, len(scans), writer.patients, len(folds), len(unread))
 
 
@@ -90,29 +100,19 @@ def leave_one_out(patients: Sequence[str]) -> list[dict[str, Split]]:
     """
     if len(patients) < 3:
         return []
-    folds: list[dict[str, Split]] = []
-    for number, patient in enumerate(patients):
-        following = patients[(number + 1) % len(patients)]
-        folds.append({one: "test" if one == patient else "val" if one == following else "train" for one in patients})
-    return folds
+    following = [*patients[1:], patients[0]]
+    return [
+        {one: "test" if one == test else "val" if one == val else "train" for one in patients}
+        for test, val in zip(patients, following, strict=True)
+    ]
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """The files of one time point, in the order of CHANNELS and READERS."""
-
-    name: str
-    patient: str
-    images: tuple[Path, ...]
-    masks: tuple[Path, ...]
-
-
-def _find_scans(root: Path) -> tuple[list[_Scan], list[str]]:
-    """The time points with masks, and the names of those without."""
+def _find_scans(root: Path) -> tuple[list[FoundCase], list[str]]:
+    """The time points with masks, in the order of CHANNELS and READERS, and the names of those without."""
     subjects = sorted(
         {found.parent for pattern in ("*/preprocessed", "*/*/preprocessed") for found in root.glob(pattern)}
     )
-    scans: dict[str, _Scan] = {}
+    scans: dict[str, FoundCase] = {}
     unread: list[str] = []
     for subject in subjects:
         for name, files in sorted(_by_scan(subject).items()):
@@ -121,7 +121,16 @@ def _find_scans(root: Path) -> tuple[list[_Scan], list[str]]:
             elif name in scans:
                 raise DatasetError(subject, expected="every time point once", got=f"{name} again", hint="remove one")
             else:
-                scans[name] = _scan(subject, name, files)
+                missing = next((kind for kind in (*CHANNELS, *READERS) if kind not in files), None)
+                if missing:
+                    raise DatasetError(
+                        subject,
+                        expected=f"{', '.join(CHANNELS)} and {' and '.join(READERS)} of {name}",
+                        got=f"no {missing}",
+                        hint="take the file from the download again, or move the time point's files away",
+                    )
+                images = {number: files[kind] for number, kind in enumerate(CHANNELS)}
+                scans[name] = FoundCase(name, subject.name, images, {kind: files[kind] for kind in READERS})
     if not scans:
         got = f"{len(unread)} time points without masks" if unread else "none"
         raise DatasetError(
@@ -150,36 +159,3 @@ def _by_scan(subject: Path) -> dict[str, dict[str, Path]]:
             raise DatasetError(path, expected="one file of its kind", got=f"{files[kind].name} too", hint="remove one")
         files[kind] = path
     return scans
-
-
-def _scan(subject: Path, name: str, files: Mapping[str, Path]) -> _Scan:
-    for kind in (*CHANNELS, *READERS):
-        if kind not in files:
-            raise DatasetError(
-                subject,
-                expected=f"{', '.join(CHANNELS)} and {' and '.join(READERS)} of {name}",
-                got=f"no {kind}",
-                hint="take the file from the download again, or move the time point's files away",
-            )
-    images, masks = (tuple(files[kind] for kind in kinds) for kinds in (CHANNELS, READERS))
-    return _Scan(name, subject.name, images, masks)
-
-
-def _write_slices(writer: CaseWriter, scan: _Scan, size: int | None, every: bool) -> None:
-    volume = read_files(scan.name, scan.images, scan.masks, scan.patient)
-    kept, lost = to_planes(volume, volume.grid.axial_axis, size, every=every)
-    for case in kept:
-        writer.add(case)
-    for name in lost:
-        writer.skip(name, f"no mark is left at {size} pixels")
-
-
-def _facts(root: Path, scans: Sequence[_Scan], size: int | None, every: bool) -> dict[str, object]:
-    sources = [path for scan in scans for path in (*scan.images, *scan.masks)]
-    return {
-        "settings": {"size": size, "slices": "all" if every else "marked by a reader"},
-        "channels": CHANNELS,
-        "readers": READERS,
-        "source": {"files": len(sources), "sha256": digest_files(root, sources)},
-        "scans": [scan.name for scan in scans],
-    }

@@ -6,10 +6,10 @@ What looks wrong is a question to whoever made the data, not an error: readers m
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from plurimask.errors import SettingsError
 from plurimask.files.images import binarise
+from plurimask.geometry import Grid
 from plurimask.metrics.overlap import count_overlap
 from plurimask.records import Case
 
@@ -113,8 +114,7 @@ DARK = 0.05
 """Off the body is what touches the image's edge within so much of the range above the least value of every channel."""
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """How the readers of one case agree; NaN where fewer than two read it.
 
     Args:
@@ -127,19 +127,6 @@ class Agreement:
     empty: float
 
 
-@dataclass(frozen=True)
-class Suspicion:
-    """Something to look at.
-
-    Args:
-        kind: the same word for the same thing in all cases.
-        text: what was seen in this case.
-    """
-
-    kind: str
-    text: str
-
-
 def agreement(readers: np.ndarray) -> Agreement:
     """Of reader masks (R, H, W[, D]) bool."""
     empty = float(np.mean([not mask.any() for mask in readers])) if len(readers) else float("nan")
@@ -150,15 +137,15 @@ def agreement(readers: np.ndarray) -> Agreement:
     return Agreement(float(pairs.dice[0].numpy()[upper].mean()), float(pairs.iou[0].numpy()[upper].mean()), empty)
 
 
-def suspicions(case: Case, readers: Sequence[int]) -> list[Suspicion]:
-    """What looks wrong in one case; `readers` are the numbers of those who read it, as the text has them."""
+def suspicions(case: Case, readers: Sequence[int]) -> list[str]:
+    """What looks wrong in one case, as "shifted: ..."; `readers` are the numbers of those who read it."""
     masks = dict(zip(readers, case.readers, strict=True))
     places = {number: np.argwhere(mask) for number, mask in masks.items() if mask.any()}
     pairs = [one for a, b in combinations(places, 2) for one in _of_pair(masks[a], a, places[a], b, places[b])]
     return pairs + list(_off_body(case.image, {number: masks[number] for number in places}))
 
 
-def _of_pair(mask: np.ndarray, a: int, places_a: np.ndarray, b: int, places_b: np.ndarray) -> Iterator[Suspicion]:
+def _of_pair(mask: np.ndarray, a: int, places_a: np.ndarray, b: int, places_b: np.ndarray) -> Iterator[str]:
     """The shift or the turn of reader b that raises the agreement with reader a most, where it raises it much.
 
     Places are (n, 2 or 3) indices of the voxels that a reader drew, so that it costs as much as was drawn.
@@ -174,7 +161,7 @@ def _of_pair(mask: np.ndarray, a: int, places_a: np.ndarray, b: int, places_b: n
     before, after = dice(places_b), {what: dice(places) for what, places in tried.items()}
     (kind, how), best = max(after.items(), key=lambda item: item[1])
     if best >= before + RAISED:
-        yield Suspicion(kind, f"readers {a} and {b}: Dice {before:.2f}, but {best:.2f} with reader {b} {how}")
+        yield f"{kind}: readers {a} and {b}: Dice {before:.2f}, but {best:.2f} with reader {b} {how}"
 
 
 def _best_shift(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -196,12 +183,12 @@ def _turned(places: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[str, n
                 yield " and ".join(words), np.where(flips, np.array(shape) - 1 - places[:, order], places[:, order])
 
 
-def _off_body(image: np.ndarray, masks: Mapping[int, np.ndarray]) -> Iterator[Suspicion]:
+def _off_body(image: np.ndarray, masks: Mapping[int, np.ndarray]) -> Iterator[str]:
     outside = _outside(image) if masks else None
     for number, mask in masks.items():
         share = np.count_nonzero(mask & outside) / np.count_nonzero(mask)
         if share >= OFF_BODY:
-            yield Suspicion("off the body", f"reader {number}: {share:.0%} of the mask lies where the image is dark")
+            yield f"off the body: reader {number}: {share:.0%} of the mask lies where the image is dark"
 
 
 def _outside(image: np.ndarray) -> np.ndarray:
@@ -225,8 +212,7 @@ class SeenCase:
         empty: those of them who drew nothing.
         alike: pairs of them with the same mask, other than an empty one.
         channels: of its image.
-        shape: (H, W) or (H, W, D).
-        spacing_mm: one value an axis, or None.
+        grid: of image and masks.
         agreement: of its readers.
         suspicions: what looks wrong in it.
         written: cases that become of it, such as planes of a volume.
@@ -237,11 +223,27 @@ class SeenCase:
     empty: tuple[int, ...]
     alike: tuple[tuple[int, int], ...]
     channels: int
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...] | None
+    grid: Grid
     agreement: Agreement
-    suspicions: tuple[Suspicion, ...]
+    suspicions: tuple[str, ...]
     written: int
+
+
+def see_case(case: Case, numbers: Sequence[int], written: int) -> SeenCase:
+    """One case as it was found, read by the readers of these numbers; `written` cases become of it."""
+    masks = dict(zip(numbers, case.readers, strict=True))
+    drew = [number for number in numbers if masks[number].any()]
+    return SeenCase(
+        name=case.name,
+        readers=tuple(numbers),
+        empty=tuple(number for number in numbers if number not in drew),
+        alike=tuple((a, b) for a, b in combinations(drew, 2) if np.array_equal(masks[a], masks[b])),
+        channels=len(case.image),
+        grid=case.grid,
+        agreement=agreement(case.readers),
+        suspicions=tuple(suspicions(case, numbers)),
+        written=written,
+    )
 
 
 @dataclass
@@ -271,7 +273,7 @@ class Survey:
 
     def questions(self) -> list[str]:
         """What looks wrong, a sentence each: first of the whole, then case by case."""
-        in_cases = [f"{case.name}, {one.kind}: {one.text}" for case in self.cases for one in case.suspicions]
+        in_cases = [f"{case.name}, {text}" for case in self.cases for text in case.suspicions]
         return [*self._of_readers(), *self._of_pairs(), *self._of_all(), *in_cases]
 
     def facts(self) -> dict[str, Any]:
@@ -284,10 +286,10 @@ class Survey:
                 {
                     "case": case.name,
                     "readers": case.readers,
-                    "shape": case.shape,
-                    "spacing_mm": case.spacing_mm,
+                    "shape": case.grid.shape,
+                    "spacing_mm": case.grid.spacing_mm,
                     "written": case.written,
-                    "agreement": {k: None if math.isnan(v) else v for k, v in asdict(case.agreement).items()},
+                    "agreement": {k: None if math.isnan(v) else v for k, v in case.agreement._asdict().items()},
                 }
                 for case in self.cases
             ],
@@ -313,7 +315,7 @@ class Survey:
 
     def _of_all(self) -> Iterator[str]:
         kinds = {"channels": Counter(case.channels for case in self.cases)}
-        kinds["axes"] = Counter(len(case.shape) for case in self.cases)
+        kinds["axes"] = Counter(len(case.grid.shape) for case in self.cases)
         for what, counted in kinds.items():
             if len(counted) > 1:
                 yield f"cases differ in their number of {what}: " + ", ".join(
@@ -332,10 +334,10 @@ def render_survey(survey: Survey) -> str:
         ("case", "readers", "channels", "size", "spacing mm", "Dice", "IoU", "empty", "becomes")
     ]
     for case in survey.cases:
-        size, spacing = ("x".join(f"{v:g}" for v in values) for values in (case.shape, case.spacing_mm or ()))
-        figures = [f"{v:.2f}" for v in (case.agreement.dice, case.agreement.iou, case.agreement.empty)]
+        spacing = "x".join(f"{v:g}" for v in case.grid.spacing_mm or ()) or "-"
+        figures = [f"{v:.2f}" for v in case.agreement]
         readers = ",".join(map(str, case.readers))
-        rows.append((case.name, readers, str(case.channels), size, spacing or "-", *figures, str(case.written)))
+        rows.append((case.name, readers, str(case.channels), case.grid.size, spacing, *figures, str(case.written)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*table, "", *summarise_survey(survey)])
