@@ -65,6 +65,8 @@ def test_case_refuses(changed, match):
         ({"masks": np.zeros((3, 5, 4), bool)}, "A: expected masks of size 4x5, got 5x4"),
         ({"masks": np.zeros((0, 4, 5), bool)}, "A: expected at least one mask, got none"),
         ({"seeds": (1, 2)}, "A: expected 3 seeds, one a mask, got 2"),
+        ({"weights": (1, 2)}, "A: expected 3 weights above 0, one a mask, got 1, 2"),
+        ({"weights": (1, 2, 0)}, "A: expected 3 weights above 0, one a mask, got 1, 2, 0"),
     ],
 )
 def test_mask_set_refuses(changed, match):

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import kstest
 from tiny import image
 
-from plurimask.seeds import OWN, PROCESS, generator, sample_seeds
+from plurimask.seeds import OWN, PROCESS, generator, pool_ranks, sample_seeds
 
 
 def numbers(seed, stream, count=40_000):
@@ -22,6 +22,15 @@ def test_noise_is_standard_normal_and_its_streams_are_unrelated(seed):
     process, own, other = numbers(seed, PROCESS), numbers(seed, OWN), numbers(seed ^ 1, PROCESS)
     assert kstest(process, "norm").pvalue > 0.001
     assert np.abs(np.corrcoef([process, own, other]) - np.eye(3)).max() < 0.02
+
+
+def test_ranks_of_a_pool_are_spread_evenly_in_an_order_of_their_own():
+    ranks = pool_ranks(image(), 3, 40)
+    apart = np.diff(np.sort(ranks))
+    assert np.allclose(apart, 1 / 40)
+    assert 0 <= ranks.min() < 1 / 40
+    assert abs(np.corrcoef(ranks, np.arange(40))[0, 1]) < 0.5
+    assert not np.allclose(np.sort(ranks), np.sort(pool_ranks(image(), 4, 40)))
 
 
 def test_first_seeds_do_not_depend_on_the_count():

@@ -164,12 +164,14 @@ def _entropy(share: np.ndarray) -> np.ndarray:
 
 def _measurements(panel: MaskSet, quantities: Mapping[str, np.ndarray]) -> str:
     seeds = panel.seeds or [None] * len(panel.masks)
-    values = zip(*quantities.values(), strict=True)
+    shares = {} if panel.shares is None else {"share_of_readers": panel.shares}
+    columns = shares | dict(quantities)
+    values = zip(*columns.values(), strict=True)
     rows = [
         [number, "" if seed is None else seed, *map(_number, row)]
         for number, (seed, row) in enumerate(zip(seeds, values, strict=True), start=1)
     ]
-    return csv_text([["sample", "seed", *quantities], *rows])
+    return csv_text([["sample", "seed", *columns], *rows])
 
 
 def _summary(quantities: Mapping[str, np.ndarray]) -> str:

@@ -77,9 +77,10 @@ class MaskSet:
         seeds: one integer per sample, or None.
         checkpoint: sha256 of the weights, hex, or None.
         settings: how they were drawn (sampler, steps, ...), plain JSON values.
+        weights: of a representative panel, how many masks of its pool each stands for; None: independent draws.
 
     Raises:
-        InputError: shapes that disagree with the grid, masks that are not bool, or not one seed a sample.
+        InputError: shapes that disagree with the grid, masks that are not bool, or not one seed or weight a sample.
     """
 
     name: str
@@ -89,6 +90,7 @@ class MaskSet:
     seeds: tuple[int, ...] | None = None
     checkpoint: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_stack(self.name, "masks", self.masks, np.bool_, self.grid)
@@ -102,6 +104,13 @@ class MaskSet:
                 got=str(len(self.seeds)),
                 hint="write one seed for each mask, or none at all",
             )
+        if self.weights is not None and (len(self.weights) != self.masks.shape[0] or min(self.weights) < 1):
+            raise InputError(
+                self.name,
+                expected=f"{self.masks.shape[0]} weights above 0, one a mask",
+                got=", ".join(map(str, self.weights)) or "none",
+                hint="write how many masks of its pool each stands for, or no weights at all",
+            )
 
     def __repr__(self) -> str:
         # Without the name: it is the case's, and a panel does not know whether it names a patient.
@@ -114,7 +123,7 @@ class MaskSet:
         return _pictures().panel_html(repr(self), self.masks, self.grid)
 
     def first(self, count: int) -> "MaskSet":
-        """The panel of its first `count` samples. Raises InputError where it has fewer."""
+        """The panel of its first `count` samples. Raises InputError where it has fewer, or is representative."""
         if count > len(self.masks):
             raise InputError(
                 self.name,
@@ -122,7 +131,19 @@ class MaskSet:
                 got=str(len(self.masks)),
                 hint="draw more, or score fewer",
             )
+        if self.weights is not None and count < len(self.masks):
+            raise InputError(
+                self.name,
+                expected=f"all {len(self.masks)} masks of a representative panel",
+                got=f"the first {count}",
+                hint=f"draw or select a panel of {count}",
+            )
         return replace(self, masks=self.masks[:count], seeds=self.seeds and self.seeds[:count])
+
+    @property
+    def shares(self) -> np.ndarray | None:
+        """(S,) float64: the share of its pool that each mask of a representative panel stands for; else None."""
+        return None if self.weights is None else np.array(self.weights) / sum(self.weights)
 
     @property
     def frequency(self) -> np.ndarray:

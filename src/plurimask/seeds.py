@@ -4,8 +4,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-PROCESS, OWN = 0, 1
-"""Streams of a sample: the noise of its diffusion process, and its method's own numbers."""
+PROCESS, OWN, POOL = 0, 1, 2
+"""Streams of a sample: the noise of its diffusion process, and its method's own numbers; of a pool, its ranks."""
 
 
 def sample_seeds(image: np.ndarray, seed: int, count: int) -> tuple[int, ...]:
@@ -15,6 +15,15 @@ def sample_seeds(image: np.ndarray, seed: int, count: int) -> tuple[int, ...]:
     """
     content = blake2b(np.ascontiguousarray(image, dtype=np.float32).reshape(-1).data, digest_size=16).digest()
     return tuple(_hash63(f"{seed}/{number}".encode() + content) for number in range(count))
+
+
+def pool_ranks(image: np.ndarray, seed: int, size: int) -> np.ndarray:
+    """u of each mask of a pool: (k + U) / size, k = 0..size - 1 in a random order and one random U in [0, 1).
+
+    Any share of the readers is so met by the pool to 1 / size. (size,) float64.
+    """
+    random = generator(sample_seeds(image, seed, 1)[0], POOL)
+    return (random.permutation(size) + random.random()) / size
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:

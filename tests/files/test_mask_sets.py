@@ -42,6 +42,7 @@ PANEL = MaskSet(
     seeds=(11, 12),
     checkpoint="ab" * 32,
     settings={"steps": 20, "eta": 0.5},
+    weights=(12, 4),
 )
 
 
@@ -66,7 +67,7 @@ def describe(folder: Path, **changes: object) -> None:
 
 def test_every_field_survives_a_round_trip(folder):
     read = read_mask_set(folder)
-    for name in ("name", "method", "seeds", "checkpoint", "settings"):
+    for name in ("name", "method", "seeds", "checkpoint", "settings", "weights"):
         assert getattr(read, name) == getattr(PANEL, name)
     assert np.array_equal(read.masks, PANEL.masks)
     assert np.array_equal(read.grid.affine, PANEL.grid.affine)
@@ -88,7 +89,7 @@ def test_a_folder_holds_the_two_files_and_nothing_else(folder):
 
 def test_the_description_has_sorted_keys_and_is_the_same_every_time(folder):
     first = (folder / "set.json").read_bytes()
-    assert list(json.loads(first)) == ["checkpoint", "grid", "method", "name", "seeds", "settings"]
+    assert list(json.loads(first)) == ["checkpoint", "grid", "method", "name", "seeds", "settings", "weights"]
     write_mask_set(folder, PANEL)
     assert (folder / "set.json").read_bytes() == first
 
@@ -191,6 +192,8 @@ def test_an_array_header_of_rubbish_is_refused_or_makes_no_difference(position, 
     [
         ({"seeds": [1, 2, 3]}, "expected number of seeds 2, as in the folder, got 3"),
         ({"seeds": []}, "expected number of seeds 2, as in the folder, got 0"),
+        ({"weights": [1, 2, 3]}, "expected number of weights 2, as in the folder, got 3"),
+        ({"weights": [4, 0]}, r"weights\.1: expected a number of at least 1, got 0"),
         ({"grid": {"shape": [4, 3]}}, r"expected shape \(3, 4\), as in the folder, got \(4, 3\)"),
         ({"name": "case 8"}, "expected name case 7, as in the folder, got case 8"),
         ({"grid": {"shape": [3, 4], "affine": [[0.0] * 4] * 4}}, "expected a usable affine"),

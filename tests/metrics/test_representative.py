@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from plurimask.errors import InputError
+from plurimask.metrics import representative
 from plurimask.metrics.ged import ged
 from plurimask.metrics.overlap import pairwise_distance
-from plurimask.metrics.representative import energy, select
+from plurimask.metrics.representative import energy, pool_distances, select
 
 
 def masks(seed, count, empty=0):
@@ -95,6 +96,14 @@ def test_equal_masks_are_shared_out_evenly(pool):
 
 def test_all_of_a_pool_stand_for_themselves():
     assert select(distances(masks(0, 7)), 7).weights.tolist() == [1] * 7
+
+
+@pytest.mark.parametrize("at_once", [1, 2**13])
+def test_distances_of_bits_in_parts_are_those_of_whole_masks(at_once, monkeypatch):
+    monkeypatch.setattr(representative, "_BYTES_AT_ONCE", at_once)
+    drawn = masks(0, 9, empty=2)
+    parts = [np.packbits(part.reshape(9, -1), axis=1) for part in (drawn[:, :5], drawn[:, 5:6], drawn[:, 6:])]
+    np.testing.assert_allclose(pool_distances(parts), distances(drawn), atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [0, 8])

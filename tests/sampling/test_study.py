@@ -100,7 +100,7 @@ def test_a_seed_gives_its_mask_whatever_else_is_in_work_and_no_other_seed_does(n
     """But for the control, which draws one mask at every seed."""
     made, scan = model(name), of(volume((21, 40)))
     together = sample_study(made, scan, 4, whole=True).masks
-    monkeypatch.setattr(study, "_SAMPLES_IN_WORK", 3)
+    monkeypatch.setattr(study, "SAMPLES_IN_WORK", 3)
     assert near(together, sample_study(made, scan, 4, whole=True).masks)
     assert np.array_equal(together[0], together[1]) == (name == "unet")
 
@@ -170,7 +170,7 @@ def test_an_image_up_to_a_field_is_its_own_region(cimd, shape):
 
 
 def test_progress_counts_the_looks_at_fields(cimd, monkeypatch):
-    monkeypatch.setattr(study, "_SAMPLES_IN_WORK", 2)
+    monkeypatch.setattr(study, "SAMPLES_IN_WORK", 2)
     told = []
     sample_study(cimd, of(volume((24, 16, 2))), 3, whole=True, progress=lambda *at: told.append(at))
     total = 2 * 2 * 2 * 3  # slices, chunks, fields, steps

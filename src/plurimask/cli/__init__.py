@@ -14,7 +14,16 @@ from plurimask.cli.common import Stopped, console, errors, fail
 from plurimask.errors import PlurimaskError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-for _command in (view.demo, score.train, draw.sample, draw.export, score.evaluate, score.benchmark, view.view):
+for _command in (
+    view.demo,
+    score.train,
+    draw.sample,
+    draw.select,
+    draw.export,
+    score.evaluate,
+    score.benchmark,
+    view.view,
+):
     app.command()(_command)
 app.add_typer(data.prepare, name="prepare")
 

@@ -1,4 +1,4 @@
-"""Draw masks, here or in another runtime: `plurimask sample` and `export`."""
+"""Draw masks, choose among them, draw in another runtime: `plurimask sample`, `select` and `export`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +35,13 @@ def sample(
             "slices: 240,260,20:40."
         ),
     ] = None,
+    panel: Annotated[
+        Literal["independent", "representative"],
+        typer.Option(help="representative: the masks of a pool that stand for it best, for people who look at a few."),
+    ] = "independent",
+    pool: Annotated[
+        int | None, typer.Option(min=1, help="Masks of that pool: 256, or 64 where a mask takes several evaluations.")
+    ] = None,
     whole: Annotated[
         bool, typer.Option("--whole", help="All of a study larger than the model's field, empty tissue too.")
     ] = False,
@@ -65,14 +72,18 @@ def sample(
     region = parse_region(roi) if roi is not None else None
     found = inputs_at(inputs, split, limit, read_case_list(case_list) if case_list else None)
     found.check(region is not None, whole, format)
+    drawer.pool(panel, pool, count)
     with progress("drawing panels", len(found)) as tick:
         for done, (name, read) in enumerate(found.cases.items(), start=1):
-            write_mask_set(out / name, drawer.sample(read(), count, seed, settings))
+            watch = _watch(drawer, name, panel, None, tick, done - 1)
+            write_mask_set(out / name, drawer.sample(read(), count, seed, settings, panel, pool, watch))
             tick(done)
         for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
             study = open_study(path)
-            watch = _watch(drawer, study, whole, tick, done)
-            draw = partial(sample_study, drawer, study, count, seed, settings, region, whole, watch)
+            watch = _watch(drawer, name, panel, study if whole else None, tick, done)
+            draw = partial(
+                sample_study, drawer, study, count, seed, settings, region, whole, watch, panel=panel, pool=pool
+            )
             if format is None and study.format != "dicom" and drawer.fits(study.case):
                 write_mask_set(out / name, draw())
             else:
@@ -88,20 +99,46 @@ def sample(
     say(f"{panels} of {count} masks in {out}")
 
 
+def select(
+    masks: Annotated[Path, typer.Argument(help="Folder of masks by any program, CASE/masks.npz or as docs/masks.md.")],
+    out: Annotated[Path, typer.Option(help="New folder.")],
+    count: Annotated[int, typer.Option(min=1, help="Masks a case.")] = 4,
+) -> None:
+    """Choose of each case the masks that represent all of them, into OUT/CASE."""
+    from plurimask.files.locate import mask_sets_at
+    from plurimask.files.mask_sets import write_mask_set
+    from plurimask.files.stored import atomic_folder
+    from plurimask.sampling.represent import represent
+
+    found = mask_sets_at(masks)
+    with atomic_folder(out) as fresh, progress("choosing", len(found)) as tick:
+        for done, (name, pool) in enumerate(found.items(), start=1):
+            write_mask_set(fresh / name, represent(pool, count))
+            tick(done)
+    say(f"{count} representative masks of {len(found)} {'case' if len(found) == 1 else 'cases'} in {out}")
+
+
 def _watch(
-    drawer: "Model", study: "Study", whole: bool, tick: Callable[[float], None], before: int
+    drawer: "Model", name: str, panel: str, whole: "Study | None", tick: Callable[[float], None], before: int
 ) -> Callable[[int, int], None]:
-    """Progress within a study, and what has to be said of a whole one."""
+    """Progress within a case, and what has to be said of a whole study, or of the first pool that takes long."""
     from plurimask.sampling import TimeLeft, needs_region
 
     def look(done: int, total: int) -> None:
         tick(before + done / total)
 
     def warn(left: str) -> None:
-        line = f"{study.case.name}: about {left}; empty tissue will be outlined, since {drawer.name} saw lesions alone"
-        errors.print(line, soft_wrap=True)
+        errors.print(f"{name}: about {left}{why}", soft_wrap=True)
 
-    return TimeLeft(warn, look) if whole and needs_region(drawer, study) else look
+    if whole and needs_region(drawer, whole):
+        why = f"; empty tissue will be outlined, since {drawer.name} saw lesions alone"
+        return TimeLeft(warn, look)
+    why = " for the pool that is drawn for each panel"
+    return TimeLeft(warn, look, least=_LONG) if panel == "representative" and not before else look
+
+
+_LONG = 20.0
+"""Seconds of drawing a pool that are worth saying."""
 
 
 def export(

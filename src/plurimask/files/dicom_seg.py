@@ -245,9 +245,11 @@ def _contents(panel: MaskSet, stack: np.ndarray) -> Iterator[_Content]:
 def _sample(panel: MaskSet, index: int, drawn: bool) -> _Segment:
     label = f"sample {index + 1}"
     seed = {} if panel.seeds is None else {"seed": panel.seeds[index]}
+    for_readers = "" if panel.shares is None else f" About {panel.shares[index]:.0%} of readers would draw this."
     if drawn:
-        return _Segment(label, f"Sample {index + 1} of {len(panel.masks)}.", seed)
-    return _Segment(f"{label} (empty)", f"Sample {index + 1} of {len(panel.masks)}, which outlines nothing.", seed)
+        return _Segment(label, f"Sample {index + 1} of {len(panel.masks)}.{for_readers}", seed)
+    text = f"Sample {index + 1} of {len(panel.masks)}, which outlines nothing.{for_readers}"
+    return _Segment(f"{label} (empty)", text, seed)
 
 
 def _build(source: DicomSource, planes: np.ndarray, content: _Content, descriptions: list[Any], number: int) -> Any:

@@ -4,8 +4,8 @@ The masks of a case are one stack, DIR/CASE/masks.npz or DIR/CASE.npz (.npy, .ni
 DIR/CASE. A folder may also hold set.json, and tables of what was measured of the masks. Hidden files and folders below
 DIR/CASE are ignored. docs/masks.md shows the layouts.
 
-set.json is optional and may hold name, method, seeds, checkpoint, grid {shape, affine} and settings, as `MaskSet`
-describes them; what is absent is unknown.
+set.json is optional and may hold name, method, seeds, checkpoint, grid {shape, affine}, settings and weights, as
+`MaskSet` describes them; what is absent is unknown.
 """
 
 import json
@@ -27,7 +27,7 @@ from plurimask.files.images import binarise, read_label, read_nifti_stack, split
 from plurimask.files.stored import atomic_folder, list_visible, natural, readable
 from plurimask.geometry import Grid, common_grid, same_grid
 from plurimask.records import MaskSet
-from plurimask.settings import parse
+from plurimask.settings import Positive, parse
 
 
 def read_stack(path: Path) -> tuple[np.ndarray, Grid]:
@@ -252,6 +252,7 @@ class _SetFile(BaseModel):
     checkpoint: str | None = None
     grid: _GridFile | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
+    weights: list[Positive] | None = None
 
 
 def write_mask_set(folder: Path, panel: MaskSet) -> None:
@@ -279,6 +280,7 @@ def describe(panel: MaskSet) -> str:
         checkpoint=panel.checkpoint,
         grid=_GridFile(shape=list(panel.grid.shape), affine=affine),
         settings=dict(panel.settings),
+        weights=None if panel.weights is None else list(panel.weights),
     )
     return json.dumps(description.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -352,6 +354,7 @@ def _read(files: MaskFiles) -> MaskSet:
         seeds=None if description.seeds is None else tuple(description.seeds),
         checkpoint=description.checkpoint,
         settings=description.settings,
+        weights=None if description.weights is None else tuple(description.weights),
     )
 
 
@@ -382,6 +385,7 @@ def _check_description(path: Path, description: _SetFile, name: str, masks: np.n
     stated: dict[str, tuple[object, object]] = {
         "name": (description.name, name),
         "number of seeds": (None if description.seeds is None else len(description.seeds), len(masks)),
+        "number of weights": (None if description.weights is None else len(description.weights), len(masks)),
         "shape": (description.grid and tuple(description.grid.shape), masks.shape[1:]),
     }
     for what, (said, found) in stated.items():

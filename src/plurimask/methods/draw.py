@@ -129,16 +129,23 @@ def tile(region: tuple[slice, slice], image: tuple[int, int], field: int, multip
 
 
 def draw_masks(
-    method: Method, image: np.ndarray, seeds: Sequence[int], sampler: SamplerSettings | None, chunk: int = 16
+    method: Method,
+    image: np.ndarray,
+    seeds: Sequence[int],
+    sampler: SamplerSettings | None,
+    chunk: int = 16,
+    done: Callable[[], object] = lambda: None,
+    ranks: np.ndarray | None = None,
 ) -> np.ndarray:
     """Masks (S, H, W) bool of one square image (C, H, W) that is a field, one a seed.
 
-    At most `chunk` samples are in work at once, so memory does not grow with their number.
+    At most `chunk` samples are in work at once, so memory does not grow with their number. `done` and `ranks` are as
+    `draw_area` takes them.
     """
     rows, columns = image.shape[1:]
     assert rows == columns
     tiling = Tiling(rows, ((0, 0),), (0, 0), (rows, columns), (rows, columns))
-    return draw_area(method, tiling, tiling.cut(image), seeds, sampler, chunk)
+    return draw_area(method, tiling, tiling.cut(image), seeds, sampler, chunk, done, ranks)
 
 
 def draw_area(
@@ -149,6 +156,8 @@ def draw_area(
     sampler: SamplerSettings | None,
     chunk: int,
     done: Callable[[], object] = lambda: None,
+    ranks: np.ndarray | None = None,
+    keep: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> np.ndarray:
     """Masks (S, H, W) bool of an area, one a seed, at most `chunk` of them in work at once, on the method's device.
 
@@ -160,11 +169,21 @@ def draw_area(
         sampler: None for a method without a diffusion process.
         chunk: samples.
         done: called after each prediction of a field.
+        ranks: (S,) in [0, 1), for a method that is `hurdled`: the quantile that decides on each sample in place of its
+            seed's own.
+        keep: what is kept of the masks of a chunk, (n, H, W) bool; by default these.
     """
+    kept = []
     with torch.inference_mode():
         encoded = [method.encode(field[None]) for field in fields.to(method.device)]
-        chunks = (torch.tensor(seeds[start : start + chunk]) for start in range(0, len(seeds), chunk))
-        return np.concatenate([_draw(method, tiling, encoded, part, sampler, done).cpu().numpy() for part in chunks])
+        for start in range(0, len(seeds), chunk):
+            part = slice(start, start + chunk)
+            noise = _noise(method, tiling, torch.tensor(seeds[part]))
+            if ranks is not None:
+                noise[0][:, 0] = torch.special.ndtri(torch.from_numpy(ranks[part]))
+            drawn = _draw(method, tiling, encoded, torch.tensor(seeds[part]), noise, sampler, done)
+            kept.append(keep(drawn.cpu().numpy()))
+    return np.concatenate(kept)
 
 
 def _draw(
@@ -172,11 +191,11 @@ def _draw(
     tiling: Tiling,
     encoded: Sequence[Any],
     seeds: Tensor,
+    noise: list[Tensor],
     sampler: SamplerSettings | None,
     done: Callable[[], object],
 ) -> Tensor:
-    """Masks (n, H, W) bool, one a seed."""
-    noise = _noise(method, tiling, seeds)
+    """Masks (n, H, W) bool, one a seed, of the method's own noise."""
 
     def predict(one: Any, *given: Tensor) -> Tensor:
         """Of a field, from its part of the noise and, where there is a process, of x_t and its t."""

@@ -85,9 +85,11 @@ class Method(nn.Module, ABC):
         settings: what it was built from.
         process: its diffusion process, or None.
         image_channels: channels of the image it takes.
+        hurdled: whether the first number of a sample's first vector decides, by its quantile, if its mask is empty.
     """
 
     Settings: ClassVar[type[MethodSettings]]
+    hurdled: ClassVar[bool] = False
 
     def __init__(self, settings: MethodSettings, process: Diffusion | None = None) -> None:
         super().__init__()

@@ -110,6 +110,7 @@ class OnePass(Method):
     """The method: encoder, its heads for the mean mask and for emptiness, and generator."""
 
     Settings = OnePassSettings
+    hurdled = True
     settings: OnePassSettings
     steps: Tensor
     """Steps of training so far, up to `start`."""

@@ -99,6 +99,7 @@ class Panel(Method):
     """The method: encoder, its heads for the mean mask and for emptiness, and denoiser."""
 
     Settings = PanelSettings
+    hurdled = True
     settings: PanelSettings
     process: Flow
 

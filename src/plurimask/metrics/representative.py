@@ -11,16 +11,21 @@ another first mask, is taken. With 1 - IoU the share of empty masks is kept too,
 from all others and 0 from each other.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from plurimask.errors import InputError
+from plurimask.metrics.overlap import Overlap
 
 _LEAST = 1e-9
 """An exchange that gains no more than so much is rounding."""
 _STARTS = 8
 """First masks that are tried."""
+_BYTES_AT_ONCE = 2**13
+"""Of each mask: float32 counts their bits exactly, and a pool of 256 takes 64 MiB."""
 
 
 class Representatives(NamedTuple):
@@ -33,6 +38,23 @@ class Representatives(NamedTuple):
 
     indices: np.ndarray
     weights: np.ndarray
+
+
+def pool_distances(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """1 - IoU of all pairs of a pool, (n, n) float64.
+
+    Args:
+        parts: of the image, such as planes: of each all masks as bits, (n, bytes) uint8, as `numpy.packbits` has them.
+    """
+    shared: np.ndarray = np.zeros(())
+    for part in parts:
+        held = part[:, np.bitwise_or.reduce(part, axis=0) > 0]
+        for start in range(0, max(held.shape[1], 1), _BYTES_AT_ONCE):
+            x = np.unpackbits(held[:, start : start + _BYTES_AT_ONCE], axis=1).astype(np.float32)
+            shared = shared + (x @ x.T).astype(np.float64)
+    sizes = shared.diagonal()
+    counted, added = (torch.from_numpy(array)[None] for array in (shared, sizes[:, None] + sizes))
+    return Overlap(counted, added, voxels=0).distance("iou")[0].numpy()
 
 
 def select(distances: np.ndarray, count: int) -> Representatives:

@@ -3,16 +3,19 @@
 from plurimask.sampling.inputs import Inputs, inputs_at
 from plurimask.sampling.model import Model, load
 from plurimask.sampling.region import Region, parse_region
+from plurimask.sampling.represent import PanelKind, represent
 from plurimask.sampling.study import TimeLeft, needs_region, sample_study
 
 __all__ = [
     "Inputs",
     "Model",
+    "PanelKind",
     "Region",
     "TimeLeft",
     "inputs_at",
     "load",
     "needs_region",
     "parse_region",
+    "represent",
     "sample_study",
 ]

@@ -1,6 +1,8 @@
 """Checkpoint + image -> MaskSet on the image's own grid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count as counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +15,19 @@ from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.onnx_panel import CARD, OnnxPanel
 from plurimask.methods.panel import ExportedPanel, PanelSettings
+from plurimask.metrics.representative import pool_distances, select
 from plurimask.records import Case, MaskSet
-from plurimask.seeds import sample_seeds
+from plurimask.sampling.represent import PanelKind, pack, pool_size, unpack
+from plurimask.seeds import pool_ranks, sample_seeds
 from plurimask.training.checkpoint import Checkpoint, find_weights, load_weights
 from plurimask.training.recipe import parse_recipe
+
+Progress = Callable[[int, int], object]
+"""Takes the number of predictions of a field so far, and of all."""
+Draw = Callable[[tuple[int, ...], SamplerSettings | None, np.ndarray | None], list[np.ndarray]]
+"""Takes seeds, sampler and, of a pool, the quantiles that `methods.draw.draw_area` takes as ranks."""
+SAMPLES_IN_WORK = 16
+"""Samples that are drawn at once."""
 
 
 class Model:
@@ -33,7 +44,14 @@ class Model:
         self.method = checkpoint.method.to(device)
 
     def sample(
-        self, image: np.ndarray | Case, count: int = 16, seed: int = 0, sampler: SamplerSettings | None = None
+        self,
+        image: np.ndarray | Case,
+        count: int = 16,
+        seed: int = 0,
+        sampler: SamplerSettings | None = None,
+        panel: PanelKind = "independent",
+        pool: int | None = None,
+        progress: Progress = lambda done, total: None,
     ) -> MaskSet:
         """Draw a panel.
 
@@ -43,17 +61,28 @@ class Model:
             seed: the same image, seed and model give the same noise, and so the same masks up to float rounding,
                 whatever the count and whatever else is drawn.
             sampler: another than the recipe's own.
+            panel: `independent` draws, which statistics rest on; or the `representative` ones of a pool, for people who
+                look at a few masks. Their `weights` say how many of the pool each stands for.
+            pool: masks of the pool; None: 256 of a method that draws a mask in one evaluation, 64 of others.
+            progress: called after each prediction.
 
         Raises:
             InputError: an image of another size or channel count than the model's, or not finite.
-            SettingsError: fewer than one mask, more steps than the process has, or a sampler for a method without one.
+            SettingsError: fewer than one mask, more steps than the process has, a sampler for a method without one, or
+                a pool of fewer masks than the panel.
         """
         case = image if isinstance(image, Case) else _as_case(image)
         if not self.fits(case):
             raise self._other_size(case)
-        return self.panel(
-            case, count, seed, sampler, lambda seeds, own: draw_masks(self.method, case.image, seeds, own)
-        )
+
+        def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
+            told = partial(_tell, progress, counter(1), -(-len(seeds) // SAMPLES_IN_WORK) * self.evaluations(own))
+            return [pack(draw_masks(self.method, case.image, seeds, own, SAMPLES_IN_WORK, told, ranks))]
+
+        def unpacked(planes: list[np.ndarray]) -> np.ndarray:
+            return unpack(planes[0], case.grid.shape)
+
+        return self.panel(case, count, seed, sampler, draw, unpacked, panel, pool)
 
     def fits(self, case: Case) -> bool:
         """Whether the image is a plane of just the size that the model was trained on."""
@@ -66,22 +95,47 @@ class Model:
         count: int,
         seed: int,
         sampler: SamplerSettings | None,
-        draw: Callable[[tuple[int, ...], SamplerSettings | None], np.ndarray],
+        draw: Draw,
+        unpacked: Callable[[list[np.ndarray]], np.ndarray],
+        kind: PanelKind = "independent",
+        pool: int | None = None,
         skip: int = 0,
         **more: Any,
     ) -> MaskSet:
-        """The panel of a case and how it was drawn, to which `more` is added; its samples follow the first `skip`.
+        """The panel of a case and how it was drawn, to which `more` is added. Raises as `sample`, but for the size.
 
-        `draw` gives the masks for seeds and a sampler: (S, H, W[, D]) bool. Raises as `sample`, but for the size.
+        Args:
+            case, count, seed, sampler: as for `sample`.
+            draw: gives the masks of each plane as bits, as `pool_distances` takes them.
+            unpacked: makes masks (S, H, W[, D]) bool of these.
+            kind, pool: as `panel` and `pool` of `sample`.
+            skip: samples that independent draws follow.
+            more: further settings.
         """
         if count < 1:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
         self._check_channels(case)
         sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
-        seeds = sample_seeds(case.image, seed, skip + count)[skip:]
-        masks = draw(seeds, sampler)
+        size = self.pool(kind, pool, count)
+        seeds = sample_seeds(case.image, seed, size) if size else sample_seeds(case.image, seed, skip + count)[skip:]
+        ranks = pool_ranks(case.image, seed, size) if size and self.method.hurdled else None
+        planes, weights = draw(seeds, sampler, ranks), None
+        if size:
+            chosen = select(pool_distances(planes), count)
+            planes = [plane[chosen.indices] for plane in planes]
+            seeds, weights = tuple(seeds[index] for index in chosen.indices), tuple(chosen.weights.tolist())
+            more |= {"panel": kind, "pool": size}
         settings = self._described(sampler) | {"model": self.name, "seed": seed} | more
-        return MaskSet(case.name, masks, case.grid, self.recipe.method.name, seeds, self.checkpoint.digest, settings)
+        name, weight_digest = self.recipe.method.name, self.checkpoint.digest
+        return MaskSet(case.name, unpacked(planes), case.grid, name, seeds, weight_digest, settings, weights)
+
+    def pool(self, panel: PanelKind, pool: int | None, count: int) -> int | None:
+        """Masks of the pool that a panel of `count` is chosen from, as `sample` takes them; None for independent draws.
+
+        Raises:
+            SettingsError: as `pool_size`.
+        """
+        return pool_size(panel, pool, count, self.recipe.method.timesteps is not None)
 
     def evaluations(self, sampler: SamplerSettings | None) -> int:
         """How often a mask asks the network: once a step, or once."""
@@ -151,6 +205,10 @@ def _load_exported(folder: Path) -> Model:
     assert isinstance(recipe.method, PanelSettings), "panels alone are exported"
     checkpoint = Checkpoint(ExportedPanel(recipe.method, panel), recipe, step=0, data="", digest=panel.card.weights)
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
+
+
+def _tell(progress: Progress, done: Iterator[int], total: int) -> None:
+    progress(next(done), total)
 
 
 def _as_case(image: np.ndarray) -> Case:

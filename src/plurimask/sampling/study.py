@@ -3,7 +3,7 @@
 Every slice is drawn with the same seeds, and noise belongs to the plane: a sample has one noise plane for the study, of
 which each slice and each field sees its part, so that neighbours agree. In memory are the image, one slice's work, and
 a byte a sample and voxel of those slices that the region spans: what lies beside them is zero memory that the system
-hands out when it is touched.
+hands out when it is touched. Of a pool that a panel is to represent, a bit a sample and voxel of the region is kept.
 """
 
 import time
@@ -18,16 +18,13 @@ from plurimask.errors import InputError, SettingsError
 from plurimask.files.locate import Study
 from plurimask.methods.draw import Tiling, draw_area, tile
 from plurimask.records import MaskSet
-from plurimask.sampling.model import Model
+from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
 from plurimask.sampling.region import Box, Region, find_box, slicing_axis
+from plurimask.sampling.represent import PanelKind, pack, unpack
 
-_SAMPLES_IN_WORK = 16
 _PIXELS_IN_WORK = 16 * 2**20
 _MOST_PIXELS = 2**22
 _MEASURED = 8
-
-Progress = Callable[[int, int], object]
-"""Takes the number of predictions of a field so far, and of all."""
 
 
 def sample_study(
@@ -40,6 +37,8 @@ def sample_study(
     whole: bool = False,
     progress: Progress = lambda done, total: None,
     skip: int = 0,
+    panel: PanelKind = "independent",
+    pool: int | None = None,
 ) -> MaskSet:
     """Draw a panel of a plane or volume of any size. With a region, nothing is drawn outside of it.
 
@@ -48,11 +47,11 @@ def sample_study(
     Args:
         model: the model that draws.
         study: the image or volume.
-        count, seed, sampler: as for `Model.sample`.
+        count, seed, sampler, panel, pool: as for `Model.sample`; a panel represents whole volumes.
         region: the part to draw.
         whole: draw all of a larger image, although the model has only seen crops around lesions.
         progress: called after each prediction of a field.
-        skip: how many samples of the panel exist already; the samples after them are drawn.
+        skip: how many samples of a panel of independent draws exist already; the samples after them are drawn.
 
     Raises:
         InputError: another number of channels than the model's, or more than 2**22 pixels of a plane to draw.
@@ -68,13 +67,20 @@ def sample_study(
     tiling = tile((rows, columns), (height, width), model.recipe.image_size, model.recipe.method.multiple)
     _refuse_giant(study, tiling)
 
-    def draw(seeds: tuple[int, ...], own: SamplerSettings | None) -> np.ndarray:
-        drawn = _draw(model, planes, (box[slicing], rows, columns), tiling, seeds, own, progress)
-        masks = np.moveaxis(drawn, 1, slicing + 1)
+    def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
+        return _draw(model, planes, (box[slicing], rows, columns), tiling, seeds, own, ranks, progress)
+
+    def unpacked(drawn: list[np.ndarray]) -> np.ndarray:
+        masks = np.zeros((len(drawn[0]), *planes.shape[1:]), dtype=np.bool_)
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        for number, plane in enumerate(drawn, start=box[slicing].start):
+            masks[:, number, rows, columns] = unpack(plane, shape)
+        masks = np.moveaxis(masks, 1, slicing + 1)
         return masks if study.case.image.ndim == 4 else masks[..., 0]
 
     partly = [[span.start, span.stop] for span in box] if _sizes(box) != image.shape[1:] else None
-    return model.panel(study.case, count, seed, sampler, draw, skip, **({"region": partly} if partly else {}))
+    more = {"region": partly} if partly else {}
+    return model.panel(study.case, count, seed, sampler, draw, unpacked, panel, pool, skip, **more)
 
 
 def needs_region(model: Model, study: Study) -> bool:
@@ -90,6 +96,7 @@ class TimeLeft:
     Args:
         say: takes a text such as 3 h 20 min; called after a few predictions. The first, which is slow, does not count.
         progress: as `sample_study` takes it.
+        least: seconds; it says nothing where less is left.
         clock: seconds.
     """
 
@@ -98,8 +105,9 @@ class TimeLeft:
         say: Callable[[str], object],
         progress: Progress,
         clock: Callable[[], float] = time.perf_counter,
+        least: float = 0.0,
     ) -> None:
-        self._say, self._progress, self._clock = say, progress, clock
+        self._say, self._progress, self._clock, self._least = say, progress, clock, least
         self._start = 0.0
 
     def __call__(self, done: int, total: int) -> None:
@@ -107,7 +115,9 @@ class TimeLeft:
         if done == 1:
             self._start = self._clock()
         elif done == min(1 + _MEASURED, total):
-            self._say(duration((self._clock() - self._start) / (done - 1) * (total - done)))
+            left = (self._clock() - self._start) / (done - 1) * (total - done)
+            if left >= self._least:
+                self._say(duration(left))
         self._progress(done, total)
 
 
@@ -126,21 +136,27 @@ def _draw(
     tiling: Tiling,
     seeds: tuple[int, ...],
     sampler: SamplerSettings | None,
+    ranks: np.ndarray | None,
     progress: Progress,
-) -> np.ndarray:
-    """Masks (S, D, H, W) bool: planes (C, D, H, W), box in the order of the planes' axes."""
+) -> list[np.ndarray]:
+    """Masks in the box as bits, one (S, bytes) a slice: planes (C, D, H, W), box in the order of the planes' axes."""
     slices, rows, columns = box
     inner_rows, inner_columns = tiling.inside((rows, columns))
-    chunk = max(1, min(_SAMPLES_IN_WORK, _PIXELS_IN_WORK // prod(tiling.size)))
+    chunk = max(1, min(SAMPLES_IN_WORK, _PIXELS_IN_WORK // prod(tiling.size)))
     chunks = -(-len(seeds) // chunk)
     total = (slices.stop - slices.start) * chunks * len(tiling.starts) * model.evaluations(sampler)
     done = counter(1)
-    masks = np.zeros((len(seeds), *planes.shape[1:]), dtype=np.bool_)
-    for number in range(slices.start, slices.stop):
-        fields = tiling.cut(planes[:, number])
-        drawn = draw_area(model.method, tiling, fields, seeds, sampler, chunk, lambda: progress(next(done), total))
-        masks[:, number, rows, columns] = drawn[:, inner_rows, inner_columns]
-    return masks
+
+    def tell() -> None:
+        progress(next(done), total)
+
+    def keep(masks: np.ndarray) -> np.ndarray:
+        return pack(masks[:, inner_rows, inner_columns])
+
+    return [
+        draw_area(model.method, tiling, tiling.cut(planes[:, number]), seeds, sampler, chunk, tell, ranks, keep)
+        for number in range(slices.start, slices.stop)
+    ]
 
 
 def _box(model: Model, study: Study, slicing: int, region: Region | None, whole: bool) -> Box:
