@@ -20,7 +20,7 @@ from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 from plurimask.viewer.app import Room, make_app
-from plurimask.viewer.guard import LOOPBACK, Door
+from plurimask.viewer.guard import LOOPBACK
 from plurimask.viewer.library import name_id, open_library
 from plurimask.viewer.run import listen
 
@@ -110,7 +110,7 @@ def listening(path: Path) -> Iterator[int]:
     """A server of a path on a thread; its port."""
     room = Room(open_library(path, None, drawing=False), None, path.parent / "saved")
     place = listen("127.0.0.1", 0)
-    config = uvicorn.Config(make_app(room, Door(LOOPBACK)), log_level="error", lifespan="off", ws="none")
+    config = uvicorn.Config(make_app(room, LOOPBACK), log_level="error", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
     thread.start()

@@ -17,7 +17,7 @@ from plurimask.files.locate import open_study
 from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 from plurimask.viewer.app import Room, make_app
-from plurimask.viewer.guard import LOOPBACK, Door
+from plurimask.viewer.guard import LOOPBACK
 from plurimask.viewer.library import DRAWN_HERE, name_id, open_library
 
 SIZE = {"width": 1440, "height": 900}
@@ -54,7 +54,7 @@ class Place:
 def serving(path, out, data=None, model=None, cases=None, panels=None) -> Iterator[Place]:
     """The server of `plurimask view`, in a thread, until the end of the block."""
     room = Room(open_library(path, data, drawing=model is not None), model, out, device="cpu")
-    config = uvicorn.Config(make_app(room, Door(LOOPBACK)), port=0, log_level="warning", lifespan="off", ws="none")
+    config = uvicorn.Config(make_app(room, LOOPBACK), port=0, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

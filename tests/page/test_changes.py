@@ -133,7 +133,7 @@ def test_a_sample_is_shown_of_each_case_where_samples_are_shown_alone(room, page
     page.locator("#film [role=option]").nth(3).dblclick()
     go(page, room.to("demo-02", "first"))
     named(page, "demo-02")
-    assert state_of(page, "sample") == state_of(page, "description")["groups"][0]["representative"]
+    assert state_of(page, "sample") == state_of(page, "description")["groups"][0]["members"][0]
 
 
 def test_another_screen_has_as_many_pixels_as_it_needs(room, alone):

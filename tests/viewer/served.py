@@ -8,7 +8,7 @@ from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
 from plurimask.viewer.app import Room, make_app
-from plurimask.viewer.guard import LOOPBACK, Door
+from plurimask.viewer.guard import LOOPBACK
 from plurimask.viewer.library import name_id, open_library
 
 HERE = "http://127.0.0.1:8765"
@@ -45,7 +45,7 @@ def room(path, data=None, model=None, out=None, **more):
 
 def visit(room, token=None):
     """A browser that opened the page of a room."""
-    app = make_app(room, Door(LOOPBACK, token))
+    app = make_app(room, LOOPBACK, token)
     return TestClient(app, base_url=HERE, headers={"Origin": HERE}, follow_redirects=False)
 
 

@@ -293,4 +293,4 @@ def test_identity_is_shown_where_it_is_asked_for(series):
 def test_the_interface_describes_itself(browser):
     paths = browser.get("/api/v1/openapi.json").json()["paths"]
     assert all(path.startswith("/api/v1/") for path in paths)
-    assert len(paths) == 12
+    assert len(paths) == 11

@@ -6,7 +6,7 @@ import json
 import pytest
 from served import case, client, squares, write_case, write_set
 
-from plurimask.viewer.guard import LARGEST_BODY, LOOPBACK, Door, Guard
+from plurimask.viewer.guard import LARGEST_BODY, LOOPBACK, Guard
 
 TOKEN = "a-token-of-24-characters"
 INFO = "/api/v1/info"
@@ -71,12 +71,12 @@ def test_another_host_is_refused(browser, host, path):
 
 @pytest.mark.parametrize("host", ["10.0.0.7:8765", "[fe80::1]:80", "localhost"])
 def test_a_server_of_all_addresses_is_known_by_any(host):
-    assert Door(None).knows(host)
+    assert Guard(None, None).knows(host)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "10.0.0.7.evil.example", "0x0a000007.example"])
 def test_a_server_of_all_addresses_is_known_by_no_name(host):
-    assert not Door(None).knows(host)
+    assert not Guard(None, None).knows(host)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_the_redirect_stays_on_this_server():
         **{"type": "http", "method": "GET", "path": "//evil.example/", "headers": [(b"host", b"127.0.0.1:8765")]},
         **{"query_string": f"token={TOKEN}".encode()},
     }
-    asyncio.run(Guard(None, Door(LOOPBACK, TOKEN))(scope, None, send))
+    asyncio.run(Guard(None, LOOPBACK, TOKEN)(scope, None, send))
     assert dict(sent[0]["headers"])[b"location"] == b"/"
 
 

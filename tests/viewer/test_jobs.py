@@ -185,13 +185,13 @@ def test_without_a_model_the_reason_is_given(data):
     assert (answer.status_code, answer.json()["detail"]) == (409, "no model is served; start with --model")
 
 
-def test_a_model_that_is_missing_gives_its_reason():
-    served = jobs.ServedModel("no-such-model", "cpu", ThreadPoolExecutor(1))
+def test_a_model_that_is_missing_gives_its_reason(data):
+    browser = client(data, model="no-such-model")
     deadline = time.monotonic() + PATIENCE
-    while "being loaded" in served.reason and time.monotonic() < deadline:
+    while (said := get(browser, "info")["model"])["loading"] and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert (served.model, served.loading) == (None, False)
-    assert "expected a built-in name" in served.reason
+    assert (said["name"], said["ready"]) == ("no-such-model", False)
+    assert "expected a built-in name" in said["reason"]
 
 
 def test_without_an_image_nothing_can_be_drawn(tmp_path, drawer):

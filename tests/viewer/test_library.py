@@ -113,7 +113,7 @@ def test_a_dataset_is_listed_without_masks(tmp_path):
     write_case(tmp_path, "b")
     library = opened(tmp_path)
     assert (labels(library), library.names(DRAWN_HERE)[0]) == (["drawn here"], ["a", "b"])
-    assert library.panel(DRAWN_HERE, "a") is None
+    assert not library.panel(DRAWN_HERE, "a").marks
 
 
 def test_a_dicom_series_is_a_study(tmp_path):

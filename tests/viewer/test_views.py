@@ -70,10 +70,7 @@ def test_a_panel_that_is_followed_keeps_its_seeds_in_order():
 
 def test_samples_of_one_size_are_one_group_and_the_empty_ones_another():
     groups = views.group(Marks.of(squares(4, 0, 4, 4, 0)), PLANE)
-    assert [(one.members, one.share, one.text) for one in groups] == [
-        ((0, 2, 3), 0.6, "3 of 5: 4 mm²"),
-        ((1, 4), 0.4, "2 of 5: nothing drawn"),
-    ]
+    assert groups == [([0, 2, 3], "3 of 5: 4 mm²"), ([1, 4], "2 of 5: nothing drawn")]
 
 
 def test_samples_that_share_less_than_half_are_apart():
@@ -89,7 +86,7 @@ def test_groups_are_joined_by_their_mean_distance():
 
 
 def test_the_representative_is_nearest_to_the_others():
-    assert views.group(Marks.of(squares(6, 5, 4)), PLANE)[0].representative == 1
+    assert views.group(Marks.of(squares(6, 5, 4)), PLANE)[0].members[0] == 1
 
 
 def test_without_spacing_sizes_are_counts():
@@ -97,14 +94,7 @@ def test_without_spacing_sizes_are_counts():
 
 
 def test_nothing_but_empty_samples_is_one_group():
-    (only,) = views.group(Marks.of(squares(0, 0)), PLANE)
-    assert (only.members, only.text) == ((0, 1), "2 of 2: nothing drawn")
-
-
-@pytest.mark.parametrize(("level", "side"), [(1, 4), (2, 4), (3, 2)])
-def test_the_consensus_is_what_at_least_k_hold(level, side):
-    found = marks.consensus(Marks.of(squares(2, 4, 0, 4)), level)
-    assert np.array_equal(found.whole()[..., 0], squares(side))
+    assert views.group(Marks.of(squares(0, 0)), PLANE) == [([0, 1], "2 of 2: nothing drawn")]
 
 
 def test_a_summary_by_hand():
@@ -115,7 +105,7 @@ def test_a_summary_by_hand():
 
 
 def test_a_summary_of_readers_alone():
-    found = views.summarise(None, Marks.of(squares(4, 2)), PLANE)
+    found = views.summarise(Marks.of(squares()), Marks.of(squares(4, 2)), PLANE)
     assert (found.samples, found.readers, found.disagreement, found.size_mean) == (0, 2, 0.75, 2.5)
     assert math.isnan(found.score)
 
@@ -127,7 +117,7 @@ def test_a_summary_of_samples_alone():
 
 
 def test_a_summary_of_nothing():
-    found = views.summarise(None, Marks.of(squares()), PLANE)
+    found = views.summarise(Marks.of(squares()), Marks.of(squares()), PLANE)
     assert math.isnan(found.disagreement)
     assert math.isnan(found.size_mean)
 
@@ -144,7 +134,7 @@ def test_where_all_agree_the_first_slice_has_the_largest_mark():
 
 
 def test_without_samples_the_first_slice_is_the_readers():
-    assert views.start_slice(None, Marks.of(volume([(5, 2, 4)])), 0) == 5
+    assert views.start_slice(Marks.of(volume()), Marks.of(volume([(5, 2, 4)])), 0) == 5
 
 
 def test_without_a_mark_the_first_slice_is_the_middle_one():

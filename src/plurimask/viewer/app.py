@@ -1,13 +1,14 @@
 """The HTTP application of the reading room: its addresses, which docs/reading-room.md lists, its files, its errors."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
+from errno import ENOSPC
 from importlib import import_module
 from mimetypes import guess_type
 from pathlib import Path
 from threading import Condition
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from cachetools import LRUCache, cachedmethod
@@ -22,11 +23,11 @@ from starlette.types import Receive, Scope, Send
 from plurimask import __version__
 from plurimask.errors import MissingPackageError, PlurimaskError
 from plurimask.records import MaskSet
-from plurimask.viewer.guard import Door, Guard, Problem
-from plurimask.viewer.jobs import Job, Jobs, ServedModel
+from plurimask.viewer.guard import Guard, Problem
+from plurimask.viewer.jobs import Job, Jobs
 from plurimask.viewer.library import Library, name_id, patient_of
-from plurimask.viewer.listing import Order, Sort, Summaries, list_cases, plain
-from plurimask.viewer.marks import Loaded, Marks, Panel, across
+from plurimask.viewer.listing import Order, Sort, Summaries, list_cases
+from plurimask.viewer.marks import Loaded, Marks, across
 from plurimask.viewer.saving import FORMATS, Saved, SaveRequest
 from plurimask.viewer.views import describe, draw_thumbnail, encode
 
@@ -39,18 +40,14 @@ _BITS = "application/octet-stream"
 _THUMBNAIL_BYTES, _MOST_SCORED = 32 * 2**20, 2**27
 _BETWEEN_LOOKS = 0.1  # seconds
 _WORKERS = 3  # one loads the model, one draws, one works out what lists say
-_NO_SPACE = 28
 _ABOUT = """Cases, slices of images, masks, jobs that draw samples, and masks that people saved.
 
 Ids are made from names and are no paths. Errors are `application/problem+json` with one line in `detail`."""
-_PROBLEM: Any = {
-    "type": "object",
-    "properties": {"status": {"type": "integer"}, **{key: {"type": "string"} for key in ("type", "title", "detail")}},
-}
+_TEXTS = {key: {"type": "string"} for key in ("type", "title", "detail")}
 _PROBLEMS: Any = {
     "4XX": {
         "description": "What is wrong with the request, in one line",
-        "content": {"application/problem+json": {"schema": _PROBLEM}},
+        "content": {Problem.media_type: {"schema": {"properties": _TEXTS | {"status": {"type": "integer"}}}}},
     }
 }
 # No request leaves the machine, whatever the environment says. Versions of FastAPI without telemetry pass this over.
@@ -79,21 +76,20 @@ class Room:
     ) -> None:
         self.library, self.show_identity, self.is_open = library, show_identity, True
         self._pool = ThreadPoolExecutor(_WORKERS, "plurimask")
-        self.served = ServedModel(model, device, self._pool)
         self.summaries = Summaries(library.summary, self._pool)
-        self.jobs = Jobs(library, self.summaries, self.served, self._pool)
+        self.jobs = Jobs(library, self.summaries, model, device, self._pool)
         self.saved = Saved(out)
         self._thumbnails: LRUCache[tuple[str, str, int], bytes] = LRUCache(_THUMBNAIL_BYTES, len)
         self._turn = Condition()
 
     @cachedmethod(
         lambda self: self._thumbnails,
-        lambda self, source, name, panel: (source, name, len(panel.marks.masks) if panel else 0),
+        lambda self, source, name, samples: (source, name, len(samples)),
         condition=lambda self: self._turn,
     )
-    def thumbnail(self, source: str, name: str, panel: Panel | None) -> bytes:
+    def thumbnail(self, source: str, name: str, samples: Marks) -> bytes:
         """A small PNG of a case and its samples."""
-        return draw_thumbnail(self.library.case(source, name), panel)
+        return draw_thumbnail(self.library.case(source, name), samples)
 
     def close(self) -> None:
         """End event streams, and the work in the background: a drawing at its next step, a file once it is read."""
@@ -103,8 +99,8 @@ class Room:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def make_app(room: Room, door: Door, compress: bool = False) -> Guard:
-    """The application, guarded. `compress`: gzip for those who take it, which pays between two machines."""
+def make_app(room: Room, hosts: Collection[str] | None, token: str | None = None, compress: bool = False) -> Guard:
+    """The application, guarded for `hosts` and `token`. `compress`: gzip, which pays between two machines."""
     app = FastAPI(
         title="plurimask reading room",
         version=__version__,
@@ -115,14 +111,16 @@ def make_app(room: Room, door: Door, compress: bool = False) -> Guard:
         redoc_url=None,
         redirect_slashes=False,
         telemetry=_SILENT,
-        exception_handlers=_HANDLERS,
+        exception_handlers=dict.fromkeys(
+            (AnyHTTPException, PlurimaskError, OSError, RequestValidationError, Exception), _problem
+        ),
     )
     app.state.room = room
     app.include_router(_router)
     app.mount("/", _Page())
     if compress:
         app.add_middleware(GZipMiddleware, compresslevel=1)
-    return Guard(app, door)
+    return Guard(app, hosts, token)
 
 
 class JobRequest(BaseModel):
@@ -170,15 +168,13 @@ async def _source(
 
 
 async def _name(room: Here, id: str) -> str:
-    name = room.library.name(id)
-    if name is None:
+    if (name := room.library.name(id)) is None:
         raise HTTPException(404, "no such case")
     return name
 
 
 async def _job(room: Here, id: str) -> Job:
-    job = room.jobs.get(id)
-    if job is None:
+    if (job := room.jobs.get(id)) is None:
         raise HTTPException(404, "no such job")
     return job
 
@@ -192,16 +188,16 @@ Axis = Annotated[int, Query(ge=0, le=2, description="Across which the volume is 
 @_router.get("/info")
 async def info(room: Here) -> dict[str, Any]:
     """What is served, by which model samples can be drawn, and the job that runs."""
-    served, job = room.served, room.jobs.running
+    jobs, job = room.jobs, room.jobs.running
     return {
         "version": __version__,
         "title": room.library.title,
         "sources": [{"id": source.id, "label": source.label} for source in room.library.sources.values()],
         "model": {
-            "name": served.name,
-            "ready": served.model is not None,
-            "loading": served.loading,
-            "reason": served.reason or None,
+            "name": jobs.model_name,
+            "ready": jobs.model is not None,
+            "loading": jobs.is_loading,
+            "reason": jobs.reason,
         },
         "job": None if job is None else {"id": job.id, "case": name_id(job.case), "source": job.source},
         "formats": list(FORMATS),
@@ -249,35 +245,36 @@ def image(room: Here, source: SourceId, name: Name, k: int, channel: int = 0, ax
     return Response(raw.tobytes(), headers=headers, media_type=_BITS)
 
 
-@_router.get(f"{_CASE}/samples/{{k}}", response_class=Response)
-def samples(room: Here, source: SourceId, name: Name, k: int, axis: Axis = 2) -> Response:
-    """The samples on a slice: S x h x w bits of the box X-Box; no body where nothing is marked."""
-    loaded, panel = room.library.case(source, name), room.library.panel(source, name)
-    _check_slice(loaded, axis, k)
-    return _packed(None if panel is None else panel.marks, axis, k)
+@_router.get(f"{_CASE}/{{kind}}/{{k}}", response_class=Response)
+def masks(
+    room: Here, source: SourceId, name: Name, kind: Literal["samples", "readers"], k: int, axis: Axis = 2
+) -> Response:
+    """The samples or the readers' masks on a slice: S x h x w bits of the box X-Box, most significant first.
 
-
-@_router.get(f"{_CASE}/readers/{{k}}", response_class=Response)
-def readers(room: Here, source: SourceId, name: Name, k: int, axis: Axis = 2) -> Response:
-    """The readers' masks on a slice, as samples are."""
+    There is no body where nothing is marked.
+    """
     loaded = room.library.case(source, name)
     _check_slice(loaded, axis, k)
-    return _packed(loaded.readers, axis, k)
+    marks = loaded.readers if kind == "readers" else room.library.panel(source, name).marks
+    rows, columns = (span for place, span in enumerate(marks.box) if place != axis)
+    plane = marks.plane(axis, k)
+    box = f"{rows.start},{rows.stop},{columns.start},{columns.stop}"
+    return Response(np.packbits(plane).tobytes(), headers={"X-Box": box, "X-Count": str(len(plane))}, media_type=_BITS)
 
 
 @_router.get(f"{_CASE}/thumbnail", response_class=Response)
 def thumbnail(room: Here, source: SourceId, name: Name) -> Response:
     """A small PNG of the case with all outlines."""
-    return Response(room.thumbnail(source, name, room.library.panel(source, name)), media_type="image/png")
+    return Response(room.thumbnail(source, name, room.library.panel(source, name).marks), media_type="image/png")
 
 
 @_router.get(f"{_CASE}/scores")
 def scores(room: Here, source: SourceId, name: Name) -> dict[str, Any]:
     """Every value of the samples against the readers; empty where there are no readers or no samples."""
     true, panel = room.library.case(source, name).study.case, room.library.panel(source, name)
-    if panel is None or not len(true.readers):
-        return {"values": [], "reason": "there are no samples" if panel is None else "nobody read this case"}
-    if len(panel.marks.masks) * true.readers[0].size > _MOST_SCORED:
+    if not panel.marks or not len(true.readers):
+        return {"values": [], "reason": "nobody read this case" if panel.marks else "there are no samples"}
+    if len(panel.marks) * true.readers[0].size > _MOST_SCORED:
         return {"values": [], "reason": "the volume is too large to be scored while one waits"}
     evaluation = import_module("plurimask.evaluation")  # takes seconds, and the first picture is there before
     masks = panel.marks.whole().reshape(-1, *true.grid.shape)
@@ -292,7 +289,7 @@ def scores(room: Here, source: SourceId, name: Name) -> dict[str, Any]:
                 "better": columns[key].better,
                 "headline": columns[key].headline,
                 "unit": scored.units.get(key),
-                "value": plain(value),
+                "value": value,
             }
             for key, value in scored.rows[0].values.items()
         ],
@@ -351,17 +348,6 @@ def _check_slice(loaded: Loaded, axis: int, index: int) -> None:
         raise HTTPException(404, f"there is no slice {index}, but 0 to {count - 1}")
 
 
-def _packed(marks: Marks | None, axis: int, index: int) -> Response:
-    """Bits of one slice, samples first, most significant bit first, without padding between rows."""
-    if marks is None:
-        return Response(b"", headers={"X-Box": "0,0,0,0", "X-Count": "0"}, media_type=_BITS)
-    masks = marks.plane(axis, index)
-    rows, columns = (span for place, span in enumerate(marks.box) if place != axis)
-    box = f"{rows.start},{rows.stop},{columns.start},{columns.stop}"
-    headers = {"X-Box": box, "X-Count": str(len(masks))}
-    return Response(np.packbits(masks).tobytes(), headers=headers, media_type=_BITS)
-
-
 def _progress(job: Job) -> dict[str, Any]:
     return {"state": job.state, "done": job.done, "total": job.total, "reason": job.reason}
 
@@ -387,31 +373,17 @@ class _Page:
         await Response(content, media_type=kind)(scope, receive, send)
 
 
-async def _refused(_: Request, error: AnyHTTPException) -> Problem:
-    return Problem(error.status_code, str(error.detail))
-
-
-async def _unusable(_: Request, error: PlurimaskError) -> Problem:
-    return Problem(501 if isinstance(error, MissingPackageError) else 422, str(error))
-
-
-async def _unreadable(_: Request, error: OSError) -> Problem:
-    return Problem(507 if error.errno == _NO_SPACE else 500, error.strerror or "a file cannot be read or written")
-
-
-async def _wrong(_: Request, error: RequestValidationError) -> Problem:
-    first = error.errors()[0]
-    return Problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-
-
-async def _broken(_: Request, error: Exception) -> Problem:
+async def _problem(_: Request, error: Exception) -> Problem:
+    """What a page is told of an error: our own in their words, of accidents no details."""
+    match error:
+        case AnyHTTPException():
+            return Problem(error.status_code, str(error.detail))
+        case PlurimaskError():
+            return Problem(501 if isinstance(error, MissingPackageError) else 422, str(error))
+        case RequestValidationError():
+            first = error.errors()[0]
+            return Problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        case OSError():
+            status = 507 if error.errno == ENOSPC else 500
+            return Problem(status, error.strerror or "a file cannot be read or written")
     return Problem(500, "something went wrong here; the terminal says what")
-
-
-_HANDLERS: Any = {
-    AnyHTTPException: _refused,
-    PlurimaskError: _unusable,
-    OSError: _unreadable,
-    RequestValidationError: _wrong,
-    Exception: _broken,
-}

@@ -8,7 +8,6 @@ needed for everything.
 import hmac
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -48,55 +47,19 @@ class Problem(Response):
         )
 
 
-@dataclass(frozen=True)
-class Door:
-    """Who may come in.
+class Guard:
+    """Middleware that lets in who may come.
 
     Args:
+        app: what is behind it.
         hosts: names that Host may have, lower case; None: any IP address or one of `LOOPBACK`, for a server that
             listens on all addresses.
         token: demanded of every request, or None.
     """
 
-    hosts: Collection[str] | None
-    token: str | None = None
-
-    def knows(self, host: str) -> bool:
-        """Whether a Host header names this server; the port may be a tunnel's."""
-        try:
-            parts = urlsplit(f"//{host}")
-            name, _ = (parts.hostname or "").lower(), parts.port
-        except ValueError:
-            return False
-        if parts.netloc != host or parts.username is not None or not name:
-            return False
-        return name in self.hosts if self.hosts is not None else name in LOOPBACK or _is_address(name)
-
-    def opens(self, token: str) -> bool:
-        """Whether a token is the right one, in a time that does not depend on it."""
-        return self.token is None or hmac.compare_digest(token.encode(), self.token.encode())
-
-    def admits(self, request: Request) -> bool:
-        """Whether a request brings the token, or the cookie that was given for it."""
-        if self.token is None:
-            return True
-        scheme, _, token = _header(request, "authorization").partition(" ")
-        if scheme.lower() == "bearer":
-            return self.opens(token.strip())
-        given = request.cookies.get(_cookie_name(request), "")
-        return hmac.compare_digest(given.encode(), self.cookie.encode())
-
-    @property
-    def cookie(self) -> str:
-        """What the cookie holds in place of the token."""
-        return sha256(f"plurimask {self.token}".encode()).hexdigest()
-
-
-class Guard:
-    """Middleware: the application behind a door."""
-
-    def __init__(self, app: ASGIApp, door: Door) -> None:
-        self._app, self._door = app, door
+    def __init__(self, app: ASGIApp, hosts: Collection[str] | None, token: str | None = None) -> None:
+        self._app, self._hosts, self._token = app, hosts, token
+        self._cookie = sha256(f"plurimask {token}".encode()).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
@@ -107,7 +70,7 @@ class Guard:
             return
         request, safe = Request(scope, receive), _with_security(send)
         answer = self._refusal(request) or self._login(request)
-        if answer is None and not self._door.admits(request):
+        if answer is None and not self._admits(request):
             answer = Problem(401, "a token is needed: open the address that plurimask printed")
         if answer is None and request.method not in _READING:
             try:
@@ -118,9 +81,20 @@ class Guard:
                 answer = Problem(413, _TOO_LARGE)
         await (answer or self._app)(scope, receive, safe)
 
+    def knows(self, host: str) -> bool:
+        """Whether a Host header names this server; the port may be a tunnel's."""
+        try:
+            parts = urlsplit(f"//{host}")
+            name, _ = (parts.hostname or "").lower(), parts.port
+        except ValueError:
+            return False
+        if parts.netloc != host or parts.username is not None or not name:
+            return False
+        return name in self._hosts if self._hosts is not None else name in LOOPBACK or _is_address(name)
+
     def _refusal(self, request: Request) -> Problem | None:
         host, site = _header(request, "host"), _header(request, "sec-fetch-site")
-        if not self._door.knows(host):
+        if not self.knows(host):
             return Problem(421, "this server is not known by that name; open the address that plurimask printed")
         if site == "cross-site" and request.scope["path"].startswith("/api"):
             return Problem(403, "requests of other sites are not answered")
@@ -140,12 +114,21 @@ class Guard:
     def _login(self, request: Request) -> Response | None:
         """Where to go on from an address with the right token in it, which a cookie holds from then on."""
         given = request.query_params.getlist("token")
-        if self._door.token is None or request.method not in _READING or not given or not self._door.opens(given[0]):
+        if self._token is None or request.method not in _READING or not given or not _equal(given[0], self._token):
             return None
         rest = urlencode([(key, value) for key, value in request.query_params.multi_items() if key != "token"])
         answer = RedirectResponse(f"/?{rest}" if rest and request.scope["path"] == "/" else "/", 303)
-        answer.set_cookie(_cookie_name(request), self._door.cookie, httponly=True, samesite="strict")
+        answer.set_cookie(_cookie_name(request), self._cookie, httponly=True, samesite="strict")
         return answer
+
+    def _admits(self, request: Request) -> bool:
+        """Whether a request brings the token, or the cookie that was given for it."""
+        if self._token is None:
+            return True
+        scheme, _, token = _header(request, "authorization").partition(" ")
+        if scheme.lower() == "bearer":
+            return _equal(token.strip(), self._token)
+        return _equal(request.cookies.get(_cookie_name(request), ""), self._cookie)
 
 
 class _TooLargeError(Exception):
@@ -179,6 +162,11 @@ def _with_security(send: Send) -> Send:
 def _header(request: Request, name: str) -> str:
     """A header; several of one name count as one, joined by commas."""
     return ", ".join(request.headers.getlist(name))
+
+
+def _equal(given: str, true: str) -> bool:
+    """In a time that does not depend on what was given."""
+    return hmac.compare_digest(given.encode(), true.encode())
 
 
 def _cookie_name(request: Request) -> str:

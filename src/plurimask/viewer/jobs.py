@@ -1,6 +1,5 @@
 """Drawing further samples in the background, one job at a time: progress, cancel."""
 
-import logging
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -16,7 +15,7 @@ from fastapi import HTTPException
 
 from plurimask.errors import PlurimaskError
 from plurimask.seeds import sample_seeds
-from plurimask.viewer.library import UNREADABLE, Library
+from plurimask.viewer.library import Library, told
 from plurimask.viewer.listing import Summaries
 from plurimask.viewer.marks import Loaded, Panel
 
@@ -31,37 +30,6 @@ _REMEMBERED, _MOST_SAMPLES, _MOST_VOXELS = 32, 1024, 2**31
 def sampling() -> ModuleType:
     """What draws: it takes seconds to import, and the first picture is there before."""
     return import_module("plurimask.sampling")
-
-
-class ServedModel:
-    """The model that draws, loaded in the background, since that takes seconds.
-
-    Args:
-        model: as `load` takes it; None: none is served.
-        device: as `load` takes it.
-        pool: in which it is loaded.
-    """
-
-    def __init__(self, model: "str | Model | None", device: str, pool: Executor) -> None:
-        self.model: Model | None = None
-        self.name, self.reason, self.loading = None, "no model is served; start with --model", False
-        if isinstance(model, str):
-            self.name, self.reason, self.loading = model, f"{model} is being loaded", True
-            pool.submit(self._load, model, device)
-        elif model is not None:
-            self.name, self.reason, self.model = model.name, "", model
-
-    def _load(self, name: str, device: str) -> None:
-        try:
-            self.model = sampling().load(name, device)
-            self.reason = ""
-        except UNREADABLE as error:
-            self.reason = str(error)
-        except Exception:
-            self.reason = f"{name} could not be loaded; the terminal says why"
-            logging.getLogger(__name__).exception(self.reason)
-        finally:
-            self.loading = False
 
 
 class _Cancelled(Exception):
@@ -97,20 +65,43 @@ class Job:
 
 
 class Jobs:
-    """All jobs of a server: one that runs, and the latest that are over.
+    """The model that draws, and all of its jobs: one that runs, and the latest that are over.
+
+    The model is loaded in the background, since that takes seconds.
 
     Args:
         library: where samples go.
         summaries: are told of a panel that has grown.
-        served: what draws.
-        pool: in which it draws.
+        model: as `load` takes it, or loaded; None: none is served.
+        device: as `load` takes it.
+        pool: in which it is loaded and draws.
     """
 
-    def __init__(self, library: Library, summaries: Summaries, served: ServedModel, pool: Executor) -> None:
-        self._library, self._summaries, self._served, self._pool = library, summaries, served, pool
+    def __init__(
+        self, library: Library, summaries: Summaries, model: "str | Model | None", device: str, pool: Executor
+    ) -> None:
+        self._library, self._summaries, self._pool = library, summaries, pool
         self._jobs: FIFOCache[str, Job] = FIFOCache(_REMEMBERED)
         self._latest: Job | None = None
         self._lock = Lock()
+        self.model = None if isinstance(model, str) else model
+        self.model_name = model if isinstance(model, str) else model and model.name
+        self.is_loading = isinstance(model, str)
+        self.reason: str | None = None
+        """Why nothing can be drawn."""
+        if model is None:
+            self.reason = "no model is served; start with --model"
+        elif isinstance(model, str):
+            self.reason = f"{model} is being loaded"
+            pool.submit(self._load, model, device)
+
+    def _load(self, name: str, device: str) -> None:
+        try:
+            self.model, self.reason = sampling().load(name, device), None
+        except Exception as error:  # noqa: BLE001
+            self.reason = told(error, f"{name} could not be loaded")
+        finally:
+            self.is_loading = False
 
     def get(self, identifier: str) -> Job | None:
         """A job, if it is known."""
@@ -119,13 +110,15 @@ class Jobs:
     @property
     def running(self) -> Job | None:
         """The job that runs."""
-        latest = self._latest
-        return latest if latest and latest.state == "running" else None
+        return self._latest if self._latest and self._latest.state == "running" else None
 
-    def needs_region(self, loaded: Loaded, before: Panel | None) -> bool:
+    def needs_region(self, loaded: Loaded, before: Panel) -> bool:
         """Whether further samples must be given a region: the model saw crops, and those that are there have none."""
-        model = self._served.model
-        return model is not None and _region(before, loaded) is None and sampling().needs_region(model, loaded.study)
+        return (
+            self.model is not None
+            and _region(before, loaded) is None
+            and sampling().needs_region(self.model, loaded.study)
+        )
 
     def start(self, source: str, case: str, count: int, region: str | None, whole: bool) -> Job:
         """Begin to draw `count` samples that follow those of the panel as in one longer draw.
@@ -136,9 +129,9 @@ class Jobs:
             HTTPException: no model, another job that runs, samples of another origin, or an image that needs a region.
             InputError, SettingsError: a case that cannot be read, a region that cannot be understood.
         """
-        model = self._served.model
+        model = self.model
         if model is None:
-            raise HTTPException(409, self._served.reason)
+            raise HTTPException(409, self.reason)
         loaded, before = self._library.case(source, case), self._library.panel(source, case)
         if not loaded.has_image:
             raise HTTPException(409, "there is no image to draw for; start with --data")
@@ -152,19 +145,19 @@ class Jobs:
             self._jobs[job.id] = self._latest = job
 
         def draw() -> Panel:
-            skip = len(before.marks.masks) if before else 0
+            skip = len(before.marks)
             more = sampling().sample_study(model, loaded.study, count, seed, sampler, chosen, whole, job.tick, skip)
             return Panel.of(more)
 
         self._pool.submit(self._run, job, draw, before)
         return job
 
-    def _run(self, job: Job, draw: Callable[[], Panel], before: Panel | None) -> None:
+    def _run(self, job: Job, draw: Callable[[], Panel], before: Panel) -> None:
         try:
             more = draw()
             if job.cancelled:
                 raise _Cancelled
-            if before is not None and before.settings != more.settings:
+            if before.marks and before.settings != more.settings:
                 job.reason, job.state = "the samples that are there were drawn with other settings", "failed"
                 return
             self._library.keep(job.source, job.case, more)
@@ -172,18 +165,15 @@ class Jobs:
             job.state = "finished"
         except _Cancelled:
             job.state = "cancelled"
-        except UNREADABLE as error:
-            job.reason, job.state = str(error) or type(error).__name__, "failed"
-        except Exception:
-            job.reason, job.state = "the drawing stopped; the terminal says why", "failed"
-            logging.getLogger(__name__).exception("the drawing for %s stopped", job.case)
+        except Exception as error:  # noqa: BLE001
+            job.reason, job.state = told(error, "the drawing stopped"), "failed"
 
 
-def _origin(model: "Model", loaded: Loaded, before: Panel | None) -> "tuple[int, SamplerSettings | None]":
+def _origin(model: "Model", loaded: Loaded, before: Panel) -> "tuple[int, SamplerSettings | None]":
     """Seed and sampler that the next samples are drawn with. Refused where they would not be of one panel."""
-    if before is None:
+    if not before.marks:
         return 0, None
-    seed, count = before.settings.get("seed"), len(before.marks.masks)
+    seed, count = before.settings.get("seed"), len(before.marks)
     ours = (
         isinstance(seed, int)
         and before.checkpoint == model.checkpoint.digest
@@ -197,17 +187,17 @@ def _origin(model: "Model", loaded: Loaded, before: Panel | None) -> "tuple[int,
         raise HTTPException(409, str(error)) from error
 
 
-def _region(before: Panel | None, loaded: Loaded) -> str | None:
-    spans = before.settings.get("region") if before else None
+def _region(before: Panel, loaded: Loaded) -> str | None:
+    spans = before.settings.get("region")
     return ",".join(f"{a}:{b}" for a, b in spans[: len(loaded.grid.shape)]) if spans else None
 
 
 def _check_size(
-    model: "Model", loaded: Loaded, before: Panel | None, count: int, region: "Region | None", whole: bool
+    model: "Model", loaded: Loaded, before: Panel, count: int, region: "Region | None", whole: bool
 ) -> None:
     if region is None and not whole and sampling().needs_region(model, loaded.study):
         raise HTTPException(422, f"{model.name} saw crops of lesions alone: give a region, or ask for the whole image")
-    if (len(before.marks.masks) if before else 0) + count > _MOST_SAMPLES:
+    if len(before.marks) + count > _MOST_SAMPLES:
         raise HTTPException(422, f"a panel has at most {_MOST_SAMPLES} samples here")
     if region is None and count * prod(loaded.grid.shape) > _MOST_VOXELS:
         raise HTTPException(422, "so many samples of the whole image do not fit; ask for fewer, or for a region")

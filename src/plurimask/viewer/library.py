@@ -1,8 +1,8 @@
 """The served cases and their masks: what lies at a path, read when it is asked for; memory holds the latest."""
 
 import json
+import logging
 import os
-import stat
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -23,14 +23,11 @@ from plurimask.datasets.open import CaseFolder, open_dataset
 from plurimask.errors import InputError, PlurimaskError, need
 from plurimask.files.locate import Located, Study, locate, open_study, study_name
 from plurimask.files.mask_sets import find_mask_files, read_mask_set
-from plurimask.files.stored import readable
+from plurimask.files.stored import list_visible, readable
 from plurimask.geometry import same_grid
 from plurimask.records import Case, MaskSet
 from plurimask.viewer.marks import Loaded, Marks, Panel
 from plurimask.viewer.views import Summary, summarise, window
-
-UNREADABLE = (PlurimaskError, OSError, MemoryError)
-"""What reading files may raise."""
 
 DRAWN_HERE = "drawn"
 _CASE_BYTES, _PANEL_BYTES = 2**29, 2**28
@@ -45,16 +42,19 @@ class Source:
     """Mask sets that belong together: one a case at most.
 
     Args:
-        id: as addresses have it.
         label: as people read it.
-        root: the folder that they lie in, out of which no link may lead.
-        paths: of each case's set, by name; two where a case is there in two forms.
+        root: the folder that they lie in, out of which no link may lead; None for what is drawn here.
+        paths: of each case's set, by name, sorted; two where a case is there in two forms.
     """
 
-    id: str
     label: str
-    root: Path
+    root: Path | None
     paths: Mapping[str, tuple[Path, ...]]
+
+    @property
+    def id(self) -> str:
+        """As addresses have it."""
+        return DRAWN_HERE if self.root is None else name_id(self.label)
 
 
 class Library:
@@ -69,11 +69,12 @@ class Library:
 
     def __init__(self, title: str, sources: tuple[Source, ...], images: Images | None, drawing: bool) -> None:
         self.title = title
-        own = (Source(DRAWN_HERE, "drawn here", Path(), {}),) if drawing or not sources else ()
+        own = (Source("drawn here", None, {}),) if drawing or not sources else ()
+        self._first = (sources + own)[0]
         self.sources = {source.id: source for source in sources + own}
         self.images = images
         listed = chain(images or (), *(source.paths for source in sources))
-        self._names = {name_id(name): name for name in sorted(set(listed)) if name.isprintable()}
+        self._names = {name_id(name): name for name in listed if name.isprintable()}
         self._cases: LRUCache[str, Loaded] = _latest(_CASE_BYTES)
         self._panels: LRUCache[tuple[str, str], Panel] = _latest(_PANEL_BYTES)
         self._drawn: dict[tuple[str, str], Panel] = {}
@@ -96,16 +97,13 @@ class Library:
         """A case. Raises InputError, or as the file system does, where it cannot be read."""
         return self._read_case(source, name)
 
-    def panel(self, source: str, name: str) -> Panel | None:
-        """The masks of a case, on its grid; None where nothing has been drawn. Raises as `case`."""
-        drawn = self._drawn.get((source, name))
-        return drawn if drawn is not None or source == DRAWN_HERE else self._stored_panel(source, name)
+    def panel(self, source: str, name: str) -> Panel:
+        """The masks of a case, on its grid. Raises as `case`."""
+        return self._drawn.get((source, name)) or self._stored_panel(source, name)
 
     def keep(self, source: str, name: str, more: Panel) -> Panel:
         """Append samples to a panel in memory; the panel as it is then."""
-        before = self.panel(source, name)
-        panel = more if before is None else before.followed_by(more)
-        self._drawn[source, name] = panel
+        panel = self._drawn[source, name] = self.panel(source, name).followed_by(more)
         return panel
 
     def summary(self, source: str, name: str) -> Summary:
@@ -113,13 +111,8 @@ class Library:
         with self._turn:
             loaded, panel = self._cases.get(name), self._drawn.get((source, name)) or self._panels.get((source, name))
         loaded = loaded or self._read_case(source, name)
-        if panel is None and source != DRAWN_HERE:
-            panel = self._read_panel(source, name, loaded)
-        return summarise(panel.marks if panel else None, loaded.readers, loaded.grid)
-
-    @property
-    def _first(self) -> Source:
-        return next(iter(self.sources.values()))
+        panel = panel or self._read_panel(source, name, loaded)
+        return summarise(panel.marks, loaded.readers, loaded.grid)
 
     @cachedmethod(
         lambda self: self._panels, lambda self, source, name: (source, name), condition=lambda self: self._turn
@@ -139,17 +132,19 @@ class Library:
         return _loaded(self.images[name](), has_image=True)
 
     def _read_panel(self, source: str, name: str, loaded: Loaded) -> Panel:
+        if source == DRAWN_HERE:
+            return Panel(Marks.of(np.zeros((0, *loaded.readers.shape), np.bool_)))
         panel = self._read_set(source, name)
         same_grid(name, panel.grid, loaded.grid, "the image", "give the image that the masks were drawn for")
         return Panel.of(panel)
 
     def _read_set(self, source: str, name: str) -> MaskSet:
-        first = self._first if source == DRAWN_HERE else self.sources[source]
-        paths = first.paths.get(name, ())
-        if len(paths) != 1:
+        stored = self._first if source == DRAWN_HERE else self.sources[source]
+        paths = stored.paths.get(name, ())
+        if len(paths) != 1 or stored.root is None:
             got = f"{paths[0].name} and {paths[1].name}" if paths else "none"
             raise InputError(name, expected="masks of the case in one form", got=got, hint="keep one of them")
-        check_inside(first.root, paths[0])
+        check_inside(stored.root, paths[0])
         return read_mask_set(paths[0])
 
 
@@ -190,9 +185,16 @@ def check_inside(root: Path, found: Path) -> None:
             raise InputError(
                 path, expected="files below the served folder", got="a link out of it", hint="copy what it leads to"
             )
-        mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise InputError(path, expected="a plain file", got="a pipe or a device", hint="remove it")
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(path, expected="a plain file", got="a pipe, a device or a broken link", hint="remove it")
+
+
+def told(error: Exception, what: str) -> str:
+    """What a page is told of an error in the background: of accidents `what` happened, and details in the terminal."""
+    if isinstance(error, PlurimaskError | OSError | MemoryError):
+        return str(error) or type(error).__name__
+    logging.getLogger(__name__).error(what, exc_info=error)
+    return f"{what}; the terminal says why"
 
 
 def patient_of(study: Study) -> dict[str, str]:
@@ -221,29 +223,22 @@ def _loaded(study: Study, has_image: bool) -> Loaded:
 
 
 def _sources(found: Located) -> tuple[Source, ...]:
-    if found.kind == "mask set":
-        files = find_mask_files(found.path) if found.layout == "mask file" else None
-        name = files.name if files else found.path.name
-        return (_source(found.path.parent, found.path.name, {name: (found.path,)}),)
-    return tuple(_listed(folder) for folder in found.masks)
+    if found.kind != "mask set":
+        return tuple(_listed(folder) for folder in found.masks)
+    files = find_mask_files(found.path) if found.layout == "mask file" else None
+    name = files.name if files else found.path.name
+    return (Source(found.path.name, found.path.parent, {name: (found.path,)}),)
 
 
 def _listed(root: Path) -> Source:
-    """All that may be a mask set, sorted by name."""
-    found: dict[str, list[Path]] = {}
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            files = None if entry.is_dir() else find_mask_files(Path(entry))
-            name = entry.name if entry.is_dir() else files and files.name
-            if name:
-                found.setdefault(name, []).append(Path(entry))
-    return _source(root, root.name, {name: tuple(sorted(found[name])) for name in sorted(found)})
-
-
-def _source(root: Path, label: str, paths: Mapping[str, tuple[Path, ...]]) -> Source:
-    return Source(name_id(label), label, root, paths)
+    """All that may be a mask set."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in list_visible(root):
+        files = None if path.is_dir() else find_mask_files(path)
+        name = path.name if path.is_dir() else files and files.name
+        if name:
+            found[name] = (*found.get(name, ()), path)
+    return Source(root.name, root, {name: found[name] for name in sorted(found)})
 
 
 def _images(path: Path) -> Images:
@@ -251,23 +246,23 @@ def _images(path: Path) -> Images:
     if kind in ("model", "nothing"):
         raise InputError(path, expected=_KINDS, got="none of these", hint="name another folder")
     if kind == "study":
-        root = path if path.is_dir() else path.parent
-        return {study_name(path): partial(_study, root, path)}
+        return {study_name(path): partial(_study, path if path.is_dir() else path.parent, path, None)}
     dataset = open_dataset(path)
-    return {name: partial(_dataset_study, path, dataset, index) for index, name in enumerate(dataset.names)}
+    if isinstance(dataset, CaseFolder):
+        patients = zip(dataset.names, dataset.patients, strict=True)
+        return {name: partial(_study, dataset.root, dataset.root / name, patient) for name, patient in patients}
+    return {name: partial(_slice, path, dataset, index) for index, name in enumerate(dataset.names)}
 
 
-def _study(root: Path, path: Path) -> Study:
+def _study(root: Path, path: Path, patient: str | None) -> Study:
     check_inside(root, path)
-    return open_study(path)
+    study = open_study(path)
+    return replace(study, case=replace(study.case, patient=patient))
 
 
-def _dataset_study(path: Path, dataset: Dataset, index: int) -> Study:
-    if not isinstance(dataset, CaseFolder):
-        check_inside(path, path)
-        return Study(dataset[index], "npy", ())
-    study = _study(dataset.root, dataset.root / dataset.names[index])
-    return replace(study, case=replace(study.case, patient=dataset.patients[index]))
+def _slice(path: Path, dataset: Dataset, index: int) -> Study:
+    check_inside(path, path)
+    return Study(dataset[index], "npy", ())
 
 
 def _middles(root: Path, images: Images) -> Images:

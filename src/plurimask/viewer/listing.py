@@ -1,6 +1,5 @@
 """A page of the list of cases, in the order that is asked for, and the values that it shows and sorts by."""
 
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +8,7 @@ from dataclasses import asdict
 from threading import Condition
 from typing import Any, Literal
 
-from plurimask.viewer.library import UNREADABLE, Library, name_id
+from plurimask.viewer.library import Library, name_id, told
 from plurimask.viewer.views import Summary
 
 Sort = Literal["name", "disagreement", "size", "score"]
@@ -89,11 +88,8 @@ class Summaries:
     def _summary(self, key: Key) -> Summary | str:
         try:
             return self._read(*key)
-        except UNREADABLE as error:
-            return str(error) or type(error).__name__
-        except Exception:
-            logging.getLogger(__name__).exception("%s cannot be summarised", key[1])
-            return "it cannot be read; the terminal says why"
+        except Exception as error:  # noqa: BLE001
+            return told(error, "it cannot be read")
 
 
 def list_cases(
@@ -135,11 +131,6 @@ def list_cases(
     }
 
 
-def plain(value: float) -> float | None:
-    """A number as JSON has it: None where it is undefined."""
-    return value if math.isfinite(value) else None
-
-
 def _sorted(names: Sequence[str], summaries: Summaries, source: str, sort: Sort, order: Order) -> Sequence[str]:
     """Cases without a value, or not known yet, come last in either order."""
     if sort == "name":
@@ -159,6 +150,6 @@ def _item(source: str, name: str, found: Summary | str | None) -> dict[str, Any]
         "id": identifier,
         "name": name,
         "reason": found if isinstance(found, str) else None,
-        **{key: plain(value) if isinstance(value, float) else value for key, value in known.items()},
+        **known,
         "thumbnail": f"/api/v1/cases/{identifier}/thumbnail?source={source}",
     }

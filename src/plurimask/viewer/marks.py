@@ -19,7 +19,7 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """Masks of one image, kept where anything is marked.
+    """Masks of one image, kept where anything is marked; its length is their number.
 
     Args:
         masks: (S, h, w, d) bool, what lies in the box.
@@ -35,9 +35,11 @@ class Marks:
     def of(cls, masks: np.ndarray) -> Self:
         """Masks (S, H, W[, D]) bool, of which a copy is kept."""
         volumes = masks[..., None] if masks.ndim == 3 else masks
-        shape = volumes.shape[1:]
         box = _box(volumes)
-        return cls(volumes[:, *box].copy(), box, shape)
+        return cls(volumes[:, *box].copy(), box, volumes.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.masks)
 
     @cached_property
     def votes(self) -> np.ndarray:
@@ -61,10 +63,6 @@ class Marks:
         plane = across(self.masks, axis + 1, index - span.start)
         return plane if plane.any() else plane[:, :0, :0]
 
-    def only(self, number: int) -> "Marks":
-        """One of the masks."""
-        return replace(self, masks=self.masks[number : number + 1])
-
     def whole(self) -> np.ndarray:
         """The masks as they were: (S, H, W, D) bool."""
         return self.within((slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2])))
@@ -77,7 +75,7 @@ class Marks:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A mask set as it is kept in memory: `MaskSet` says what the fields are."""
+    """A mask set as it is kept in memory, or no masks where nothing has been drawn. `MaskSet` has the same fields."""
 
     marks: Marks
     method: str | None = None
@@ -97,6 +95,8 @@ class Panel:
 
     def followed_by(self, more: "Panel") -> "Panel":
         """This panel and further samples of the same origin; seeds are known where both know theirs."""
+        if not len(self.marks):
+            return more
         seeds = None if self.seeds is None or more.seeds is None else self.seeds + more.seeds
         return replace(self, marks=joined((self.marks, more.marks)), seeds=seeds)
 
@@ -143,11 +143,6 @@ def common_box(parts: Sequence[Marks]) -> Box:
         return slice(0, 0), slice(0, 0), slice(0, 0)
     spans = [slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)]
     return spans[0], spans[1], spans[2]
-
-
-def consensus(samples: Marks, level: int) -> Marks:
-    """What at least `level` samples mark, as one mask in the box of the samples."""
-    return replace(samples, masks=(samples.votes >= level)[None])
 
 
 def across(array: np.ndarray, axis: int, index: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import uvicorn
 
 from plurimask.errors import SettingsError
 from plurimask.viewer.app import Room, make_app
-from plurimask.viewer.guard import LOOPBACK, Door
+from plurimask.viewer.guard import LOOPBACK
 from plurimask.viewer.library import open_library
 
 _SHORTEST_TOKEN = 16
@@ -59,7 +59,7 @@ def serve(
     with listen(host, port) as listening:
         library = open_library(path, data, drawing=model is not None)
         room = Room(library, model, out, device=device, show_identity=show_identity)
-        app = make_app(room, Door(_names(host), token), compress=not _is_loopback(host))
+        app = make_app(room, _names(host), token, compress=not _is_loopback(host))
         address = _address(host, listening.getsockname()[1], token)
         say(f"{library.title}: {address}")
         say(f"Chosen masks go to {out}. Ctrl-C ends it.")
@@ -122,38 +122,25 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES) and not isinstance(error, socket.gaierror):
             raise
-        if error.errno == errno.EADDRINUSE:
-            free = next((one for one in range(port + 1, min(port + _TRIED, 2**16)) if _is_free(host, one)), 0)
+        if error.errno != errno.EADDRINUSE:
             raise SettingsError(
-                "--port", expected="a free port", got=f"{port}, which is in use", hint=f"try --port {free}"
+                f"--host {host} --port {port}",
+                expected="an address of this machine that may be listened at",
+                got=error.strerror.partition(" (while")[0],
+                hint="leave --host out, and take a port above 1023",
             ) from None
-        raise SettingsError(
-            f"--host {host} --port {port}",
-            expected="an address of this machine that may be listened at",
-            got=error.strerror or "another one",
-            hint="leave --host out, and take a port above 1023",
-        ) from None
+    for other in range(port + 1, min(port + _TRIED, 2**16)):
+        with suppress(OSError), _bound(host, other):
+            break
+    else:
+        other = 0
+    raise SettingsError("--port", expected="a free port", got=f"{port}, which is in use", hint=f"try --port {other}")
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _is_free(host: str, port: int) -> bool:
-    try:
-        _bound(host, port).close()
-    except OSError:
-        return False
-    return True
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    both = family is socket.AF_INET6 and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, dualstack_ipv6=both)
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,7 +5,7 @@ OUT/CASE/0001/chosen.nii.gz or chosen.dcm, and saved.json
 
 import json
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -18,10 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from plurimask.files.dicom_seg import write_chosen_seg
 from plurimask.files.images import write_nifti
-from plurimask.files.stored import atomic_folder
-from plurimask.geometry import Grid
+from plurimask.files.stored import atomic_folder, json_text
 from plurimask.records import MaskSet
-from plurimask.viewer.marks import Loaded, Panel, consensus
+from plurimask.viewer.marks import Loaded, Marks, Panel
 
 FORMATS = ("nifti", "dicom-seg")
 _RECORD = "saved.json"
@@ -93,7 +92,7 @@ class Saved:
     def __post_init__(self) -> None:
         self._lock = Lock()
 
-    def write(self, loaded: Loaded, panel: Panel | None, asked: SaveRequest) -> dict[str, Any]:
+    def write(self, loaded: Loaded, panel: Panel, asked: SaveRequest) -> dict[str, Any]:
         """Save what is asked, and say where it lies.
 
         Raises:
@@ -107,15 +106,14 @@ class Saved:
         if asked.format == "dicom-seg" and study.format != "dicom":
             raise HTTPException(422, "DICOM SEG needs a DICOM study, which it refers to; choose nifti")
         mask = _unpacked(asked, loaded.readers.shape)
-        _check_origin(asked.origin, panel, mask)
+        _check_origin(asked.origin, panel.marks, mask)
         mask = mask.reshape(loaded.grid.shape)
         with self._lock:
             folder = self._next(study.case.name)
             with atomic_folder(folder) as work:
-                digest = _write_mask(work, mask, loaded, panel, asked)
-                record = _record(asked, loaded, panel, int(mask.sum()), digest)
-                (work / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        return {"path": str(folder / record["file"]), "digest": digest}
+                record = _record(asked, panel, mask, _write_mask(work, mask, loaded, panel, asked))
+                (work / _RECORD).write_text(json_text({"case": study.case.name} | record), encoding="utf-8")
+        return {"path": str(folder / record["file"]), "digest": record["digest"]}
 
     def list(self, case: str) -> list[dict[str, Any]]:
         """What was saved of a case, oldest first. A record that cannot be read is passed over."""
@@ -159,51 +157,43 @@ def _bits(text: str, shape: tuple[int, int]) -> np.ndarray:
     return np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
 
 
-def _check_origin(origin: Sample | Consensus | Edited, panel: Panel | None, mask: np.ndarray) -> None:
+def _check_origin(origin: Sample | Consensus | Edited, samples: Marks, mask: np.ndarray) -> None:
     """What is said to be a sample or a consensus is one, voxel for voxel."""
     if isinstance(origin, Edited):
         return
-    count = len(panel.marks.masks) if panel else 0
     number = origin.sample + 1 if isinstance(origin, Sample) else origin.level
-    if panel is None or not 1 <= number <= count:
-        raise HTTPException(422, f"there are {count} samples, none to be {origin.kind} {number}")
-    true = consensus(panel.marks, number) if isinstance(origin, Consensus) else panel.marks.only(number - 1)
-    if not np.array_equal(true.whole()[0], mask):
+    if not 1 <= number <= len(samples):
+        raise HTTPException(422, f"there are {len(samples)} samples, none to be {origin.kind} {number}")
+    true = samples.masks[number - 1] if isinstance(origin, Sample) else samples.votes >= number
+    if not np.array_equal(replace(samples, masks=true[None]).whole()[0], mask):
         raise HTTPException(422, f"what was sent is not {origin.kind} {number}; say that it was edited")
 
 
-def _write_mask(folder: Path, mask: np.ndarray, loaded: Loaded, panel: Panel | None, asked: SaveRequest) -> str:
-    """Write the mask; sha256 of its file."""
+def _write_mask(folder: Path, mask: np.ndarray, loaded: Loaded, panel: Panel, asked: SaveRequest) -> Path:
+    """The file of a mask, written."""
     study = loaded.study
     if asked.format == "nifti":
         path = folder / "chosen.nii.gz"
         write_nifti(path, mask.view(np.uint8), loaded.grid, study.sources[0] if study.format == "nifti" else None)
-    else:
-        path = folder / "chosen.dcm"
-        chosen = _as_set(study.case.name, mask, loaded.grid, panel, asked)
-        write_chosen_seg(folder, chosen, study.sources, asked.author, asked.note)
-    return sha256(path.read_bytes()).hexdigest()
+        return path
+    settings = panel.settings | {"origin": asked.origin.model_dump(exclude_none=True)}
+    chosen = MaskSet(study.case.name, mask[None], loaded.grid, panel.method, None, panel.checkpoint, settings)
+    write_chosen_seg(folder, chosen, study.sources, asked.author, asked.note)
+    return folder / "chosen.dcm"
 
 
-def _as_set(name: str, mask: np.ndarray, grid: Grid, panel: Panel | None, asked: SaveRequest) -> MaskSet:
-    settings = (panel.settings if panel else {}) | {"origin": asked.origin.model_dump(exclude_none=True)}
-    made = (panel.method, panel.checkpoint) if panel else (None, None)
-    return MaskSet(name, mask[None], grid, made[0], None, made[1], settings)
-
-
-def _record(asked: SaveRequest, loaded: Loaded, panel: Panel | None, voxels: int, digest: str) -> dict[str, Any]:
+def _record(asked: SaveRequest, panel: Panel, mask: np.ndarray, file: Path) -> dict[str, Any]:
     return {
-        "case": loaded.study.case.name,
         "author": asked.author,
         "note": asked.note,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "origin": asked.origin.model_dump(exclude_none=True),
         "source": asked.source,
-        "method": panel.method if panel else None,
-        "checkpoint": panel.checkpoint if panel else None,
-        "seeds": list(panel.seeds) if panel and panel.seeds else None,
-        "settings": panel.settings if panel else {},
-        "file": "chosen.nii.gz" if asked.format == "nifti" else "chosen.dcm",
-        "digest": digest,
-        "voxels": voxels,
+        "method": panel.method,
+        "checkpoint": panel.checkpoint,
+        "seeds": None if panel.seeds is None else list(panel.seeds),
+        "settings": panel.settings,
+        "file": file.name,
+        "digest": sha256(file.read_bytes()).hexdigest(),
+        "voxels": int(mask.sum()),
     }

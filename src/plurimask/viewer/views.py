@@ -6,8 +6,8 @@ these axes, its rows and columns being the other two in their order.
 
 import io
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,24 +32,11 @@ _BOTTOM = np.array([[0, 0, -1], [0, 0, -1], [0, -1, 0]])
 """What is at the right and at the bottom, in RAS+, by the direction that a plane is cut across."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Samples that are alike.
+class Group(NamedTuple):
+    """Samples that are alike: their numbers, the nearest to the others first, and how many and how large in words."""
 
-    Args:
-        members: their numbers from 0, those nearest to the others first.
-        share: of all samples.
-        text: how often it occurs and how large it is, in words.
-    """
-
-    members: tuple[int, ...]
-    share: float
+    members: list[int]
     text: str
-
-    @property
-    def representative(self) -> int:
-        """The member that is nearest to the others."""
-        return self.members[0]
 
 
 @dataclass(frozen=True)
@@ -75,62 +62,63 @@ class Summary:
     score: float
 
 
-def describe(loaded: Loaded, panel: Panel | None) -> dict[str, Any]:
-    """A case and the samples that were drawn for it, if any, as JSON has it.
+def describe(loaded: Loaded, panel: Panel) -> dict[str, Any]:
+    """A case and its samples as JSON has it.
 
     Lists of three have one entry an axis; `windows` and `ranges` have one a channel.
     """
-    samples, readers, grid = panel.marks if panel else None, loaded.readers, loaded.grid
-    own = [] if samples is None else sizes(samples.masks, grid)[0].tolist()
+    samples, readers, grid = panel.marks, loaded.readers, loaded.grid
     reader_sizes, unit = sizes(readers.masks, grid)
-    stacks = [marks for marks in (samples, readers) if marks is not None]
-    curve = [] if samples is None else agreement_curve(samples.masks, grid)[0].tolist()
-    groups = [] if samples is None else group(samples, grid)
+    curve = agreement_curve(samples.masks, grid)[0].tolist()
+    steps = None if grid.affine is None else grid.affine[:3, :3]
+    spacing = None if steps is None else np.linalg.norm(steps, axis=0)
     return {
         "name": loaded.study.case.name,
         "shape": list(readers.shape),
-        **_geometry(grid),
+        "spacing_mm": None if spacing is None else spacing.tolist(),
+        # The directions of rows, columns and slices in RAS+, so that a page can say which side is left.
+        "axes": None if steps is None else (steps / spacing).T.tolist(),
         "channels": len(loaded.study.case.image),
         "has_image": loaded.has_image,
-        "slices_marked": [sorted({k for marks in stacks for k in marks.marked(axis)}) for axis in range(3)],
+        "slices_marked": [sorted({*samples.marked(axis), *readers.marked(axis)}) for axis in range(3)],
         "start_slice": [start_slice(samples, readers, axis) for axis in range(3)],
         "windows": [{"low": low, "high": high} for low, high in loaded.windows],
         "ranges": [{"low": low, "high": high} for low, high in loaded.ranges],
-        "readers": len(readers.masks),
-        "samples": len(own),
-        "method": panel and panel.method,
-        "checkpoint": panel and panel.checkpoint,
+        "readers": len(readers),
+        "samples": len(samples),
+        "method": panel.method,
+        "checkpoint": panel.checkpoint,
         # As text, since JavaScript's numbers do not hold them.
-        "seeds": None if panel is None or panel.seeds is None else [str(seed) for seed in panel.seeds],
-        "settings": panel.settings if panel else {},
-        "sizes": own,
+        "seeds": None if panel.seeds is None else [str(seed) for seed in panel.seeds],
+        "settings": panel.settings,
+        "sizes": sizes(samples.masks, grid)[0].tolist(),
         "reader_sizes": reader_sizes.tolist(),
         "unit": unit,
         "alike": ALIKE,
-        "groups": [asdict(one) | {"representative": one.representative} for one in groups],
+        "groups": [one._asdict() for one in group(samples, grid)],
         "agreement": [{"level": level, "size": size} for level, size in enumerate(curve, start=1)],
     }
 
 
-def summarise(samples: Marks | None, readers: Marks, grid: Grid) -> Summary:
-    """What a list says of a case. `samples` is None where nothing has been drawn."""
+def summarise(samples: Marks, readers: Marks, grid: Grid) -> Summary:
+    """What a list says of a case."""
     own = samples or readers
     values, unit = sizes(own.masks, grid)
     disagreement, score = math.nan, math.nan
-    if samples is not None and len(readers.masks):
+    if samples and readers:
         box = common_box((samples, readers))
         pairs = count_pairs(*(torch.from_numpy(one.within(box))[None] for one in (samples, readers)))
         between, within, readers_within = (1 - block.iou for block in (pairs.sy, pairs.ss, pairs.yy))
-        present = torch.ones((1, len(samples.masks)), dtype=torch.bool)
+        present = torch.ones((1, len(samples)), dtype=torch.bool)
         disagreement = float(mean_distance(within, present))
         score = float(energy_distance(between, within, readers_within, pairs.read, "u"))
-    elif len(own.masks) > 1:
+    elif len(own) > 1:
         disagreement = float(squareform(_distances(own.masks), checks=False).mean())
     return Summary(
         shape=grid.shape,
         spacing_mm=grid.spacing_mm,
-        samples=len(samples.masks) if samples else 0,
-        readers=len(readers.masks),
+        samples=len(samples),
+        readers=len(readers),
         disagreement=disagreement,
         size_mean=float(values.mean()) if len(values) else math.nan,
         unit=unit,
@@ -143,7 +131,7 @@ def group(samples: Marks, grid: Grid) -> list[Group]:
 
     The largest group comes first.
     """
-    count = len(samples.masks)
+    count = len(samples)
     values, unit = sizes(samples.masks, grid)
     drawn, empty = np.flatnonzero(values > 0), np.flatnonzero(values == 0)
     distance = _distances(samples.masks[drawn])
@@ -153,18 +141,23 @@ def group(samples: Marks, grid: Grid) -> list[Group]:
     groups = []
     for label in np.unique(labels):
         inside = np.flatnonzero(labels == label)
-        nearest = inside[np.argsort(distance[np.ix_(inside, inside)].mean(axis=1), kind="stable")]
-        groups.append(_group(drawn[nearest], count, _size_text(values[drawn[nearest]], unit)))
+        members = drawn[inside[np.argsort(distance[np.ix_(inside, inside)].mean(axis=1), kind="stable")]]
+        own = values[members]
+        middle, low, high = (
+            f"{size:.3g}" if size < 1000 else f"{size:.0f}" for size in (np.median(own), own.min(), own.max())
+        )
+        words = f"{middle} {unit}" if low == high else f"{middle} {unit} ({low} to {high})"
+        groups.append(Group(members.tolist(), f"{len(members)} of {count}: {words}"))
     if len(empty):
-        groups.append(_group(empty, count, "nothing drawn"))
-    return sorted(groups, key=lambda one: (-len(one.members), one.representative))
+        groups.append(Group(empty.tolist(), f"{len(empty)} of {count}: nothing drawn"))
+    return sorted(groups, key=lambda one: (-len(one.members), one.members[0]))
 
 
-def start_slice(samples: Marks | None, readers: Marks, axis: int) -> int:
+def start_slice(samples: Marks, readers: Marks, axis: int) -> int:
     """The slice to show first: where samples disagree most, else where most is marked, else the middle one."""
     for marks in (samples, readers):
-        if marks is not None and marks.masks.size:
-            count, others = np.uint32(len(marks.masks)), tuple({0, 1, 2} - {axis})
+        if marks.masks.size:
+            count, others = np.uint32(len(marks)), tuple({0, 1, 2} - {axis})
             disputed = (marks.votes * (count - marks.votes)).sum(axis=others)
             most = disputed if disputed.any() else marks.votes.sum(axis=others)
             return int(most.argmax()) + marks.box[axis].start
@@ -193,10 +186,10 @@ def encode(plane: np.ndarray) -> tuple[np.ndarray, float, float]:
     return raw.clip(_INT16.min, _INT16.max).astype("<i2"), scale, offset
 
 
-def draw_thumbnail(loaded: Loaded, panel: Panel | None) -> bytes:
+def draw_thumbnail(loaded: Loaded, samples: Marks) -> bytes:
     """A PNG of `_SIDE` pixels a side at most: the slice to show first, around what is marked on it."""
-    marks = panel.marks if panel and panel.marks.masks.size else loaded.readers
-    index = start_slice(panel.marks if panel else None, loaded.readers, _AXIS)
+    marks = samples if samples.masks.size else loaded.readers
+    index = start_slice(samples, loaded.readers, _AXIS)
     plane = across(loaded.study.case.image[_CHANNEL].reshape(*loaded.readers.shape), _AXIS, index)
     masks, aspect = marks.plane(_AXIS, index), loaded.grid.aspect
     marked = np.zeros(plane.shape, dtype=np.bool_)
@@ -238,31 +231,9 @@ def as_radiologists_look(plane: np.ndarray, down: np.ndarray, along: np.ndarray)
     return plane[:: -1 if down @ bottom < 0 else 1, :: -1 if along @ right < 0 else 1]
 
 
-def _geometry(grid: Grid) -> dict[str, Any]:
-    """Spacing, and the directions of rows, columns and slices in RAS+, so that a page can say which side is left."""
-    if grid.affine is None:
-        return {"spacing_mm": None, "axes": None}
-    steps = grid.affine[:3, :3]
-    spacing = np.linalg.norm(steps, axis=0)
-    return {"spacing_mm": spacing.tolist(), "axes": (steps / spacing).T.tolist()}
-
-
 def _distances(masks: np.ndarray) -> np.ndarray:
     """1 - IoU of each pair of masks (S, ...): (S, S), symmetric, 0 on the diagonal."""
     stack = torch.from_numpy(masks)[None]
     distance = (1 - count_overlap(stack, stack).iou)[0].numpy()
     np.fill_diagonal(distance, 0.0)
     return distance
-
-
-def _group(members: np.ndarray, count: int, words: str) -> Group:
-    return Group(tuple(members.tolist()), len(members) / count, f"{len(members)} of {count}: {words}")
-
-
-def _size_text(values: np.ndarray, unit: str) -> str:
-    """Median and range in words."""
-    texts = (
-        f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in (np.median(values), values.min(), values.max())
-    )
-    middle, low, high = texts
-    return f"{middle} {unit}" if low == high else f"{middle} {unit} ({low} to {high})"

@@ -5,7 +5,7 @@ import { shapesOf } from "./shapes.js";
 import { state } from "./state.js";
 
 /** The sample that stands for the largest group; null where there is none. */
-export const representative = (description) => description?.groups[0]?.representative ?? null;
+export const representative = (description) => description?.groups[0]?.members[0] ?? null;
 
 /** Groups of samples that are alike, the most frequent first, and large ones before small ones: [{members, text}]. */
 export function groupsOf({ groups, sizes }) {
