@@ -126,7 +126,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise SettingsError(
                 f"--host {host} --port {port}",
                 expected="an address of this machine that may be listened at",
-                got=error.strerror.partition(" (while")[0],
+                got=str(error.strerror).partition(" (while")[0],
                 hint="leave --host out, and take a port above 1023",
             ) from None
     for other in range(port + 1, min(port + _TRIED, 2**16)):
