@@ -30,6 +30,7 @@ SMALL = {
     "prob-unet": {"net": {"widths": [4, 8, 8], "convolutions": 1}, "combining": 2},
     "phiseg": {"pyramid": {"widths": [4, 8, 8], "latent_levels": 2, "convolutions": 1}},
     "ssn": {"net": {"widths": [4, 8, 8], "convolutions": 1}, "rank": 2},
+    "mose": {"net": {"widths": [4, 8, 8], "convolutions": 1}, "combining": 2},
     "unet": {"net": {"widths": [4, 8, 8], "convolutions": 1}},
     "panel": {
         "encoder": {"widths": [8, 8], "blocks": 1},

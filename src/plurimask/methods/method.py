@@ -36,6 +36,7 @@ BUILT_IN = {
     "prob-unet": "plurimask.methods.prob_unet:ProbUnet",
     "phiseg": "plurimask.methods.phiseg:Phiseg",
     "ssn": "plurimask.methods.ssn:Ssn",
+    "mose": "plurimask.methods.mose:Mose",
     "unet": "plurimask.methods.unet:Unet",
     "panel": "plurimask.methods.panel:Panel",
     "one-pass": "plurimask.methods.one_pass:OnePass",

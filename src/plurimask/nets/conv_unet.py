@@ -64,7 +64,11 @@ class ConvUnet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """image (B, C, H, W) -> (B, width, H, W), 0 or more."""
-        *skips, x = self.down(image)
+        return self.rise(self.down(image))
+
+    def rise(self, stages: list[Tensor]) -> Tensor:
+        """The way up, from what `down` gives: the same features."""
+        *skips, x = stages
         for stage, skip in zip(reversed(self.up), reversed(skips), strict=True):
             raised = interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=True)
             x = stage(torch.cat([raised, skip], dim=1))
