@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from dataclasses import replace
 from html import escape
@@ -15,21 +16,17 @@ from small_panels import case, panel
 from small_suite import CIMD, PROB, suite
 from tiny import write_cases
 
-from plurimask.benchmark.report import (
-    _chosen,
-    render_markdown,
-    render_results,
-    write_benchmark_report,
-    write_tables,
-)
+from plurimask.benchmark.report import _chosen, contradicting, worst_cases, write_benchmark_report
 from plurimask.benchmark.results import (
     Results,
     RunResult,
     SeedResult,
-    contradicting,
     latent_lines,
     mean_over_seeds,
+    render_markdown,
+    render_results,
     settled,
+    write_tables,
 )
 from plurimask.benchmark.run import Diversity, DiversityPoint, Finished, Record, Tried
 from plurimask.benchmark.suite import open_bench
@@ -303,6 +300,18 @@ def test_differences_outside_zero_are_starred(moved, shown):
 def test_worst_cases_of_each_system_are_listed(moved, shown):
     listed = re.findall(r'<th scope="row">(.*?)</th>', section(shown, "failures"))
     assert listed == [title for title in ("Near &lt;b&gt;", "far", "nothing") for _ in range(2)]
+    for run in moved.scored:
+        values = sorted((row.values["ged_v"] for row in run.scored[0].scores[4].rows), reverse=True)
+        assert [row.values["ged_v"] for one, row in worst_cases(moved) if one is run] == values[:2]
+
+
+def test_a_case_whose_ged_is_undefined_is_no_worst_case(moved):
+    scores = moved.scored[0].scored[0].scores[4]
+    first, *others = scores.rows
+    rows = (replace(first, values=dict(first.values) | {"ged_v": math.nan}), *others)
+    run = moved.scored[0]
+    run = replace(run, seeds=(replace(run.seeds[0], scores={2: scores, 4: replace(scores, rows=rows)}),))
+    assert first.name not in [row.name for _, row in worst_cases(replace(moved, runs=(run,)))]
 
 
 def test_charts_of_the_page_name_every_system_and_say_what_they_show(moved, shown):

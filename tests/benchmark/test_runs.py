@@ -10,8 +10,7 @@ from small_suite import CIMD, PROB, silent, suite
 from tiny import write_cases
 
 from plurimask.benchmark import run, run_benchmark
-from plurimask.benchmark.report import render_markdown
-from plurimask.benchmark.results import collect
+from plurimask.benchmark.results import collect, render_markdown
 from plurimask.benchmark.run import Sittings, broken_off, gflop_a_mask, gflop_a_step, read_record, run_part
 from plurimask.benchmark.suite import open_bench
 from plurimask.datasets.open import open_dataset

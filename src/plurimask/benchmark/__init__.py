@@ -1,17 +1,16 @@
 """A suite of methods on one dataset on equal terms.
 
-`suite` says what is compared and puts it on a dataset; `run` trains, draws and scores; `results` gathers what there is;
-`report` and `figures` show it. In the folder of a benchmark lie records/NAME.json (how far each run has come),
-runs/NAME-seedK, masks/NAME-seedK, scores/NAME-seedK, and the tables and figures. Every file is whole or not there, and
-every stage begins with a look at what is there, so that a benchmark that was broken off goes on.
+`suite` says what is compared and puts it on a dataset; `run` trains, draws and scores; `results` gathers what there is
+in tables; `report` shows it in pictures and on a page. In the folder of a benchmark lie records/NAME.json (how far each
+run has come), runs/NAME-seedK, masks/NAME-seedK, scores/NAME-seedK, and the tables and figures. Every file is whole or
+not there, and every stage begins with a look at what is there, so that a benchmark that was broken off goes on.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from plurimask.benchmark.figures import write_figures
-from plurimask.benchmark.report import render_results, write_benchmark_report, write_tables
-from plurimask.benchmark.results import Results, collect
+from plurimask.benchmark.report import write_benchmark_report, write_figures
+from plurimask.benchmark.results import Results, collect, render_results, write_tables
 from plurimask.benchmark.run import run_part
 from plurimask.benchmark.suite import Suite, load_suite, open_bench, parse_shard, suite_names
 from plurimask.datasets.dataset import Dataset
@@ -24,14 +23,13 @@ __all__ = [
     "render_results",
     "run_benchmark",
     "suite_names",
-    "write_benchmark_report",
 ]
 
 
 def run_benchmark(
     suite: Suite, dataset: Dataset, out: Path, shard: tuple[int, int] = (1, 1), say: Callable[[str], object] = print
 ) -> Results:
-    """Do what is left of a suite, or of every n-th of its runs, then write tables and figures of all that is there.
+    """Do what is left of a suite, or of every n-th of its runs, then write tables, figures and page of what is there.
 
     Args:
         suite: what to compare.
@@ -50,4 +48,5 @@ def run_benchmark(
     results = collect(bench)
     write_tables(results)
     write_figures(results)
+    write_benchmark_report(results)
     return results

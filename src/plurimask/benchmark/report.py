@@ -1,334 +1,208 @@
-"""A benchmark's results to read: tables (Markdown, CSV, JSON, terminal), a page of all systems on the same cases."""
+"""A benchmark's pictures and its page: which cases are shown, and every system on them; quality against cost."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 from markupsafe import Markup
-from rich.table import Table as RichTable
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from scipy.stats import rankdata
 
-from plurimask.benchmark.figures import diversity_figure, quality_cost_figure
 from plurimask.benchmark.results import (
     Results,
     RunResult,
-    SeedResult,
-    choose_examples,
-    contradicting,
+    against_table,
+    costs_table,
     latent_lines,
-    panel_of,
-    settled,
-    worst_cases,
+    scores_table,
+    seeds_table,
 )
-from plurimask.benchmark.suite import REPORTED, Json, reported_figures
-from plurimask.evaluation import COLUMNS, CaseScores, TableRow
+from plurimask.benchmark.run import DiversityPoint
+from plurimask.benchmark.suite import reported_figures
+from plurimask.evaluation import CaseScores
 from plurimask.evaluation.scores import LEVEL
-from plurimask.files.stored import csv_text, json_text, write_text
+from plurimask.files.mask_sets import read_mask_set
 from plurimask.records import MaskSet
-from plurimask.show.charts import svg_of
+from plurimask.show.charts import BLUE, DASHED, VERMILLION, in_style, save_figure, svg_of
+from plurimask.show.figures import samples_figure
 from plurimask.show.page import write_page
 from plurimask.show.systems import MOST_TILES, Shown, shown_case
-from plurimask.show.tables import Cell, Head, Number, Row, Table, number, plain_table, score_cells, score_head
+from plurimask.show.tables import score_head
 
-FEWER = ("ged_v", "ci", "dice_max")
-"""Columns at the smaller N, which are the paper's."""
-MORE = ("ged_u", "ged_v", "hm_iou", "dice_max", "ci", "d_ss")
-"""Columns at the larger N."""
-
-
-def write_tables(results: Results) -> None:
-    """Write table.md, table.csv and results.json into the benchmark's folder. Raises OSError as files do."""
-    root = results.bench.root
-    write_text(root / "table.md", render_markdown(results))
-    write_text(root / "table.csv", _csv(results))
-    write_text(root / "results.json", json_text(_json(results)))
-
-
-def render_results(results: Results) -> RichTable:
-    """The runs so far in 80 columns, at the larger N."""
-    count, suite = results.counts[-1], results.bench.suite
-    done = sum(len(run.seeds) for run in results.runs)
-    own = [Row(Head(run.run.title), score_cells(run.mean[count].table[0], MORE)) for run in results.scored]
-    references = [Row(Head(row.label), score_cells(row, MORE)) for row in results.references]
-    title = f"{suite.name}: {done} of {len(suite.runs) * len(suite.seeds)} runs · N = {count}"
-    return Table((Head(""), *map(score_head, MORE)), (*own, *references), title).to_rich(first=12, others=7)
-
-
-def render_markdown(results: Results) -> str:
-    """The page of tables."""
-    parts = [
-        f"# {results.bench.suite.name}\n\n{results.bench.suite.purpose}",
-        _terms(results),
-        _state(results),
-        *([_scores(results), _comparisons(results)] if results.scored else []),
-        *([_seeds(results)] if len(results.bench.suite.seeds) > 1 and results.scored else []),
-        _costs(results),
-        _rates(results),
-        _latents(results),
-        _diversity(results),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _terms(results: Results) -> str:
-    suite, terms, crop = results.bench.suite, results.bench.terms, results.crop
-    lost = (
-        f"of {crop.masks} masks that are not empty it takes away {crop.pixels:.2%} of the pixels; "
-        f"{crop.cut:.1%} of the masks lose some, {crop.gone:.1%} all"
-    )
-    return "\n".join(
-        [
-            f"- data `{terms['data'][:12]}`, split `{terms['split'][:12]}` (by patient), {len(results.bench.cases)} "
-            f"test cases `{terms['scored'][:12]}`",
-            f"- the middle {suite.image_size} x {suite.image_size} pixels of every case: {lost}",
-            f"- budget of each training: {suite.budget.images} images; {suite.batch_size} a step, seeds "
-            f"{', '.join(map(str, suite.seeds))}; averaged weights of the last step are scored",
-            f"- squared GED with d = 1 - IoU, two empty masks agree; in brackets {LEVEL:.0%} intervals from patients "
-            "resampled with replacement",
-        ]
-    )
-
-
-def _state(results: Results) -> str:
-    lines = []
-    for run in results.runs:
-        for seed in run.seeds:
-            if seed.finished.diverged is not None:
-                lines.append(f"- **{run.run.title}**, seed {seed.seed}: diverged at {seed.finished.diverged}")
-    planned = len(results.bench.suite.runs) * len(results.bench.suite.seeds)
-    missing = planned - sum(len(run.seeds) for run in results.runs)
-    if missing:
-        lines.append(f"- {missing} of {planned} runs are not over yet")
-    return "\n".join(lines)
-
-
-def scores_table(results: Results) -> Table:
-    """Every run at both numbers of samples, and what needs no image, which has no intervals in Markdown."""
-    fewer, more = results.counts[0], results.counts[-1]
-    known = reported_figures(results.bench.suite.dataset)
-    names = " / ".join(COLUMNS[key].label for key in REPORTED.values())
-    heads = (
-        Head("", meaning="system"),
-        *(score_head(key, f"N = {fewer}") for key in FEWER),
-        *([Head(f"reported {names}")] if known else []),
-        *(score_head(key, f"N = {more}") for key in MORE),
-    )
-    rows = []
-    for index, run in enumerate(results.scored, start=1):
-        own = known.get(run.run.reported or "", {})
-        figures = [" / ".join(f"{own[key]:.3f}" for key in REPORTED) if own else ""] if known else []
-        few, many = (score_cells(run.mean[n].table[0], keys) for n, keys in ((fewer, FEWER), (more, MORE)))
-        rows.append(Row(Head(run.run.title, note=run.run.group, index=index), (*few, *figures, *many)))
-    for few_row, row in zip(results.scored[0].mean[fewer].table[1:], results.references, strict=True):
-        blank: list[Cell] = [""] * bool(known)
-        cells = (*score_cells(few_row, FEWER), *blank, *score_cells(row, MORE))
-        rows.append(Row(Head(row.label), cells, "reference"))
-    return Table(heads, tuple(rows))
-
-
-def against_table(results: Results) -> Table:
-    """Each run less the reference, case by case."""
-    rows = []
-    for run in results.runs:
-        if run.against is not None:
-            less = run.against.difference
-            cells = (Number(less.values[key], less.intervals[key], run.against.outside_zero(key)) for key in MORE)
-            rows.append(Row(Head(run.run.title), tuple(cells)))
-    return Table((Head("", meaning="system"), *map(score_head, MORE)), tuple(rows))
-
-
-def seeds_table(results: Results) -> Table:
-    """Each run seed by seed, without intervals in Markdown."""
-    count = results.counts[-1]
-    rows = (
-        Row(Head(run.run.title), (seed.seed, *score_cells(seed.scores[count].table[0], MORE)), "seed")
-        for run in results.scored
-        for seed in run.scored
-    )
-    return Table((Head("", meaning="system"), Head("seed"), *map(score_head, MORE)), tuple(rows))
-
-
-def costs_table(results: Results) -> Table:
-    """What training and drawing cost, of each run that was scored."""
-    rows = []
-    for index, run in enumerate(results.scored, start=1):
-        done = [seed.finished for seed in run.scored]
-        if run.record is not None and done:
-            cells = (
-                f"{done[0].parameters / 1e6:.2f} M",
-                f"{done[0].gflop_a_mask:.3g}",
-                f"{min(one.seconds_a_mask for one in done):.3g}",
-                f"{run.record.gflop_a_step:.3g}",
-                done[0].steps,
-                done[0].images,
-                ", ".join(f"{one.minutes:.1f}" for one in done),
-            )
-            rows.append(Row(Head(run.run.title, index=index), cells))
-    heads = "parameters", "GFLOP a mask", "seconds a mask", "GFLOP a step", "steps", "images", "minutes"
-    return Table((Head("", meaning="system"), *map(Head, heads)), tuple(rows))
-
-
-def _scores(results: Results) -> str:
-    notes = (
-        "\n\n*Reported*: by the paper at N = 4, on splits whose patients overlap and by conventions that it does not "
-        "state; not comparable."
-        if reported_figures(results.bench.suite.dataset)
-        else ""
-    )
-    return f"## Scores\n\n{scores_table(results).to_markdown()}{notes}"
-
-
-def _comparisons(results: Results) -> str:
-    table = against_table(results)
-    if not table.rows:
-        return ""
-    reference = next(run.run.title for run in results.runs if run.run.name == results.bench.suite.reference)
-    return (
-        f"## Against {reference}\n\nThe run less {reference}, case by case at N = {results.counts[-1]}, patients "
-        f"resampled in pairs; \\* 0 is outside.\n\n{table.to_markdown()}"
-    )
-
-
-def _seeds(results: Results) -> str:
-    return f"## Seeds, N = {results.counts[-1]}\n\n{seeds_table(results).to_markdown()}"
-
-
-def _costs(results: Results) -> str:
-    table = costs_table(results)
-    if not table.rows:
-        return ""
-    threads = sorted({f"{s.finished.threads} on {s.finished.device}" for r in results.scored for s in r.scored})
-    return (
-        f"## Costs\n\n{table.to_markdown()}\n\nA multiply-add counts as two operations. A mask's cost is that of a "
-        f"panel of {results.counts[-1]} masks over their number. Threads: {', '.join(threads)}. Minutes are those of "
-        "the training, validations counted, one figure a seed."
-    )
-
-
-def _rates(results: Results) -> str:
-    rows = [
-        (
-            run.run.title,
-            *(_tried(one.learning_rate, one.ged_u, one.diverged) for one in run.record.tried),
-            _taken(run),
-        )
-        for run in results.runs
-        if run.record is not None and run.record.tried is not None and len(run.record.tried) > 1
-    ]
-    if not rows:
-        return ""
-    tries = [f"try {index + 1}" for index in range(max(len(row) for row in rows) - 2)]
-    probe = results.bench.suite.probe
-    return (
-        f"## Learning rates\n\nU-GED on {probe.cases} validation cases at N = {probe.samples} after a short training "
-        f"of its own at each rate.\n\n{plain_table(['', *tries, 'taken'], rows).to_markdown()}"
-    )
-
-
-def _tried(rate: float, ged_u: float | None, diverged: str | None) -> str:
-    if diverged is not None:
-        return f"{rate:g}: diverged at {diverged}"
-    return f"{rate:g}: {number(math.nan if ged_u is None else ged_u)}"
-
-
-def _taken(run: RunResult) -> str:
-    rate = run.record and run.record.learning_rate
-    return "none" if rate is None else f"{rate:g}"
-
-
-def _latents(results: Results) -> str:
-    rows: list[tuple[Cell, ...]] = []
-    for run in results.scored:
-        for seed in run.scored:
-            lines = latent_lines(results.bench, run.run, seed.seed)
-            if len(lines):
-                courses = (f"{early:.2g} → {late:.2g}" for early, late in zip(*settled(lines), strict=True))
-                rows.append((run.run.title, seed.seed, *courses))
-    if not rows:
-        return ""
-    heads = ["", "seed", "L_amb", "spread of AMN", "spread of ACN"]
-    return (
-        "## Latents of AMN and ACN\n\nMedians over the first and the last tenth of the training. The spread is that of "
-        "the latents' means over a batch: near 0 an encoder ignores its input.\n\n"
-        f"{plain_table(heads, rows).to_markdown()}"
-    )
-
-
-def _diversity(results: Results) -> str:
-    if results.diversity is None:
-        return ""
-    rows: list[tuple[Cell, ...]] = [
-        (f"{p.noise_scale:g}", *map(Number, (p.d_ss, p.d_yy, p.ged_u, p.dice_max))) for p in results.diversity.points
-    ]
-    settings = results.diversity.settings
-    heads = ["noise scale", "d_SS", "d_YY", "U-GED ↓", "D_max ↑"]
-    return (
-        f"## Diversity of {settings['run']} against the noise of each step\n\nAncestral sampling in "
-        f"{settings['steps']} steps, first {settings['cases']} cases, N = {settings['samples']}.\n\n"
-        f"{plain_table(heads, rows).to_markdown()}"
-    )
-
-
-def _csv(results: Results) -> str:
-    costs = ["steps", "images", "minutes", "parameters", "gflop_a_mask", "seconds_a_mask"]
-    spans = [f"{key}_{end}" for key in COLUMNS for end in ("low", "high")]
-    rows: list[list[object]] = [["run", "label", "group", "seed", "samples", *COLUMNS, *spans, *costs]]
-    for run in results.scored:
-        facts = [run.run.name, run.run.title, run.run.group]
-        for count in results.counts:
-            rows.append([*facts, "mean", count, *_fields(run.mean[count].table[0]), *[""] * len(costs)])
-            for seed in run.scored:
-                cost = [getattr(seed.finished, name) for name in costs]
-                rows.append([*facts, seed.seed, count, *_fields(seed.scores[count].table[0]), *cost])
-    return csv_text(rows)
-
-
-def _fields(row: TableRow) -> list[float]:
-    return [row.values[key] for key in COLUMNS] + [end for key in COLUMNS for end in row.intervals[key]]
-
-
-def _json(results: Results) -> Json:
-    bench = results.bench
-    return {
-        "suite": bench.suite.model_dump(mode="json"),
-        "terms": bench.terms,
-        "crop": results.crop._asdict(),
-        "runs": [_json_run(run) for run in results.runs],
-        "references": {
-            str(count): [_json_row(row) for row in results.scored[0].mean[count].table[1:]]
-            for count in results.counts
-            if results.scored
-        },
-        "diversity": results.diversity and results.diversity.model_dump(mode="json"),
-        "reported": dict(reported_figures(bench.suite.dataset)),
-    }
-
-
-def _json_run(run: RunResult) -> Json:
-    return {
-        "name": run.run.name,
-        "label": run.run.title,
-        "record": run.record and run.record.model_dump(mode="json", exclude={"terms", "sittings", "finished"}),
-        "seeds": [_json_seed(seed) for seed in run.seeds],
-        "mean": {str(count): _json_row(scores.table[0]) for count, scores in run.mean.items()},
-        "less_reference": run.against and _json_row(run.against.difference),
-    }
-
-
-def _json_seed(seed: SeedResult) -> Json:
-    scores = {str(count): _json_row(one.table[0]) for count, one in seed.scores.items()}
-    return {"seed": seed.seed, **seed.finished.model_dump(mode="json"), "scores": scores}
-
-
-def _json_row(row: TableRow) -> Json:
-    return {"label": row.label, "mean": row.values, "interval": row.intervals}
-
-
+FAILURES = 2
+"""Worst cases shown of each run."""
+_MARGIN = 1.5  # inches, for the names of rows
 _REASONS = {
     "agreed": "all readers drew",
     "disputed": "half of the readers drew",
     "empty": "nobody or a single reader drew",
     "fine": "the smallest lesion that most readers drew",
+    "against": "V-GED and CI rank the systems most differently",
 }
-_AGAINST = "V-GED and CI rank the systems most differently"
+
+
+def panel_of(results: Results, run: RunResult, name: str) -> MaskSet:
+    """The masks of a case by a run's first seed."""
+    return read_mask_set(results.bench.masks(run.run, run.scored[0].seed) / name)
+
+
+def choose_examples(rows: Sequence[CaseScores]) -> dict[str, str]:
+    """Cases to show every method on, chosen from the readers alone: names by kind, as the files of figures are called.
+
+    All drew, half drew, nobody or only one drew, and the smallest lesion; of several the first in the order of the
+    rows. A kind that no case is of is left out.
+    """
+    drawn = [row for row in rows if row.drawn]
+    kinds: dict[str, list[CaseScores]] = {
+        "agreed": [row for row in drawn if row.drawn == row.readers],
+        "disputed": [row for row in drawn if row.drawn == row.readers // 2],
+        "empty": sorted((row for row in rows if row.drawn <= 1 < row.readers), key=lambda row: row.drawn),
+        "fine": sorted((row for row in drawn if row.drawn > row.readers / 2), key=lambda row: row.size),
+    }
+    return {kind: found[0].name for kind, found in kinds.items() if found}
+
+
+def worst_cases(results: Results) -> list[tuple[RunResult, CaseScores]]:
+    """Of each run's first seed the FAILURES cases of largest V-GED, the worst first."""
+    worst = []
+    for run in results.scored:
+        rows = run.scored[0].scores[results.counts[-1]].rows
+        defined = [row for row in rows if not math.isnan(row.values["ged_v"])]
+        worst += [(run, row) for row in sorted(defined, key=lambda row: -row.values["ged_v"])[:FAILURES]]
+    return worst
+
+
+def contradicting(results: Results) -> str | None:
+    """The case on which V-GED and CI rank the systems most differently, after the paper's Fig. 4; None under three."""
+    runs = [{row.name: row.values for row in run.mean[results.counts[-1]].rows} for run in results.scored]
+    alike: dict[str, float] = {}
+    for name in runs[0] if len(runs) > 2 else ():
+        ged, ci = (np.array([run[name][key] for run in runs]) for key in ("ged_v", "ci"))
+        if np.ptp(ged) > 0 and np.ptp(ci) > 0:  # which is false where one is NaN
+            alike[name] = float(np.corrcoef(rankdata(ged), rankdata(-ci))[0, 1])
+    return min(alike, key=alike.__getitem__, default=None)
+
+
+def write_figures(results: Results) -> None:
+    """Write what there is to show as PNG and SVG into the benchmark's `figures`.
+
+    Raises OSError as the file system does.
+    """
+    folder = results.bench.root / "figures"
+    for name, figure in _figures(results):
+        save_figure(figure, folder / name)
+
+
+def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
+    """What there is to show so far, by the name of its files."""
+    if results.scored:
+        for kind, name in choose_examples(results.scored[0].mean[results.counts[-1]].rows).items():
+            for count in results.counts:
+                yield (
+                    f"{kind}-n{count}",
+                    _pictured([(run, name, run.run.title) for run in results.scored], results, count),
+                )
+        worst = [(run, row, f"{run.run.title}\nV-GED {row.values['ged_v']:.2f}") for run, row in worst_cases(results)]
+        yield "failures", _pictured([(run, row.name, title) for run, row, title in worst], results, results.counts[-1])
+        yield "quality-cost", quality_cost_figure(results)
+    seeds = [(run, seed) for run in results.scored for seed in run.scored]
+    courses = {f"{r.run.title}, seed {s.seed}": latent_lines(results.bench, r.run, s.seed) for r, s in seeds}
+    courses = {label: lines for label, lines in courses.items() if len(lines)}
+    if courses:
+        yield "latents", latents_figure(courses)
+    if results.diversity is not None:
+        yield "diversity", diversity_figure(results.diversity.points)
+
+
+def _pictured(rows: Sequence[tuple[RunResult, str, str]], results: Results, count: int) -> Figure:
+    """A row each: image, readers, a run's first `count` samples for a case; after the paper's Fig. 3 and 8 to 13.
+
+    Args:
+        rows: run, name of the case, and what stands on the left.
+        results: of the benchmark.
+        count: how many samples.
+    """
+    panels = [panel_of(results, run, name).first(count) for run, name, _ in rows]
+    figure = samples_figure([results.bench.cases[name] for _, name, _ in rows], panels)
+    width = figure.get_figwidth()
+    figure.set_figwidth(width + _MARGIN)
+    figure.subplots_adjust(left=_MARGIN / (width + _MARGIN))
+    for axes, (_, _, title) in zip(figure.axes, rows, strict=True):
+        axes.text(-0.05, 0.5, title, fontsize=7, ha="right", va="center")
+    return figure
+
+
+@in_style
+def quality_cost_figure(results: Results) -> Figure:
+    """U-GED with its interval against GFLOP a mask, a point a run; those of equal cost stand side by side."""
+    figure = Figure(figsize=(6.4, 4.4))
+    axes = figure.subplots()
+    places = dodged([run.scored[0].finished.gflop_a_mask for run in results.scored])
+    for run, x, colour in zip(results.scored, places, _colours(len(results.scored)), strict=True):
+        row = run.mean[results.counts[-1]].table[0]
+        y = row.values["ged_u"]
+        low, high = row.intervals["ged_u"]
+        axes.plot([x, x], [low, high], color=colour, linewidth=1.2, alpha=0.6)
+        axes.plot([x], [y], color=colour, marker="o", markersize=6, linestyle="", label=run.run.title)
+    axes.set_xscale("log")
+    axes.set_xlabel(f"GFLOP a mask, in panels of {results.counts[-1]}")
+    axes.set_ylabel("mean U-GED, 95% interval (lower is better)")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@in_style
+def latents_figure(courses: Mapping[str, np.ndarray]) -> Figure:
+    """L_amb and the spread of AMN's and ACN's means against the step, a line a training.
+
+    Args:
+        courses: (n, 4) step, L_amb and both spreads, by label.
+    """
+    figure = Figure(figsize=(11.5, 3.8))
+    for place, (axes, title) in enumerate(
+        zip(figure.subplots(1, 3), ("L_amb", "spread of AMN", "spread of ACN"), strict=True)
+    ):
+        for (label, lines), colour in zip(courses.items(), _colours(len(courses)), strict=True):
+            steps, values = _thinned(lines[:, 0]), _thinned(lines[:, 1 + place])
+            axes.plot(steps, np.maximum(values, 1e-12), color=colour, linewidth=1.2, label=label if not place else None)
+        axes.set_yscale("log")
+        axes.set_title(title)
+        axes.set_xlabel("step")
+    figure.legend(fontsize=7, loc="outside right upper")
+    return figure
+
+
+@in_style
+def diversity_figure(points: Sequence[DiversityPoint]) -> Figure:
+    """d_SS and U-GED against the factor on the sampler's noise, beside the readers' d_YY."""
+    figure = Figure(figsize=(5.4, 3.9))
+    axes = figure.subplots()
+    scales = [point.noise_scale for point in points]
+    axes.plot(scales, [point.d_ss for point in points], color=BLUE, marker="o", label="d_SS of the samples")
+    axes.plot(scales, [point.ged_u for point in points], color=VERMILLION, marker="^", label="U-GED (lower is better)")
+    axes.axhline(points[0].d_yy, label="d_YY of the readers", **DASHED)
+    axes.set_xlabel("factor on the noise of each step")
+    axes.legend()
+    return figure
+
+
+def dodged(costs: Sequence[float], apart: float = 1.125) -> list[float]:
+    """The costs, equal ones to three digits set apart by a factor each."""
+    groups = [[i for i, other in enumerate(costs) if f"{other:.3g}" == f"{cost:.3g}"] for cost in costs]
+    return [
+        cost * apart ** (group.index(i) - (len(group) - 1) / 2)
+        for i, (cost, group) in enumerate(zip(costs, groups, strict=True))
+    ]
+
+
+def _thinned(values: np.ndarray) -> np.ndarray:
+    """Medians of at most 60 equal parts of a course."""
+    return np.array([np.median(part) for part in np.array_split(values, min(60, len(values)))])
+
+
+def _colours(count: int) -> list[tuple[float, ...]]:
+    return [colormaps["turbo"](0.08 + 0.84 * place / max(1, count - 1)) for place in range(count)]
 
 
 def write_benchmark_report(results: Results) -> None:
@@ -356,44 +230,39 @@ def write_benchmark_report(results: Results) -> None:
         costs=costs_table(results),
         heads=[score_head(key) for key in ("ged_v", "ci")],
         charts=_charts(results),
-        cases=list(_pictured(results, chosen)),
+        cases=list(_shown(results, chosen)),
         failures=list(_failures(results, chosen)),
         most_tiles=MOST_TILES,
         notes=(),
     )
 
 
-def _pictured(results: Results, chosen: Mapping[str, str]) -> Iterator[Shown]:
+def _shown(results: Results, chosen: Mapping[str, str]) -> Iterator[Shown]:
     """Each chosen case as all systems drew it, by their first seeds."""
     first, last = results.counts[0], results.counts[-1]
-    scores = [{row.name: row for row in run.scored[0].scores[last].rows} for run in results.scored]
+    scores = [(run, {row.name: row for row in run.scored[0].scores[last].rows}) for run in results.scored]
     for place, (name, reason) in enumerate(chosen.items(), start=1):
-        panels = [_panel(results, run, by_name[name]) for run, by_name in zip(results.scored, scores, strict=True)]
+        panels = [(run.run.title, panel_of(results, run, name), rows[name]) for run, rows in scores]
         yield shown_case(place, results.bench.cases[name], reason, panels, first)
 
 
 def _failures(results: Results, chosen: Iterable[str]) -> Iterator[Shown]:
-    """Of each run's first seed the cases of largest V-GED; numbers go on behind those of the chosen cases."""
-    first, last = results.counts[0], results.counts[-1]
-    worst = [(run, row) for run in results.scored for row in worst_cases(run.scored[0].scores[last].rows)]
+    """The worst cases of each run; numbers go on behind those of the chosen cases."""
+    worst = worst_cases(results)
     names = dict.fromkeys([*chosen, *(row.name for _, row in worst)])
     numbers = {name: number for number, name in enumerate(names, start=1)}
     for run, row in worst:
-        yield shown_case(numbers[row.name], results.bench.cases[row.name], "", [_panel(results, run, row)], first)
-
-
-def _panel(results: Results, run: RunResult, row: CaseScores) -> tuple[str, MaskSet, CaseScores]:
-    return run.run.title, panel_of(results, run, row.name), row
+        panels = [(run.run.title, panel_of(results, run, row.name), row)]
+        yield shown_case(numbers[row.name], results.bench.cases[row.name], "", panels, results.counts[0])
 
 
 def _chosen(results: Results) -> dict[str, str]:
     """Names of the cases to show, and why each."""
+    examples = choose_examples(results.scored[0].mean[results.counts[-1]].rows)
     chosen: dict[str, str] = {}
-    for kind, name in choose_examples(results.scored[0].mean[results.counts[-1]].rows):
-        chosen.setdefault(name, _REASONS[kind])
-    against = contradicting(results)
-    if against is not None:
-        chosen.setdefault(against, _AGAINST)
+    for kind, name in (*examples.items(), ("against", contradicting(results))):
+        if name is not None:
+            chosen.setdefault(name, _REASONS[kind])
     return chosen
 
 

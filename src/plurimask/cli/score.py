@@ -102,12 +102,10 @@ def benchmark(
 ) -> None:
     """Train, draw and score a suite of methods on equal terms; what is done already is not done again."""
     from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark
-    from plurimask.benchmark.report import write_benchmark_report
     from plurimask.datasets.open import open_dataset
 
     chosen, part = load_suite(suite), parse_shard(shard)
     results = run_benchmark(chosen, open_dataset(data), out, part, say)
-    write_benchmark_report(results)
     console.print(render_results(results))
     say(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}")
     if results.scored:
