@@ -110,9 +110,8 @@ def pages():
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/benchmarks").glob("*.md")), ids=lambda page: page.stem)
 def test_the_tables_of_a_benchmark_page_are_those_of_the_kept_results(pages, page):
-    tables = pages.PANELS if page.stem == "panel" else pages.suite_tables(page.stem)
     text = page.read_text(encoding="utf-8")
-    assert pages.filled(text, tables) == text
+    assert pages.filled(text, pages.suite_tables(page.stem)) == text
 
 
 @pytest.mark.parametrize("dataset", ["lidc", "phantom"])
@@ -121,12 +120,6 @@ def test_a_benchmark_page_has_a_table_of_every_kept_suite(dataset):
     page, kept = folder.with_suffix(".md").read_text(encoding="utf-8"), {path.stem for path in folder.glob("*.json")}
     assert kept
     assert {name for name in kept if f"<!-- table: {name} -->\n| N = " in page} == kept
-
-
-def test_the_panels_page_has_a_row_of_each_table():
-    page = (ROOT / "docs/benchmarks/panel.md").read_text(encoding="utf-8")
-    assert "| `lidc-panel` | 8 |" in page
-    assert "| finest features, where a mask is expected | 64 |" in page
 
 
 @pytest.fixture(scope="module")

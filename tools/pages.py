@@ -2,7 +2,6 @@
 
     python tools/pages.py benchmark lidc runs/table1 runs/ablation   docs/benchmarks/lidc and lidc.md
     python tools/pages.py metrics SCORES                             docs/scores and metrics.md
-    python tools/pages.py panel                                      docs/benchmarks/panel.md, from what is kept
     python tools/pages.py settings                                   docs/settings.md, from the types of the settings
     python tools/pages.py figures demo                               docs/figures/demo.png, of shipped cases
     python tools/pages.py figures lidc --data lidc-slices-128        docs/figures/lidc.png (LIDC-IDRI, see NOTICE)
@@ -24,7 +23,6 @@ import annotated_types as limits
 import numpy as np
 import typer
 from griffe import Docstring
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -41,7 +39,7 @@ from plurimask.show.tables import STRATUM_KEYS, Cell, Head, Number, Row, Table, 
 from plurimask.training.recipe import Recipe, TrainingSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
-SUITES, PANEL = DOCS / "benchmarks", DOCS / "benchmarks/panel"
+SUITES = DOCS / "benchmarks"
 MARKED = re.compile(r"(<!-- (?:table: )?([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SUITE_KEYS = ("ged_u", "ged_v", "hm_iou", "dice_max", "ci", "d_ss")
 RUNS = {"n4": "lidc-eval-200-n4", "n16": "lidc-eval-200-n16", "all": "lidc-test-n16"}
@@ -86,14 +84,6 @@ def metrics(scores: Annotated[Path, typer.Argument(help="Folder with n16, n4, al
     BY_N.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     save_figure(by_n_figure(kept), DOCS / "figures/ged-by-n")
     fill(DOCS / "metrics.md", METRICS)
-
-
-@app.command()
-def panel() -> None:
-    """Fill the tables of the fast panel, and draw its quality against its cost beside others'."""
-    fill(SUITES / "panel.md", PANELS)
-    frontier_figure(panel_records(), read(SUITES / "lidc/table1.json")["runs"]).savefig(PANEL / "frontier.png", dpi=120)
-    training_figure(read(PANEL / "training.json")).savefig(PANEL / "training.png", dpi=120)
 
 
 @app.command()
@@ -222,44 +212,6 @@ def strata() -> Table:
 METRICS: Tables = {"references": references, "by-n": by_n, "conventions": conventions, "model": model, "strata": strata}
 
 
-def quality() -> Table:
-    """A row a built-in model and number of steps."""
-    rows = []
-    for record in panel_records():
-        found = record["n16"]
-        means = [found[key][0] for key in ("ged_v", "hm_iou", "dice_max")]
-        means += [record["n4"]["dice_max"][0], found["d_ss"][0], found["empty_samples"][0]]
-        value, *interval = found["ged_u"]
-        rest = f"{record['empty_correlation']:.2f}", f"{record['gflop_a_mask']:.2f}"
-        own = Number(value, tuple(interval))
-        rows.append((f"`{record['model']}`", steps(record), own, *map(Number, means), *rest))
-    heads = [
-        "model",
-        "steps",
-        "U-GED",
-        "V-GED",
-        "HM-IoU",
-        "D_max",
-        "D_max, N = 4",
-        "d_SS",
-        "empty",
-        "r",
-        "GFLOP a mask",
-    ]
-    return plain_table(heads, rows)
-
-
-def emptiness() -> Table:
-    """A row for each thing that e may be read from."""
-    record = read(PANEL / "emptiness.json")
-    rows = [("nothing: always the mean", 0, Number(record["always_the_mean_nats"]), "-")]
-    rows += [(row["shown"], row["numbers"], Number(row["nats"]), Number(row["r"])) for row in record["rows"]]
-    return plain_table(["read from", "numbers", "nats a mask", "r"], rows)
-
-
-PANELS: Tables = {"quality": quality, "emptiness": emptiness}
-
-
 SIGNS = {limits.Ge: "at least", limits.Gt: "above", limits.Le: "at most", limits.Lt: "below"}
 KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "`true` or `false`"}
 
@@ -342,16 +294,6 @@ def _value(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def panel_records() -> list[Json]:
-    """By model, most steps first."""
-    return sorted(read(PANEL / "quality.json"), key=lambda record: (record["model"], -steps(record)))
-
-
-def steps(record: Json) -> int:
-    """Of the sampler; a method without one draws at once."""
-    return int((record["of"]["sampler"] or {"steps": 1})["steps"])
-
-
 def cells(row: Json, keys: Iterable[str]) -> tuple[Number, ...]:
     """Kept means."""
     found = (row["mean"].get(key) for key in keys)
@@ -394,61 +336,9 @@ def by_n_figure(kept: list[Json]) -> Figure:
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_xticks([], minor=True)
     axes.set_ylim(bottom=0)
-    _finish(axes, "N, samples a case", "mean GED (lower is better)")
-    return figure
-
-
-@in_style
-def frontier_figure(records: list[Json], runs: list[Json]) -> Figure:
-    """U-GED at N = 16 with its interval against GFLOP a mask: built-in models by steps, and the runs of table1."""
-    figure = Figure(figsize=(7.6, 4.6))
-    axes = figure.subplots()
-    for (x, y), labels in _places(runs).items():
-        axes.plot(x, y, "o", color="0.6", markersize=5)
-        axes.annotate(", ".join(labels), (x, y), fontsize=6.5, color="0.4", xytext=(5, 3), textcoords="offset points")
-    for model, colour in zip(sorted({record["model"] for record in records}), (VERMILLION, BLUE), strict=False):
-        course = [record for record in records if record["model"] == model]
-        x = [record["gflop_a_mask"] for record in course]
-        label = f"{model}, {', '.join(str(steps(one)) for one in course)} steps"
-        _draw_course(axes, x, course, "ged_u", colour, label)
-    axes.set_xscale("log")
-    axes.set_xlim(right=60)
-    _finish(axes, "GFLOP a mask, in panels of 16", "mean U-GED, N = 16 (lower is better)")
-    return figure
-
-
-@in_style
-def training_figure(records: list[Json]) -> Figure:
-    """U-GED and V-GED at N = 16, with their intervals, against the core-minutes that went into the weights."""
-    figure = Figure(figsize=(6.4, 3.6))
-    axes = figure.subplots()
-    minutes = [record["core_minutes"] for record in records]
-    for key, label, colour in (("ged_v", "V-GED", BLUE), ("ged_u", "U-GED", VERMILLION)):
-        _draw_course(axes, minutes, records, key, colour, label)
-    axes.set_ylim(bottom=0)
-    _finish(axes, "core-minutes of training", "N = 16, 60 validation slices")
-    return figure
-
-
-def _draw_course(axes: Axes, x: list[float], records: list[Json], key: str, colour: str, label: str) -> None:
-    y, low, high = zip(*(record["n16"][key] for record in records), strict=True)
-    axes.vlines(x, low, high, color=colour, alpha=0.5)
-    axes.plot(x, y, marker="o", color=colour, label=label)
-
-
-def _finish(axes: Axes, x: str, y: str) -> None:
-    axes.set(xlabel=x, ylabel=y)
+    axes.set(xlabel="N, samples a case", ylabel="mean GED (lower is better)")
     axes.legend()
-
-
-def _places(runs: list[Json]) -> dict[tuple[float, float], list[str]]:
-    """Labels by GFLOP a mask and U-GED, which is rounded, so that those of one place share a label."""
-    found: dict[tuple[float, float], list[str]] = {}
-    for run in runs:
-        seed = run["seeds"][0]
-        place = seed["gflop_a_mask"], round(seed["scores"]["16"]["mean"]["ged_u"], 2)
-        found.setdefault(place, []).append(run["label"])
-    return found
+    return figure
 
 
 if __name__ == "__main__":

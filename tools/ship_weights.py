@@ -8,14 +8,14 @@ The weights come first; the figures are then measured on what is shipped, and go
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.sampling import Model, load
+from plurimask.sampling import load
 from plurimask.show.charts import training_figure
 from plurimask.training.checkpoint import load_weights, save_weights
 from plurimask.training.run import RunFolder
@@ -41,8 +41,6 @@ def card(
     data: Annotated[str, typer.Option(help="One of the data sections of the card's template.")],
     history: Annotated[str, typer.Option(help="How the run went: hours, interruptions, what was changed on resuming.")],
     scores: Annotated[list[Path], typer.Option(help="summary.json of `plurimask evaluate`, one for each N.")],
-    quality: Annotated[Path | None, typer.Option(help="Written by benchmarks/panel_quality.py.")] = None,
-    cost: Annotated[Path | None, typer.Option(help="Written by benchmarks/panel_cost.py.")] = None,
 ) -> None:
     """Write the model card and the figure of the training curves."""
     folder = RunFolder(run)
@@ -63,23 +61,8 @@ def card(
         megabytes=(WEIGHTS / f"{name}.safetensors").stat().st_size / 1e6,
         parameters=sum(parameter.numel() for parameter in model.method.parameters()),
         panel=model.recipe.method.name == "panel",
-        quality=quality and _quality_of(model, quality),
-        cost=cost and _cost_of(name, cost),
     )
     (WEIGHTS / f"{name}.md").write_text(text, encoding="utf-8")
-
-
-def _quality_of(model: Model, path: Path) -> dict[str, Any]:
-    """The record of these weights at their own number of steps."""
-    sampler = model.recipe.sampler
-    of = {"weights": model.checkpoint.digest, "sampler": sampler and sampler.model_dump()}
-    records = json.loads(path.read_text(encoding="utf-8"))
-    return next(record for record in records if record["of"] | of == record["of"])
-
-
-def _cost_of(name: str, path: Path) -> dict[str, float]:
-    record = json.loads(path.read_text(encoding="utf-8"))["models"][name]
-    return record | {"sixteen": dict(record["courses"]["masks"])[16]}
 
 
 if __name__ == "__main__":

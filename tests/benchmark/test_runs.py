@@ -118,7 +118,7 @@ STAGES = {
     "drawing": "write_mask_set",
     "scoring": "write_scores",
     "timing": "seconds_a_mask",
-    "noise": "_point",
+    "noise": "DiversityPoint",
 }
 
 

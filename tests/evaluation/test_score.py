@@ -34,7 +34,7 @@ from plurimask.metrics import (
     size_crps,
     soft_dice,
 )
-from plurimask.metrics.surface import closest_surface
+from plurimask.metrics.lesion import closest_surface
 from plurimask.records import MaskSet
 
 

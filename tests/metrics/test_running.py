@@ -21,9 +21,8 @@ from plurimask.metrics.ci_score import (
     dice_max,
     diversity_agreement,
 )
-from plurimask.metrics.ged import ged, reader_diversity, sample_diversity
+from plurimask.metrics.ged import ged, hm_iou, reader_diversity, sample_diversity
 from plurimask.metrics.lesion import size_crps
-from plurimask.metrics.matching import hm_iou
 
 
 def insight(samples, readers, valid, score=ci_score, strict=False, **variance):

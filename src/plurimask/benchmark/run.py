@@ -8,9 +8,9 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,7 +25,7 @@ from plurimask.evaluation import evaluate, write_scores
 from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
 from plurimask.files.stored import write_text
 from plurimask.methods.method import Method
-from plurimask.records import Batch, Case, MaskSet
+from plurimask.records import Batch, Case
 from plurimask.sampling import Model, load
 from plurimask.settings import Settings, first_difference, parse
 from plurimask.training.checkpoint import build_method
@@ -304,7 +304,9 @@ class Work:
             self.say(f"{self._key(seed)}: noise scale {scale:g}")
             sampler = SamplerSettings(name="ddpm", steps=chosen.steps, noise_scale=scale)
             panels = [model.sample(case, chosen.samples, bench.suite.scoring.seed, sampler) for case in cases.values()]
-            points.append(_point(scale, panels, cases))
+            mean = evaluate(panels, cases).mean
+            own = {key: mean[key] for key in ("d_ss", "d_yy", "ged_u", "dice_max")}
+            points.append(DiversityPoint(noise_scale=scale, **own))
         self._note(diversity=Diversity(settings=settings, points=tuple(points)))
 
 
@@ -326,18 +328,19 @@ def gflop_a_step(method: Method, batch: Batch) -> float:
         return _gflop(lambda: torch.autograd.backward(method.loss(batch).total))
 
 
-def gflop_a_mask(model: Model, case: Case, count: int, sampler: SamplerSettings | None = None) -> float:
-    """1e9 operations of one of `count` masks of a case, with its share of what is done once an image.
-
-    `sampler` is other than the recipe's own.
-    """
-    return _gflop(lambda: model.sample(case, count, sampler=sampler)) / count
+def gflop_a_mask(model: Model, case: Case, count: int) -> float:
+    """1e9 operations of one of `count` masks of a case, with its share of what is done once an image."""
+    return _gflop(lambda: model.sample(case, count)) / count
 
 
 def seconds_a_mask(model: Model, case: Case, count: int) -> float:
     """Seconds of one of `count` masks of a case: the median of a few panels, after one that is not timed."""
     model.sample(case, count)
-    return median(_seconds(lambda: model.sample(case, count)) for _ in range(REPEATS)) / count
+    times = [time.perf_counter()]
+    for _ in range(REPEATS):
+        model.sample(case, count)
+        times.append(time.perf_counter())
+    return float(np.median(np.diff(times))) / count
 
 
 def _gflop(work: Callable[[], object]) -> float:
@@ -346,23 +349,12 @@ def _gflop(work: Callable[[], object]) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def _drawn(folder: Path, model: Model, count: int) -> bool:
     """Whether the masks are there, from these very weights."""
     if not (folder / "masks.npz").exists():
         return False
     panel = read_mask_set(folder)
     return panel.checkpoint == model.checkpoint.digest and len(panel.masks) == count
-
-
-def _point(scale: float, panels: list[MaskSet], cases: dict[str, Case]) -> DiversityPoint:
-    mean = evaluate(panels, cases).mean
-    return DiversityPoint(noise_scale=scale, **{key: mean[key] for key in ("d_ss", "d_yy", "ged_u", "dice_max")})
 
 
 def _short(value: Any) -> str:

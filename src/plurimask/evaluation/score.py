@@ -41,7 +41,7 @@ from plurimask.metrics import (
     range_agreement,
     soft_dice,
 )
-from plurimask.metrics.surface import closest_surface
+from plurimask.metrics.lesion import closest_surface
 from plurimask.records import Case, MaskSet
 
 Values = dict[str, Tensor]

@@ -32,13 +32,14 @@ from plurimask.metrics.ged import (
     calibrated_level,
     energy_distance,
     ged,
+    hm_iou,
+    matched_mean,
     mean_distance,
     panel_ceiling,
     reader_diversity,
     sample_diversity,
 )
 from plurimask.metrics.lesion import crps, size_crps
-from plurimask.metrics.matching import hm_iou, matched_mean
 from plurimask.metrics.overlap import (
     Overlap,
     Pairs,

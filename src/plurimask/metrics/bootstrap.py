@@ -58,11 +58,15 @@ def patient_bootstrap(
     """
     _check(values, patients, draws, level)
     sums, counts = _by_patient(values, _groups(patients))
-    means = np.concatenate([_means(weights, sums, counts) for weights in _weights(len(sums), draws, seed)])
+    parts = []
+    for weights in _weights(len(sums), draws, seed):
+        total, number = weights @ sums, weights @ counts
+        parts.append(np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0))
+    means = np.concatenate(parts)
     low, high = np.full((2, values.shape[1]), np.nan)
     for column in np.flatnonzero((counts > 0).sum(0) >= 2):
-        drawn = means[:, column]
-        low[column], high[column] = np.quantile(drawn[~np.isnan(drawn)], [(1 - level) / 2, (1 + level) / 2])
+        known = means[~np.isnan(means[:, column]), column]
+        low[column], high[column] = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(low, high)
 
 
@@ -103,8 +107,3 @@ def _weights(patients: int, draws: int, seed: int) -> Iterator[NDArray[np.float6
         picked = generator.integers(max(1, patients), size=(rows, patients))
         places = picked + patients * np.arange(rows)[:, None]
         yield np.bincount(places.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
-
-
-def _means(weights: NDArray[np.float64], sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    total, number = weights @ sums, weights @ counts
-    return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)

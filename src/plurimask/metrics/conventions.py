@@ -16,8 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plurimask.metrics.ged import Estimator, energy_distance
-from plurimask.metrics.matching import Matching, matched_mean
+from plurimask.metrics.ged import Estimator, Matching, energy_distance, matched_mean
 from plurimask.metrics.overlap import Overlap, Pairs, chosen, count_pairs
 
 Classes = Literal["foreground", "both"]

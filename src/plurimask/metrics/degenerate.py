@@ -30,10 +30,10 @@ def all_full(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
     return _copies(torch.ones_like(_votes(readers, valid), dtype=torch.bool), count)
 
 
-def majority(number: Tensor, valid: Tensor | None, count: int) -> Tensor:
+def majority(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:
     """`count` copies of the voxels that more than half of the readers drew."""
-    counts = reader_slots(number, valid).sum(1).reshape(-1, *[1] * (number.ndim - 2))
-    return _copies(2 * _votes(number, valid) > counts, count)
+    counts = reader_slots(readers, valid).sum(1).reshape(-1, *[1] * (readers.ndim - 2))
+    return _copies(2 * _votes(readers, valid) > counts, count)
 
 
 def union(readers: Tensor, valid: Tensor | None, count: int) -> Tensor:

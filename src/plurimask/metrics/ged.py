@@ -1,4 +1,4 @@
-"""Generalised energy distance between samples and reader masks, and the parts it is made of.
+"""How far samples and reader masks are apart as two sets: generalised energy distance and its parts, and matched IoU.
 
 With d = 1 - IoU, N samples, M readers, d_SS and d_YY the mean distance of distinct pairs of samples and of readers:
 
@@ -6,16 +6,24 @@ With d = 1 - IoU, N samples, M readers, d_SS and d_YY the mean distance of disti
     V-GED = U-GED + d_SS / N + d_YY / M                           (holds on every draw)
 
 V-GED counts each mask's pair with itself, so it depends on N; U-GED counts distinct pairs only and is unbiased.
+
+Hungarian-matched IoU is the mean IoU of samples and readers that are matched one to one, as well as they can be.
+S samples and R readers are repeated to the least common multiple of S and R, so that each sample counts as much as each
+other, and each reader too. It still depends on S: more samples can be matched better.
 """
 
+import math
 from typing import Literal
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from plurimask.metrics.overlap import Distance, chosen, count_pairs, pairwise_distance, reader_slots
+from plurimask.metrics.overlap import Distance, chosen, count_pairs, pairwise_distance, pairwise_iou, reader_slots
 
 Estimator = Literal["v", "u"]
+Matching = Literal["repeat", "rectangular"]
 
 
 def ged(
@@ -77,13 +85,13 @@ def reader_diversity(readers: Tensor, valid: Tensor | None = None, distance: Dis
     return mean_distance(pairwise_distance(readers, readers, distance), reader_slots(readers, valid))
 
 
-def calibrated_level(number: Tensor, valid: Tensor | None, count: int, distance: Distance = "iou") -> Tensor:
+def calibrated_level(readers: Tensor, valid: Tensor | None, count: int, distance: Distance = "iou") -> Tensor:
     """V-GED to expect of `count` samples drawn from the readers' own distribution, d_YY / N + d_YY / M.
 
     Its U-GED is 0 in expectation and its d_SS that of the readers. (B,) float64; NaN with fewer than two readers.
     """
-    counts = reader_slots(number, valid).sum(1)
-    return reader_diversity(number, valid, distance) * (1 / count + 1 / counts)
+    counts = reader_slots(readers, valid).sum(1)
+    return reader_diversity(readers, valid, distance) * (1 / count + 1 / counts)
 
 
 def panel_ceiling(
@@ -116,3 +124,41 @@ def panel_ceiling(
 
 def _mean(distances: Tensor, pairs: Tensor) -> Tensor:
     return (distances * pairs).sum((1, 2)) / pairs.sum((1, 2))
+
+
+def hm_iou(samples: Tensor, readers: Tensor, valid: Tensor | None = None, matching: Matching = "repeat") -> Tensor:
+    """Hungarian-matched IoU (Kohl et al., 2019, "A Hierarchical Probabilistic U-Net").
+
+    Args:
+        samples: (B, S, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
+        valid: (B, R) bool, which slots were read; None: all.
+        matching: "repeat": both repeated to the least common multiple of S and the readers who read; "rectangular":
+            the best min(S, R) pairs without repetition, which leaves the other samples out (Flow-SSN's code).
+
+    Returns:
+        (B,) float64 in [0, 1]; NaN where nobody read.
+
+    Raises:
+        InputError: masks that are not bool, or of two sizes.
+        SettingsError: an unknown matching.
+    """
+    return matched_mean(pairwise_iou(samples, readers), reader_slots(readers, valid), matching)
+
+
+def matched_mean(iou: Tensor, read: Tensor, matching: Matching = "repeat") -> Tensor:
+    """`hm_iou` from the IoU of each pair (B, S, R) and the slots that were read (B, R): (B,) float64."""
+    repeat = chosen("matching", matching, {"repeat": True, "rectangular": False})
+    cases = zip(iou.numpy(force=True), read.numpy(force=True), strict=True)
+    return torch.tensor([_matched(pairs[:, slots], repeat) for pairs, slots in cases], dtype=torch.float64).to(
+        iou.device
+    )
+
+
+def _matched(iou: np.ndarray, repeat: bool) -> float:
+    if iou.size == 0:
+        return math.nan
+    if repeat:
+        common = math.lcm(*iou.shape)
+        iou = iou.repeat(common // iou.shape[0], 0).repeat(common // iou.shape[1], 1)
+    return float(iou[linear_sum_assignment(iou, maximize=True)].mean())

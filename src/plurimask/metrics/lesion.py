@@ -1,17 +1,28 @@
-"""Sizes of the samples' lesions against the readers', by the continuous ranked probability score (CRPS).
+"""Lesions in units that people know: their sizes, and how far apart their surfaces lie.
 
-With F the distribution function of the samples' sizes a_1 ... a_S and y the size that a reader drew,
+Sizes are scored by the continuous ranked probability score (CRPS). With F the distribution function of the samples'
+sizes a_1 ... a_S and y the size that a reader drew,
 
     CRPS(F, y) = integral of (F(a) - 1{a >= y})^2 da = E|a - y| - E|a - a'| / 2
 
 (Gneiting and Raftery, JASA 2007). F is the empirical distribution of the S samples itself, so E|a - a'| runs over all
 S^2 ordered pairs, self pairs included; it is not the "fair" variant, which divides by S(S - 1).
+
+The surface of a mask is the set of its voxels with a face neighbour outside the mask or outside the image. With
+h(A, B) the 95th percentile over A's surface of the distance to the nearest voxel of B's surface, between the centres
+of voxels, the distance of two masks is max(h(A, B), h(B, A)), the 95% Hausdorff distance.
 """
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
 from torch import Tensor
 
-from plurimask.metrics.overlap import check_pair, reader_slots
+from plurimask.errors import InputError
+from plurimask.metrics.overlap import check_pair, pairwise_dice, reader_slots
 
 
 def crps(sizes: Tensor, reader_sizes: Tensor, read: Tensor) -> Tensor:
@@ -28,7 +39,11 @@ def crps(sizes: Tensor, reader_sizes: Tensor, read: Tensor) -> Tensor:
     """
     offsets = (sizes[:, :, None] - reader_sizes[:, None, :]).abs().mean(1)
     to_readers = torch.where(read, offsets, 0.0).sum(1) / read.sum(1)
-    return to_readers - _mean_gap(sizes) / 2
+    count = sizes.shape[1]
+    # In ascending order the i-th of S sizes is the larger one in i of its pairs and the smaller one in S - 1 - i.
+    surplus = 2 * torch.arange(count, device=sizes.device) - (count - 1)
+    mean_gap = 2 * (sizes.sort(1).values * surplus).sum(1) / count**2
+    return to_readers - mean_gap / 2
 
 
 def size_crps(
@@ -50,16 +65,55 @@ def size_crps(
     """
     check_pair(samples, readers)
     voxel = torch.as_tensor(voxel_size, dtype=torch.float64, device=samples.device).reshape(-1, 1)
-    return crps(_count(samples) * voxel, _count(readers) * voxel, reader_slots(readers, valid))
+    counts = (masks.flatten(2).sum(2).double() for masks in (samples, readers))
+    return crps(*(count * voxel for count in counts), read=reader_slots(readers, valid))
 
 
-def _count(masks: Tensor) -> Tensor:
-    return masks.flatten(2).sum(2).double()
+def closest_surface(
+    samples: Tensor, readers: Tensor, valid: Tensor | None = None, spacing_mm: Sequence[float] | None = None
+) -> Tensor:
+    """Mean over readers of the 95% Hausdorff distance to the sample of highest Dice; of several, the nearest.
+
+    Two empty masks have distance 0. A reader is left out where of him and every such sample exactly one is empty.
+
+    Args:
+        samples: (B, S, H, W[, D]) bool.
+        readers: (B, R, H, W[, D]) bool.
+        valid: (B, R) bool, which slots were read; None: all.
+        spacing_mm: size of a voxel along each axis of the masks in mm, one for all cases; None: 1.
+
+    Returns:
+        (B,) float64, not negative, in mm, or in voxels without spacing. NaN where no reader is left.
+
+    Raises:
+        InputError: masks that are not bool, or of two sizes; a spacing of another number of axes, or not positive.
+    """
+    axes = readers.ndim - 2
+    if spacing_mm is not None and (len(spacing_mm) != axes or min(spacing_mm) <= 0):
+        expected = f"{axes} sizes above 0"
+        raise InputError("spacing_mm", expected=expected, got=str(tuple(spacing_mm)), hint="give one for each axis")
+    dice = pairwise_dice(samples, readers)
+    best = dice == dice.amax(1, keepdim=True)
+    distances = readers.new_full(readers.shape[:2], math.nan, dtype=torch.float64)
+    for case, reader in reader_slots(readers, valid).nonzero().tolist():
+        candidates = torch.unique(samples[case, best[case, :, reader]], dim=0).numpy(force=True)
+        drawn = readers[case, reader].numpy(force=True)
+        found = [hausdorff_95(sample, drawn, spacing_mm) for sample in candidates]
+        distances[case, reader] = min((one for one in found if not math.isnan(one)), default=math.nan)
+    return distances.nanmean(1)
 
 
-def _mean_gap(sizes: Tensor) -> Tensor:
-    """E|a - a'| over all ordered pairs of (B, S), self pairs included: (B,)."""
-    count = sizes.shape[1]
-    # In ascending order the i-th of S sizes is the larger one in i of its pairs and the smaller one in S - 1 - i.
-    surplus = 2 * torch.arange(count, device=sizes.device) - (count - 1)
-    return 2 * (sizes.sort(1).values * surplus).sum(1) / count**2
+def hausdorff_95(a: np.ndarray, b: np.ndarray, spacing_mm: Sequence[float] | None = None) -> float:
+    """The distance of two masks (H, W[, D]) bool; both empty: 0, one of them empty: NaN."""
+    if np.array_equal(a, b):
+        return 0.0
+    if not (a.any() and b.any()):
+        return math.nan
+    # The smallest box around both and one voxel more on each side, so that what touches the box stays inside it.
+    (spans,) = find_objects((a | b).astype(np.uint8))
+    box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in spans)
+    surfaces = [mask[box] & ~binary_erosion(mask[box]) for mask in (a, b)]
+    distances = (
+        distance_transform_edt(~there, sampling=spacing_mm)[here] for here, there in (surfaces, reversed(surfaces))
+    )
+    return float(max(np.percentile(distance, 95) for distance in distances))

@@ -86,14 +86,17 @@ def longest_diameter(mask: np.ndarray, grid: Grid) -> float:
     """The longest diameter of a mask (H, W[, D]) in mm, or in pixels without spacing; NaN for an empty mask."""
     steps = np.eye(2) if grid.affine is None else grid.affine[:3, :2]
     longest = math.nan
-    for plane in _filled_planes(mask):
-        labels, _ = label(plane, _CORNERS_CONNECT)
+    volume = mask.reshape(*mask.shape[:2], -1)
+    for index in np.flatnonzero(volume.any(axis=(0, 1))):
+        plane = volume[..., index]
+        (box,) = find_objects(plane.astype(np.uint8))
+        labels, _ = label(plane[box], _CORNERS_CONNECT)
         boxes = find_objects(labels)
         bounds = _diagonals(boxes, steps)
-        for index in np.argsort(bounds)[::-1]:
-            if bounds[index] <= longest:
+        for place in np.argsort(bounds)[::-1]:
+            if bounds[place] <= longest:
                 break
-            part = labels[boxes[index]] == index + 1
+            part = labels[boxes[place]] == place + 1
             longest = np.fmax(longest, _diameter(part, steps))
     return float(longest)
 
@@ -105,17 +108,6 @@ def summarise(values: np.ndarray) -> Summary:
         return Summary(0, *[math.nan] * 4)
     low, median, high = np.quantile(known, (0.05, 0.5, 0.95)).tolist()
     return Summary(len(known), float(known.mean()), median, low, high)
-
-
-def _filled_planes(mask: np.ndarray) -> list[np.ndarray]:
-    """What is marked on each slice, cut to its bounding box."""
-    volume = mask.reshape(*mask.shape[:2], -1)
-    return [_cut(volume[..., index]) for index in np.flatnonzero(volume.any(axis=(0, 1)))]
-
-
-def _cut(plane: np.ndarray) -> np.ndarray:
-    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
-    return plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _diagonals(boxes: list[tuple[slice, slice]], steps: np.ndarray) -> np.ndarray:

@@ -19,10 +19,8 @@ from torchmetrics import Metric
 
 from plurimask.metrics.calibration import brier_score, expected_calibration_error, ncc, soft_dice
 from plurimask.metrics.ci_score import collective_insight, combined_sensitivity, dice_max, diversity_agreement
-from plurimask.metrics.ged import ged, reader_diversity, sample_diversity
+from plurimask.metrics.ged import ged, hm_iou, reader_diversity, sample_diversity
 from plurimask.metrics.lesion import size_crps
-from plurimask.metrics.matching import hm_iou
-from plurimask.metrics.overlap import Distance
 
 
 class CaseMean(Metric):
@@ -35,7 +33,7 @@ class CaseMean(Metric):
         ValueError: a setting that neither of the two knows.
     """
 
-    measure: ClassVar[Callable[..., Tensor]]  # (samples, readers, valid, **settings) -> (B,) float64, NaN: undefined
+    measure: ClassVar[Callable[..., Tensor]]  # of samples, readers and valid, what it names -> (B,), NaN: undefined
     is_differentiable = False
     full_state_update = False
 
@@ -50,7 +48,9 @@ class CaseMean(Metric):
 
     def update(self, samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch of cases; arguments and errors as the measure's."""
-        values = type(self).measure(samples, readers, valid, **self.settings)
+        given = {"samples": samples, "readers": readers, "valid": valid}
+        named = signature(self.measure).parameters
+        values = type(self).measure(**{key: part for key, part in given.items() if key in named}, **self.settings)
         undefined = values.isnan()
         tally = torch.stack([values[~undefined].sum(), (~undefined).sum().double(), undefined.sum().double()])
         setattr(self, self.state, getattr(self, self.state) + tally)
@@ -127,19 +127,13 @@ class CollectiveInsight(CaseMean):
 class SampleDiversity(CaseMean):
     """d_SS, the mean distance of two samples, `sample_diversity`: distance "iou" or "dice"."""
 
-    @staticmethod
-    def measure(samples: Tensor, readers: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
-        """`sample_diversity`, whatever the readers drew."""
-        return sample_diversity(samples, distance)
+    measure = staticmethod(sample_diversity)
 
 
 class ReaderDiversity(CaseMean):
     """d_YY, the mean distance of two readers, `reader_diversity`: distance "iou" or "dice"."""
 
-    @staticmethod
-    def measure(samples: Tensor, readers: Tensor, valid: Tensor | None, distance: Distance = "iou") -> Tensor:
-        """`reader_diversity`, whatever the samples are."""
-        return reader_diversity(readers, valid, distance)
+    measure = staticmethod(reader_diversity)
 
 
 class NormalizedCrossCorrelation(CaseMean):
