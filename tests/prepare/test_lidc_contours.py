@@ -30,7 +30,7 @@ INNER = [(3, 3), (3, 5), (5, 5), (5, 3)]
 
 def annotation(*contours, number=1):
     made = tuple(Contour(z, np.array(points), inclusion) for z, points, inclusion in contours)
-    return Annotation(number, SCAN, Ratings(5, 1, 6, 3, 5, 1, 1, 5, 3), made)
+    return Annotation(number, SCAN, Ratings(5, 5, 5), made)
 
 
 def shifted(columns, number=1):
@@ -82,7 +82,7 @@ def test_nodules_equal_pylidcs_groups():
 def test_the_first_annotation_is_read_as_it_stands_in_the_database(annotations):
     first, scan = annotations[0], annotations[0].scan
     assert (scan.patient, scan.pixel_spacing_mm, scan.slice_thickness_mm) == ("LIDC-IDRI-0078", 0.65, 3.0)
-    assert first.ratings == Ratings(5, 1, 6, 3, 4, 1, 1, 5, 3)
+    assert first.ratings == Ratings(5, 4, 5)
     assert first.contours[0].z_mm == 1550.5
     assert first.contours[0].points[0].tolist() == [172, 364]
 

@@ -32,7 +32,7 @@ def reader(number, *slices, at=(100, 200), size=6):
         [np.linspace(a, b, size, endpoint=False) for a, b in zip(square, np.roll(square, -1, 0), strict=True)]
     )
     contours = tuple(Contour(float(SCAN.slice_z_mm[k]), edge.astype(int), True) for k in slices)
-    return Annotation(number, SCAN, Ratings(5, 1, 6, 3, 5, 1, 1, 5, 3), contours)
+    return Annotation(number, SCAN, Ratings(5, 5, 5), contours)
 
 
 def cut(settings, *readers):

@@ -9,7 +9,7 @@ from plurimask.prepare.lidc_contours import Ratings
 from plurimask.prepare.phantom_ct import simulate_ct
 
 ROW, COLUMN = np.indices((128, 128)) - 64
-SOLID = Ratings(5, 1, 6, 3, 5, 1, 1, 5, 3)
+SOLID = Ratings(5, 5, 5)
 
 
 def disc(radius):

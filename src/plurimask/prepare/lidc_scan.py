@@ -5,7 +5,6 @@ slice, z in mm, and the window's first row and column in pixels of the scan. Onl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,15 +21,6 @@ _SAME_MM = 1e-3
 _AGAIN = "fetch the series again from TCIA"
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A scan, the folder of its DICOM files, and where its part goes."""
-
-    plan: ScanPlan
-    folder: Path
-    part: Path
-
-
 class Part(NamedTuple):
     """What was cut from one scan; see the module's docstring."""
 
@@ -39,20 +29,26 @@ class Part(NamedTuple):
     table: np.ndarray
 
 
-def make_part(task: Task) -> str | None:
+def make_part(plan: ScanPlan, folder: Path, path: Path) -> str | None:
     """Cut a scan and write its part, or give the reason why its files do not serve.
 
-    Raises OSError where nothing can be written.
+    Args:
+        plan: what to cut.
+        folder: of the scan's DICOM files.
+        path: where the part goes.
+
+    Raises:
+        OSError: nothing can be written.
     """
     try:
-        cuts = list(task.plan.cuts())
-        images = _read_images(task, cuts)
+        cuts = list(plan.cuts())
+        images = _read_images(plan, folder, cuts)
     except PlurimaskError as error:
         return str(error)
-    size = task.plan.settings.size
+    size = plan.settings.size
     masks = np.array([np.packbits(cut.readers, axis=-1) for cut in cuts]).reshape(-1, 4, size, -(-size // 8))
     table = [(cut.nodule, cut.slice, cut.z_mm, cut.window.row, cut.window.column) for cut in cuts]
-    with atomic_path(task.part) as temporary:
+    with atomic_path(path) as temporary:
         np.savez_compressed(temporary, images=images, masks=masks, table=np.array(table).reshape(-1, 5))
     return None
 
@@ -84,15 +80,16 @@ def _along_rows(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     return values[below] * (1 - weight) + values[np.minimum(below + 1, len(values) - 1)] * weight
 
 
-def _read_images(task: Task, cuts: Sequence[Cut]) -> np.ndarray:
+def _read_images(plan: ScanPlan, folder: Path, cuts: Sequence[Cut]) -> np.ndarray:
     """(n, size, size) uint8; one slice of the scan is in memory at a time."""
-    settings = task.plan.settings
+    settings = plan.settings
     images = np.zeros((len(cuts), settings.size, settings.size), dtype=np.uint8)
     with quiet():
-        headers = [read_header(path) for path in list_files(task.folder)]
+        headers = [read_header(path) for path in list_files(folder)]
         places = sorted({cut.z_mm for cut in cuts})
-        for z_mm, header in _at(task.folder, task.plan.scan, headers, places).items():
-            plane = _read_plane(header)
+        for z_mm, header in _at(folder, plan.scan, headers, places).items():
+            frame, stored = header.frames[0], next(iter(read_frames(header.path)))[0]
+            plane = stored.astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept)  # (512, 512), HU
             for index, cut in enumerate(cuts):
                 if cut.z_mm == z_mm:
                     images[index] = to_bytes(sample(plane, cut.window), settings.window_hu)
@@ -134,10 +131,3 @@ def _check(header: Header, scan: Scan) -> None:
 def _instance(header: Header) -> int:
     dataset = need("pydicom", "dicom").dcmread(header.path, stop_before_pixels=True, specific_tags=["InstanceNumber"])
     return int(dataset.get("InstanceNumber") or 0)
-
-
-def _read_plane(header: Header) -> np.ndarray:
-    """(512, 512) float32, HU."""
-    frame = header.frames[0]
-    stored = next(iter(read_frames(header.path)))
-    return stored[0].astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept)

