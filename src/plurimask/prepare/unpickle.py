@@ -11,7 +11,7 @@ import pickletools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,10 @@ def load_plain(path: Path) -> Any:
     """
     hint = "nothing of it was run; write it again from such values, or take another packing"
     with readable(path, "a pickle of plain containers and NumPy arrays", hint), path.open("rb") as file:
-        _check_memo(file)
+        # A place in the memo beyond the file's length would have the reader take memory for all before it.
+        for opcode, argument, position in pickletools.genops(file):
+            if opcode.name in _MEMO and int(argument or 0) > (position or 0):
+                raise pickle.UnpicklingError("a memo larger than the file")
         file.seek(0)
         return _Plain(file, encoding="latin1").load()
 
@@ -86,16 +89,14 @@ class _Array:
 
 
 class _Name:
-    """What a name on the list stands for; it can be called, where that makes something, and nothing else."""
+    """What a name on the list stands for; it can be called, and nothing else."""
 
     __slots__ = ("_make",)
 
-    def __init__(self, make: Callable[..., Any] | None) -> None:
+    def __init__(self, make: Callable[..., Any]) -> None:
         self._make = make
 
     def __call__(self, *arguments: Any) -> Any:
-        if self._make is None:
-            raise pickle.UnpicklingError("a type where a value belongs")
         return self._make(*arguments)
 
     def __setstate__(self, state: object) -> None:
@@ -105,21 +106,10 @@ class _Name:
 class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name on the list. Raises UnpicklingError for any other."""
-        make = _NAMES.get((module.replace("numpy._core.", "numpy.core."), name), _refused)
-        if make is _refused:
+        make = _NAMES.get((module.replace("numpy._core.", "numpy.core."), name))
+        if make is None:
             raise pickle.UnpicklingError(f"the name {f'{module}.{name}'[:80]!a}")
         return _Name(make)
-
-
-def _refused(*arguments: object) -> None:
-    """Marks names that are not on the list; never called."""
-
-
-def _check_memo(file: BinaryIO) -> None:
-    """A place in the memo beyond the file's length would have the reader take memory for all before it."""
-    for opcode, argument, position in pickletools.genops(file):
-        if opcode.name in _MEMO and int(argument or 0) > (position or 0):
-            raise pickle.UnpicklingError("a memo larger than the file")
 
 
 def _values(content: object, kind: object, shape: object, order: object) -> np.ndarray:
@@ -147,28 +137,26 @@ def _scalar(kind: object, content: object = b"") -> Any:
     return _values(content, kind, (), "C").item()
 
 
-def _encode(text: object, encoding: object = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("bytes in another encoding than latin1")
-    return text.encode("latin1")
-
-
 def _bytes(content: object = b"", encoding: object = "latin1") -> bytes:
-    return content if isinstance(content, bytes) else _encode(content, encoding)
+    if isinstance(content, bytes):
+        return content
+    if not isinstance(content, str) or encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError("bytes in another encoding than latin1")
+    return content.encode("latin1")
 
 
-def _ordered(pairs: object = ()) -> dict[Any, Any]:
-    return dict(pairs)  # type: ignore[call-overload]
+def _no_call(*arguments: object) -> None:
+    raise pickle.UnpicklingError("a type where a value belongs")
 
 
-_NAMES: Mapping[tuple[str, str], Callable[..., Any] | None] = {
-    ("numpy", "ndarray"): None,
+_NAMES: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _no_call,
     ("numpy", "dtype"): _Type,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): _bytes,
     ("builtins", "bytes"): _bytes,
     ("builtins", "bytearray"): _bytes,
-    ("collections", "OrderedDict"): _ordered,
+    ("collections", "OrderedDict"): dict,
 }
