@@ -26,11 +26,8 @@ class Counted:
         return Case(self.names[index], empty, empty.astype(bool), Grid((2, 2)))
 
 
-def test_all_cases_in_the_order_of_the_dataset():
+def test_all_cases_in_the_order_of_the_dataset_or_only_the_chosen_positions():
     assert list(CasesByName(Counted())) == ["x", "y", "z"]
-
-
-def test_only_the_chosen_positions():
     cases = CasesByName(Counted(), [2, 0])
     assert (list(cases), len(cases), "y" in cases) == (["z", "x"], 2, False)
 

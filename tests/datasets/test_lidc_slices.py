@@ -35,31 +35,14 @@ def write(root, rows=ROWS, masks=MASKS, images=((0, 1, 2), (3,))):
     return root
 
 
-def test_slices_without_any_mask_are_dropped(tmp_path):
-    assert LidcSlices(write(tmp_path)).names == ("P-1-n0-s0", "P-1-n2-s0", "P-2-n0-s7")
-
-
-def test_patients_are_in_the_order_of_the_cases(tmp_path):
-    assert LidcSlices(write(tmp_path)).patients == ("P-1", "P-1", "P-2")
-
-
-@pytest.mark.parametrize(("index", "row"), [(0, 0), (1, 2), (2, 3)])
-def test_image_and_masks_are_those_of_the_row(tmp_path, index, row):
-    case = LidcSlices(write(tmp_path))[index]
-    np.testing.assert_array_equal(case.image, IMAGES[row][None].astype(np.float32))
-    np.testing.assert_array_equal(case.readers, MASKS[row])
-
-
-def test_an_empty_slot_is_a_reader_who_drew_nothing(tmp_path):
-    assert LidcSlices(write(tmp_path))[0].readers.any(axis=(1, 2)).tolist() == [True, False, False, True]
-
-
-def test_spacing_is_the_grids(tmp_path):
-    assert LidcSlices(write(tmp_path))[2].grid.spacing_mm == (0.75, 0.75)
-
-
-def test_no_spacing_is_no_affine(tmp_path):
-    assert LidcSlices(write(tmp_path))[1].grid.affine is None
+def test_slices_with_a_mask_have_the_values_of_their_row(tmp_path):
+    data = LidcSlices(write(tmp_path))
+    assert data.names == ("P-1-n0-s0", "P-1-n2-s0", "P-2-n0-s7")
+    assert data.patients == ("P-1", "P-1", "P-2")
+    for case, row in zip(data, (0, 2, 3), strict=True):
+        np.testing.assert_array_equal(case.image, IMAGES[row][None].astype(np.float32))
+        np.testing.assert_array_equal(case.readers, MASKS[row])
+    assert [case.grid.spacing_mm for case in data] == [(0.5, 0.5), None, (0.75, 0.75)]
 
 
 def test_digest_changes_with_an_image(tmp_path):
