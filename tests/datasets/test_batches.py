@@ -66,6 +66,7 @@ def test_the_same_number_is_the_same_batch_in_any_order(store):
     forwards = [one[number] for number in range(7)]
     backwards = [two[number] for number in reversed(range(7))][::-1]
     assert all(same(a, b) for a, b in zip(forwards, backwards, strict=True))
+    assert [array.dtype for array in vars(forwards[0]).values()] == [torch.float32, torch.bool, torch.bool]
 
 
 def test_another_seed_and_another_number_are_another_batch(store):

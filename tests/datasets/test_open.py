@@ -44,23 +44,15 @@ def test_a_table_of_sides_is_its_folder_with_that_split(folder):
     assert list(choose_cases(open_dataset(folder / "fold-1.csv"), "val", None)) == ["case-07"]
 
 
-def test_a_limit_takes_that_many(folder):
-    assert len(choose_cases(open_dataset(folder), "all", 7)) == 7
+@pytest.mark.parametrize(("limit", "count"), [(7, 7), (70, 20)])
+def test_a_limit_takes_that_many_or_all(folder, limit, count):
+    assert len(choose_cases(open_dataset(folder), "all", limit)) == count
 
 
-def test_a_limit_above_the_number_takes_all(folder):
-    assert len(choose_cases(open_dataset(folder), "all", 70)) == 20
-
-
-def test_names_choose_exactly_these_cases_in_their_order(folder):
-    assert list(choose_cases(open_dataset(folder), "all", None, ["case-07", "case-03"])) == ["case-07", "case-03"]
-
-
-def test_a_limit_takes_the_first_names(folder):
-    assert list(choose_cases(open_dataset(folder), "all", 2, ["case-07", "case-03", "case-05"])) == [
-        "case-07",
-        "case-03",
-    ]
+@pytest.mark.parametrize(("limit", "chosen"), [(None, ["case-07", "case-03", "case-05"]), (2, ["case-07", "case-03"])])
+def test_names_choose_exactly_these_cases_in_their_order_or_the_first_of_them(folder, limit, chosen):
+    names = ["case-07", "case-03", "case-05"]
+    assert list(choose_cases(open_dataset(folder), "all", limit, names)) == chosen
 
 
 def test_names_that_the_dataset_lacks_are_counted_and_refused(folder):
@@ -101,26 +93,13 @@ def with_sides(root, text, name="split.csv"):
     return root
 
 
-def test_cases_come_sorted_by_name(root):
+def test_cases_come_sorted_by_name_with_what_each_reader_drew(root):
     cases = CaseFolder(root)
     assert list(cases.names) == ["a", "b", "c"] == [case.name for case in cases]
-    assert len(cases) == 3
-
-
-def test_image_and_reader_masks_are_those_on_disk(root):
-    case = CaseFolder(root)[1]
-    assert np.array_equal(case.image, IMAGE[None].astype(np.float32))
-    assert np.array_equal(case.readers, [MASK, ~MASK])
-
-
-def test_an_all_zero_label_is_a_reader_who_drew_nothing_and_the_case_is_kept(root):
-    readers = CaseFolder(root)[0].readers
-    assert readers.shape == (1, 6, 8)
-    assert not readers.any()
-
-
-def test_no_label_file_means_that_nobody_read(root):
-    assert CaseFolder(root)[2].readers.shape == (0, 6, 8)
+    assert np.array_equal(cases[1].image, IMAGE[None].astype(np.float32))
+    assert np.array_equal(cases[1].readers, [MASK, ~MASK])
+    assert (cases[0].readers.shape, cases[0].readers.any()) == ((1, 6, 8), False)  # read, drew nothing
+    assert cases[2].readers.shape == (0, 6, 8)  # nobody read
 
 
 def test_hidden_entries_and_other_files_are_ignored(root):
@@ -196,8 +175,9 @@ def test_patients_come_from_the_csv_and_are_none_elsewhere(root):
     assert [case.patient for case in cases] == ["p1", "p2", None]
 
 
-def test_without_csv_no_patient_is_known(root):
+def test_without_tables_no_patient_is_known_and_no_side_is_said(root):
     assert list(CaseFolder(root).patients) == [None, None, None]
+    assert CaseFolder(root).sides == {}
 
 
 @pytest.mark.parametrize(
@@ -228,10 +208,6 @@ def test_a_csv_that_is_not_text_is_refused(root):
 def test_a_split_of_its_own_gives_the_sides(root):
     sides = CaseFolder(with_sides(root, "patient,side\nDoe,test\nSmith,train\nelsewhere,val\n")).sides
     assert (sides["Doe"], sides["Smith"]) == ("test", "train")
-
-
-def test_without_split_csv_no_side_is_said(root):
-    assert CaseFolder(with_patients(root, "case,patient\na,p1\n")).sides == {}
 
 
 def test_another_file_may_take_the_place_of_split_csv(root):

@@ -15,11 +15,8 @@ from plurimask.prepare.folder import fit_square, to_planes
 from plurimask.records import Case
 
 AFFINE = np.array([[0, -0.8, 0, 5], [0.9, 0, 0, -7], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
-
 SHAPE = (16, 18, 5)
-
 PATTERNS = ("--image", "{case}/ct.nii.gz", "--reader", "{case}/reader_{reader}.nii.gz")
-
 PNG = ("--image", "{case}.png", "--reader", "{case}_{reader}.png")
 
 
@@ -296,14 +293,10 @@ def test_the_marked_plane_holds_the_volumes_values_where_they_lie(axis, number):
     np.testing.assert_allclose(cut.grid.affine @ (*index, 0, 1), OBLIQUE @ (1, 2, 3, 1))
 
 
-def test_every_plane_where_all_are_wanted():
-    cut, _ = to_planes(volume_case(), 2, None, every=True)
+def test_every_plane_where_all_are_wanted_and_without_an_affine_none_has_one():
+    cut, _ = to_planes(volume_case(affine=None), 2, None, every=True)
     assert [case.name for case in cut] == [f"a-s00{i}" for i in range(6)]
-
-
-def test_a_volume_without_affine_gives_planes_without():
-    (cut,), _ = to_planes(volume_case(affine=None), 1, None)
-    assert cut.grid.affine is None
+    assert cut[0].grid.affine is None
 
 
 def test_a_plane_stays_a_plane_whoever_drew():
@@ -326,28 +319,18 @@ def test_a_small_plane_is_padded_with_the_least_value_and_never_enlarged():
     assert (fitted.image[:, 0] == case.image.min((1, 2))[:, None]).all()
 
 
-def test_a_large_plane_keeps_its_mean():
-    case = plane((7, 7))
-    np.testing.assert_allclose(fit_square(case, 3).image.mean((1, 2)), case.image.mean((1, 2)), rtol=1e-5)
+def test_a_large_plane_is_averaged_over_area():
+    odd, even = plane((7, 7)), plane((4, 4))
+    np.testing.assert_allclose(fit_square(odd, 3).image.mean((1, 2)), odd.image.mean((1, 2)), rtol=1e-5)
+    expected = even.image.reshape(2, 2, 2, 2, 2).mean((2, 4))
+    np.testing.assert_allclose(fit_square(even, 2).image, expected, rtol=1e-6)
 
 
-def test_halving_averages_four_pixels_each():
-    case = plane((4, 4))
-    expected = case.image.reshape(2, 2, 2, 2, 2).mean((2, 4))
-    np.testing.assert_allclose(fit_square(case, 2).image, expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize(("drawn", "kept"), [(4, False), (5, True)])
-def test_a_pixel_is_drawn_where_half_of_its_area_was(drawn, kept):
-    readers = np.zeros((1, 9), dtype=bool)
-    readers[0, :drawn] = True
-    case = Case("a", np.zeros((1, 3, 3), np.float32), readers.reshape(1, 3, 3), Grid((3, 3)))
+@pytest.mark.parametrize(("side", "drawn", "kept"), [(3, 4, False), (3, 5, True), (2, 2, True)])
+def test_a_pixel_is_drawn_where_half_of_its_area_was(side, drawn, kept):
+    readers = (np.arange(side * side) < drawn).reshape(1, side, side)
+    case = Case("a", np.zeros((1, side, side), np.float32), readers, Grid((side, side)))
     assert fit_square(case, 1).readers.item() is kept
-
-
-def test_exactly_half_is_drawn():
-    readers = np.array([[[True, False], [True, False]]])
-    assert fit_square(Case("a", np.zeros((1, 2, 2), np.float32), readers, Grid((2, 2))), 1).readers.item()
 
 
 @pytest.mark.parametrize("size", [3, 6, 8])

