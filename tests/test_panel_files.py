@@ -195,6 +195,14 @@ def test_measurements_have_a_row_a_sample_with_units_in_the_header(tmp_path):
     assert (rows[2]["area_mm2"], rows[2]["longest_diameter_mm"]) == ("0", "")
 
 
+def test_measurements_of_a_representative_panel_say_whom_each_mask_stands_for(tmp_path):
+    panel = replace(panel_on(PLANE), weights=(8, 4, 3, 1))
+    write_panel(tmp_path / "case 7", panel, study_of(panel, "npy"))
+    rows = table(tmp_path / "case 7" / "measurements.csv")
+    assert [row["share_of_readers"] for row in rows] == ["0.5", "0.25", "0.1875", "0.0625"]
+    assert read_mask_set(tmp_path / "case 7").weights == (8, 4, 3, 1)
+
+
 def stored_along(axis: int, panel: MaskSet, study: Study) -> tuple[MaskSet, Study]:
     """The same panel and study, as a NIfTI file has them that stores its slices along another axis."""
     image, readers, masks = (

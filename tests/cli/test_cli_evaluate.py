@@ -131,3 +131,34 @@ def test_full_disk_while_scoring(run, out, dataset, drawn):
         answer = run("evaluate", drawn, "--data", dataset, "--out", out)
     assert answer.refused("File too large", "free space")
     assert not files(out)
+
+
+def test_a_model_is_scored_with_both_kinds_of_panel(run, out, dataset, weights):
+    options = ["--split", "all", "--limit", 2, "--count", 3, "--panel", "representative", "--pool", 6]
+    said = run("evaluate", "--model", weights, "--data", dataset, "--out", out, *options)
+    assert said.code == 0
+    assert "cimd, representative: no U-GED and no d_SS, which need independent draws" in " ".join(said.out.split())
+    table = json.loads((out / "summary.json").read_text())["table"]
+    assert [row["label"] for row in table[:2]] == ["cimd", "cimd, representative"]
+    assert "ged_u" not in table[1]["mean"]
+    assert "which need independent draws" in (out / "report.html").read_text()
+    chosen = [pm.read_mask_set(path) for path in (out / "representative").iterdir()]
+    assert [sum(panel.weights) for panel in chosen] == [6, 6]
+    again = run("evaluate", out / "representative", "--data", dataset, "--split", "all", "--out", out / "again")
+    assert again.code == 0
+    assert "of readers</span>" in (out / "again/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "evaluate: expected a folder of masks, or --model, got neither"),
+        (["masks", "--model", "lidc"], "evaluate: expected a folder of masks, or --model, got both"),
+        (["masks", "--panel", "representative"], "--panel: expected --model, got masks"),
+        (["masks", "--pool", 9], "--pool: expected --model, got masks"),
+        (["--model", "lidc", "--pool", 9], "pool: expected none for independent draws, got 9"),
+    ],
+)
+def test_evaluate_refuses_what_does_not_go_together(run, out, dataset, given, words):
+    assert run("evaluate", *given, "--data", dataset, "--out", out).refused(words)
+    assert not out.exists()

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from small_panels import CASES, GRID, SIZE, case, panel
 
 from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, Scores, evaluate
+from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.geometry import Grid
 from plurimask.metrics import (
     CONVENTIONS,
@@ -280,3 +282,38 @@ def test_another_affine_is_refused():
 def test_masks_without_an_affine_are_taken_to_lie_on_the_cases_grid():
     placed = {"a": case("a", grid=Grid.plane(SIZE, 1.0))}
     assert evaluate([panel("a")], placed).rows[0].name == "a"
+
+
+def representative(name):
+    drawn = panel(name)
+    return replace(drawn, weights=(3,) * len(drawn.masks))
+
+
+def test_a_representative_panel_has_no_score_that_needs_independent_draws(scores):
+    """All others are those of the same masks, counted equally."""
+    found = evaluate([representative(name) for name in ("a", "b", "alone", "unread")], CASES)
+    assert set(INDEPENDENT) == {"ged_u", "d_ss"}
+    row = found.table[0]
+    assert (row.label, row.representative) == ("toy, representative", True)
+    assert row.values.keys() == COLUMNS.keys() - set(INDEPENDENT)
+    assert all(row.values[key] == pytest.approx(scores.mean[key], nan_ok=True) for key in row.values)
+    assert all(math.isnan(one.values[key]) for one in found.rows for key in INDEPENDENT)
+    by_others = {one.label: one.values["ged"] for one in found.conventions}
+    assert math.isnan(by_others["d-persona-u"])
+    assert by_others["kohl"] == pytest.approx(row.values["ged_v"])
+
+
+def test_both_kinds_of_panel_are_scored_apart():
+    with pytest.raises(InputError, match="b: expected independent masks, as for a, got representative ones; score"):
+        evaluate([panel("a"), representative("b")], CASES)
+
+
+def test_the_first_masks_of_a_representative_panel_are_none():
+    with pytest.raises(InputError, match="a: expected all 5 masks of a representative panel, got the first 2; draw or"):
+        evaluate([representative("a")], CASES, count=2)
+
+
+def test_scores_of_both_kinds_stand_in_one_table(scores):
+    both = scores.beside(evaluate([representative(name) for name in ("a", "b", "alone", "unread")], CASES))
+    assert [row.label for row in both.table][:3] == ["toy", "toy, representative", scores.table[1].label]
+    assert both.mean == scores.mean

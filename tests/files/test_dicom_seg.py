@@ -192,6 +192,13 @@ def test_algorithm_names_method_weights_and_how_each_sample_was_drawn(written):
     assert algorithm.AlgorithmParameters == "seed=22, sampler=ddim"
 
 
+def test_a_segment_of_a_representative_panel_says_whom_it_stands_for(series, panel, tmp_path):
+    path = write(tmp_path / "case", series, replace(panel, weights=(11, 2, 1, 1, 1))) / "samples.dcm"
+    first, second = dcmread(path).SegmentSequence[:2]
+    assert first.SegmentDescription.startswith("Sample 1 of 5. About 69% of readers would draw this. For research")
+    assert "which outlines nothing. About 12% of readers would draw this." in second.SegmentDescription
+
+
 def test_names_that_dicom_cannot_hold_are_made_plain(series, panel, tmp_path):
     odd = replace(panel, method="über\\net " + "x" * 99, checkpoint=None, seeds=None, settings={})
     path = write(tmp_path / "case", series, odd) / "frequency.dcm"

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from plurimask.cli.common import CaseList, Limit, Out, Split, Stopped, console, fail, progress, say
-from plurimask.errors import PlurimaskError
+from plurimask.cli.common import CaseList, Device, Limit, Out, Split, Stopped, console, fail, progress, say
+from plurimask.errors import PlurimaskError, SettingsError
 
 if TYPE_CHECKING:
     from plurimask.datasets.dataset import Dataset
@@ -45,13 +45,27 @@ def train(
 
 
 def evaluate(
-    masks: Annotated[Path, typer.Argument(help="Folder of masks by any program, CASE/masks.npz or as docs/masks.md.")],
     data: Annotated[Path, typer.Option(help="The dataset with the readers' masks.")],
     out: Out,
+    masks: Annotated[
+        Path | None, typer.Argument(help="Folder of masks by any program, CASE/masks.npz or as docs/masks.md.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="In place of MASKS: a model, whose masks are drawn into OUT/masks.")
+    ] = None,
     split: Annotated[Split, typer.Option(help="Which side of the dataset to score.")] = "test",
     case_list: CaseList = None,
     limit: Limit = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Score the first N masks of each case.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Score the first N masks of each case; of a model, draw N (16).")
+    ] = None,
+    panel: Annotated[
+        Literal["independent", "representative"],
+        typer.Option(help="representative: also draw representative panels of the model, and show both rows."),
+    ] = "independent",
+    pool: Annotated[int | None, typer.Option(min=1, help="Masks that a representative panel is chosen from.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the model's masks.")] = 0,
+    device: Device = "auto",
     compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
 ) -> None:
     """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
@@ -59,10 +73,17 @@ def evaluate(
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.stored import check_free
 
+    _check_drawn(masks, model, panel, pool)
     check_free(out, ours=lambda name: True)
     dataset = open_dataset(data)
     cases = choose_cases(dataset, split, limit, read_case_list(case_list) if case_list else None)
+    beside = None
+    if model is not None:
+        masks, beside = _draw(model, device, cases, out, count or 16, seed, panel, pool)
+    assert masks is not None, "there are masks or a model"
     scores, panels, passed = _score(masks, dataset, cases, count)
+    if beside is not None:
+        scores = scores.beside(_score(beside, dataset, cases, None)[0])
     # After the bar has shown: these bring PyTorch and matplotlib.
     from plurimask.evaluation import compare as compare_scores
     from plurimask.evaluation import write_scores
@@ -110,6 +131,41 @@ def benchmark(
     say(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}")
     if results.scored:
         say(f"Open {out / 'report.html'} in a browser.")
+
+
+def _check_drawn(masks: Path | None, model: str | None, panel: str, pool: int | None) -> None:
+    if (masks is None) == (model is None):
+        got = "neither" if masks is None else "both"
+        raise SettingsError("evaluate", expected="a folder of masks, or --model", got=got, hint="give one of them")
+    if model is None and (panel != "independent" or pool is not None):
+        option = "--pool" if pool is not None else "--panel"
+        raise SettingsError(option, expected="--model", got="masks", hint="leave it out: mask sets say what they are")
+
+
+def _draw(
+    model: str,
+    device: str,
+    cases: "Mapping[str, Case]",
+    out: Path,
+    count: int,
+    seed: int,
+    panel: Literal["independent", "representative"],
+    pool: int | None,
+) -> tuple[Path, Path | None]:
+    """Draw a model's panels of the cases: the folder of independent ones, and that of representative ones, if any."""
+    from plurimask.files.mask_sets import write_mask_set
+    from plurimask.sampling import load
+
+    drawer = load(model, device)
+    drawer.pool(panel, pool, count)
+    masks, beside = out / "masks", out / "representative" if panel == "representative" else None
+    with progress("drawing panels", len(cases)) as tick:
+        for done, (name, case) in enumerate(cases.items(), start=1):
+            write_mask_set(masks / name, drawer.sample(case, count, seed))
+            if beside is not None:
+                write_mask_set(beside / name, drawer.sample(case, count, seed, panel=panel, pool=pool))
+            tick(done)
+    return masks, beside
 
 
 def _score(

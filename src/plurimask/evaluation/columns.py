@@ -15,12 +15,14 @@ class Column:
         convention: how it is counted, in one line.
         better: which way is better; None for what only describes.
         headline: shown for the degenerate predictors too.
+        independent: an estimate that independent draws alone give; representative panels have none.
     """
 
     label: str
     convention: str
     better: Literal["lower", "higher"] | None = None
     headline: bool = False
+    independent: bool = False
 
 
 COLUMNS: Mapping[str, Column] = MappingProxyType(
@@ -33,6 +35,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
             "squared, d = 1 - IoU, distinct pairs only (U-statistic); undefined under two samples or readers",
             "lower",
             headline=True,
+            independent=True,
         ),
         "hm_iou": Column(
             "HM-IoU",
@@ -61,7 +64,10 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
             "soft Dice", "Dice of the two frequency maps, each cut at 0.1, 0.3, 0.5, 0.7 and 0.9, averaged", "higher"
         ),
         "d_ss": Column(
-            "d_SS", "mean d of distinct pairs of samples; ged_v = ged_u + d_ss / N + d_yy / M", headline=True
+            "d_SS",
+            "mean d of distinct pairs of samples; ged_v = ged_u + d_ss / N + d_yy / M",
+            headline=True,
+            independent=True,
         ),
         "d_yy": Column("d_YY", "mean d of distinct pairs of readers", headline=True),
         "ncc": Column(
@@ -88,6 +94,9 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
     }
 )
 
+INDEPENDENT = tuple(key for key, column in COLUMNS.items() if column.independent)
+"""What representative panels have no value of."""
+
 HEADLINE: Mapping[str, Column] = {key: column for key, column in COLUMNS.items() if column.headline}
 
 GENERAL_CONVENTIONS: Mapping[str, str] = MappingProxyType(
@@ -97,6 +106,7 @@ GENERAL_CONVENTIONS: Mapping[str, str] = MappingProxyType(
         "mean": "a value for each case, then the mean over the cases where it is defined",
         "interval": "patients resampled with replacement, percentiles of the mean",
         "size": "size CRPS and HD95 in mm where the first case has a known spacing, else in voxels",
+        "representative": "masks count equally; no U-GED and no d_SS, which estimate from independent draws alone",
         "calibrated": "expected of samples drawn from the readers' own distribution: U-GED 0, V-GED d_yy (1/N + 1/M)",
         "raters resampled": "an oracle that draws from the scored readers themselves, so its U-GED is negative",
         "reader left out": "each reader against the others: D_max of the best, HM-IoU the mean IoU; others undefined",

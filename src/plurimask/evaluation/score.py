@@ -6,7 +6,7 @@ All values of a batch come from one count of every pair of masks.
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain
 from operator import add
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from plurimask.errors import InputError
+from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.evaluation.scores import CaseScores, Scores, stratify, summarise, values_of
 from plurimask.geometry import Grid, same_grid
 from plurimask.metrics import (
@@ -144,6 +145,9 @@ def evaluate(
 ) -> Scores:
     """Score panels against the readers of their cases.
 
+    Representative panels have no U-GED and no d_SS: these estimate from independent draws what the method would score,
+    and masks that were chosen to lie apart are none.
+
     Args:
         panels: one per case, read as they come. All have the same number of samples, since V-GED depends on it.
         cases: the cases to be scored, by name, and no others. A mapping that reads on access keeps memory at a batch.
@@ -152,7 +156,8 @@ def evaluate(
 
     Raises:
         InputError: no panel, two panels of one case, a panel of an unknown case, of another size or grid than its
-            case, or with another number of samples or axes than the first (with `count`: with fewer samples).
+            case, or with another number of samples or axes than the first (with `count`: with fewer samples); or
+            independent and representative panels together.
     """
     pairs = _pairs(panels, cases, count)
     first = next(pairs, None)
@@ -175,12 +180,17 @@ def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], units: Mapping
     drawn = [json.loads(text) for text in dict.fromkeys(text for batch in scored for text in batch.drawn)]
     patients, count = [row.patient for row in rows], rows[0].samples
     label = " + ".join(sorted({one["method"] or unnamed for one in drawn}))
+    own = values_of(rows)
+    representative = any("representative" in one for one in drawn)
+    if representative:
+        label, own = f"{label}, representative", {key: own[key] for key in own if key not in INDEPENDENT}
     references = _joined([batch.references for batch in scored])
     conventions = _joined([batch.conventions for batch in scored])
+    first, *others = summarise([label, *references], [own, *references.values()], count, patients)
     found = {row.name for row in rows}
     return Scores(
         rows=rows,
-        table=summarise([label, *references], [values_of(rows), *references.values()], count, patients),
+        table=(replace(first, representative=representative), *others),
         conventions=summarise(list(conventions), list(conventions.values()), count, patients),
         strata=stratify(rows, label, units["size_crps"]),
         reliability=reduce(add, (batch.reliability for batch in scored)),
@@ -205,6 +215,12 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
     values, pairs, reliability = score(samples, readers, valid, voxel_size)
     surfaces = [_surface(panel, case, in_mm) for panel, case in batch]
     values["surface"] = torch.tensor(surfaces, dtype=torch.float64)
+    conventions = {name: convention_values(convention, pairs) for name, convention in CONVENTIONS.items()}
+    if batch[0][0].weights is not None:
+        values |= {key: torch.full_like(values[key], math.nan) for key in INDEPENDENT}
+        for name, of_name in conventions.items():
+            if CONVENTIONS[name].estimator == "u":
+                of_name["ged"] = torch.full_like(of_name["ged"], math.nan)
     reader_sizes = sizes(pairs.yy)
     drawn = (reader_sizes > 0) & valid
     mean_sizes = (reader_sizes * drawn).sum(1) / drawn.sum(1) * voxel_size
@@ -223,7 +239,7 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
     return _Scored(
         rows=tuple(rows),
         references=reference_values(readers, valid, voxel_size, samples.shape[1]),
-        conventions={name: convention_values(convention, pairs) for name, convention in CONVENTIONS.items()},
+        conventions=conventions,
         reliability=reliability.pooled(),
         drawn=tuple(_origin(panel) for panel, _ in batch),
     )
@@ -232,7 +248,8 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
 def _origin(panel: MaskSet) -> str:
     """How a panel came about, without what differs from case to case."""
     origin = {"method": panel.method, "checkpoint": panel.checkpoint, "settings": dict(panel.settings)}
-    return json.dumps(origin, sort_keys=True)
+    kind = {} if panel.weights is None else {"representative": True}
+    return json.dumps(origin | kind, sort_keys=True)
 
 
 def _padded(readers: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -313,6 +330,14 @@ def _check_alike(panel: MaskSet, first: MaskSet) -> None:
             expected=f"{len(first.masks)} masks, as for {first.name}",
             got=str(len(panel.masks)),
             hint="GED depends on the number of samples: score the first N of each, or sets of different sizes apart",
+        )
+    kinds = ["independent" if one.weights is None else "representative" for one in (first, panel)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            panel.name,
+            expected=f"{kinds[0]} masks, as for {first.name}",
+            got=f"{kinds[1]} ones",
+            hint="score independent draws and representative panels apart",
         )
     if len(panel.grid.shape) != len(first.grid.shape):
         raise InputError(

@@ -5,7 +5,7 @@ Two methods on the same cases are compared by the difference of their means, wit
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class TableRow:
         values: by key, over the cases where they are defined.
         intervals: of the means, from the patient bootstrap; NaN where fewer than two patients have a value.
         cases: by key, the number of cases where the value is defined.
+        representative: whether the masks represent a pool; else they are independent draws, or no samples at all.
     """
 
     label: str
@@ -58,6 +59,7 @@ class TableRow:
     values: dict[str, float]
     intervals: dict[str, Interval]
     cases: dict[str, int]
+    representative: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,10 @@ class Scores:
     def intervals(self) -> Mapping[str, Interval]:
         """Of the means, from the patient bootstrap."""
         return self.table[0].intervals
+
+    def beside(self, other: "Scores") -> "Scores":
+        """These scores, with the other's own row below the first one of the table."""
+        return replace(self, table=(self.table[0], other.table[0], *self.table[1:]))
 
     @property
     def undefined(self) -> dict[str, int]:

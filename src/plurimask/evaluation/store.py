@@ -91,7 +91,8 @@ def _made() -> Json:
 
 def _row(row: TableRow) -> Json:
     means = {"mean": row.values, "interval": row.intervals, "cases": row.cases}
-    return {"label": row.label, "samples": row.samples} | means
+    kind = {"representative": True} if row.representative else {}
+    return {"label": row.label, "samples": row.samples} | kind | means
 
 
 def read_scores(folder: Path) -> Scores:
@@ -148,7 +149,7 @@ def _number(text: str) -> float:
 def _read_row(row: Mapping[str, Any]) -> TableRow:
     values = {key: _nan(value) for key, value in row["mean"].items()}
     intervals = {key: (_nan(low), _nan(high)) for key, (low, high) in row["interval"].items()}
-    return TableRow(row["label"], row["samples"], values, intervals, row["cases"])
+    return TableRow(row["label"], row["samples"], values, intervals, row["cases"], row.get("representative", False))
 
 
 def _nan(value: float | None) -> float:

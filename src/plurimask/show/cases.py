@@ -23,7 +23,17 @@ from plurimask.show.outline import svg_path
 from plurimask.show.page import origin_of, settings_of, write_page
 from plurimask.show.raster import SAMPLE_COLOUR, View, frequency_map, outline_opacity, picture_of, reader_colour
 from plurimask.show.score_figures import disagreeing, numbered_figure, pooled_figure
-from plurimask.show.tables import Head, Number, Row, Table, comparison_table, score_head, strata_table, summary_table
+from plurimask.show.tables import (
+    NOT_INDEPENDENT,
+    Head,
+    Number,
+    Row,
+    Table,
+    comparison_table,
+    score_head,
+    strata_table,
+    summary_table,
+)
 
 EACH = 2
 """Cases shown of each kind."""
@@ -40,12 +50,16 @@ _PLACES = 60
 
 @dataclass(frozen=True)
 class Mark:
-    """One mask in a card: whose it is (numbered from 1), its SVG path, its size and its colour."""
+    """One mask in a card: whose it is (numbered from 1), its SVG path, its size and its colour.
+
+    In a representative panel also the share of readers who would draw about this.
+    """
 
     number: int
     path: str
     size: float
     colour: str
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +204,7 @@ def write_report(
         cards=cards,
         scores=scores,
         summary=summary_table(scores),
+        not_independent=NOT_INDEPENDENT,
         comparison=comparison,
         compared=comparison and comparison_table(comparison),
         strata=strata_table(scores),
@@ -276,7 +291,7 @@ def card_of(number: int, case: Case, panel: MaskSet, scores: CaseScores, reason:
         view=view,
         slices=None if view.slice_index is None else case.grid.shape[2],
         readers=group_of(view.readers, reader_sizes, [reader_colour(k) for k in range(len(view.readers))]),
-        samples=group_of(view.samples, sample_sizes, [SAMPLE_COLOUR] * len(view.samples)),
+        samples=group_of(view.samples, sample_sizes, [SAMPLE_COLOUR] * len(view.samples), panel.shares),
         unit=unit,
         scale_bar=scale_bar(case, view.window),
         scores=scores,
@@ -293,10 +308,11 @@ def scale_bar(case: Case, window: tuple[slice, slice]) -> tuple[int, float] | No
     return None if length is None else (length, length / case.grid.spacing_mm[1])
 
 
-def group_of(masks: np.ndarray, sizes: np.ndarray, colours: Sequence[str]) -> Group:
+def group_of(masks: np.ndarray, sizes: np.ndarray, colours: Sequence[str], shares: np.ndarray | None = None) -> Group:
     """The marks of masks (n, H, W) on the plane that is shown; `sizes` (n,) are of the whole masks."""
-    entries = zip(masks, sizes.tolist(), colours, strict=True)
-    return Group(tuple(Mark(k, svg_path(mask), size, colour) for k, (mask, size, colour) in enumerate(entries, 1)))
+    of_readers = [None] * len(masks) if shares is None else shares.tolist()
+    entries = enumerate(zip(map(svg_path, masks), sizes.tolist(), colours, of_readers, strict=True), 1)
+    return Group(tuple(Mark(number, *entry) for number, entry in entries))
 
 
 def axis_of(samples: Group, readers: Group) -> Axis:

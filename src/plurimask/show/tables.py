@@ -14,10 +14,13 @@ from rich.console import Group
 from rich.table import Table as RichTable
 
 from plurimask.evaluation import COLUMNS, HEADLINE, Comparison, Scores, TableRow
+from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.evaluation.scores import LEVEL, Interval
 
 STAR = r"\*"
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
+NOT_INDEPENDENT = f"no {' and no '.join(COLUMNS[key].label for key in INDEPENDENT)}, which need independent draws"
+"""Why a representative panel has dashes."""
 STRATUM_KEYS = ("ged_v", "ged_u", "hm_iou", "dice_max", "ci", "empty_samples", "empty_readers")
 """Columns of the table by readers who drew and by size."""
 
@@ -179,12 +182,15 @@ def summary_table(scores: Scores) -> Table:
     rests = {row.label: min(row.cases[key] for key in HEADLINE if key in row.cases) for row in scores.table}
     fewer = [f"{label} (rests on {cases})" for label, cases in rests.items() if cases < len(scores.rows)]
     left_out = f", {len(scores.missing)} without masks" if scores.missing else ""
-    kinds = {scores.table[0].label: "method", "calibrated": "calibrated"}
+    captions = [f"undefined in some cases: {', '.join(fewer)}"] if fewer else []
+    captions += [f"{row.label}: {NOT_INDEPENDENT}" for row in scores.table if row.representative]
+    kinds = {row.label: "method" for row in scores.table if row.representative}
+    kinds |= {scores.table[0].label: "method", "calibrated": "calibrated"}
     return Table(
         heads=(Head("", meaning="predictor"), *map(score_head, HEADLINE)),
         rows=tuple(Row(Head(row.label), score_cells(row, HEADLINE), kinds.get(row.label, "")) for row in scores.table),
         title=f"N = {scores.samples} samples · {_cases(len(scores.rows), scores.patients)}{left_out}",
-        caption=f"undefined in some cases: {', '.join(fewer)}" if fewer else "",
+        caption="; ".join(captions),
     )
 
 
