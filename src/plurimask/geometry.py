@@ -44,12 +44,8 @@ class Grid:
             return
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
-            raise InputError(
-                "grid",
-                expected="a finite, invertible 4x4 affine",
-                got=f"{affine.tolist()}",
-                hint="repair the header of the file",
-            )
+            got, hint = f"{affine.tolist()}", "repair the header of the file"
+            raise InputError("grid", expected="a finite, invertible 4x4 affine", got=got, hint=hint)
         affine.flags.writeable = False
         object.__setattr__(self, "affine", affine)
 
@@ -117,6 +113,15 @@ class Grid:
         if self.affine is None or other.affine is None:
             return True
         return bool(np.allclose(self.affine, other.affine, rtol=0, atol=tolerance_mm))
+
+
+def grid_of(subject: str | Path, shape: tuple[int, ...], affine: np.ndarray | None) -> Grid:
+    """The grid that a file states. Raises InputError, which names `subject`, where `Grid` refuses it."""
+    try:
+        return Grid(shape, affine)
+    except InputError as error:
+        got, hint = f"one refused ({error})", "correct the header or description that says so"
+        raise InputError(subject, expected="a usable grid", got=got, hint=hint) from None
 
 
 def same_grid(subject: str | Path, came: Grid, wanted: Grid, of: str, hint: str) -> None:

@@ -57,7 +57,10 @@ def write_panel(
     chosen = check_writable(folder, study, format)
     if not 0 < agreement <= 1:
         raise SettingsError("agreement", expected="a share above 0, at most 1", got=str(agreement), hint="try 0.5")
-    _check_pair(panel, study)
+    hint = "pair each study with its own panel"
+    if panel.name != study.case.name:
+        raise InputError(panel.name, expected=f"the panel of {study.case.name}", got=f"that of {panel.name}", hint=hint)
+    same_grid(panel.name, panel.grid, study.case.grid, "its case", hint)
     check_bears_name(folder, panel.name)
     with atomic_folder(folder, *REPLACEABLE) as fresh:
         WRITERS[chosen].write(fresh, panel, study, agreement)
@@ -76,22 +79,28 @@ def check_writable(folder: Path, study: Study, format: str | None = None) -> str
         SettingsError: another format, DICOM SEG for a study that is not DICOM, or a folder of other files.
     """
     chosen = format or next(name for name, writer in WRITERS.items() if writer.studies == study.format)
-    _check_format(chosen, study)
+    if chosen not in WRITERS:
+        raise SettingsError("format", expected=" or ".join(WRITERS), got=chosen, hint="choose one of them")
+    if WRITERS[chosen].alone and study.format != WRITERS[chosen].studies:
+        raise SettingsError(
+            study.case.name,
+            expected="a DICOM study for DICOM SEG, which refers to patient, study and images of its source",
+            got=f"one in format {study.format}",
+            hint="give the DICOM series, or choose nifti",
+        )
     check_free(folder, *REPLACEABLE)
     return chosen
-
-
-def _write_dicom_seg(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
-    write_dicom_seg(folder, panel, study.sources)
 
 
 def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float) -> None:
     like = study.sources[0] if study.format == "nifti" else None
     share = panel.frequency
+    # In bits, of whether a sample holds a voxel: 0 where all agree, 1 where half of them do.
+    entropy = sum(-part * np.log2(part, where=part > 0, out=np.zeros_like(part)) for part in (share, 1 - share))
     maps = {
         f"maps/consensus-{100 * agreement:g}": (share >= np.float32(agreement)).view(np.uint8),
         "maps/frequency": share,
-        "maps/entropy": _entropy(share),
+        "maps/entropy": entropy,
         STACK: np.moveaxis(panel.masks.view(np.uint8), 0, -1),
     }
     (folder / "maps").mkdir()
@@ -115,10 +124,6 @@ def _write_png(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
         save_picture(figure, folder / "pictures" / f"{name}.png")
 
 
-def _write_npz(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
-    np.savez_compressed(folder / f"{STACK}.npz", masks=panel.masks)
-
-
 class Writer(NamedTuple):
     """How a panel is written in one format.
 
@@ -134,10 +139,12 @@ class Writer(NamedTuple):
 
 
 WRITERS: Mapping[str, Writer] = {
-    "dicom-seg": Writer(_write_dicom_seg, "dicom", alone=True),
+    "dicom-seg": Writer(
+        lambda folder, panel, study, _: write_dicom_seg(folder, panel, study.sources), "dicom", alone=True
+    ),
     "nifti": Writer(_write_nifti, "nifti"),
     "png": Writer(_write_png, "picture"),
-    "npz": Writer(_write_npz, "npy"),
+    "npz": Writer(lambda folder, panel, *_: np.savez_compressed(folder / f"{STACK}.npz", masks=panel.masks), "npy"),
 }
 """THE table of formats that panels are written in."""
 
@@ -152,14 +159,6 @@ def _sliced_last(study: Study, panel: MaskSet) -> tuple[Case, MaskSet]:
     )
     grid = panel.grid.across(slicing)
     return replace(study.case, image=image, readers=readers, grid=grid), replace(panel, masks=masks, grid=grid)
-
-
-def _entropy(share: np.ndarray) -> np.ndarray:
-    """In bits, of whether a sample holds a voxel: 0 where all agree, 1 where half of them do. float32 as `share`."""
-    bits = np.zeros_like(share)
-    for part in (share, 1 - share):
-        bits -= part * np.log2(part, where=part > 0, out=np.zeros_like(part))
-    return bits
 
 
 def _measurements(panel: MaskSet, quantities: Mapping[str, np.ndarray]) -> str:
@@ -185,26 +184,3 @@ def _summary(quantities: Mapping[str, np.ndarray]) -> str:
 def _number(value: float) -> str:
     """Six significant digits; empty where it is undefined."""
     return "" if np.isnan(value) else f"{value:.6g}"
-
-
-def _check_format(chosen: str, study: Study) -> None:
-    if chosen not in WRITERS:
-        raise SettingsError("format", expected=" or ".join(WRITERS), got=chosen, hint="choose one of them")
-    if WRITERS[chosen].alone and study.format != WRITERS[chosen].studies:
-        raise SettingsError(
-            study.case.name,
-            expected="a DICOM study for DICOM SEG, which refers to patient, study and images of its source",
-            got=f"one in format {study.format}",
-            hint="give the DICOM series, or choose nifti",
-        )
-
-
-def _check_pair(panel: MaskSet, study: Study) -> None:
-    if panel.name != study.case.name:
-        raise InputError(
-            panel.name,
-            expected=f"the panel of {study.case.name}",
-            got=f"that of {panel.name}",
-            hint="pair each study with its own panel",
-        )
-    same_grid(panel.name, panel.grid, study.case.grid, "its case", "pair each study with its own panel")

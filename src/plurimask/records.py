@@ -6,7 +6,6 @@ THE shape legend: B batch, C channels, R readers, S samples, H rows, W columns, 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from plurimask.geometry import Grid
 if TYPE_CHECKING:  # whoever reads and writes files alone need not wait two seconds for torch
     import torch
     from torch import Tensor
+
+_PICTURES = "plurimask.show.raster"  # imported when a notebook shows a record: a record itself needs none
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,7 +63,7 @@ class Case:
 
     def _repr_html_(self) -> str:
         """What a notebook shows; the patient is not named."""
-        return _pictures().case_html(repr(self), self.image[0], self.readers, self.grid)
+        return import_module(_PICTURES).case_html(repr(self), self.image[0], self.readers, self.grid)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,7 +121,7 @@ class MaskSet:
 
     def _repr_html_(self) -> str:
         """What a notebook shows; neither case nor patient is named."""
-        return _pictures().panel_html(repr(self), self.masks, self.grid)
+        return import_module(_PICTURES).panel_html(repr(self), self.masks, self.grid)
 
     def first(self, count: int) -> "MaskSet":
         """The panel of its first `count` samples. Raises InputError where it has fewer, or is representative."""
@@ -204,14 +205,9 @@ def count_votes(masks: np.ndarray) -> np.ndarray:
     return np.asarray(masks.view(np.uint8).sum(axis=0, dtype=np.min_scalar_type(len(masks))))
 
 
-def _pictures() -> ModuleType:
-    """`show.raster`, imported when a notebook first shows a record: a record itself needs no pictures."""
-    return import_module("plurimask.show.raster")
-
-
 def _words(grid: Grid) -> str:
     spacing = "unknown spacing" if grid.spacing_mm is None else f"{'x'.join(f'{v:.3g}' for v in grid.spacing_mm)} mm"
-    return f"{_size(grid.shape)} of {spacing}"
+    return f"{grid.size} of {spacing}"
 
 
 def _count_empty(masks: np.ndarray) -> int:
@@ -227,19 +223,12 @@ def _check_stack(name: str, what: str, array: np.ndarray, dtype: type, grid: Gri
             hint="convert before building the record",
         )
     if array.shape[1:] != grid.shape:
-        raise InputError(
-            name,
-            expected=f"{what} of size {_size(grid.shape)}",
-            got=_size(array.shape[1:]),
-            hint="bring image and masks to one grid",
-        )
+        got = "x".join(map(str, array.shape[1:])) or "no size"
+        hint = "bring image and masks to one grid"
+        raise InputError(name, expected=f"{what} of size {grid.size}", got=got, hint=hint)
 
 
 def _zeros_and_ones(masks: np.ndarray) -> np.ndarray:
     """The same masks whose bytes are 0 and 1, which all who count bytes rely on; Pillow's booleans are 0 and 255."""
     stored = masks.view(np.uint8)
     return masks if stored.max(initial=0) <= 1 else stored != 0
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "no size"

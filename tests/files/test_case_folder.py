@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from case_files import IMAGE, MASK, fill, write
-from PIL import Image
 
 from plurimask.errors import InputError
-from plurimask.files.case_folder import holds_case, list_case, read_image_case
-from plurimask.files.locate import open_study
+from plurimask.files.case_folder import holds_case, list_case
+from plurimask.files.locate import open_study, study_name
 
 
 def read_case(folder):
@@ -47,19 +46,10 @@ def test_a_case_takes_its_folders_name(tmp_path, monkeypatch):
     assert read_case(Path(".")).name == "b"
 
 
-@pytest.mark.parametrize("name", ["scan.png", "scan.npy", "scan.nii.gz"])
-def test_a_lone_image_is_a_case_that_nobody_read(tmp_path, name):
-    write(tmp_path / name, IMAGE)
-    case = read_image_case(tmp_path / name)
-    assert case.name == "scan"
-    assert case.readers.shape == (0, 6, 8)
-
-
 @pytest.mark.parametrize("name", ["..png", ".hidden.png", "a\nb.png", "a:b.png", " .png"])
 def test_a_name_that_cannot_be_a_folder_everywhere_is_refused(tmp_path, name):
-    Image.fromarray(IMAGE).save(tmp_path / name, format="PNG")
     with pytest.raises(InputError, match="expected a case name that any file system can hold"):
-        read_image_case(tmp_path / name)
+        study_name(tmp_path / name)
 
 
 def test_a_case_is_told_from_a_dataset(tmp_path):

@@ -3,41 +3,25 @@
 import gzip
 import io
 import pickle
-import random
-import re
 import zlib
 
 import nibabel as nib
 import numpy as np
 import pytest
+from case_files import write as save
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from plurimask.errors import InputError
-from plurimask.files.images import (
-    binarise,
-    read_image,
-    read_jpeg,
-    read_label,
-    read_nifti,
-    read_npy,
-    read_png,
-    split_name,
-)
+from plurimask.files.images import binarise, read_image, read_label, read_nifti, read_npy, read_picture, split_name
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 9), dtype=np.uint8)
-
 NAMES = ["a.png", "a.jpg", "a.npy", "a.nii", "a.nii.gz"]
 
 
 def write(path, array):
-    if path.suffix in (".png", ".jpg", ".jpeg"):
-        Image.fromarray(array).save(path)
-    elif path.suffix == ".npy":
-        np.save(path, array)
-    else:
-        nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    save(path, array)
     return path
 
 
@@ -77,28 +61,22 @@ def test_spacing_is_unknown_outside_nifti(tmp_path):
     assert read_image(write(tmp_path / "a.nii", GREY))[1].spacing_mm == (1.0, 1.0)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-def test_an_image_that_is_not_finite_in_float32_is_refused(tmp_path, value):
-    array = np.zeros((3, 3))
-    array[1, 2] = value
-    with pytest.raises(InputError, match=r"a\.npy: expected finite float32 values, got 1 NaN or infinite"):
-        read_image(write(tmp_path / "a.npy", array))
-
-
-def test_a_complex_image_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"a\.npy: expected real numbers, got values of type complex128"):
-        read_image(write(tmp_path / "a.npy", np.zeros((3, 3), dtype=complex)))
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        *(([[0, value]], "expected finite float32 values, got 1 NaN or inf") for value in (np.nan, -np.inf, 1e300)),
+        ([[0j]], "expected real numbers, got values of type complex128"),
+        (np.zeros((0, 3)), "expected a usable grid"),
+    ],
+)
+def test_what_is_no_image_is_refused(tmp_path, array, message):
+    with pytest.raises(InputError, match=rf"a\.npy: {message}"):
+        read_image(write(tmp_path / "a.npy", np.array(array)))
 
 
 def test_a_coloured_label_is_refused(tmp_path):
-    colour = np.stack([GREY, GREY, 0 * GREY], axis=-1)
     with pytest.raises(InputError, match=r"a\.png: expected a grey label, got a coloured one"):
-        read_label(write(tmp_path / "a.png", colour))
-
-
-def test_an_array_without_voxels_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"a\.npy: expected a usable grid"):
-        read_image(write(tmp_path / "a.npy", np.zeros((0, 3))))
+        read_label(write(tmp_path / "a.png", np.stack([GREY, GREY, 0 * GREY], axis=-1)))
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.nrrd", "a"])
@@ -116,65 +94,18 @@ def test_a_file_of_something_else_is_refused_by_name(tmp_path, name, content):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_missing_file_is_refused_by_name(tmp_path, name):
+def test_a_missing_file_a_folder_and_half_a_file_are_refused_by_name(tmp_path, name):
+    path = tmp_path / name
     with pytest.raises(InputError, match=f"{name}: expected a readable .* file, got 'No such file"):
-        read_image(tmp_path / name)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_folder_in_place_of_a_file_is_refused_by_name(tmp_path, name):
-    (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match=f"{name}: expected a readable"):
-        read_image(tmp_path / name)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_half_a_file_is_refused_by_name(tmp_path, name):
-    path = write(tmp_path / name, np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+        read_image(path)
+    write(path, np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=f"{name}: expected a readable"):
         read_image(path)
-
-
-def mutant(source, chance):
-    """One to four bytes changed, removed or cut off; half of the time near the start, where headers are."""
-    data = bytearray(source)
-    for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(min(len(data), chance.choice([360, len(data)])))
-        match chance.randrange(4):
-            case 0:
-                data[place] = chance.randrange(256)
-            case 1:
-                data[place] ^= 1 << chance.randrange(8)
-            case 2:
-                del data[place + 1 : place + 9]
-            case 3:
-                del data[place + 1 :]
-    return bytes(data)
-
-
-def complaint(read, path):
-    """The error's line, or "" where the file could be read."""
-    try:
-        values, grid = read(path)
-    except InputError as error:
-        return str(error)
-    return "" if values.shape[-len(grid.shape) :] == grid.shape else "values that do not fit their grid"
-
-
-@pytest.mark.parametrize("read", [read_image, read_label])
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.filterwarnings("ignore")
-def test_a_damaged_file_gives_an_array_or_an_error_that_names_it(tmp_path, name, read):
-    chance = random.Random(name)
-    source = write(tmp_path / name, (GREY > 99).astype(np.uint8) * 255).read_bytes()
-    path = tmp_path / f"mutant-{name}"
-    lines = []
-    for _ in range(60):
-        path.write_bytes(mutant(source, chance))
-        lines.append(complaint(read, path))
-    assert any(lines)
-    assert all(line.startswith(f"{path}: expected ") for line in lines if line)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=f"{name}: expected a readable"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(
@@ -231,30 +162,20 @@ def test_integers_count_above_half_their_maximum(dtype, last_out):
     assert binarise("a", values).tolist() == [False, False, False, True, True]
 
 
-def test_floats_count_above_one_half():
-    assert binarise("a", np.array([0, 0.5, 0.51, 1])).tolist() == [False, False, True, True]
+def test_floats_count_above_one_half_and_may_miss_their_ends_by_a_rounding():
+    assert binarise("a", np.array([-1e-6, 0.5, 0.51, 1 + 1e-6])).tolist() == [False, False, True, True]
 
 
-def test_a_float_may_miss_one_by_a_rounding():
-    assert binarise("a", np.array([-1e-6, 1 + 1e-6])).tolist() == [False, True]
-
-
-@pytest.mark.parametrize("quality", [95, 75, 50])
-def test_jpeg_ringing_does_not_count(quality):
-    values = jpeg(DISC, quality)
+def test_jpeg_ringing_does_not_count():
+    values = jpeg(DISC, quality=75)
     assert (values > 0).sum() > 1.3 * DISC.sum()
     assert np.array_equal(binarise("a", values, lossy=True), DISC)
 
 
-def test_an_empty_jpeg_that_decodes_to_one_everywhere_is_empty():
-    values = jpeg(np.zeros_like(DISC), quality=70)
-    assert (values == 1).all()
-    assert not binarise("a", values, lossy=True).any()
-
-
-def test_an_empty_jpeg_that_decodes_above_one_is_empty():
-    values = jpeg(np.zeros_like(DISC), quality=15)
-    assert (values > 1).all()
+@pytest.mark.parametrize(("quality", "least"), [(70, 1), (15, 2)])
+def test_an_empty_jpeg_that_decodes_to_one_or_more_everywhere_is_empty(quality, least):
+    values = jpeg(np.zeros_like(DISC), quality)
+    assert values.min() == least or (values > 1).all()
     assert not binarise("a", values, lossy=True).any()
 
 
@@ -305,54 +226,39 @@ def write_deep_colour(path):
         PngImagePlugin.putchunk(file, b"IEND", b"")
 
 
-def test_eight_bit_grey_round_trip(tmp_path):
-    Image.fromarray(LEVELS).save(tmp_path / "a.png")
-    assert np.array_equal(read_png(tmp_path / "a.png").values, LEVELS[None])
+DEEP = LEVELS.astype(np.uint16) * 257 - np.uint16(3 * (LEVELS > 0))
 
 
-def test_sixteen_bit_grey_round_trip(tmp_path):
-    deep = LEVELS.astype(np.uint16) * 257 - np.uint16(3 * (LEVELS > 0))
-    Image.fromarray(deep).save(tmp_path / "a.png")
-    values = read_png(tmp_path / "a.png").values
-    assert values.dtype == np.uint16
-    assert np.array_equal(values, deep[None])
-
-
-def test_one_bit_is_bool(tmp_path):
-    Image.fromarray(LEVELS > 99).save(tmp_path / "a.png")
-    values = read_png(tmp_path / "a.png").values
-    assert values.dtype == np.bool_
-    assert np.array_equal(values, LEVELS[None] > 99)
-
-
-def test_colour_gives_three_channels(tmp_path):
-    Image.fromarray(COLOUR).save(tmp_path / "a.png")
-    assert np.array_equal(read_png(tmp_path / "a.png").values, np.moveaxis(COLOUR, -1, 0))
+@pytest.mark.parametrize(
+    ("pixels", "values"),
+    [
+        (LEVELS, LEVELS[None]),
+        (DEEP, DEEP[None]),
+        (LEVELS > 99, LEVELS[None] > 99),
+        (COLOUR, np.moveaxis(COLOUR, -1, 0)),
+    ],
+    ids=["8 bits", "16 bits", "1 bit", "colour"],
+)
+def test_a_png_round_trip_keeps_type_and_values_without_loss_or_affine(tmp_path, pixels, values):
+    Image.fromarray(pixels).save(tmp_path / "a.png", dpi=(300, 300))
+    read = read_picture(tmp_path / "a.png")
+    assert (read.values.dtype, read.lossy, read.affine) == (values.dtype, False, None)
+    assert np.array_equal(read.values, values)
+    Image.fromarray(LEVELS).save(tmp_path / "a.jpg")
+    assert read_picture(tmp_path / "a.jpg").lossy
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
 def test_equal_channels_are_one_grey_channel(tmp_path, mode):
     Image.fromarray(LEVELS).convert(mode).save(tmp_path / "a.png")
-    assert np.array_equal(read_png(tmp_path / "a.png").values, LEVELS[None])
+    assert np.array_equal(read_picture(tmp_path / "a.png").values, LEVELS[None])
 
 
 def test_a_palette_counts_as_its_colours(tmp_path):
     picture = Image.fromarray((LEVELS > 99).astype(np.uint8)).convert("P")
     picture.putpalette([255, 255, 255, 0, 0, 0])
     picture.save(tmp_path / "a.png")
-    assert np.array_equal(read_png(tmp_path / "a.png").values, np.where(LEVELS > 99, 0, 255)[None])
-
-
-def test_jpeg_is_marked_as_lossy_and_png_is_not(tmp_path):
-    Image.fromarray(LEVELS).save(tmp_path / "a.jpg")
-    Image.fromarray(LEVELS).save(tmp_path / "a.png")
-    assert read_jpeg(tmp_path / "a.jpg").lossy
-    assert not read_png(tmp_path / "a.png").lossy
-
-
-def test_a_picture_has_no_affine(tmp_path):
-    Image.fromarray(LEVELS).save(tmp_path / "a.png", dpi=(300, 300))
-    assert read_png(tmp_path / "a.png").affine is None
+    assert np.array_equal(read_picture(tmp_path / "a.png").values, np.where(LEVELS > 99, 0, 255)[None])
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -361,72 +267,69 @@ def test_transparency_is_refused(tmp_path, mode):
     picture.putalpha(254)
     picture.save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"a\.png: expected an opaque picture, got transparent pixels"):
-        read_png(tmp_path / "a.png")
+        read_picture(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("picture", [LEVELS, LEVELS.astype(np.uint16), LEVELS > 99], ids=["8 bits", "16 bits", "1 bit"])
 def test_a_transparent_grey_value_is_refused(tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "a.png", transparency=int(picture.flat[0]))
     with pytest.raises(InputError, match="expected an opaque picture"):
-        read_png(tmp_path / "a.png")
+        read_picture(tmp_path / "a.png")
 
 
 def test_sixteen_bit_colour_is_refused_not_cut(tmp_path):
     write_deep_colour(tmp_path / "a.png")
     with pytest.raises(InputError, match="expected 8-bit colour, got 16-bit colour"):
-        read_png(tmp_path / "a.png")
+        read_picture(tmp_path / "a.png")
 
 
-def test_cmyk_is_refused(tmp_path):
-    Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / "a.jpg")
-    with pytest.raises(InputError, match="expected a grey or RGB picture, got CMYK"):
-        read_jpeg(tmp_path / "a.jpg")
+ROTATED = Image.Exif()
+ROTATED[0x0112] = 6
 
 
-def test_several_frames_are_refused(tmp_path):
-    frames = [Image.fromarray(LEVELS), Image.fromarray(255 - LEVELS)]
-    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
-    with pytest.raises(InputError, match="expected one picture, got 2 frames"):
-        read_png(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize(("name", "read"), [("a.png", read_png), ("a.jpg", read_jpeg)])
-def test_an_exif_rotation_is_refused(tmp_path, name, read):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(LEVELS).save(tmp_path / name, exif=exif)
-    with pytest.raises(InputError, match="expected pixels stored upright, got EXIF orientation 6"):
-        read(tmp_path / name)
+@pytest.mark.parametrize(
+    ("name", "pixels", "options", "message"),
+    [
+        ("a.jpg", Image.fromarray(COLOUR).convert("CMYK"), {}, "expected a grey or RGB picture, got CMYK"),
+        (
+            "a.png",
+            Image.fromarray(LEVELS),
+            {"save_all": True, "append_images": [Image.fromarray(255 - LEVELS)]},
+            "expected one picture, got 2 frames",
+        ),
+        ("a.png", Image.fromarray(LEVELS), {"exif": ROTATED}, "expected pixels stored upright, got EXIF orientation 6"),
+        ("a.jpg", Image.fromarray(LEVELS), {"exif": ROTATED}, "expected pixels stored upright, got EXIF orientation 6"),
+    ],
+)
+def test_a_picture_whose_pixels_are_not_clear_is_refused(tmp_path, name, pixels, options, message):
+    pixels.save(tmp_path / name, **options)
+    with pytest.raises(InputError, match=message):
+        read_picture(tmp_path / name)
 
 
 def test_the_content_must_be_what_the_name_says(tmp_path):
     Image.fromarray(LEVELS).save(tmp_path / "a.jpg", format="PNG")
     with pytest.raises(InputError, match=r"a\.jpg: expected a readable JPEG file, got 'cannot identify"):
-        read_jpeg(tmp_path / "a.jpg")
+        read_picture(tmp_path / "a.jpg")
 
 
 def test_pillows_limit_against_bombs_becomes_our_error(tmp_path, monkeypatch):
     Image.fromarray(LEVELS).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(InputError, match=re.escape("a.png: expected a readable PNG file, got 'Image size (35 pixels)")):
-        read_png(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: expected a readable PNG file, got 'Image size \(35 pixels\)"):
+        read_picture(tmp_path / "a.png")
 
 
 # --- NPY: what comes back, and what is refused.
 
 
-@pytest.mark.parametrize("dtype", ["bool", "u1", "<i2", ">i2", "<f4", ">f8", "f2"])
+@pytest.mark.parametrize("dtype", ["bool", "<i2", ">i2", ">f8", "f2"])
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
 def test_round_trip_of_one_channel(tmp_path, dtype, shape):
     array = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
-    np.save(tmp_path / "a.npy", array)
-    assert np.array_equal(read_npy(tmp_path / "a.npy").values, array[None])
-
-
-def test_fortran_order(tmp_path):
-    array = np.arange(6.0).reshape(2, 3)
-    np.save(tmp_path / "a.npy", np.asfortranarray(array))
-    assert np.array_equal(read_npy(tmp_path / "a.npy").values, array[None])
+    for order in ("C", "F"):
+        np.save(tmp_path / "a.npy", np.asarray(array, order=order))
+        assert np.array_equal(read_npy(tmp_path / "a.npy").values, array[None])
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 1), (1, 4, 5)])
@@ -450,22 +353,24 @@ def test_other_numbers_of_axes_are_refused(tmp_path, shape):
         read_npy(tmp_path / "a.npy")
 
 
-def test_python_objects_are_refused(tmp_path):
-    np.save(tmp_path / "a.npy", np.array([[{}]]), allow_pickle=True)
-    with pytest.raises(InputError, match=r"a\.npy: expected a readable NPY file, got .*Python objects"):
-        read_npy(tmp_path / "a.npy")
+def bytes_of(array, **options):
+    file = io.BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
 
 
-def test_a_bare_pickle_is_refused(tmp_path):
-    (tmp_path / "a.npy").write_bytes(pickle.dumps(np.zeros((2, 2))))
-    with pytest.raises(InputError, match="expected a readable NPY file, got 'the magic string is not correct"):
-        read_npy(tmp_path / "a.npy")
-
-
-def test_a_truncated_file_is_refused(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((20, 20)))
-    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
-    with pytest.raises(InputError, match="expected a readable NPY file, got 'mmap length is greater than file size"):
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (bytes_of(np.array([[{}]]), allow_pickle=True), ".*Python objects"),
+        (pickle.dumps(np.zeros((2, 2))), "'the magic string is not correct"),
+        (bytes_of(np.zeros((20, 20)))[:-1], "'mmap length is greater than file size"),
+    ],
+    ids=["objects", "pickle", "cut off"],
+)
+def test_other_content_is_refused(tmp_path, content, got):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.npy: expected a readable NPY file, got {got}"):
         read_npy(tmp_path / "a.npy")
 
 
@@ -504,36 +409,24 @@ def write_volume(path, array, affine=OBLIQUE, kind=nib.Nifti1Image, **header):
     return path
 
 
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.NII.GZ"])
+@pytest.mark.parametrize("name", ["a.nii", "a.NII.GZ"])
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-def test_values_are_what_nibabel_gives(tmp_path, name, kind):
-    array = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
-    assert np.array_equal(read_nifti(write_volume(tmp_path / name, array, kind=kind)).values, array[None])
-
-
-@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "u2", "f4", "f8"])
-def test_without_scale_factors_the_type_is_the_files_own(tmp_path, dtype):
-    path = write_volume(tmp_path / "a.nii", np.ones((4, 5), dtype=dtype))
-    assert read_nifti(path).values.dtype == np.dtype(dtype)
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f8"])
+def test_values_types_and_places_are_what_nibabel_gives(tmp_path, name, kind, dtype):
+    array = np.random.default_rng(0).integers(0, 99, size=(4, 5, 3)).astype(dtype)
+    path = write_volume(tmp_path / name, array, kind=kind)
+    stored, (_, grid) = read_nifti(path), read_image(path)
+    assert stored.values.dtype == array.dtype  # since there are no scale factors
+    assert np.array_equal(stored.values, array[None])
+    assert grid.spacing_mm == pytest.approx((0.7, 1.1, 2.5), abs=1e-5)
+    for voxel in [(0, 0, 0), (3, 1, 2), (1, 4, 0)]:
+        assert np.allclose(grid.affine @ (*voxel, 1), (*nib.affines.apply_affine(nib.load(path).affine, voxel), 1))
 
 
 def test_scale_factors_are_applied(tmp_path):
     stored = np.array([[0, 1], [2, 3]], dtype=np.int16)
     path = write_volume(tmp_path / "a.nii", stored, slope_inter=(0.5, -1024))
     assert np.array_equal(read_nifti(path).values[0], 0.5 * stored - 1024)
-
-
-@pytest.mark.parametrize("voxel", [(0, 0, 0), (3, 1, 2), (1, 4, 0)])
-def test_a_voxel_lies_where_nibabel_puts_it(tmp_path, voxel):
-    path = write_volume(tmp_path / "a.nii.gz", np.zeros((4, 5, 3), dtype=np.uint8))
-    _, grid = read_image(path)
-    assert np.allclose(grid.affine @ (*voxel, 1), (*nib.affines.apply_affine(nib.load(path).affine, voxel), 1))
-
-
-def test_spacing_follows_row_column_slice(tmp_path):
-    _, grid = read_image(write_volume(tmp_path / "a.nii", np.zeros((4, 5, 3), dtype=np.uint8)))
-    assert grid.shape == (4, 5, 3)
-    assert grid.spacing_mm == pytest.approx((0.7, 1.1, 2.5), abs=1e-5)
 
 
 @pytest.mark.parametrize(("unit", "mm"), [("meter", 1e3), ("mm", 1.0), ("micron", 1e-3), ("unknown", 1.0)])

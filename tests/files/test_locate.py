@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import write_cases
 
 from plurimask.errors import InputError
-from plurimask.files.locate import locate, mask_sets_at, open_study, study_name
+from plurimask.files.locate import locate, mask_sets_at, open_study
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
@@ -210,8 +210,3 @@ def test_a_fourth_axis_is_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((4, 5, 3, 2), dtype=np.float32), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(InputError, match=r"a\.nii: expected one channel .*write one file a channel"):
         open_study(tmp_path / "a.nii")
-
-
-def test_a_name_that_cannot_be_a_folders_is_refused(tmp_path):
-    with pytest.raises(InputError, match="expected a case name that any file system can hold"):
-        study_name(tmp_path / "a:b.png")

@@ -196,7 +196,7 @@ def test_an_array_header_of_rubbish_is_refused_or_makes_no_difference(position, 
         ({"weights": [4, 0]}, r"weights\.1: expected a number of at least 1, got 0"),
         ({"grid": {"shape": [4, 3]}}, r"expected shape \(3, 4\), as in the folder, got \(4, 3\)"),
         ({"name": "case 8"}, "expected name case 7, as in the folder, got case 8"),
-        ({"grid": {"shape": [3, 4], "affine": [[0.0] * 4] * 4}}, "expected a usable affine"),
+        ({"grid": {"shape": [3, 4], "affine": [[0.0] * 4] * 4}}, "expected a usable grid"),
         (
             {"grid": {"shape": [3, 4], "affine": [[1.0], [2.0, 3.0]]}},
             r"grid\.affine\.0: expected 4 or more values, got \[1\.0\]",
@@ -625,7 +625,7 @@ def test_a_nifti_stack_with_a_singular_affine_is_refused_by_name(tmp_path):
     header = nib.load(tmp_path / "a.nii").header
     header["srow_z"] = 0
     (tmp_path / "b.nii").write_bytes(header.binaryblock + (tmp_path / "a.nii").read_bytes()[348:])
-    with pytest.raises(InputError, match=r"b\.nii: expected a usable affine"):
+    with pytest.raises(InputError, match=r"b\.nii: expected a usable grid"):
         read_stack(tmp_path / "b.nii")
 
 

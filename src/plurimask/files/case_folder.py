@@ -71,17 +71,6 @@ def read_files(
     return Case(name, channels, readers, grid, patient)
 
 
-def read_image_case(path: Path) -> Case:
-    """A lone image file as a case that nobody read; its name is the file's, without suffix.
-
-    Raises:
-        InputError: a file that cannot be read as an image, or whose name cannot name a case.
-    """
-    name = check_name(path, split_name(path)[0])
-    image, grid = read_image(path)
-    return Case(name, image, np.zeros((0, *grid.shape), dtype=np.bool_), grid)
-
-
 def holds_case(folder: Path) -> bool:
     """Whether the folder is a case itself, with an image right inside it, and not a dataset of cases."""
     names = (split_name(path) for path in list_visible(folder))

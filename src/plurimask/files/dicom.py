@@ -10,9 +10,8 @@ import numpy as np
 
 from plurimask.errors import InputError, MissingPackageError, need
 from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header, stack
-from plurimask.files.mask_sets import usable_grid
 from plurimask.files.stored import list_visible, readable, refuse_giant
-from plurimask.geometry import Grid
+from plurimask.geometry import Grid, grid_of
 
 _MEASURED = ("CT", "PT")  # their values are quantities, whichever way they are shown
 _PLUGINS = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")  # GDCM last: some damage makes it end the process
@@ -35,7 +34,9 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         syntax = _transfer_syntax(dataset)
     decoder = _decoder(path, syntax)
     with readable(path, f"pixels in {syntax.name}", _DECOMPRESS):
-        for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset)), decoding_plugin=_plugin(decoder)):
+        plugins = decoder.available_plugins if decoder.is_encapsulated else ()
+        plugin = next((name for name in _PLUGINS if name in plugins), "")
+        for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset)), decoding_plugin=plugin):
             yield _channels(dataset, values)
 
 
@@ -99,10 +100,6 @@ def _decoder(path: Path, syntax: Any) -> Any:
     return decoder
 
 
-def _plugin(decoder: Any) -> str:
-    return next((name for name in _PLUGINS if decoder.is_encapsulated and name in decoder.available_plugins), "")
-
-
 def _channels(dataset: Any, values: np.ndarray) -> np.ndarray:
     """(H, W[, 3]) as pydicom decodes it to channels first."""
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
@@ -110,13 +107,9 @@ def _channels(dataset: Any, values: np.ndarray) -> np.ndarray:
     if values.ndim == 3:
         return np.moveaxis(values, -1, 0)[:3]
     if dataset.PhotometricInterpretation == "MONOCHROME1" and dataset.get("Modality") not in _MEASURED:
-        return _turned(dataset, values)[None]
+        lowest_and_highest = -1 if dataset.PixelRepresentation else 2**dataset.BitsStored - 1
+        return lowest_and_highest - values.astype(np.int64)[None]
     return values[None]
-
-
-def _turned(dataset: Any, values: np.ndarray) -> np.ndarray:
-    lowest_and_highest = -1 if dataset.PixelRepresentation else 2**dataset.BitsStored - 1
-    return lowest_and_highest - values.astype(np.int64)
 
 
 _INDEX = "DICOMDIR"
@@ -162,22 +155,19 @@ def read_series(path: Path) -> Series:
         order, affine = stack(path, [frame for _, frame in slices])
         image = _read_image(path, headers, np.argsort(order))
     files = (headers[0].path,) if len(headers) == 1 else tuple(slices[index][0].path for index in order)
-    return Series(image, usable_grid(path, image.shape[1:], affine), files, headers[0].patient)
+    return Series(image, grid_of(path, image.shape[1:], affine), files, headers[0].patient)
 
 
 def list_files(folder: Path) -> list[Path]:
     """What may be a slice in a folder, sorted by name. Raises InputError where nothing is."""
     found = [path for path in list_visible(folder) if not path.is_dir()]
-    files = [path for path in found if path.name.upper() != _INDEX and (not _is_beside(path) or is_dicom(path))]
+    beside = {path for path in found if path.suffix.lower() in _BESIDE or path.name.lower() in _BESIDE_NAMES}
+    files = [path for path in found if path.name.upper() != _INDEX and (path not in beside or is_dicom(path))]
     if not files:
         raise InputError(
             folder, expected="the DICOM files of one series", got="none", hint="pass the folder that holds the slices"
         )
     return files
-
-
-def _is_beside(path: Path) -> bool:
-    return path.suffix.lower() in _BESIDE or path.name.lower() in _BESIDE_NAMES
 
 
 def _check_series(path: Path, headers: Sequence[Header]) -> None:

@@ -5,7 +5,7 @@ pydicom reads without its own warnings here, which quote patients; no error name
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,24 +34,10 @@ def is_dicom(path: Path) -> bool:
     """
     with readable(path, "a readable file"), path.open("rb") as file:
         start = file.read(132)
-    return start[128:] == b"DICM" or _starts_bare(start)
-
-
-def _starts_bare(start: bytes) -> bool:
-    """Without preamble: the first element is of group 2 or 8 and names its type, or a length below 64 KiB."""
+    # Without preamble: the first element is of group 2 or 8 and names its type, or a length below 64 KiB.
     little = start[:2] in (b"\x02\x00", b"\x08\x00") and (start[4:6].isalpha() or start[6:8] == b"\x00\x00")
     big = start[:2] in (b"\x00\x02", b"\x00\x08") and start[4:6].isalpha()
-    return len(start) >= 8 and (little or big)
-
-
-def not_dicom(path: Path) -> InputError:
-    """The error for a file that does not start as DICOM does."""
-    return InputError(
-        path,
-        expected="a DICOM file",
-        got="one without DICOM's mark" if path.stat().st_size else "an empty file",
-        hint="fetch it again, or unpack or decrypt it first; if it is of another kind, move it out of the folder",
-    )
+    return start[128:] == b"DICM" or (len(start) >= 8 and (little or big))
 
 
 _GROUPS = {
@@ -124,7 +110,12 @@ def read_header(path: Path) -> Header:
         MissingPackageError: `pydicom` is not installed.
     """
     if not is_dicom(path):
-        raise not_dicom(path)
+        raise InputError(
+            path,
+            expected="a DICOM file",
+            got="one without DICOM's mark" if path.stat().st_size else "an empty file",
+            hint="fetch it again, or unpack or decrypt it first; if it is of another kind, move it out of the folder",
+        )
     pydicom = need("pydicom", "dicom")
     with readable(path, "a readable DICOM file"):
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
@@ -185,15 +176,13 @@ def _frame(path: Path, dataset: Any, number: int, count: int) -> Frame:
     def read(keyword: str, size: int = 1) -> np.ndarray | None:
         return _numbers(path, keyword, _find(dataset, number, keyword), size)
 
-    orientation, spacing = read("ImageOrientationPatient", 6), read("PixelSpacing", 2)
-    thickness, slope, intercept = read("SliceThickness"), read("RescaleSlope"), read("RescaleIntercept")
-    _check_frame(path, orientation, spacing, slope)
-    ways = None if orientation is None else orientation.reshape(2, 3)
+    ways, thickness = read("ImageOrientationPatient", 6), read("SliceThickness")
+    slope, intercept = read("RescaleSlope"), read("RescaleIntercept")
     return Frame(
         path.name if count == 1 else f"{path.name}, frame {number + 1}",
         read("ImagePositionPatient", 3),
-        None if ways is None else ways / np.linalg.norm(ways, axis=-1, keepdims=True),
-        spacing,
+        None if ways is None else ways.reshape(2, 3) / np.linalg.norm(ways.reshape(2, 3), axis=-1, keepdims=True),
+        read("PixelSpacing", 2),
         None if thickness is None or thickness[0] <= 0 else float(thickness[0]),
         1.0 if slope is None else float(slope[0]),
         0.0 if intercept is None else float(intercept[0]),
@@ -210,34 +199,28 @@ def _find(dataset: Any, number: int, keyword: str) -> Any:
     return dataset.get(keyword)
 
 
+def _at_right_angles(numbers: np.ndarray) -> bool:
+    ways = numbers.reshape(2, 3)
+    return bool(np.abs(ways @ ways.T - np.eye(2)).max() <= _SLANT)
+
+
+_RULES: Mapping[str, tuple[str, Callable[[np.ndarray], bool]]] = {
+    "ImageOrientationPatient": ("two unit vectors at right angles", _at_right_angles),
+    "PixelSpacing": ("numbers above 0", lambda numbers: bool((numbers > 0).all())),
+    "RescaleSlope": ("a number other than 0", lambda numbers: bool(numbers.all())),
+}
+
+
 def _numbers(path: Path, keyword: str, value: Any, size: int) -> np.ndarray | None:
     if value is None or value == "":
         return None
     numbers = np.array(value, dtype=np.float64).reshape(-1)
     if len(numbers) != size or not (np.abs(numbers) < _LARGEST).all():
         raise InputError(path, expected=f"{size} finite number(s) as {keyword}", got="others", hint=_AGAIN)
+    rule, holds = _RULES.get(keyword, ("", lambda numbers: True))
+    if not holds(numbers):
+        raise InputError(path, expected=f"{rule} as {keyword}", got=f"{numbers.tolist()}", hint=_AGAIN)
     return numbers
-
-
-def _check_frame(
-    path: Path, orientation: np.ndarray | None, spacing: np.ndarray | None, slope: np.ndarray | None
-) -> None:
-    for keyword, rule, numbers, holds in (
-        ("ImageOrientationPatient", "two unit vectors at right angles", orientation, _at_right_angles),
-        ("PixelSpacing", "numbers above 0", spacing, _positive),
-        ("RescaleSlope", "a number other than 0", slope, np.all),
-    ):
-        if numbers is not None and not holds(numbers):
-            raise InputError(path, expected=f"{rule} as {keyword}", got=f"{numbers.tolist()}", hint=_AGAIN)
-
-
-def _at_right_angles(orientation: np.ndarray) -> bool:
-    ways = orientation.reshape(2, 3)
-    return bool(np.abs(ways @ ways.T - np.eye(2)).max() <= _SLANT)
-
-
-def _positive(numbers: np.ndarray) -> bool:
-    return bool((numbers > 0).all())
 
 
 _AXIAL = np.eye(3)[:2]
@@ -281,26 +264,21 @@ def stack(subject: Path, frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarra
 
 
 def _check_planes(subject: Path, frames: Sequence[Frame]) -> None:
-    for what, tolerance in (("position", None), ("orientation", 1e-3), ("spacing", 1e-4)):
-        values = [getattr(frame, what) for frame in frames]
-        bare = next((frame.name for frame, value in zip(frames, values, strict=True) if value is None), None)
-        if bare is not None:
-            raise InputError(subject, expected=f"{what} of every slice", got=f"none in {bare}", hint=_FETCH_SERIES)
-        other = tolerance and next(
-            (
-                frame.name
-                for frame, value in zip(frames, values, strict=True)
-                if not np.allclose(value, values[0], rtol=0, atol=tolerance)
-            ),
-            None,
-        )
-        if other:
-            raise InputError(
-                subject,
-                expected=f"slices of one {what}",
-                got=f"another in {other} than in {frames[0].name}",
-                hint="pass a folder that holds one stack of parallel slices",
-            )
+    for what, tolerance in (("position", np.inf), ("orientation", 1e-3), ("spacing", 1e-4)):
+        first = getattr(frames[0], what)
+        for frame in frames:
+            value = getattr(frame, what)
+            if value is None:
+                raise InputError(
+                    subject, expected=f"{what} of every slice", got=f"none in {frame.name}", hint=_FETCH_SERIES
+                )
+            if np.abs(value - (value if first is None else first)).max() > tolerance:
+                raise InputError(
+                    subject,
+                    expected=f"slices of one {what}",
+                    got=f"another in {frame.name} than in {frames[0].name}",
+                    hint="pass a folder that holds one stack of parallel slices",
+                )
 
 
 def _check_steps(subject: Path, names: Sequence[str], places: np.ndarray, heights: np.ndarray) -> None:

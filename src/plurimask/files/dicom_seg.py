@@ -40,13 +40,11 @@ class DicomSource:
         header: of the first file, whole.
         images: headers of all files without identity, for libraries that print what they find odd.
         positions: (D, 3) LPS+ mm of the first pixel of each slice; None where the source has no place in space.
-        step_mm: from slice to slice along the normal; None where the source has no place in space.
     """
 
     header: Any
     images: list[Any]
     positions: np.ndarray | None
-    step_mm: float | None
 
 
 def read_dicom_source(files: Sequence[Path], grid: Grid) -> DicomSource:
@@ -59,7 +57,11 @@ def read_dicom_source(files: Sequence[Path], grid: Grid) -> DicomSource:
     dcmread = need("pydicom", "dicom").dcmread
     header = dcmread(files[0], stop_before_pixels=True, force=True)
     others = [dcmread(path, stop_before_pixels=True, force=True, specific_tags=_REFERENCE) for path in files[1:]]
-    images = [_without_identity(header), *others]
+    blank = copy.deepcopy(header)
+    for keyword in _IDENTITY:
+        setattr(blank, keyword, "")
+    blank.pop("SpecificCharacterSet", None)
+    images = [blank, *others]
     positions = _positions(images)
     slices = 1 if len(grid.shape) == 2 else grid.shape[2]
     found = len(files) if positions is None else len(positions)
@@ -68,20 +70,11 @@ def read_dicom_source(files: Sequence[Path], grid: Grid) -> DicomSource:
             files[0].parent, expected=f"{slices} slices, as the panel has", got=str(found), hint="give its own study"
         )
     if positions is None or grid.affine is None:
-        return DicomSource(header, images, None, None)
+        return DicomSource(header, images, None)
     down, along, step = lps_to_ras(grid.affine)[:3, :3].T
     normal = np.cross(down, along) / np.linalg.norm(np.cross(down, along))
-    step_mm = abs(float(step @ normal))
-    _complete_geometry(images[0], slices, step_mm)
-    return DicomSource(header, images, positions[np.argsort(positions @ step)], step_mm)
-
-
-def _without_identity(header: Any) -> Any:
-    blank = copy.deepcopy(header)
-    for keyword in _IDENTITY:
-        setattr(blank, keyword, "")
-    blank.pop("SpecificCharacterSet", None)
-    return blank
+    _complete_geometry(images[0], slices, abs(float(step @ normal)))
+    return DicomSource(header, images, positions[np.argsort(positions @ step)])
 
 
 def _positions(images: list[Any]) -> np.ndarray | None:
@@ -110,6 +103,7 @@ def _complete_geometry(first: Any, slices: int, step_mm: float) -> None:
 # What highdicom raises on a source whose header lacks what a segmentation refers to.
 _UNUSABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _SHARES = (0.25, 0.5, 0.75)
+_NOTHING = ", which outlines nothing."
 _CAUTION = "For research only, not for diagnosis."
 _LONGEST_STRING, _LONGEST_TEXT = 64, 10240  # characters in the value representations LO and LT
 _LONGEST_DESCRIPTION = 900  # of the 1024 of ST, beside the caution
@@ -228,7 +222,13 @@ def _contents(panel: MaskSet, stack: np.ndarray) -> Iterator[_Content]:
     count = stack.shape[-1]
     counts = stack.sum(axis=-1)
     drawn = np.any(stack, axis=(0, 1, 2))
-    samples = [_sample(panel, index, bool(drawn[index])) for index in range(count)]
+    samples = []
+    for index in range(count):
+        label, text = (f"sample {index + 1}", ".") if drawn[index] else (f"sample {index + 1} (empty)", _NOTHING)
+        seed = {} if panel.seeds is None else {"seed": panel.seeds[index]}
+        if panel.shares is not None:
+            text += f" About {panel.shares[index]:.0%} of readers would draw this."
+        samples.append(_Segment(label, f"Sample {index + 1} of {count}{text}", seed))
     yield _Content("samples", f"{count} plausible outlines, {count - np.count_nonzero(drawn)} empty", samples, stack)
 
     levels = sorted({1, *(math.ceil(share * count) for share in _SHARES), count})
@@ -242,19 +242,9 @@ def _contents(panel: MaskSet, stack: np.ndarray) -> Iterator[_Content]:
     yield _Content("frequency", f"Frequency map of {count} plausible outlines", shared, share, min(count, 255))
 
 
-def _sample(panel: MaskSet, index: int, drawn: bool) -> _Segment:
-    label = f"sample {index + 1}"
-    seed = {} if panel.seeds is None else {"seed": panel.seeds[index]}
-    for_readers = "" if panel.shares is None else f" About {panel.shares[index]:.0%} of readers would draw this."
-    if drawn:
-        return _Segment(label, f"Sample {index + 1} of {len(panel.masks)}.{for_readers}", seed)
-    text = f"Sample {index + 1} of {len(panel.masks)}, which outlines nothing.{for_readers}"
-    return _Segment(f"{label} (empty)", text, seed)
-
-
 def _build(source: DicomSource, planes: np.ndarray, content: _Content, descriptions: list[Any], number: int) -> Any:
-    highdicom = need("highdicom", "dicom")
-    places = None
+    highdicom, places = need("highdicom", "dicom"), None
+    stated = int(source.header.get("SeriesNumber") or 0)  # behind it in a list of series: 301, 302 and 303 for series 3
     if source.positions is not None:
         places = [highdicom.PlanePositionSequence("PATIENT", place) for place in source.positions[planes]]
     built = highdicom.seg.Segmentation(
@@ -267,7 +257,7 @@ def _build(source: DicomSource, planes: np.ndarray, content: _Content, descripti
         plane_positions=places,
         omit_empty_frames=True,
         series_instance_uid=highdicom.UID(),
-        series_number=_series_number(source.header, number),
+        series_number=100 * (stated if 0 <= stated < 10**7 else 0) + number,
         series_description=content.description,
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
@@ -314,12 +304,6 @@ def _descriptions(panel: MaskSet, content: _Content, tracking: str) -> list[Any]
         description.SegmentDescription = f"{segment.text} {_CAUTION}"
         described.append(description)
     return described
-
-
-def _series_number(header: Any, number: int) -> int:
-    """Behind the source's in a list of series: 301, 302 and 303 for the series 3."""
-    stated = int(header.get("SeriesNumber") or 0)
-    return 100 * (stated if 0 <= stated < 10**7 else 0) + number
 
 
 def _plain(text: str, longest: int) -> str:

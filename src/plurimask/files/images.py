@@ -7,16 +7,14 @@ nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image
-from PIL.ImageFile import ImageFile
 
 from plurimask.errors import InputError
 from plurimask.files.stored import Stored, one_channel, readable, refuse_giant
-from plurimask.geometry import Grid
+from plurimask.geometry import Grid, grid_of
 
 
 def read_npy(path: Path) -> Stored:
@@ -83,29 +81,24 @@ def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray],
     """
     image, affine = _open(path)
     refuse_giant(path, image.shape[:-1])
-    return image.shape, _along_last(path, image.dataobj), affine
 
+    def parts() -> Iterator[np.ndarray]:
+        for index in range(image.shape[-1]):
+            with readable(path, _NIFTI):
+                one = np.asanyarray(image.dataobj[..., index])
+            yield one
 
-def _nibabel() -> ModuleType:
-    """Imported when it is needed, since it imports pydicom; a picture needs neither."""
-    return import_module("nibabel")
+    return image.shape, parts(), affine
 
 
 def _open(path: Path) -> tuple[Any, np.ndarray]:
     with readable(path, _NIFTI):
-        nib = _nibabel()
+        nib = import_module("nibabel")  # when it is needed: it imports pydicom, and a picture needs neither
         kind = nib.Nifti2Image if nib.Nifti2Image.path_maybe_image(path)[0] else nib.Nifti1Image
         # Kept open, a compressed file is read once, however many parts it is read in.
         image = kind.from_filename(path, keep_file_open=True)
         mm_per_unit = _MM_PER_UNIT[image.header.get_xyzt_units()[0]]
         return image, np.diag([mm_per_unit] * 3 + [1.0]) @ image.affine
-
-
-def _along_last(path: Path, values: Any) -> Iterator[np.ndarray]:
-    for index in range(values.shape[-1]):
-        with readable(path, _NIFTI):
-            one = np.asanyarray(values[..., index])
-        yield one
 
 
 def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = None) -> None:
@@ -121,7 +114,7 @@ def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = 
         OSError: as the file system does.
     """
     volume = values if len(grid.shape) == 3 else values[:, :, None]
-    nib = _nibabel()
+    nib = import_module("nibabel")
     source = None if like is None else nib.load(like)
     wide = max(volume.shape) > _LARGEST_SIZE or isinstance(source, nib.Nifti2Image)
     image = (nib.Nifti2Image if wide else nib.Nifti1Image)(volume, grid.affine if source is None else source.affine)
@@ -136,47 +129,27 @@ def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = 
     image.to_filename(path)
 
 
-_GREY_MODES = ("1", "L", "I;16")
+def read_picture(path: Path) -> Stored:
+    """The pixels of a PNG or JPEG in the order in which they are stored, without spacing; a JPEG is marked as lossy.
 
-
-def read_png(path: Path) -> Stored:
-    """The pixels of a PNG: bool for 1 bit, uint8, or uint16 for 16-bit grey; see `read_raster`."""
-    return read_raster(path, "PNG")
-
-
-def read_jpeg(path: Path) -> Stored:
-    """The pixels of a JPEG, uint8, marked as lossy; see `read_raster`."""
-    return read_raster(path, "JPEG")
-
-
-def read_raster(path: Path, kind: str) -> Stored:
-    """The pixels of a picture in the order in which they are stored, without spacing.
-
-    Three equal channels are one grey channel; any other colour gives three (red, green, blue). A palette counts as the
-    colours it stands for. An alpha channel that is opaque everywhere is dropped.
-
-    Args:
-        path: the file.
-        kind: "PNG" or "JPEG"; the content must be of that format, whatever the name says.
+    bool for 1 bit, uint8, or uint16 for 16-bit grey. Three equal channels are one grey channel; any other colour gives
+    three (red, green, blue). A palette counts as the colours it stands for. An alpha channel that is opaque everywhere
+    is dropped. The content must be of the format that the name says.
 
     Raises:
         InputError: a file that is missing or damaged, or holds more pixels than Pillow's limit against decompression
             bombs, several frames, transparency, 16-bit colour, CMYK or an EXIF rotation.
     """
+    kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
     with readable(path, f"a readable {kind} file"), Image.open(path, formats=[kind]) as picture:
-        _refuse_deep_colour(path, picture)
+        if picture.mode != "I;16" and any(";16B" in str(tile.args) for tile in picture.tile):
+            # Pillow cuts it to 8 bits without a word.
+            hint = "write one 16-bit grey file a channel: image0, ..."
+            raise InputError(path, expected="8-bit colour", got="16-bit colour", hint=hint)
         picture.load()
         _refuse_unclear_pixels(path, picture)
         values = _channels(path, picture)
     return Stored(values, lossy=kind == "JPEG")
-
-
-def _refuse_deep_colour(path: Path, picture: ImageFile) -> None:
-    """Pillow cuts 16-bit colour to 8 bits without a word."""
-    if picture.mode != "I;16" and any(";16B" in str(tile.args) for tile in picture.tile):
-        raise InputError(
-            path, expected="8-bit colour", got="16-bit colour", hint="write one 16-bit grey file a channel: image0, ..."
-        )
 
 
 def _refuse_unclear_pixels(path: Path, picture: Image.Image) -> None:
@@ -187,17 +160,13 @@ def _refuse_unclear_pixels(path: Path, picture: Image.Image) -> None:
         raise InputError(path, expected="a grey or RGB picture", got="CMYK", hint="convert it to grey or RGB")
     orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
     if orientation != 1:
-        raise InputError(
-            path,
-            expected="pixels stored upright",
-            got=f"EXIF orientation {orientation}",
-            hint="save it rotated, so that image and labels agree",
-        )
+        got, hint = f"EXIF orientation {orientation}", "save it rotated, so that image and labels agree"
+        raise InputError(path, expected="pixels stored upright", got=got, hint=hint)
 
 
 def _channels(path: Path, picture: Image.Image) -> np.ndarray:
     """(1, H, W) grey, or (3, H, W) colour."""
-    if picture.mode in _GREY_MODES and not picture.has_transparency_data:
+    if picture.mode in ("1", "L", "I;16") and not picture.has_transparency_data:
         return np.array(picture)[None]
     red_green_blue_alpha = np.moveaxis(np.array(picture.convert("RGBA")), -1, 0)
     colour, alpha = red_green_blue_alpha[:3], red_green_blue_alpha[3]
@@ -234,36 +203,26 @@ def binarise(subject: str | Path, values: np.ndarray, *, lossy: bool = False) ->
         InputError: another type, NaN, a value outside the range, or integers above 1 that all lie below the cut
             (such as classes 0, 1, 2, or 255 in 16 bits).
     """
-    if values.dtype.kind == "b":
+    kind = values.dtype.kind
+    low, high = (values.min(), values.max()) if values.size and kind in "iuf" else (0, 0)
+    if kind == "b":
         return values.view(np.uint8) != 0  # of a one-bit PNG, whose booleans come as the bytes 0 and 255, 0 and 1
-    if values.dtype.kind == "f":
-        return _cut_floats(subject, values)
-    if values.dtype.kind not in "iu":
-        raise _refusal(subject, f"values of type {values.dtype}")
-    if not lossy and ((values == 0) | (values == 1)).all():
-        return values.astype(np.bool_)
-    return _cut_integers(subject, values, lossy)
-
-
-def _cut_floats(subject: str | Path, values: np.ndarray) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise _refusal(subject, "NaN or infinite values")
-    if values.size and (values.min() < -_ROUNDING or values.max() > 1 + _ROUNDING):
-        raise _refusal(subject, f"floats from {values.min():g} to {values.max():g}")
-    return values > 0.5
-
-
-def _cut_integers(subject: str | Path, values: np.ndarray, lossy: bool) -> np.ndarray:
-    if values.min() < 0:
-        raise _refusal(subject, f"negative values, down to {values.min()}")
-    mask = values > np.iinfo(values.dtype).max // 2
-    if not lossy and not mask.any():
-        raise _refusal(subject, f"values up to {values.max()} in {values.dtype}")
-    return mask
-
-
-def _refusal(subject: str | Path, got: str) -> InputError:
-    return InputError(
+    if kind == "f":
+        if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+            return values > 0.5
+        got = f"floats from {low:g} to {high:g}" if np.isfinite([low, high]).all() else "NaN or infinite values"
+    elif kind not in "iu":
+        got = f"values of type {values.dtype}"
+    elif low < 0:
+        got = f"negative values, down to {low}"
+    else:
+        half = np.iinfo(values.dtype).max // 2
+        if lossy or high > half:
+            return values > half
+        if high <= 1:
+            return values.astype(np.bool_)
+        got = f"values up to {high} in {values.dtype}"
+    raise InputError(
         subject,
         expected="a label of 0 and 1, of 0 and its type's maximum (255 in 8 bits), or of floats in [0, 1]",
         got=got,
@@ -282,9 +241,9 @@ class ImageFormat(NamedTuple):
 
 
 FORMATS = {
-    ".png": ImageFormat("picture", read_png),
-    ".jpg": ImageFormat("picture", read_jpeg),
-    ".jpeg": ImageFormat("picture", read_jpeg),
+    ".png": ImageFormat("picture", read_picture),
+    ".jpg": ImageFormat("picture", read_picture),
+    ".jpeg": ImageFormat("picture", read_picture),
     ".npy": ImageFormat("npy", read_npy),
     ".nii": ImageFormat("nifti", read_nifti),
     ".nii.gz": ImageFormat("nifti", read_nifti),
@@ -310,20 +269,15 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
     """
     stored = _read(path)
     if stored.values.dtype.kind not in "biuf":
-        raise InputError(
-            path, expected="real numbers", got=f"values of type {stored.values.dtype}", hint="convert to float32"
-        )
+        got = f"values of type {stored.values.dtype}"
+        raise InputError(path, expected="real numbers", got=got, hint="convert to float32")
     with np.errstate(over="ignore"):
         image = np.ascontiguousarray(stored.values, dtype=np.float32)
     broken = int(image.size - np.isfinite(image).sum())
     if broken:
-        raise InputError(
-            path,
-            expected="finite float32 values",
-            got=f"{broken} NaN or infinite values",
-            hint="replace them before use",
-        )
-    return image, _grid(path, stored)
+        got = f"{broken} NaN or infinite values"
+        raise InputError(path, expected="finite float32 values", got=got, hint="replace them before use")
+    return image, grid_of(path, image.shape[1:], stored.affine)
 
 
 def read_label(path: Path, rule: LabelRule = binarise) -> tuple[np.ndarray, Grid]:
@@ -334,13 +288,10 @@ def read_label(path: Path, rule: LabelRule = binarise) -> tuple[np.ndarray, Grid
     """
     stored = _read(path)
     if len(stored.values) != 1:
-        raise InputError(
-            path,
-            expected="a grey label",
-            got="a coloured one",
-            hint="write one grey file a reader: label0, label1, ...",
-        )
-    return np.ascontiguousarray(rule(path, stored.values[0], lossy=stored.lossy)), _grid(path, stored)
+        hint = "write one grey file a reader: label0, label1, ..."
+        raise InputError(path, expected="a grey label", got="a coloured one", hint=hint)
+    mask = np.ascontiguousarray(rule(path, stored.values[0], lossy=stored.lossy))
+    return mask, grid_of(path, mask.shape, stored.affine)
 
 
 def _read(path: Path) -> Stored:
@@ -348,12 +299,3 @@ def _read(path: Path) -> Stored:
     if suffix not in FORMATS:
         raise InputError(path, expected=f"one of {', '.join(FORMATS)}", got=f"'{path.suffix}'", hint="convert the file")
     return FORMATS[suffix].read(path)
-
-
-def _grid(path: Path, stored: Stored) -> Grid:
-    try:
-        return Grid(stored.values.shape[1:], stored.affine)
-    except InputError as error:
-        raise InputError(
-            path, expected="a usable grid", got=f"a header where {error}", hint="repair the file's header"
-        ) from error

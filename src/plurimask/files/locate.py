@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.case_folder import check_name, holds_case, list_case, read_files, read_image_case
+from plurimask.files.case_folder import check_name, holds_case, list_case, read_files
 from plurimask.files.dicom import read_series
 from plurimask.files.dicom_headers import is_dicom
-from plurimask.files.images import FORMATS, Format, split_name
+from plurimask.files.images import FORMATS, Format, read_image, split_name
 from plurimask.files.mask_sets import MaskSets, find_mask_files, names_masks
 from plurimask.files.stored import list_visible
 from plurimask.geometry import Grid
@@ -73,8 +73,8 @@ def mask_sets_at(path: Path) -> MaskSets:
     return MaskSets.under(folders[0])
 
 
-def _holds_series(path: Path, inside: Sequence[Path]) -> bool:
-    return any(one.suffix.lower() in _DICOM_SUFFIXES for one in inside) and _is_flat(path, inside)
+def _has_suffix(inside: Sequence[Path], suffixes: tuple[str, ...]) -> bool:
+    return any(one.suffix.lower() in suffixes for one in inside)
 
 
 def _is_flat(path: Path, inside: Sequence[Path]) -> bool:
@@ -119,10 +119,10 @@ _FOLDERS: tuple[tuple[Kind, str, Callable[[Path, Sequence[Path]], bool]], ...] =
     ("dataset", "lidc-slices", lambda path, inside: {path / "index.csv", path / "masks.npz"} <= set(inside)),
     ("study", "case", lambda path, inside: holds_case(path)),
     ("mask set", "mask folder", lambda path, inside: names_masks(inside) and path / "index.csv" not in inside),
-    ("study", "series", _holds_series),
+    ("study", "series", lambda path, inside: _has_suffix(inside, _DICOM_SUFFIXES) and _is_flat(path, inside)),
     ("results", "systems", lambda path, inside: bool(_systems(path))),
     ("mask sets", "mask folders", _holds_sets),
-    ("model", "model folder", lambda path, inside: any(one.suffix in _MODEL_SUFFIXES for one in inside)),
+    ("model", "model folder", lambda path, inside: _has_suffix(inside, _MODEL_SUFFIXES)),
     ("study", "files", _is_flat),
     ("dataset", "case-folder", lambda path, inside: any(one.is_dir() or one.name == "index.csv" for one in inside)),
     ("nothing", "empty", lambda path, inside: True),
@@ -152,26 +152,34 @@ def open_study(path: Path) -> Study:
     in DICOM, a NIfTI file's own axes in their order.
 
     Raises:
-        InputError: nothing there, or what `read_series`, `read_image_case` or `list_case` refuse.
+        InputError: nothing there, or what `read_series`, `read_image`, `study_name` or `list_case` refuse.
         MissingPackageError: DICOM without `pydicom`, or without a decoder that the file needs.
     """
     if not path.exists():
         raise InputError(
             path, expected="an image, a DICOM series or a case", got="nothing there", hint="check the path"
         )
-    if path.is_dir():
-        return _case_study(path) if holds_case(path) else _dicom_study(path)
+    if path.is_dir() and holds_case(path):
+        files = list_case(path)
+        case = read_files(files.name, files.images, files.labels, None)
+        return Study(case, FORMATS[split_name(files.images[0])[1]].name, files.images + files.labels)
     suffix = split_name(path)[1]
-    if is_dicom(path) or path.suffix.lower() in _DICOM_SUFFIXES:
-        return _dicom_study(path)
-    if not suffix:
+    if path.is_dir() or is_dicom(path) or path.suffix.lower() in _DICOM_SUFFIXES:
+        series = read_series(path)
+        image, grid, format, sources = series.image, series.grid, "dicom", series.files
+        if grid.shape[2] == 1:
+            image, grid = image[..., 0], Grid(grid.shape[:2], grid.affine)
+    elif suffix:
+        (image, grid), format, sources = read_image(path), FORMATS[suffix].name, (path,)
+    else:
         raise InputError(
             path,
             expected=f"DICOM, or one of {', '.join(FORMATS)}",
             got=f"'{path.suffix}' without DICOM's mark",
             hint="convert the file",
         )
-    return Study(read_image_case(path), FORMATS[suffix].name, (path,))
+    nobody = np.zeros((0, *grid.shape), dtype=np.bool_)
+    return Study(Case(study_name(path), image, nobody, grid), format, sources)
 
 
 def study_name(path: Path) -> str:
@@ -188,18 +196,3 @@ def study_name(path: Path) -> str:
     if suffix:
         return check_name(path, stem)
     return check_name(path, path.stem if path.suffix.lower() in _DICOM_SUFFIXES else path.name)
-
-
-def _case_study(folder: Path) -> Study:
-    files = list_case(folder)
-    case = read_files(files.name, files.images, files.labels, None)
-    return Study(case, FORMATS[split_name(files.images[0])[1]].name, files.images + files.labels)
-
-
-def _dicom_study(path: Path) -> Study:
-    series = read_series(path)
-    image, grid = series.image, series.grid
-    if grid.shape[2] == 1:
-        image, grid = image[..., 0], Grid(grid.shape[:2], grid.affine)
-    nobody = np.zeros((0, *grid.shape), dtype=np.bool_)
-    return Study(Case(study_name(path), image, nobody, grid), "dicom", series.files)

@@ -25,7 +25,7 @@ from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import binarise, read_label, read_nifti_stack, split_name
 from plurimask.files.stored import atomic_folder, list_visible, natural, readable
-from plurimask.geometry import Grid, common_grid, same_grid
+from plurimask.geometry import Grid, common_grid, grid_of, same_grid
 from plurimask.records import MaskSet
 from plurimask.settings import Positive, parse
 
@@ -43,7 +43,7 @@ def read_stack(path: Path) -> tuple[np.ndarray, Grid]:
     shape, samples, affine = _open_stack(path)
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise InputError(path, expected="masks of shape (S, H, W[, D])", got=str(shape), hint="stack one mask a sample")
-    grid = usable_grid(path, shape[1:], affine)
+    grid = grid_of(path, shape[1:], affine)
     try:
         masks = np.empty(shape, dtype=np.bool_)
     except MemoryError as error:
@@ -64,16 +64,6 @@ def read_samples(paths: Sequence[Path]) -> tuple[np.ndarray, Grid]:
     labels = {path: read_label(path) for path in paths}
     grid = common_grid({path: grid for path, (_, grid) in labels.items()}, "bring all samples of a case to one grid")
     return np.stack([mask for mask, _ in labels.values()]), grid
-
-
-def usable_grid(subject: Path, shape: tuple[int, ...], affine: np.ndarray | None) -> Grid:
-    """The grid, or an error that names the file. Raises InputError where the affine is not finite and invertible."""
-    try:
-        return Grid(shape, affine)
-    except InputError as error:
-        raise InputError(
-            subject, expected="a usable affine", got=f"one refused ({error})", hint="correct or remove it"
-        ) from None
 
 
 def _open_stack(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.ndarray | None]:
@@ -200,26 +190,16 @@ def _in_folder(folder: Path) -> MaskFiles | None:
         raise _doubled(folder, "the case", stacks + samples)
     if others and not stacks:
         raise InputError(folder, expected=_LAYOUTS, got=others[0].name, hint="rename, convert or remove it")
-    _check_distinct(folder, samples)
-    _refuse_case(folder, samples)
+    stems = [split_name(path)[0] for path in samples]
+    twice = next((stem for stem, times in Counter(stems).items() if times > 1), None)
+    if twice is not None:
+        raise _doubled(folder, twice, [path for path in samples if split_name(path)[0] == twice])
+    # Of a dataset in place of the masks, the image would be cut like a label, and scored.
+    if {"image", "image0"} & {stem.lower() for stem in stems} and "label0" in map(str.lower, stems):
+        got, hint = "a case with image and label0", "pass the masks, not the dataset"
+        raise InputError(folder, expected="masks alone", got=got, hint=hint)
     name = folder.absolute().name
     return MaskFiles(folder, name, next(iter(stacks), None), tuple(samples)) if files else None
-
-
-def _check_distinct(folder: Path, samples: list[Path]) -> None:
-    stems = Counter(split_name(path)[0] for path in samples)
-    for stem, times in stems.items():
-        if times > 1:
-            raise _doubled(folder, stem, [path for path in samples if split_name(path)[0] == stem])
-
-
-def _refuse_case(folder: Path, samples: list[Path]) -> None:
-    """The dataset in place of the masks would be scored, its images cut like labels."""
-    stems = [split_name(path)[0].lower() for path in samples]
-    if any(stem in ("image", "image0") for stem in stems) and "label0" in stems:
-        raise InputError(
-            folder, expected="masks alone", got="a case with image and label0", hint="pass the masks, not the dataset"
-        )
 
 
 def _doubled(folder: Path, what: str, files: list[Path]) -> InputError:
@@ -376,7 +356,7 @@ def _read_description(path: Path) -> _SetFile:
 def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:
     if description.grid is None or description.grid.affine is None:
         return stored
-    grid = usable_grid(path, stored.shape, np.array(description.grid.affine))
+    grid = grid_of(path, stored.shape, np.array(description.grid.affine))
     same_grid(path, grid, stored, "the masks", "correct or remove it")
     return grid
 
