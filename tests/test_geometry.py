@@ -20,20 +20,17 @@ def oblique():
     return affine
 
 
-def test_spacing_of_an_oblique_volume():
-    assert Grid((4, 5, 6), oblique()).spacing_mm == pytest.approx((0.7, 0.7, 2.5))
-
-
-def test_spacing_of_a_plane_has_one_value_an_axis():
-    assert Grid((4, 5), oblique()).spacing_mm == pytest.approx((0.7, 0.7))
-
-
-def test_spacing_follows_the_order_of_the_axes():
-    assert Grid((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0])).spacing_mm == (1, 2, 3)
-
-
-def test_spacing_without_affine_is_unknown():
-    assert Grid((4, 5)).spacing_mm is None
+@pytest.mark.parametrize(
+    ("grid", "spacing"),
+    [
+        (Grid((4, 5, 6), oblique()), (0.7, 0.7, 2.5)),
+        (Grid((4, 5), oblique()), (0.7, 0.7)),
+        (Grid((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0])), (1, 2, 3)),
+        (Grid((4, 5)), None),
+    ],
+)
+def test_spacing_has_one_value_an_axis_in_their_order(grid, spacing):
+    assert grid.spacing_mm == (spacing and pytest.approx(spacing))
 
 
 def test_spacing_is_that_of_nibabel():
@@ -41,20 +38,12 @@ def test_spacing_is_that_of_nibabel():
     assert Grid(image.shape, image.affine).spacing_mm == pytest.approx(image.header.get_zooms())
 
 
-def test_next_row_of_a_plane_lies_further_back():
-    """RAS+: the second coordinate falls towards the back, and a step along rows moves in it alone."""
-    affine = Grid.plane((4, 5), 0.6).affine
-    np.testing.assert_allclose(affine @ [1, 0, 0, 1], [0, -0.6, 0, 1])
-
-
-def test_next_column_of_a_plane_lies_to_the_left():
-    """RAS+: the first coordinate falls towards the patient's left, as an axial slice is shown."""
-    affine = Grid.plane((4, 5), 0.6).affine
-    np.testing.assert_allclose(affine @ [0, 1, 0, 1], [-0.6, 0, 0, 1])
-
-
-def test_plane_has_its_spacing():
-    assert Grid.plane((4, 5), 0.6).spacing_mm == pytest.approx((0.6, 0.6))
+def test_the_next_row_of_a_plane_lies_further_back_and_the_next_column_to_the_left():
+    """RAS+: the first coordinate falls to the left of the patient, the second to the back."""
+    grid = Grid.plane((4, 5), 0.6)
+    np.testing.assert_allclose(grid.affine @ [1, 0, 0, 1], [0, -0.6, 0, 1])
+    np.testing.assert_allclose(grid.affine @ [0, 1, 0, 1], [-0.6, 0, 0, 1])
+    assert grid.spacing_mm == pytest.approx((0.6, 0.6))
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (4, 5, 6, 7), (0, 5), (4, -1)])
@@ -73,17 +62,13 @@ def test_affine_that_maps_nothing_is_refused(affine):
         Grid((4, 5), affine)
 
 
-def test_affine_is_a_copy_that_cannot_be_written():
-    given = np.eye(4)
+def test_affine_is_a_copy_in_double_precision_that_cannot_be_written():
+    given = np.eye(4, dtype=np.float32)
     grid = Grid((4, 5), given)
     given[0, 0] = 9
-    assert grid.affine[0, 0] == 1
+    assert (grid.affine[0, 0], grid.affine.dtype) == (1, np.float64)
     with pytest.raises(ValueError, match="read-only"):
         grid.affine[0, 0] = 9
-
-
-def test_affine_becomes_double_precision():
-    assert Grid((4, 5), np.eye(4, dtype=np.float32)).affine.dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -108,25 +93,16 @@ def test_same_as_with_a_wider_tolerance():
     assert Grid((4, 5), np.eye(4)).same_as(Grid((4, 5), moved), tolerance_mm=0.5)
 
 
-def test_a_pixel_of_a_plane_has_an_area():
-    assert Grid((4, 5), oblique()).voxel_size == pytest.approx(0.49)
-
-
-def test_a_sheared_voxel_has_the_volume_of_its_straight_neighbour():
+def test_a_voxel_has_an_area_or_a_volume_also_where_it_is_sheared():
     sheared = np.diag([0.7, 0.7, 2.5, 1.0])
     sheared[1, 2] = 0.9
+    assert Grid((4, 5), oblique()).voxel_size == pytest.approx(0.49)
     assert Grid((4, 5, 6), sheared).voxel_size == pytest.approx(0.7 * 0.7 * 2.5)
-
-
-def test_the_size_of_a_voxel_without_affine_is_unknown():
     assert Grid((4, 5)).voxel_size is None
 
 
-def test_lps_to_ras_turns_the_first_two_coordinates():
+def test_lps_to_ras_turns_the_first_two_coordinates_and_is_its_own_way_back():
     np.testing.assert_array_equal((lps_to_ras(oblique()) @ [1, 2, 3, 1]), oblique() @ [1, 2, 3, 1] * [-1, -1, 1, 1])
-
-
-def test_lps_to_ras_is_its_own_way_back():
     np.testing.assert_array_equal(lps_to_ras(lps_to_ras(oblique())), oblique())
 
 
@@ -135,9 +111,6 @@ def test_the_axial_axis_is_the_one_along_the_body(order):
     affine = np.eye(4)
     affine[:3, :3] = np.diag([1, -1, -3])[:, list(order)]
     assert Grid((2, 2, 2), affine).axial_axis == order.index(2)
-
-
-def test_without_affine_the_last_axis_is_axial():
     assert Grid((2, 2, 2)).axial_axis == 2
 
 

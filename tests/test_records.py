@@ -98,8 +98,7 @@ def test_clean_booleans_are_not_copied():
 
 def test_frequency_is_float32_and_exact_for_many_samples():
     frequency = mask_set(masks=np.ones((1000, 4, 5), bool)).frequency
-    assert frequency.dtype == np.float32
-    assert (frequency == 1).all()
+    assert (frequency.dtype, frequency.min()) == (np.float32, 1)
 
 
 VALID = torch.tensor([[True, True, True, True], [True, False, True, False], [False, False, False, True]])
@@ -122,13 +121,10 @@ def drawn_slots(copies):
     return torch.where(rows.any(-1), rows.int().argmax(-1), -1)
 
 
-def test_one_reader_has_one_mask_an_image():
+def test_one_reader_has_one_mask_an_image_in_order():
     image, mask = batch().one_reader()
     assert (image.shape, mask.shape, mask.dtype) == ((3, 2, 3, 4), (3, 1, 3, 4), torch.bool)
-
-
-def test_one_reader_keeps_images_in_order():
-    assert torch.equal(batch().one_reader()[0], batch().image)
+    assert torch.equal(image, batch().image)
 
 
 def test_one_reader_never_draws_a_slot_that_nobody_read():
@@ -153,10 +149,6 @@ def test_all_readers_are_every_reader_once_with_their_image():
     image, mask = batch().all_readers()
     drew = [(int(b[0, 0, 0]), *m[0].nonzero().tolist()) for b, m in zip(image, mask, strict=True)]
     assert drew == [(b, [b, r]) for b, r in VALID.nonzero().tolist()]
-
-
-def test_all_readers_have_the_shapes_of_a_batch():
-    image, mask = batch().all_readers()
     assert (image.shape, mask.shape, mask.dtype) == ((7, 2, 3, 4), (7, 1, 3, 4), torch.bool)
 
 

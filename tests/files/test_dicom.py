@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -22,7 +21,6 @@ from pydicom.uid import (
 from plurimask.errors import InputError, MissingPackageError
 from plurimask.files.dicom import read_series
 from plurimask.files.dicom_headers import is_dicom
-from plurimask.files.images import read_image
 
 CORONAL, SAGITTAL, FLIPPED = (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)
 
@@ -53,22 +51,15 @@ def test_values_are_slope_times_stored_plus_intercept(tmp_path, dtype):
     np.testing.assert_array_equal(image, 0.5 * stored[None].astype(float) - 1000)
 
 
-def test_each_slice_has_its_own_slope(tmp_path):
+def test_each_slice_has_its_own_slope_or_none(tmp_path):
     def change(dataset, number):
         dataset.RescaleSlope, dataset.RescaleIntercept = str(number + 1), str(-number)
+        if number == 0:
+            del dataset.RescaleSlope, dataset.RescaleIntercept
 
     stored = noise()
     write_series(tmp_path, stored, change=change)
     np.testing.assert_array_equal(read_series(tmp_path).image[0], stored * [1, 2, 3, 4] - [0, 1, 2, 3])
-
-
-def test_without_slope_values_are_as_stored(tmp_path):
-    def change(dataset, number):
-        del dataset.RescaleSlope, dataset.RescaleIntercept
-
-    stored = noise()
-    write_series(tmp_path, stored, change=change)
-    np.testing.assert_array_equal(read_series(tmp_path).image[0], stored)
 
 
 def test_slices_are_sorted_by_position(tmp_path):
@@ -77,24 +68,14 @@ def test_slices_are_sorted_by_position(tmp_path):
     assert read_series(tmp_path).files == tuple(paths)
 
 
-@ORIENTATIONS
-@pytest.mark.parametrize("voxel", [(0, 0, 0), (4, 1, 2), (2, 5, 3)])
-def test_a_voxel_lies_where_the_standard_puts_it(tmp_path, orientation, voxel):
-    paths = write_series(tmp_path, noise(), orientation=orientation)
-    found = read_series(tmp_path).grid.affine @ (*voxel, 1)
-    assert np.abs(found[:3] - standard_position(paths[voxel[2]], *voxel[:2])).max() < 1e-3
-
-
-@pytest.mark.parametrize("voxel", [(0, 0, 0), (4, 1, 2), (2, 5, 3)])
-def test_with_a_tilted_gantry_a_voxel_lies_where_the_standard_puts_it(tmp_path, voxel):
-    paths = write_series(tmp_path, noise(), step=TILTED)
-    found = read_series(tmp_path).grid.affine @ (*voxel, 1)
-    assert np.abs(found[:3] - standard_position(paths[voxel[2]], *voxel[:2])).max() < 1e-3
-
-
-def test_a_tilted_gantry_leaves_the_volume_of_a_voxel_as_it_is(tmp_path):
-    write_series(tmp_path, noise(), step=TILTED)
-    assert read_series(tmp_path).grid.voxel_size == pytest.approx(0.7 * 0.6 * 2.5)
+@pytest.mark.parametrize(("orientation", "step"), [(OBLIQUE, 2.5), (FLIPPED, 2.5), (AXIAL, TILTED)])
+def test_a_voxel_lies_where_the_standard_puts_it_also_with_a_tilted_gantry(tmp_path, orientation, step):
+    paths = write_series(tmp_path, noise(), orientation=orientation, step=step)
+    grid = read_series(tmp_path).grid
+    assert grid.voxel_size == pytest.approx(0.7 * 0.6 * 2.5)
+    for voxel in [(0, 0, 0), (4, 1, 2), (2, 5, 3)]:
+        found = grid.affine @ (*voxel, 1)
+        assert np.abs(found[:3] - standard_position(paths[voxel[2]], *voxel[:2])).max() < 1e-3
 
 
 @ORIENTATIONS
@@ -109,41 +90,21 @@ def test_simpleitk_agrees_on_voxels_and_places(tmp_path, orientation):
         assert np.abs((series.grid.affine @ (row, column, slice_, 1))[:3] - np.array(lps) * [-1, -1, 1]).max() < 1e-3
 
 
-@ORIENTATIONS
-def test_the_same_volume_through_nibabel_is_the_same_image_on_the_same_grid(tmp_path, orientation):
-    write_series(tmp_path / "dicom", noise(), orientation=orientation, step=1.25)
-    series = read_series(tmp_path / "dicom")
-    nib.save(nib.Nifti1Image(series.image[0], series.grid.affine), tmp_path / "a.nii.gz")
-    image, grid = read_image(tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(image, series.image)
-    assert grid.same_as(series.grid)
-
-
 def test_one_slice_is_a_volume_of_one_that_steps_by_its_thickness(tmp_path):
     (path,) = write_series(tmp_path, noise((5, 6, 1)), step=3.0)
     series = read_series(path)
     assert series.image.shape == (1, 5, 6, 1)
     assert series.grid.spacing_mm == pytest.approx((0.7, 0.6, 3.0))
+    assert read_series(tmp_path).grid.same_as(series.grid)
 
 
-def test_a_folder_of_one_slice_is_the_slice(tmp_path):
-    (path,) = write_series(tmp_path, noise((5, 6, 1)))
-    assert read_series(tmp_path).grid.same_as(read_series(path).grid)
-
-
-def test_spacing_without_position_gives_an_axial_plane_at_the_origin(tmp_path):
+def test_spacing_without_position_gives_an_axial_plane_at_the_origin_and_none_no_affine(tmp_path):
     def change(dataset, number):
         del dataset.ImagePositionPatient, dataset.ImageOrientationPatient
 
     (path,) = write_series(tmp_path, noise((5, 6, 1)), change=change)
     np.testing.assert_allclose(read_series(path).grid.affine @ (1, 2, 0, 1), (-1.2, -0.7, 0, 1))
-
-
-def test_without_spacing_the_grid_has_no_affine(tmp_path):
-    def change(dataset, number):
-        del dataset.PixelSpacing
-
-    (path,) = write_series(tmp_path, noise((5, 6, 1)), change=change)
+    (path,) = write_series(tmp_path, noise((5, 6, 1)), change=only(0, PixelSpacing=None))
     assert read_series(path).grid.affine is None
 
 
@@ -188,22 +149,19 @@ def test_padding_is_left_as_stored(tmp_path):
     assert (read_series(tmp_path).image[0, 0] == -3024).all()
 
 
-@pytest.mark.parametrize(("modality", "expected"), [("CR", 4095 - 7), ("CT", 7)])
-def test_low_values_to_be_shown_white_are_turned_where_they_are_no_quantities(tmp_path, modality, expected):
+@pytest.mark.parametrize(
+    ("modality", "stored", "bits", "expected"),
+    [("CR", np.uint16(7), 12, 4095 - 7), ("CT", np.uint16(7), 12, 7), ("DX", np.int16(-32768), 16, 32767)],
+)
+def test_low_values_to_be_shown_white_are_turned_where_they_are_no_quantities(
+    tmp_path, modality, stored, bits, expected
+):
     def change(dataset, number):
         dataset.PhotometricInterpretation, dataset.Modality = "MONOCHROME1", modality
-        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.BitsStored, dataset.HighBit = bits, bits - 1
 
-    write_series(tmp_path, np.full((5, 6, 2), 7, dtype=np.uint16), intercept=0, change=change)
+    write_series(tmp_path, np.full((5, 6, 2), stored), intercept=0, change=change)
     assert (read_series(tmp_path).image == expected).all()
-
-
-def test_signed_values_are_turned_about_minus_one_half(tmp_path):
-    def change(dataset, number):
-        dataset.PhotometricInterpretation, dataset.Modality = "MONOCHROME1", "DX"
-
-    write_series(tmp_path, np.full((5, 6, 2), -32768, dtype=np.int16), intercept=0, change=change)
-    assert (read_series(tmp_path).image == 32767).all()
 
 
 def set_colour(colour):
@@ -215,15 +173,11 @@ def set_colour(colour):
     return change
 
 
-def test_colour_is_three_channels(tmp_path):
+def test_colour_is_three_channels_and_one_where_all_are_equal(tmp_path):
     colour = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     write_series(tmp_path, noise((4, 6, 2)), intercept=0, change=set_colour(colour))
     np.testing.assert_array_equal(read_series(tmp_path).image, np.moveaxis(colour, -1, 0)[..., None].repeat(2, -1))
-
-
-def test_colour_without_colour_is_one_channel(tmp_path):
-    grey = np.random.default_rng(0).integers(0, 256, (4, 6, 1), dtype=np.uint8).repeat(3, -1)
-    write_series(tmp_path, noise((4, 6, 2)), change=set_colour(grey))
+    write_series(tmp_path, noise((4, 6, 2)), change=set_colour(colour[..., :1].repeat(3, -1)))
     assert read_series(tmp_path).image.shape == (1, 4, 6, 2)
 
 
@@ -250,28 +204,19 @@ def test_a_file_without_preamble_is_read(tmp_path, implicit, little):
     np.testing.assert_array_equal(read_series(tmp_path / "bare").image, read_series(path).image)
 
 
-def test_the_patient_is_kept(tmp_path):
-    write_series(tmp_path, noise())
-    assert read_series(tmp_path).patient == PATIENT_ID
-
-
-@pytest.mark.parametrize("name", [".hidden", "DICOMDIR", "dicomdir", "069.xml", "LICENSE", "notes.txt"])
+@pytest.mark.parametrize("name", [".hidden", "dicomdir", "069.xml", "LICENSE"])
 def test_what_lies_beside_slices_and_says_so_is_passed_over(tmp_path, name):
     paths = write_series(tmp_path, noise())
     (tmp_path / name).write_text("no slice")
+    write_series(tmp_path / "other", noise(), series="other")
     assert read_series(tmp_path).files == tuple(paths)
+    assert read_series(tmp_path).patient == PATIENT_ID
 
 
 def test_a_slice_is_a_slice_whatever_its_name(tmp_path):
     paths = write_series(tmp_path, noise())
     moved = paths[1].rename(tmp_path / "069.xml")
     assert read_series(tmp_path).files == (paths[0], moved, *paths[2:])
-
-
-def test_folders_within_are_passed_over(tmp_path):
-    paths = write_series(tmp_path, noise())
-    write_series(tmp_path / "other", noise(), series="other")
-    assert read_series(tmp_path).files == tuple(paths)
 
 
 # --- What DICOM is refused, and that the line names the file and never the patient.
@@ -356,11 +301,6 @@ def test_a_missing_slice(tmp_path):
     )
 
 
-def test_one_of_three_slices_missing_between_others(tmp_path):
-    write_series(tmp_path, noise())[1].unlink()
-    refused(tmp_path, r"expected a slice every 2\.5 mm, got 5 mm between")
-
-
 def test_positions_that_are_rounded_are_taken_as_even(tmp_path):
     def rounded(dataset, number):
         dataset.ImagePositionPatient = [-100, -80, round(0.625 * number, 1)]
@@ -380,16 +320,16 @@ def test_a_structure_set_among_the_slices(tmp_path):
     refused(tmp_path, r"IM05836\.dcm: expected an image, got a DICOM object of kind 'RT Structure Set Storage'")
 
 
-def test_frames_at_one_position(tmp_path):
+@pytest.mark.parametrize(
+    ("order", "match"),
+    [
+        ((0, 1, 1, 2), "expected one slice at each position, got all.dcm, frame 2 and all.dcm, frame 3 at the same"),
+        ((0, 1, 3), r"expected a slice every 2\.5 mm, got 5 mm between all\.dcm, frame 2 and all\.dcm, frame 3"),
+    ],
+)
+def test_frames_that_are_no_stack(tmp_path, order, match):
     write_series(tmp_path / "slices", noise())
-    path = write_multiframe(tmp_path / "all.dcm", tmp_path / "slices", (0, 1, 1, 2))
-    refused(path, "expected one slice at each position, got all.dcm, frame 2 and all.dcm, frame 3 at the same")
-
-
-def test_frames_of_which_one_is_missing(tmp_path):
-    write_series(tmp_path / "slices", noise())
-    path = write_multiframe(tmp_path / "all.dcm", tmp_path / "slices", (0, 1, 3))
-    refused(path, r"expected a slice every 2\.5 mm, got 5 mm between all\.dcm, frame 2 and all\.dcm, frame 3")
+    refused(write_multiframe(tmp_path / "all.dcm", tmp_path / "slices", order), match)
 
 
 def test_a_multi_frame_file_beside_slices(tmp_path):
@@ -402,11 +342,9 @@ def test_a_multi_frame_file_beside_slices(tmp_path):
     ("content", "got"),
     [
         (b"", "an empty file"),
-        (b"PK\x03\x04" + bytes(200), "one without DICOM's mark"),
         (b"0\x82\x0f\x00\x06\x09*\x86H\x86\xf7\r\x01\x07\x03" + bytes(200), "one without DICOM's mark"),
-        (b"no image\n", "one without DICOM's mark"),
     ],
-    ids=["empty", "zip", "encrypted", "text"],
+    ids=["empty", "encrypted"],
 )
 def test_a_file_of_another_kind_under_a_slices_name(tmp_path, content, got):
     write_series(tmp_path, noise())
@@ -426,7 +364,7 @@ def test_more_or_fewer_pixels_than_the_header_says(tmp_path, rows, match):
     refused(path, match)
 
 
-@pytest.mark.parametrize("lost", [1, 40, 100, 500, 1000])
+@pytest.mark.parametrize("lost", [1, 100, 1000])
 def test_a_truncated_file(tmp_path, lost):
     paths = write_series(tmp_path, noise())
     paths[1].write_bytes(paths[1].read_bytes()[:-lost])
@@ -439,25 +377,27 @@ def test_a_link_to_a_slice_that_is_gone(tmp_path):
     refused(tmp_path, r"IM00001\.dcm: expected a readable file, got 'No such file or directory'")
 
 
-def test_a_folder_without_dicom(tmp_path):
+def test_a_path_without_dicom(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing here")
     refused(tmp_path, "expected the DICOM files of one series, got none; pass the folder that holds the slices")
-
-
-def test_a_path_where_nothing_lies(tmp_path):
     refused(tmp_path / "none.dcm", r"none\.dcm: expected a readable file, got 'No such file or directory'")
 
 
-def test_a_compression_without_decoder(tmp_path):
+@pytest.mark.parametrize(
+    ("syntax", "match", "error"),
+    [
+        (HTJ2KLossless, r"expected a decoder of High-Throughput JPEG 2000.*pip install", MissingPackageError),
+        (
+            MPEG2MPML,
+            "expected pixels that are stored plainly, in RLE, JPEG, JPEG-LS or JPEG 2000, got MPEG2 Main Profile",
+            InputError,
+        ),
+    ],
+)
+def test_a_compression_without_decoder_and_a_film(tmp_path, syntax, match, error):
     (path,) = write_series(tmp_path, noise((5, 6, 1)), change=only(0, PixelData=pydicom.encaps.encapsulate([bytes(8)])))
-    restate(path, HTJ2KLossless)
-    refused(path, r"expected a decoder of High-Throughput JPEG 2000.*pip install", MissingPackageError)
-
-
-def test_pixels_as_a_film(tmp_path):
-    (path,) = write_series(tmp_path, noise((5, 6, 1)), change=only(0, PixelData=pydicom.encaps.encapsulate([bytes(8)])))
-    restate(path, MPEG2MPML)
-    refused(path, "expected pixels that are stored plainly, in RLE, JPEG, JPEG-LS or JPEG 2000, got MPEG2 Main Profile")
+    restate(path, syntax)
+    refused(path, match, error)
 
 
 def restate(path, syntax):
@@ -624,17 +564,13 @@ def test_no_image_or_a_damaged_one_is_refused_with_its_reason(name, match):
         read_series(shipped(name))
 
 
-def test_a_shipped_series_opens():
-    assert read_series(SHIPPED / "test_files" / "dicomdirtests" / "98892001" / "CT5N").image.shape == (1, 16, 16, 5)
-
-
-@pytest.mark.parametrize(
-    ("folder", "match"),
-    [("77654033/CT2", "expected a slice every"), ("98892003/MR700", "expected slices of one orient")],
-)
-def test_a_shipped_selection_of_slices_that_is_no_stack_is_refused(folder, match):
-    with pytest.raises(InputError, match=match):
-        read_series(SHIPPED / "test_files" / "dicomdirtests" / folder)
+def test_a_shipped_series_opens_and_selections_that_are_no_stack_are_refused():
+    folder = SHIPPED / "test_files" / "dicomdirtests"
+    assert read_series(folder / "98892001" / "CT5N").image.shape == (1, 16, 16, 5)
+    with pytest.raises(InputError, match="expected a slice every"):
+        read_series(folder / "77654033" / "CT2")
+    with pytest.raises(InputError, match="expected slices of one orient"):
+        read_series(folder / "98892003" / "MR700")
 
 
 def test_an_index_of_a_medium_is_no_image():

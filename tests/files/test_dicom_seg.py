@@ -90,11 +90,9 @@ def test_dciodvfy_finds_no_error(written, name):
     assert complaints(written / name) == []
 
 
-def test_samples_come_back_as_they_were(written, panel):
+def test_samples_and_agreement_come_back_as_they_were(written, panel):
     assert np.array_equal(frames_of(written / "samples.dcm", panel.grid), panel.masks)
-
-
-def test_agreement_holds_what_so_many_samples_hold(written, panel):
+    assert dcmread(written / "samples.dcm").NumberOfFrames == 4 * len(MARKED)  # none without a mark
     counts = panel.masks.sum(axis=0)
     expected = np.stack([counts >= level for level in (1, 2, 3, 4, 5)])
     assert np.array_equal(frames_of(written / "agreement.dcm", panel.grid), expected)
@@ -137,20 +135,13 @@ def test_simpleitk_puts_every_voxel_where_it_was(series, tmp_path):
     assert np.array_equal(counts, panel.masks.sum(axis=0))
 
 
-def test_frames_without_a_mark_are_left_out(written, panel):
-    assert dcmread(written / "samples.dcm").NumberOfFrames == 4 * len(MARKED)
-
-
-def test_every_frame_refers_to_the_image_of_its_slice(written, series, panel):
+def test_every_frame_refers_to_the_image_of_its_slice_and_the_object_to_all(written, series, panel):
     dataset = dcmread(written / "frequency.dcm")
     named = {
         frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
         for frame in dataset.PerFrameFunctionalGroupsSequence
     }
     assert named == {dcmread(series.files[index]).SOPInstanceUID for index in MARKED}
-
-
-def test_all_images_of_the_series_are_named_as_sources(written, series):
     (referenced,) = dcmread(written / "samples.dcm").ReferencedSeriesSequence
     assert len(referenced.ReferencedInstanceSequence) == len(series.files)
 
@@ -176,13 +167,12 @@ def test_an_empty_sample_is_a_segment_without_frames_that_says_so(written):
     assert dataset.SeriesDescription == "5 plausible outlines, 1 empty"
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_panel_that_outlines_nothing_has_one_slice_of_empty_frames(series, panel, tmp_path, name):
-    nothing = replace(panel, masks=np.zeros_like(panel.masks))
-    path = write(tmp_path / "case", series, nothing) / name
-    assert not frames_of(path, panel.grid).any()
-    assert dcmread(path).NumberOfFrames <= 5
-    assert complaints(path) == []
+def test_a_panel_that_outlines_nothing_has_one_slice_of_empty_frames(series, panel, tmp_path):
+    folder = write(tmp_path / "case", series, replace(panel, masks=np.zeros_like(panel.masks)))
+    for name in FILES:
+        assert not frames_of(folder / name, panel.grid).any()
+        assert dcmread(folder / name).NumberOfFrames <= 5
+        assert complaints(folder / name) == []
 
 
 def test_algorithm_names_method_weights_and_how_each_sample_was_drawn(written):
@@ -206,21 +196,14 @@ def test_names_that_dicom_cannot_hold_are_made_plain(series, panel, tmp_path):
     assert complaints(path) == []
 
 
-def test_one_tracking_uid_says_that_all_outline_the_same(written):
-    uids = {segment.TrackingUID for name in FILES for segment in dcmread(written / name).SegmentSequence}
-    assert len(uids) == 1
-
-
-def test_each_object_is_a_series_of_its_own_in_the_study_of_the_source(written, series):
+def test_each_object_is_a_fresh_series_of_its_own_that_outlines_the_same(written, series, panel, tmp_path):
     objects = [dcmread(written / name) for name in FILES]
     assert len({one.SeriesInstanceUID for one in objects}) == len({one.SOPInstanceUID for one in objects}) == 3
     assert {one.StudyInstanceUID for one in objects} == {dcmread(series.files[0]).StudyInstanceUID}
     assert sorted(one.SeriesNumber for one in objects) == [301, 302, 303]
-
-
-def test_uids_are_fresh_in_every_writing(written, series, panel, tmp_path):
+    assert len({segment.TrackingUID for one in objects for segment in one.SegmentSequence}) == 1
     again = dcmread(write(tmp_path / "case", series, panel) / "samples.dcm")
-    assert again.SOPInstanceUID != dcmread(written / "samples.dcm").SOPInstanceUID
+    assert again.SOPInstanceUID not in {one.SOPInstanceUID for one in objects}
 
 
 def no_comma(dataset: Dataset, _: int) -> None:

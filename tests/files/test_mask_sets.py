@@ -83,11 +83,8 @@ def test_masks_of_any_shape_survive_a_round_trip(masks):
     assert (read.grid.affine, read.seeds, read.method, read.checkpoint) == (None,) * 4
 
 
-def test_a_folder_holds_the_two_files_and_nothing_else(folder):
-    assert sorted(os.listdir(folder)) == ["masks.npz", "set.json"]
-
-
 def test_the_description_has_sorted_keys_and_is_the_same_every_time(folder):
+    assert sorted(os.listdir(folder)) == ["masks.npz", "set.json"]
     first = (folder / "set.json").read_bytes()
     assert list(json.loads(first)) == ["checkpoint", "grid", "method", "name", "seeds", "settings", "weights"]
     write_mask_set(folder, PANEL)
@@ -100,14 +97,10 @@ def test_masks_are_compressed(tmp_path):
     assert (tmp_path / "a" / "masks.npz").stat().st_size < panel.masks.nbytes / 100
 
 
-def test_a_set_is_replaced_whole(folder):
+def test_a_set_is_replaced_whole_also_of_another_format(folder):
     write_mask_set(folder, MaskSet(PANEL.name, MASKS[:1, :2], Grid((2, 4))))
     read = read_mask_set(folder)
-    assert read.masks.shape == (1, 2, 4)
-    assert read.seeds is None
-
-
-def test_a_set_replaces_a_panel_of_another_format(folder):
+    assert (read.masks.shape, read.seeds) == ((1, 2, 4), None)
     (folder / "masks.npz").rename(folder / "masks.nii.gz")
     (folder / "maps").mkdir()
     write_mask_set(folder, PANEL)
@@ -141,12 +134,6 @@ def test_a_folder_of_another_name_is_refused(tmp_path):
         write_mask_set(tmp_path / "other", PANEL)
 
 
-def test_masks_alone_are_enough(tmp_path):
-    panel = read_mask_set(foreign(tmp_path / "b", masks=MASKS))
-    assert panel.name == "b"
-    assert np.array_equal(panel.masks, MASKS)
-
-
 def test_a_folder_without_masks_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected masks\.npz, or one file a sample, got none; draw masks first"):
         read_mask_set(tmp_path)
@@ -161,13 +148,12 @@ def test_a_file_cut_off_anywhere_is_refused(folder):
             read_mask_set(folder)
 
 
-@pytest.mark.parametrize("flip", [0x01, 0x40, 0xFF])
-def test_a_changed_byte_is_refused_or_makes_no_difference(folder, flip):
+def test_a_changed_byte_is_refused_or_makes_no_difference(folder):
     path = folder / "masks.npz"
     whole = path.read_bytes()
     unharmed = 0
     for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ flip]) + whole[position + 1 :])
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x41]) + whole[position + 1 :])
         with suppress(InputError):
             assert np.array_equal(read_mask_set(folder).masks, MASKS)
             unharmed += 1
@@ -191,7 +177,6 @@ def test_an_array_header_of_rubbish_is_refused_or_makes_no_difference(position, 
     ("changes", "message"),
     [
         ({"seeds": [1, 2, 3]}, "expected number of seeds 2, as in the folder, got 3"),
-        ({"seeds": []}, "expected number of seeds 2, as in the folder, got 0"),
         ({"weights": [1, 2, 3]}, "expected number of weights 2, as in the folder, got 3"),
         ({"weights": [4, 0]}, r"weights\.1: expected a number of at least 1, got 0"),
         ({"grid": {"shape": [4, 3]}}, r"expected shape \(3, 4\), as in the folder, got \(4, 3\)"),
@@ -214,9 +199,9 @@ def test_a_description_that_disagrees_or_has_other_types_is_refused(folder, chan
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "a description as plurimask writes it"),
         (b"{", "a description as plurimask writes it"),
         (b"\xff\xfe", "a description as plurimask writes it"),
+        (b'{"settings": {"a": NaN}}', "a description as plurimask writes it"),
         (b"[]", "a table"),
         (b"null", "a table"),
     ],
@@ -224,12 +209,6 @@ def test_a_description_that_disagrees_or_has_other_types_is_refused(folder, chan
 def test_a_description_that_is_not_a_json_object_is_refused(folder, content, expected):
     (folder / "set.json").write_bytes(content)
     with pytest.raises(InputError, match=rf"set\.json: expected {expected}, got"):
-        read_mask_set(folder)
-
-
-def test_a_description_with_nan_is_refused(folder):
-    (folder / "set.json").write_text('{"settings": {"a": NaN}}')
-    with pytest.raises(InputError, match=r"set\.json: expected a description as plurimask writes it"):
         read_mask_set(folder)
 
 
@@ -250,19 +229,13 @@ def test_sets_are_read_one_by_one_in_the_order_of_their_names(tmp_path):
         next(panels)
 
 
-def some_sets(root: Path) -> MaskSets:
+def test_sets_of_the_wanted_cases_are_chosen_and_those_of_unknown_cases_refused(tmp_path):
     for name in ("b", "a", "c"):
-        write_mask_set(root / name, MaskSet(name, MASKS, Grid((3, 4))))
-    return MaskSets.under(root)
-
-
-def test_sets_of_the_wanted_cases_are_chosen(tmp_path):
-    assert list(some_sets(tmp_path).among({"c", "b", "z"}, known={"a", "b", "c", "z"})) == ["b", "c"]
-
-
-def test_a_set_of_a_case_that_the_dataset_does_not_have_is_refused(tmp_path):
+        write_mask_set(tmp_path / name, MaskSet(name, MASKS, Grid((3, 4))))
+    sets = MaskSets.under(tmp_path)
+    assert list(sets.among({"c", "b", "z"}, known={"a", "b", "c", "z"})) == ["b", "c"]
     with pytest.raises(InputError, match=r"/c: expected masks of a case of the dataset, got an unknown case"):
-        some_sets(tmp_path).among({"a"}, known={"a", "b"})
+        sets.among({"a"}, known={"a", "b"})
 
 
 def test_whether_a_set_is_there_is_known_without_reading_it(tmp_path):
@@ -289,32 +262,26 @@ def save_volumes(folder: Path, affine: np.ndarray) -> None:
         nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), folder / f"sample{number}.nii.gz")
 
 
-@pytest.mark.parametrize("nudge", [0, 1e-5])
-def test_a_description_beside_samples_is_heeded(tmp_path, nudge):
+def test_a_description_beside_samples_is_heeded_where_it_agrees_with_them(tmp_path):
     affine = np.diag([0.7, 0.7, 2, 1])
     save_volumes(tmp_path / "a", affine)
-    stated = {"shape": [3, 4], "affine": (affine + nudge * np.eye(4)).tolist()}
+    stated = {"shape": [3, 4], "affine": (affine + 1e-5 * np.eye(4)).tolist()}
     (tmp_path / "a" / "set.json").write_text(json.dumps({"method": "theirs", "seeds": [5, 6], "grid": stated}))
     (panel,) = MaskSets.under(tmp_path).values()
     assert (panel.method, panel.seeds) == ("theirs", (5, 6))
     np.testing.assert_allclose(panel.grid.affine, affine, atol=1e-4)
-
-
-def test_a_description_of_another_affine_than_the_masks_is_refused(tmp_path):
-    save_volumes(tmp_path / "a", np.diag([0.7, 0.7, 2, 1]))
-    (tmp_path / "a" / "set.json").write_text(json.dumps({"grid": {"shape": [3, 4], "affine": np.eye(4).tolist()}}))
+    describe(tmp_path / "a", grid={"shape": [3, 4], "affine": np.eye(4).tolist()})
     with pytest.raises(InputError, match=r"a/set\.json: expected the affine of the masks, got another one"):
         read_mask_set(tmp_path / "a")
 
 
-def test_a_single_file_has_no_description(tmp_path):
+def test_masks_alone_are_enough(tmp_path):
     np.save(tmp_path / "a.npy", MASKS)
-    assert read_mask_set(tmp_path / "a.npy").method is None
-
-
-def test_every_refusal_is_one_line(tmp_path):
-    with pytest.raises(InputError, match=r"\A[^\n]+\Z"):
-        read_mask_set(foreign(tmp_path / "b", masks=np.array([None])))
+    foreign(tmp_path / "b", masks=MASKS)
+    for path in ("a.npy", "b"):
+        panel = read_mask_set(tmp_path / path)
+        assert (panel.name, panel.method) == (path[0], None)
+        assert np.array_equal(panel.masks, MASKS)
 
 
 # --- Where masks lie: every layout, the order of samples, and what is refused before anything is read.
@@ -341,7 +308,7 @@ def test_a_stack_lies_in_the_cases_folder_or_bears_its_name(make, stem, suffix):
     assert (files.name, files.stack, files.samples) == ("a", root / (stem + suffix), ())
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz"])
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".nii.gz"])
 def test_samples_lie_one_a_file_under_any_name(make, suffix):
     root = make(f"a/anything{suffix}", f"a/other{suffix}")
     (files,) = list_mask_files(root)
@@ -356,29 +323,18 @@ def test_samples_are_in_natural_order(make):
     assert found == ["2.png", "10.png", "mask.png", "mask2.png", "mask02b.png", "mask010.png", "mask10.npy", "s1-9.png"]
 
 
-def test_cases_are_sorted_by_name_whatever_their_form(make):
-    root = make("c.npz", "a/masks.npy", "b/0.png", "B.nii.gz")
-    assert [files.name for files in list_mask_files(root)] == ["B", "a", "b", "c"]
+def test_cases_are_sorted_by_name_whatever_their_form_and_may_hold_dots(make):
+    root = make("c.npz", "a/masks.npy", "b/0.png", "B.nii.gz", "1.2.840.npz", "1.2.9/masks.npz", "1.2.nii.nii.gz")
+    names = [files.name for files in list_mask_files(root)]
+    assert names == ["1.2.840", "1.2.9", "1.2.nii", "B", "a", "b", "c"]
 
 
-def test_case_names_may_hold_dots(make):
-    root = make("1.2.840.npz", "1.2.9/masks.npz", "1.2.nii.nii.gz")
-    assert [files.name for files in list_mask_files(root)] == ["1.2.840", "1.2.9", "1.2.nii"]
-
-
-def test_hidden_and_other_files_beside_the_cases_are_passed_over(make):
-    root = make("a.npz", ".b.npz", ".c/masks.npz", "README.md", "overview.png", "log.json", "figures/2026/a.png")
-    assert [files.name for files in list_mask_files(root)] == ["a"]
-
-
-def test_hidden_files_and_folders_in_a_case_are_passed_over(make):
-    root = make("a/0.png", "a/.1.png", "a/old/2.png", "a/set.json")
-    assert find_mask_files(root / "a").samples == (root / "a/0.png",)
-
-
-def test_other_files_beside_a_stack_are_passed_over(make):
-    root = make("a/masks.npz", "a/notes.txt")
-    assert find_mask_files(root / "a").stack == root / "a/masks.npz"
+def test_hidden_and_other_files_are_passed_over(make):
+    beside = make("a.npz", ".b.npz", ".c/masks.npz", "README.md", "overview.png", "log.json", "figures/2026/a.png")
+    assert [files.name for files in list_mask_files(beside)] == ["a"]
+    root = make("d/0.png", "d/.1.png", "d/old/2.png", "d/set.json", "e/masks.npz", "e/notes.txt")
+    assert find_mask_files(root / "d").samples == (root / "d/0.png",)
+    assert find_mask_files(root / "e").stack == root / "e/masks.npz"
 
 
 def test_a_link_that_leads_nowhere_is_still_a_sample(make):
@@ -402,15 +358,17 @@ def test_two_forms_are_refused_by_name(make, paths, message):
         list_mask_files(make(*paths))
 
 
-@pytest.mark.parametrize("paths", [("a/0.tif",), ("a/0.png", "a/1.png", "a/0.tif"), ("a/0.tif", "b.npz")])
-def test_a_file_of_another_kind_is_refused_and_never_left_out(make, paths):
-    with pytest.raises(InputError, match=r"/a: expected CASE/masks\.npz .*, got 0\.tif; rename, convert or remove it"):
+@pytest.mark.parametrize(
+    ("paths", "got"),
+    [
+        (("a/0.png", "a/1.png", "a/0.tif"), r"0\.tif"),
+        (("a/0.tif", "b.npz"), r"0\.tif"),
+        (("a/samples.npz",), r"samples\.npz"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_and_never_left_out(make, paths, got):
+    with pytest.raises(InputError, match=rf"/a: expected CASE/masks\.npz .*, got {got}; rename, convert or remove it"):
         list_mask_files(make(*paths))
-
-
-def test_an_archive_of_another_name_is_refused(make):
-    with pytest.raises(InputError, match=r"/a: expected CASE/masks\.npz .*, got samples\.npz; rename"):
-        list_mask_files(make("a/samples.npz"))
 
 
 @pytest.mark.parametrize("image", ["image.png", "Image0.nii.gz"])
@@ -433,11 +391,8 @@ def test_the_folder_of_a_single_case_is_refused(make):
 def test_a_folder_without_any_masks_is_refused(make, paths):
     with pytest.raises(InputError, match=r"expected CASE/masks\.npz .*, got none; draw masks first, or mend the path"):
         list_mask_files(make(*paths))
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="absent: expected a readable folder, got 'No such file"):
-        list_mask_files(tmp_path / "absent")
+        list_mask_files(make() / "absent")
 
 
 # --- Masks in every format against the same truth, and the arrays that are refused.
@@ -478,31 +433,18 @@ def test_a_stack_of_any_format_is_read_back(tmp_path, suffix, masks):
     np.testing.assert_array_equal(read, masks)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".npy"])
-@pytest.mark.parametrize(
-    "values", [PLANES.astype(np.int64), PLANES * np.uint8(255), PLANES.astype(np.float32), PLANES * np.float64(0.9)]
-)
-def test_what_counts_as_drawn_is_the_rule_for_labels(tmp_path, suffix, values):
-    SAVERS[suffix](tmp_path / f"a{suffix}", values)
-    np.testing.assert_array_equal(read_stack(tmp_path / f"a{suffix}")[0], PLANES)
+@pytest.mark.parametrize("values", [PLANES * np.uint8(255), PLANES * np.float64(0.9)])
+def test_what_counts_as_drawn_is_the_rule_for_labels(tmp_path, values):
+    np.savez(tmp_path / "a.npz", masks=values)
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.npz")[0], PLANES)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".npy"])
-@pytest.mark.parametrize(
-    ("values", "got"),
-    [
-        (np.where(PLANES, np.nan, 0), "NaN"),
-        (PLANES * 2.0, "floats from 0 to 2"),
-        (-PLANES.astype(np.int8), "negative values, down to -1"),
-        (PLANES * np.uint8(2), "values up to 2 in uint8"),
-        (PLANES * 1j, "values of type complex128"),
-        (PLANES.astype("U5"), "values of type <U5"),
-    ],
-)
-def test_values_against_the_rule_are_refused_by_the_name_of_the_case(tmp_path, suffix, values, got):
-    SAVERS[suffix](tmp_path / f"case-3{suffix}", values)
-    with pytest.raises(InputError, match=rf"/case-3\{suffix}: expected a label of 0 and 1.*, got {got}"):
-        read_stack(tmp_path / f"case-3{suffix}")
+def test_values_against_the_rule_are_refused_by_the_name_of_the_case(tmp_path):
+    for suffix in (".npz", ".npy"):
+        SAVERS[suffix](tmp_path / f"case-3{suffix}", PLANES * 2.0)
+        got = rf"/case-3\{suffix}: expected a label of 0 and 1.*, got floats from 0 to 2"
+        with pytest.raises(InputError, match=got):
+            read_stack(tmp_path / f"case-3{suffix}")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])
@@ -513,25 +455,20 @@ def test_masks_of_other_shapes_are_refused(tmp_path, suffix, shape):
         read_stack(tmp_path / f"a{suffix}")
 
 
-def test_an_array_of_any_name_is_read_where_it_is_alone(tmp_path):
-    np.savez(tmp_path / "a.npz", PLANES)
+@pytest.mark.parametrize(
+    "arrays", [{"arr_0": PLANES}, {"image": np.ones((6, 7)), "masks": PLANES, "seeds": np.arange(5)}]
+)
+def test_the_array_named_masks_is_taken_or_the_only_one(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
     np.testing.assert_array_equal(read_stack(tmp_path / "a.npz")[0], PLANES)
 
 
-def test_the_array_named_masks_is_taken_among_others(tmp_path):
-    np.savez(tmp_path / "a.npz", image=np.ones((6, 7)), masks=PLANES, seeds=np.arange(5))
-    np.testing.assert_array_equal(read_stack(tmp_path / "a.npz")[0], PLANES)
-
-
-def test_two_arrays_of_other_names_are_refused(tmp_path):
-    np.savez(tmp_path / "a.npz", first=PLANES, second=PLANES)
-    with pytest.raises(InputError, match="expected an array `masks`, or one array alone, got first, second; rename"):
-        read_stack(tmp_path / "a.npz")
-
-
-def test_an_archive_without_arrays_is_refused(tmp_path):
-    np.savez(tmp_path / "a.npz")
-    with pytest.raises(InputError, match="expected an array `masks`, or one array alone, got none"):
+@pytest.mark.parametrize(
+    ("arrays", "got"), [({"first": PLANES, "second": PLANES}, "first, second; rename"), ({}, "none")]
+)
+def test_two_arrays_of_other_names_and_none_are_refused(tmp_path, arrays, got):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError, match=f"expected an array `masks`, or one array alone, got {got}"):
         read_stack(tmp_path / "a.npz")
 
 
@@ -543,20 +480,16 @@ def test_pickled_content_is_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SAVERS)
-def test_a_stack_cut_short_is_refused(tmp_path, suffix):
+def test_a_stack_that_is_not_there_or_cut_short_is_refused(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
+    with pytest.raises(InputError, match=rf"/a\{suffix}: expected .*No such file"):
+        read_stack(path)
     SAVERS[suffix](path, VOLUMES)
     whole = path.read_bytes()
     for length in range(0, len(whole) - 8, 97):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match=rf"/a\{suffix}: expected a (whole|readable)"):
             read_stack(path)
-
-
-@pytest.mark.parametrize("suffix", SAVERS)
-def test_a_stack_that_is_not_there_is_refused(tmp_path, suffix):
-    with pytest.raises(InputError, match=rf"/a\{suffix}: expected .*No such file"):
-        read_stack(tmp_path / f"a{suffix}")
 
 
 @pytest.mark.parametrize(("unit", "mm"), [("mm", 1), ("meter", 1000)])
@@ -610,13 +543,9 @@ def test_masks_that_no_memory_holds_are_refused(tmp_path):
         read_stack(tmp_path / "b.nii.gz")
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".npy", ".nii"])
+@pytest.mark.parametrize("suffix", SAVERS)
 def test_the_rule_for_labels_is_that_of_each_sample(tmp_path, suffix):
-    values = PLANES.astype(np.uint8) * np.array([1, 255, 255, 1, 255], dtype=np.uint8)[:, None, None]
-    if suffix == ".nii":
-        write_nifti(tmp_path / "a.nii", np.moveaxis(values[..., None], 0, -1))
-    else:
-        SAVERS[suffix](tmp_path / f"a{suffix}", values)
+    SAVERS[suffix](tmp_path / f"a{suffix}", PLANES * np.array([1, 255, 255, 1, 255], dtype=np.uint8)[:, None, None])
     np.testing.assert_array_equal(read_stack(tmp_path / f"a{suffix}")[0], PLANES)
 
 
@@ -637,17 +566,22 @@ def save_sample(path, mask):
     write_nifti(path, mask.astype(np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("suffix", "save"),
-    [(".png", save_picture), (".npy", np.save), (".nii", save_sample), (".nii.gz", save_sample)],
-)
-def test_samples_one_a_file_are_stacked_in_the_order_given(tmp_path, suffix, save):
-    paths = [tmp_path / f"{number}{suffix}" for number in range(5)]
-    for path, mask in zip(paths, PLANES, strict=True):
-        save(path, mask)
-    read, grid = read_samples(paths)
+SAMPLES = {".png": save_picture, ".npy": np.save, ".nii": save_sample, ".nii.gz": save_sample}
+
+
+def save_samples(folder, suffix, masks):
+    paths = [folder / f"{number}{suffix}" for number in range(len(masks))]
+    for path, mask in zip(paths, masks, strict=True):
+        SAMPLES[suffix](path, mask)
+    return paths
+
+
+@pytest.mark.parametrize("suffix", SAMPLES)
+def test_samples_one_a_file_are_stacked_in_the_order_given(tmp_path, suffix):
+    masks = PLANES * (np.arange(5) > 0)[:, None, None]  # of which the first is empty
+    read, grid = read_samples(save_samples(tmp_path, suffix, masks))
     assert (read.dtype, grid.shape) == (bool, (6, 7))
-    np.testing.assert_array_equal(read, PLANES)
+    np.testing.assert_array_equal(read, masks)
 
 
 def test_jpeg_samples_of_0_and_255_are_read(tmp_path):
@@ -658,37 +592,19 @@ def test_jpeg_samples_of_0_and_255_are_read(tmp_path):
     np.testing.assert_array_equal(read_samples(paths)[0], [disc, ~disc])
 
 
-def test_an_empty_sample_stays_empty(tmp_path):
-    paths = [tmp_path / "0.png", tmp_path / "1.png"]
-    for path, mask in zip(paths, (PLANES[0], np.zeros((6, 7), dtype=bool)), strict=True):
-        save_picture(path, mask)
-    assert read_samples(paths)[0].any(axis=(1, 2)).tolist() == [True, False]
-
-
-def test_volumes_one_a_file_have_one_affine(tmp_path):
-    paths = [tmp_path / f"{number}.nii.gz" for number in range(5)]
-    for path, mask in zip(paths, VOLUMES, strict=True):
-        write_nifti(path, mask.astype(np.uint8))
-    read, grid = read_samples(paths)
-    np.testing.assert_array_equal(read, VOLUMES)
-    np.testing.assert_allclose(grid.affine, AFFINE, rtol=1e-6)
-
-
 def test_the_affine_of_any_sample_is_that_of_all(tmp_path):
-    np.save(tmp_path / "0.npy", PLANES[0])
-    write_nifti(tmp_path / "1.nii", PLANES[1].astype(np.uint8))
-    _, grid = read_samples([tmp_path / "0.npy", tmp_path / "1.nii"])
+    np.save(tmp_path / "0.npy", VOLUMES[0])
+    write_nifti(tmp_path / "1.nii.gz", VOLUMES[1].astype(np.uint8))
+    read, grid = read_samples([tmp_path / "0.npy", tmp_path / "1.nii.gz"])
+    np.testing.assert_array_equal(read, VOLUMES[:2])
     np.testing.assert_allclose(grid.affine, AFFINE, rtol=1e-6)
 
 
-def test_samples_of_two_sizes_are_refused(tmp_path):
+def test_samples_of_two_grids_are_refused(tmp_path):
     np.save(tmp_path / "0.npy", PLANES[0])
     np.save(tmp_path / "1.npy", PLANES[1, :5])
     with pytest.raises(InputError, match=r"/1\.npy: expected size 6x7, as 0\.npy has, got 5x7"):
         read_samples([tmp_path / "0.npy", tmp_path / "1.npy"])
-
-
-def test_samples_of_two_affines_are_refused(tmp_path):
     write_nifti(tmp_path / "0.nii", PLANES[0].astype(np.uint8))
     nib.save(nib.Nifti1Image(PLANES[1].astype(np.uint8), np.eye(4)), tmp_path / "1.nii")
     with pytest.raises(InputError, match=r"/1\.nii: expected the affine of 0\.nii, got another one"):

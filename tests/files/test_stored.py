@@ -28,32 +28,18 @@ def test_file_appears_when_the_block_ends(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_old_file_is_replaced(tmp_path):
-    path = tmp_path / "scores.csv"
-    path.write_text("old and longer")
-    write_text(path, "new")
-    assert path.read_text() == "new"
-
-
-def test_nothing_but_the_file_is_left(tmp_path):
-    write_text(tmp_path / "scores.csv", "new")
-    assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
-
-
-def test_parents_are_made(tmp_path):
-    write_text(tmp_path / "run" / "cases" / "set.json", "{}")
-    assert (tmp_path / "run" / "cases" / "set.json").read_text() == "{}"
+def test_old_file_is_replaced_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "run" / "cases" / "scores.csv"  # whose parents are made
+    for text in ("old and longer", "Müller, ≥ 3"):
+        write_text(path, text)
+    assert path.read_bytes() == "Müller, ≥ 3".encode()
+    assert [p.name for p in path.parent.iterdir()] == ["scores.csv"]
 
 
 def test_temporary_stands_beside_the_file_and_keeps_its_suffix(tmp_path):
     """Beside it, or the last move would cross file systems; the suffix, because writers choose a format by it."""
     with atomic_path(tmp_path / "masks.npz") as temporary:
         assert (temporary.parent, temporary.suffix) == (tmp_path, ".npz")
-
-
-def test_text_is_utf_8(tmp_path):
-    write_text(tmp_path / "report.html", "Müller, ≥ 3")
-    assert (tmp_path / "report.html").read_bytes() == "Müller, ≥ 3".encode()
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
@@ -77,17 +63,14 @@ def write_half(path, error=ValueError):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_failing_block_leaves_the_old_file_and_no_other(tmp_path, error):
     path = tmp_path / "last.ckpt"
+    with pytest.raises(error, match="half way"):
+        write_half(path, error)
+    assert not list(tmp_path.iterdir())
     path.write_text("old")
     with pytest.raises(error, match="half way"):
         write_half(path, error)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
-
-
-def test_failing_block_makes_no_file(tmp_path):
-    with pytest.raises(ValueError, match="half way"):
-        write_half(tmp_path / "last.ckpt")
-    assert not list(tmp_path.iterdir())
 
 
 FULL = """
@@ -164,17 +147,15 @@ def test_what_is_written_appears_under_its_name_at_the_end(tmp_path):
     assert (tmp_path / "deep/out/a").read_text() == "x"
 
 
-def test_nothing_is_left_of_a_folder_that_was_broken_off(tmp_path):
+def test_what_was_there_stays_where_the_new_folder_is_broken_off(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         break_off(tmp_path / "out")
     assert not list(tmp_path.iterdir())
-
-
-def test_what_may_be_replaced_stays_where_the_new_folder_is_broken_off(tmp_path):
     write(tmp_path / "out", "old")
     with pytest.raises(KeyboardInterrupt):
         break_off(tmp_path / "out", "a".__eq__)
     assert (tmp_path / "out/a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_what_may_be_replaced_is_gone_afterwards(tmp_path):
@@ -184,7 +165,9 @@ def test_what_may_be_replaced_is_gone_afterwards(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == {"a": "new"}
 
 
-def test_an_empty_folder_is_taken(tmp_path):
+def test_an_empty_folder_is_free_and_so_is_none(tmp_path):
+    check_free(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
     (tmp_path / "out").mkdir()
     write(tmp_path / "out")
     assert (tmp_path / "out/a").exists()
@@ -218,11 +201,6 @@ def test_the_root_of_a_file_system_is_refused_before_anything_is_written():
         write(Path(mounted), ours=lambda name: True)
 
 
-def test_a_free_folder_need_not_be_there(tmp_path):
-    check_free(tmp_path / "out")
-    assert not list(tmp_path.iterdir())
-
-
 # --- Digests against hashlib and against what must and must not change them.
 
 
@@ -233,23 +211,14 @@ def write_files(root, **files):
     return [root / name for name in files]
 
 
-def test_of_one_file_is_the_sha256_of_its_content(tmp_path):
-    (path,) = write_files(tmp_path, a=b"abc")
-    # The example of FIPS 180-4.
-    assert digest_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-def test_of_files_is_as_documented(tmp_path):
-    paths = write_files(tmp_path, a=b"one", b=b"two")
-    expected = hashlib.sha256(
-        b"a\0" + hashlib.sha256(b"one").digest() + b"b\0" + hashlib.sha256(b"two").digest()
-    ).hexdigest()
-    assert digest_files(tmp_path, paths) == expected
-
-
-def test_does_not_depend_on_where_the_root_lies(tmp_path):
-    here, there = tmp_path / "here", tmp_path / "there"
-    assert digest_files(here, write_files(here, a=b"one")) == digest_files(there, write_files(there, a=b"one"))
+def test_of_files_is_as_documented_wherever_they_lie(tmp_path):
+    for root in (tmp_path / "here", tmp_path / "there"):
+        paths = write_files(root, a=b"abc", b=b"two")
+        # The example of FIPS 180-4.
+        abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        assert digest_file(paths[0]) == abc
+        whole = hashlib.sha256(b"a\0" + bytes.fromhex(abc) + b"b\0" + hashlib.sha256(b"two").digest())
+        assert digest_files(root, paths) == whole.hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,7 @@ def open_study(path: Path) -> Study:
         files = list_case(path)
         case = read_files(files.name, files.images, files.labels, None)
         return Study(case, FORMATS[split_name(files.images[0])[1]].name, files.images + files.labels)
+    format: Format
     suffix = split_name(path)[1]
     if path.is_dir() or is_dicom(path) or path.suffix.lower() in _DICOM_SUFFIXES:
         series = read_series(path)
