@@ -122,7 +122,7 @@ def test_the_frequency_map_says_how_many_hold_each_voxel(volume, room):
 
 def test_colours_are_those_of_the_package(modules):
     script = """async () => {
-      const { SAMPLE, readerColour, frequencyColour, outlineOpacity } = await import("./shapes.js");
+      const { SAMPLE, readerColour, frequencyColour, outlineOpacity } = await import("./paint.js");
       const counts = [1, 4, 16, 100];
       const map = counts.map((n) => Array.from({ length: n }, (_, k) => frequencyColour(k + 1, n)));
       return [SAMPLE, [0, 1, 2, 3, 4, 5].map(readerColour), counts.map(outlineOpacity), map];

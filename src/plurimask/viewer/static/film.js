@@ -3,8 +3,7 @@ import { showSample } from "./actions.js";
 import { readSlice } from "./api.js";
 import { make, sizeWords } from "./dom.js";
 import { groupsOf } from "./masks.js";
-import { paint } from "./paint.js";
-import { Picture, shapesOf } from "./shapes.js";
+import { paint, Picture, shapesOf } from "./paint.js";
 import { state, watch } from "./state.js";
 import { closeUp, matrixOf, planeOf } from "./view.js";
 

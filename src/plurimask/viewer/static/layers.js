@@ -2,7 +2,7 @@
 import { setMode, showSample, moveSample, setAxis, isVolume } from "./actions.js";
 import { choice, make } from "./dom.js";
 import { bind } from "./input.js";
-import { frequencyColour, readerColour } from "./shapes.js";
+import { frequencyColour, readerColour } from "./paint.js";
 import { MODES, state, watch } from "./state.js";
 
 const LABELS = { outlines: "Outlines", frequency: "Frequency", sample: "Sample", consensus: "Consensus", image: "Image" };

@@ -1,7 +1,7 @@
 // The samples of a case: their order, what is on screen as one mask that a person can take, and a mask that changes.
 import { marks } from "./api.js";
 import { sizeWords } from "./dom.js";
-import { shapesOf } from "./shapes.js";
+import { shapesOf } from "./paint.js";
 import { state } from "./state.js";
 
 /** The sample that stands for the largest group; null where there is none. */

@@ -2,8 +2,7 @@
 import { readAhead, readSlice } from "./api.js";
 import { count, make } from "./dom.js";
 import { listen } from "./input.js";
-import { paint } from "./paint.js";
-import { Picture, shapesOf } from "./shapes.js";
+import { paint, Picture, shapesOf } from "./paint.js";
 import { state, watch } from "./state.js";
 import { matrixOf, planeOf, roundLength } from "./view.js";
 
