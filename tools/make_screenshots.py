@@ -31,11 +31,12 @@ from plurimask.files.stored import atomic_path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/page"))
 from hands import choose, correct, drag, open_case, places, shown
-from rooms import SIZE, Place, serving, write_images
+from rooms import Place, serving, write_images
 
 FIGURES = Path(__file__).parents[1] / "docs/figures"
 CASES = demo_cases()
 CASE, AGREED, SMALL = (CASES[number].name for number in (5, 4, 1))
+SIZE = {"width": 1440, "height": 900}
 FEW = SamplerSettings(name="dpm++", steps=5)
 SHAPE, STEPS_MM = (120, 150, 48), (0.7, 0.7, 2.0)
 READERS, SAMPLES = 4, 16

@@ -71,7 +71,7 @@ def modules(browser, room):
 @pytest.fixture(scope="session")
 def tab(browser):
     """One page for all tests, since a new one takes longer than most of them, and what goes wrong on it."""
-    opened = browser.new_context(viewport=SIZE).new_page()
+    opened = browser.new_context(viewport=SIZE, reduced_motion="reduce").new_page()
     return opened, _faults(opened)
 
 

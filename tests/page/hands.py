@@ -1,6 +1,7 @@
 """What a person does on the page, and what they see there."""
 
 import numpy as np
+import pytest
 
 _MATRIX = """
   const [{ state }, { planeOf, matrixOf }] = await Promise.all([import("./state.js"), import("./view.js")]);
@@ -117,3 +118,15 @@ def save(page, author="Ada", note=None, kind=None):
     path, digest = (page.locator(".receipt dd").nth(place).inner_text() for place in (0, 1))
     page.locator(".receipt button").click()
     return {"file": path, "sha256": digest}
+
+
+def grave_faults(page, within=None):
+    """What axe finds of serious and critical faults, with the first elements: by all rules in the light theme, in the
+    dark one by that of contrast, which alone depends on it."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install '.[dev]'").Axe()
+    found = []
+    for theme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        page.emulate_media(color_scheme=theme)
+        found += axe.run(page, within, {"resultTypes": ["violations"]} | rules).response["violations"]
+    elements = [(one["id"], [node["html"][:200] for node in one["nodes"][:5]], one["impact"]) for one in found]
+    return [one for one in elements if one[2] in ("serious", "critical")]

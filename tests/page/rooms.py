@@ -20,7 +20,7 @@ from plurimask.viewer.app import Room, make_app
 from plurimask.viewer.guard import LOOPBACK
 from plurimask.viewer.library import DRAWN_HERE, name_id, open_library
 
-SIZE = {"width": 1440, "height": 900}
+SIZE = {"width": 1200, "height": 750}
 PLANES, VOLUME = ("demo-01", "demo-02", "demo-03", "demo-05"), "volume"
 STEPS_MM = np.array([[0, -0.6, 0, 10], [-0.8, 0, 0, 20], [0, 0, 2.5, -30], [0, 0, 0, 1.0]])
 """Rows run to the back, columns to the left, slices to the head: 0.8, 0.6 and 2.5 mm."""

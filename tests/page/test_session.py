@@ -14,7 +14,7 @@ from plurimask.files.locate import open_study
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.sampling import load, parse_region, sample_study
 
-NODULE = (slice(30, 78), slice(47, 103))
+NODULE = (slice(42, 66), slice(61, 89))
 STEP = 2.5
 
 
@@ -26,7 +26,7 @@ def study(tmp_path_factory):
     stored = case.image[0][NODULE][..., None] + np.arange(5)
     write_series(root / "scan", stored.astype(np.int16), spacing=(0.8, 0.6), step=STEP)
     model, opened = load("phantom"), open_study(root / "scan")
-    few = sample_study(model, opened, 4, 0, model.sampler(steps=2), parse_region("24,28,1:3"))
+    few = sample_study(model, opened, 4, 0, model.sampler(steps=2), parse_region("12,14,1:3"))
     write_mask_set(root / "masks" / "few" / few.name, few)
     panels = {"few": {few.name: few}}
     with serving(root / "masks" / "few", root / "saved", root / "scan", "phantom", panels=panels) as place:
@@ -49,14 +49,14 @@ def test_a_whole_session(study, page):
     for axis in (0, 1, 2):
         edit_across(page, axis)
     screens = [seen_volume(page, axis) for axis in range(3)]
-    assert (screens[0] != sample).sum() > 100
+    assert (screens[0] != sample).sum() > 40
     assert np.array_equal(screens[0], screens[1])
     assert np.array_equal(screens[0], screens[2])
 
     first = Path(save(page, kind="NIfTI")["file"])
     kept = first.read_bytes()
     assert np.array_equal(nib.load(first).get_fdata() > 0, screens[0])
-    drag(page, (5, 30), (5, 50))
+    drag(page, (2, 15), (2, 25))
     screen = seen_volume(page, 2)
     assert (screen != screens[0]).any()
     second = Path(save(page, kind="DICOM SEG")["file"])
@@ -92,7 +92,7 @@ def edit_across(page, axis):
     """A stroke that stays, one that is taken back, and one that takes away, on the shown slice across an axis."""
     page.locator(".toolbar fieldset label").nth(2 - axis).click()
     shown(page)
-    rows, columns = np.delete([48, 56, 5], axis)
+    rows, columns = np.delete([24, 28, 5], axis)
     page.keyboard.press("b")
     drag(page, (rows // 4, 1), (rows // 2, columns - 2))
     drag(page, (0, 0), (rows - 1, 0))

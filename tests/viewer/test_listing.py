@@ -51,6 +51,7 @@ def test_what_a_page_waits_for_comes_before_the_rest(summaries, gate, looks):
         time.sleep(0.001)
     summaries.ask(keys("fe"), 0)
     gate.set()
+    summaries.ask(keys("fe"), PATIENCE)
     summaries.ask(keys("abcdef"), PATIENCE)
     assert (looks[1:3], sorted(looks)) == (["f", "e"], list("abcdef"))
 

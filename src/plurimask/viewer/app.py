@@ -27,7 +27,7 @@ from plurimask.viewer.guard import Guard, Problem
 from plurimask.viewer.jobs import Job, Jobs
 from plurimask.viewer.library import Library, name_id, patient_of
 from plurimask.viewer.listing import Order, Sort, Summaries, list_cases
-from plurimask.viewer.marks import Loaded, Marks, across
+from plurimask.viewer.marks import Loaded, Marks
 from plurimask.viewer.saving import FORMATS, Saved, SaveRequest
 from plurimask.viewer.views import describe, draw_thumbnail, encode
 
@@ -239,7 +239,7 @@ def image(room: Here, source: SourceId, name: Name, k: int, channel: int = 0, ax
     if not 0 <= channel < len(channels):
         raise HTTPException(404, f"there is no channel {channel}, but 0 to {len(channels) - 1}")
     _check_slice(loaded, axis, k)
-    raw, scale, offset = encode(across(channels[channel].reshape(loaded.readers.shape), axis, k))
+    raw, scale, offset = encode(channels[channel].reshape(loaded.readers.shape).take(k, axis))
     shape = ",".join(map(str, raw.shape))
     headers = {"X-Shape": shape, "X-Scale": repr(scale), "X-Offset": repr(offset)}
     return Response(raw.tobytes(), headers=headers, media_type=_BITS)

@@ -32,8 +32,7 @@ class Summaries:
     def __init__(self, read: Callable[[str, str], Summary], pool: Executor) -> None:
         self._read, self._pool = read, pool
         self._known: dict[Key, Summary | str] = {}
-        self._urgent: deque[Key] = deque()
-        self._rest: deque[Key] = deque()
+        self._waiting: deque[Key] = deque()
         self._current: Key | None = None
         self._is_working = False
         self._change = Condition()
@@ -45,14 +44,14 @@ class Summaries:
     def ask(self, keys: Sequence[Key], seconds: float) -> None:
         """Work these out before others, and wait for them as long as that."""
         with self._change:
-            self._urgent.extend(key for key in keys if key not in self._known and key not in self._urgent)
+            self._waiting = deque(dict.fromkeys((*keys, *self._waiting)))
             self._go_on()
             self._change.wait_for(lambda: all(key in self._known for key in keys), seconds)
 
     def ask_all(self, keys: Iterable[Key]) -> None:
         """Work these out when there is time. They are all of what is wanted; what was asked for before is let go."""
         with self._change:
-            self._rest = deque(key for key in keys if key not in self._known)
+            self._waiting = deque(keys)
             self._go_on()
 
     def forget(self, key: Key) -> None:
@@ -68,8 +67,8 @@ class Summaries:
 
     def _go_on(self) -> None:
         """Give the pool the next one, unless it has one."""
-        while not self._is_working and (queue := self._urgent or self._rest):
-            key = queue.popleft()
+        while self._waiting and not self._is_working:
+            key = self._waiting.popleft()
             if key not in self._known:
                 self._is_working, self._current = True, key
                 self._pool.submit(self._work, key)
@@ -80,7 +79,7 @@ class Summaries:
             if self._current == key:
                 self._known[key] = found
             else:  # it was forgotten meanwhile
-                self._urgent.append(key)
+                self._waiting.appendleft(key)
             self._is_working = False
             self._change.notify_all()
             self._go_on()

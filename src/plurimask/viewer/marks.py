@@ -14,7 +14,7 @@ from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet, count_votes
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +60,12 @@ class Marks:
         span = self.box[axis]
         if not span.start <= index < span.stop:
             return np.zeros((len(self.masks), 0, 0), dtype=np.bool_)
-        plane = across(self.masks, axis + 1, index - span.start)
+        plane = self.masks.take(index - span.start, axis + 1)
         return plane if plane.any() else plane[:, :0, :0]
 
     def whole(self) -> np.ndarray:
         """The masks as they were: (S, H, W, D) bool."""
-        return self.within((slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2])))
+        return self.within(tuple(slice(0, side) for side in self.shape))
 
     def marked(self, axis: int) -> list[int]:
         """The slices on which anything is marked."""
@@ -140,26 +140,17 @@ def common_box(parts: Sequence[Marks]) -> Box:
     """The smallest box that holds the marks of all; of no size where there are none."""
     boxes = [part.box for part in parts if part.masks.size]
     if not boxes:
-        return slice(0, 0), slice(0, 0), slice(0, 0)
-    spans = [slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)]
-    return spans[0], spans[1], spans[2]
-
-
-def across(array: np.ndarray, axis: int, index: int) -> np.ndarray:
-    """A slice of an array, without looking at the rest of it."""
-    return np.moveaxis(array, axis, 0)[index]
+        return (slice(0, 0),) * 3
+    return tuple(
+        slice(min(one.start for one in spans), max(one.stop for one in spans)) for spans in zip(*boxes, strict=True)
+    )
 
 
 def _box(masks: np.ndarray) -> Box:
     """Where any of the masks (S, H, W, D) bool marks anything."""
     if not len(masks):
-        return slice(0, 0), slice(0, 0), slice(0, 0)
+        return (slice(0, 0),) * 3
     # As words of eight bits, which numpy combines many times faster than it does bool.
     drawn = np.bitwise_or.reduce(masks.view(np.uint8), axis=0)
-    rows, columns, slices = (_extent(np.bitwise_or.reduce(drawn, axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
-    return rows, columns, slices
-
-
-def _extent(drawn: np.ndarray) -> slice:
-    places = np.flatnonzero(drawn)
-    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+    found = [np.flatnonzero(np.bitwise_or.reduce(drawn, axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(int(one[0]), int(one[-1]) + 1) if len(one) else slice(0, 0) for one in found)

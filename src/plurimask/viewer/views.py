@@ -20,7 +20,7 @@ from plurimask.metrics.ged import energy_distance, mean_distance
 from plurimask.metrics.measurements import agreement_curve, sizes
 from plurimask.metrics.overlap import count_overlap, count_pairs
 from plurimask.show.raster import SAMPLE_COLOUR, close_up, outline_opacity, outline_pixels, reader_colour
-from plurimask.viewer.marks import Loaded, Marks, Panel, across, common_box
+from plurimask.viewer.marks import Loaded, Marks, Panel, common_box
 
 ALIKE = 0.5
 """Samples are of one group while groups are joined at a mean 1 - IoU of at most this."""
@@ -190,7 +190,7 @@ def draw_thumbnail(loaded: Loaded, samples: Marks) -> bytes:
     """A PNG of `_SIDE` pixels a side at most: the slice to show first, around what is marked on it."""
     marks = samples if samples.masks.size else loaded.readers
     index = start_slice(samples, loaded.readers, _AXIS)
-    plane = across(loaded.study.case.image[_CHANNEL].reshape(*loaded.readers.shape), _AXIS, index)
+    plane = loaded.study.case.image[_CHANNEL].reshape(*loaded.readers.shape).take(index, _AXIS)
     masks, aspect = marks.plane(_AXIS, index), loaded.grid.aspect
     marked = np.zeros(plane.shape, dtype=np.bool_)
     if masks.size:
