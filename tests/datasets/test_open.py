@@ -270,3 +270,60 @@ def test_the_digest_names_a_file_that_is_gone(root):
     (root / "a" / "image.png").unlink()
     with pytest.raises(InputError, match=r"a/image\.png: expected a readable file, got 'No such file"):
         _ = cases.digest
+
+
+# --- Names and patients are compared in one Unicode form.
+
+COMPOSED, DECOMPOSED = "M\u00fcller", "Mu\u0308ller"
+
+
+def test_tables_and_folders_may_write_a_name_in_any_unicode_form(tmp_path):
+    for name in (COMPOSED, "b"):
+        fill(tmp_path / name.replace("\u00fc", "u\u0308"), image=IMAGE, label0=MASK)
+    (tmp_path / "patients.csv").write_text(f"case,patient\n{COMPOSED},{DECOMPOSED}\nb,{COMPOSED}\u00a0\n", "utf-8")
+    (tmp_path / "split.csv").write_text(f"patient,side\n{DECOMPOSED},val\n", "utf-8")
+    data = CaseFolder(tmp_path)
+    assert data.names == (COMPOSED, "b")
+    assert set(data.patients) == {COMPOSED}
+    assert set(choose_cases(data, "val", None, [COMPOSED])) == {COMPOSED}
+    assert np.array_equal(data[0].readers, [MASK])
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    for name in (COMPOSED, DECOMPOSED):
+        fill(tmp_path / name, image=IMAGE)
+    with pytest.raises(DatasetError, match=r"got two folders .*\(character 2: U\+0075 against U\+00FC\)"):
+        CaseFolder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("patients", "sides", "message"),
+    [
+        ("A,p\n", "", r"name of a case folder, got 'A'; character 1: U\+0041 against U\+0061 of the folder"),
+        (
+            "a,Smith\nb,x\nc,x\n",
+            "smith,val\nx,test\n",
+            r"1 without one, 1 spelt .*\(character 1: U\+0073 against U\+0053",
+        ),
+    ],
+)
+def test_names_that_differ_in_case_are_refused_with_how(root, patients, sides, message):
+    with_patients(root, "case,patient\n" + patients)
+    if sides:
+        (root / "split.csv").write_text("patient,side\n" + sides, "utf-8")
+    with pytest.raises(DatasetError, match=message):
+        CaseFolder(root)
+
+
+def test_a_listed_name_that_is_spelt_otherwise_is_told(root):
+    with pytest.raises(DatasetError, match=r"first B, there spelt otherwise \(character 1: U\+0042 against U\+0062\)"):
+        choose_cases(CaseFolder(root), "all", None, ["B"])
+
+
+def test_what_systems_leave_is_no_case_and_no_file_of_one(root):
+    before = CaseFolder(root).digest
+    for name in ("__MACOSX", "@eaDir", "System Volume Information"):
+        (root / name).mkdir()
+    for name in ("Thumbs.db", "desktop.ini", "b/Thumbs.db", "b/._image.png"):
+        (root / name).write_text("")
+    assert CaseFolder(root).digest == before

@@ -210,3 +210,20 @@ def test_the_tool_makes_the_list_for_lidc_again(real):
 def test_the_first_of_the_list_for_lidc_are_a_spread_over_the_test_patients(real, count):
     expected = {real.names[index] for index in spread(real, split_indices(real, "test"), count)}
     assert set(choose_cases(real, "test", count, read_case_list("lidc-eval-200"))) == expected
+
+
+# --- One patient is one patient, however the id is written.
+
+
+@pytest.mark.parametrize("other", ["p1", "\uff301", "P\u200b1", "P1 ", "p1\ufeff"])
+def test_a_patient_in_two_spellings_is_refused_with_how_they_differ(other):
+    data = Listed(["x", "y", "z"], ["P1", "q", other])
+    with pytest.raises(DatasetError, match=r"one spelling of each patient, got two, of cases x and z \(character \d: "):
+        split_indices(data, "train")
+    with pytest.raises(DatasetError, match="no patient on both train and test, got 1 shared"):
+        check_disjoint({"train": ["P1"], "test": [other]})
+
+
+def test_ids_that_differ_in_more_are_of_different_patients():
+    data = Listed(["x", "y", "z"], ["P 1", "P1", "P-1"], {"P 1": "train", "P1": "val", "P-1": "test"})
+    assert [split_indices(data, side) for side in ("train", "val", "test")] == [[0], [1], [2]]

@@ -622,3 +622,8 @@ def test_damage_under_any_compression_is_refused(tmp_path, kind):
     (tmp_path / "a.npz").write_bytes(whole)
     with pytest.raises(InputError, match=r"a\.npz: expected a whole a\.npz"):
         read_stack(tmp_path / "a.npz")
+
+
+def test_masks_bear_their_cases_name_in_any_unicode_form(tmp_path):
+    np.save(tmp_path / "Mu\u0308ller.npy", np.ones((2, 4, 5), dtype=bool))
+    assert list(MaskSets.under(tmp_path)) == ["M\u00fcller"]

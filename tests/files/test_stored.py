@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.stored import atomic_folder, atomic_path, check_free, digest_file, digest_files, write_text
+from plurimask.files.stored import (
+    atomic_folder,
+    atomic_path,
+    check_free,
+    digest_file,
+    digest_files,
+    list_visible,
+    write_text,
+)
 
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -233,3 +241,19 @@ def test_content_names_and_borders_all_count(tmp_path, other):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="absent: expected a readable file, got 'No such file"):
         digest_files(tmp_path, [tmp_path / "absent"])
+
+
+def test_what_a_system_leaves_is_not_listed_and_is_nothing_to_keep(tmp_path):
+    for name in ("Thumbs.db", ".DS_Store", "._a.png", "desktop.ini"):
+        (tmp_path / name).touch()
+    check_free(tmp_path)
+    (tmp_path / "a.png").touch()
+    assert list_visible(tmp_path) == [tmp_path / "a.png"]
+
+
+def test_a_digest_does_not_depend_on_the_unicode_form_of_names(tmp_path):
+    digests = set()
+    for name in ("\u00e9", "e\u0301"):
+        (tmp_path / name).write_bytes(b"x")
+        digests.add(digest_files(tmp_path, [tmp_path / name]))
+    assert len(digests) == 1

@@ -142,3 +142,11 @@ def test_two_files_in_one_place_are_refused(root):
     touch(root, "a-1.png", "a-2.png", "masks/a.png")
     with pytest.raises(DatasetError, match=r"a-2\.png: expected one file for each channel and reader .*a-1\.png too"):
         find(root, "{case}-*.png", "masks/{case}.png")
+
+
+def test_names_are_found_and_given_in_one_unicode_form(root):
+    touch(
+        root, "Mu\u0308ller/bild_ä.png", "Mu\u0308ller/a\u0308_1.png", "Mu\u0308ller/Thumbs.db", "__MACOSX/bild_ä.png"
+    )
+    (found,) = find(root, "{patient}/bild_ä.png", "{patient}/a\u0308_{reader}.png")
+    assert (found.name, found.patient, len(found.readers)) == ("M\u00fcller", "M\u00fcller", 1)

@@ -10,6 +10,7 @@ A case folder: one folder a case, as `plurimask.files.case_folder` reads it, and
 Other files and hidden folders are ignored.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from plurimask.datasets.splits import SplitOrAll, read_patients, read_sides, spl
 from plurimask.errors import DatasetError
 from plurimask.files.case_folder import CASE_LAYOUT, holds_case, list_case, read_files
 from plurimask.files.locate import locate
-from plurimask.files.stored import digest_files, list_visible
+from plurimask.files.stored import difference, digest_files, list_visible, look_alike, one_form
 from plurimask.records import Case
 
 
@@ -63,10 +64,12 @@ def choose_cases(
         there = {dataset.names[index] for index in chosen}
         absent = [name for name in names if name not in there]
         if absent:
+            near = {look_alike(name): name for name in there}.get(look_alike(absent[0]))
+            apart = f", there spelt otherwise ({difference(absent[0], near)})" if near else ""
             raise DatasetError(
                 dataset.kind,
                 expected=f"all {len(names)} listed cases {where}",
-                got=f"{len(absent)} that are not, first {absent[0]}",
+                got=f"{len(absent)} that are not, first {absent[0]}{apart}",
                 hint=hint,
             )
     return CasesByName(dataset, [positions[name] for name in names[:limit]])
@@ -75,7 +78,8 @@ def choose_cases(
 class CaseFolder:
     """The cases of a folder, sorted by name, as a `Dataset`; the module's docstring has the layout.
 
-    Building it lists the folders and reads the tables; images and labels are read one case at a time.
+    Building it lists the folders and reads the tables; images and labels are read one case at a time. `folders` are
+    those of the cases as the file system spells them, `names` their names in one Unicode form.
 
     Args:
         root: the folder that holds one folder a case.
@@ -98,6 +102,12 @@ class CaseFolder:
             hint = f"put into each case's folder {CASE_LAYOUT}"
             raise DatasetError(root, expected="one folder a case", got="no folder", hint=hint)
         self.names = tuple(case.name for case in self._cases)
+        self.folders = tuple(case.images[0].parent for case in self._cases)
+        name, times = Counter(self.names).most_common(1)[0]
+        if times > 1:
+            one, other, *_ = (folder.name for folder in self.folders if one_form(folder.name) == name)
+            got, hint = f"two folders {name} ({difference(one, other)})", "rename one, or remove it"
+            raise DatasetError(root, expected="names that differ in more than their Unicode form", got=got, hint=hint)
         patients = read_patients(root / "patients.csv", frozenset(self.names))
         self.patients = tuple(patients.get(name) for name in self.names)
         own = root / "split.csv"

@@ -18,9 +18,14 @@ from typing import Literal, cast, get_args
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.dataset import Split as Split
 from plurimask.errors import DatasetError, InputError
-from plurimask.files.stored import readable
+from plurimask.files.stored import difference, look_alike, one_form, readable
 
 SplitOrAll = Literal["train", "val", "test", "all"]
+
+
+def patient_id(text: str) -> str:
+    """THE form in which the ids of patients are compared: Unicode's NFC, without spaces around."""
+    return one_form(text).strip()
 
 
 def split_of(patient: str) -> Split:
@@ -38,12 +43,14 @@ def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
     """Positions of a split's cases, in the dataset's order; `all` asks for no patients.
 
     Raises:
-        DatasetError: an unknown split, a case without a patient, or a split that holds no case.
+        DatasetError: an unknown split, a case without a patient, a patient in two spellings, or a split that holds no
+            case.
     """
     if split == "all":
         return list(range(len(dataset)))
     if split not in get_args(Split):
         raise DatasetError("split", expected="train, val, test or all", got=split, hint="name one of these")
+    _refuse_spellings(dataset)
     chosen = []
     for index, (name, patient) in enumerate(zip(dataset.names, dataset.patients, strict=True)):
         if patient is None:
@@ -65,10 +72,25 @@ def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
     return chosen
 
 
+def _refuse_spellings(dataset: Dataset) -> None:
+    """Two ids that differ in case, width or what is not seen may be one patient, whom the hash puts on two sides."""
+    first: dict[str, int] = {}
+    for index, patient in enumerate(dataset.patients):
+        before = first.setdefault(look_alike(patient or ""), index)
+        other = dataset.patients[before]
+        if patient != other and patient is not None and other is not None:
+            raise DatasetError(
+                dataset.kind,
+                expected="one spelling of each patient",
+                got=f"two, of cases {dataset.names[before]} and {dataset.names[index]} ({difference(other, patient)})",
+                hint="write them alike, or, if they are two persons, name them further apart",
+            )
+
+
 def check_disjoint(sides: Mapping[Split, Sequence[str]]) -> None:
     """Refuse sides that share a patient. Raises DatasetError with the number shared."""
     for one, other in combinations(sides, 2):
-        shared = set(sides[one]) & set(sides[other])
+        shared = set(map(look_alike, sides[one])) & set(map(look_alike, sides[other]))
         if shared:
             raise DatasetError(
                 "split",
@@ -106,7 +128,7 @@ def read_case_list(source: str) -> tuple[str, ...]:
     known = ", ".join(sorted(built_in))
     with readable(source, f"a text file, or one of the built-in lists: {known}", "check the name"):
         text = built_in.get(source, Path(source)).read_text(encoding="utf-8-sig")
-    lines = (line.strip() for line in text.splitlines())
+    lines = (one_form(line).strip() for line in text.splitlines())
     names = tuple(line for line in lines if line and not line.startswith("#"))
     if not names:
         raise InputError(source, expected="one case name a line", got="none", hint="list at least one case")
@@ -121,16 +143,19 @@ def read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
 
     Args:
         path: a CSV with the header `case,patient`.
-        names: the cases there are.
+        names: the cases there are, as `case_folder.check_name` gives them.
 
     Raises:
         DatasetError: another header, an incomplete line, a case that is not there or listed twice.
         InputError: a file that cannot be read.
     """
     patients: dict[str, str] = {}
+    alike = {look_alike(name): name for name in names}
     for line, case, patient in _pairs(path, ("case", "patient")) if path.exists() else ():
         if case not in names:
-            raise _bad_line(path, line, "the name of a case folder", f"'{case}'")
+            near = alike.get(look_alike(case))
+            apart = f"; {difference(case, near)} of the folder" if near else ""
+            raise _bad_line(path, line, "the name of a case folder", f"'{case}'{apart}")
         if case in patients:
             raise _bad_line(path, line, "one line a case", f"'{case}' again")
         patients[case] = patient
@@ -156,12 +181,15 @@ def read_sides(path: Path, patients: Collection[str | None]) -> dict[str, Split]
         if patient in sides:
             raise _bad_line(path, line, "one line a patient", "one again")
         sides[patient] = cast(Split, side)
-    absent = len(set(patients) - set(sides))
+    absent = set(patients) - set(sides)
     if absent:
+        alike = {look_alike(patient): patient for patient in sides}
+        near = [(alike[key], one) for one in absent if one is not None and (key := look_alike(one)) in alike]
+        apart = f", {len(near)} spelt otherwise in patients.csv ({difference(*near[0])})" if near else ""
         raise DatasetError(
             path,
             expected="the side of every patient of patients.csv, and the patient of every case there",
-            got=f"{absent} without one",
+            got=f"{len(absent)} without one{apart}",
             hint="add them, or remove the file for the split by hash",
         )
     return sides
@@ -170,7 +198,7 @@ def read_sides(path: Path, patients: Collection[str | None]) -> dict[str, Split]
 def _pairs(path: Path, header: tuple[str, str]) -> Iterator[tuple[int, str, str]]:
     """Number and two cells of each line below the header; empty lines are passed over."""
     with readable(path, "a readable CSV file"), path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+        rows = [[one_form(cell).strip() for cell in row] for row in csv.reader(file)]
     if not rows or rows[0] != list(header):
         raise _bad_line(path, 1, f"the header {','.join(header)}", "another line" if rows else "an empty file")
     for line, row in enumerate(rows[1:], start=2):

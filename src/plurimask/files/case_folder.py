@@ -13,7 +13,7 @@ import numpy as np
 
 from plurimask.errors import InputError
 from plurimask.files.images import LabelRule, binarise, read_image, read_label, split_name
-from plurimask.files.stored import list_visible
+from plurimask.files.stored import list_visible, one_form
 from plurimask.geometry import common_grid
 from plurimask.records import Case
 
@@ -78,7 +78,7 @@ def holds_case(folder: Path) -> bool:
 
 
 def check_name(subject: Path, name: str) -> str:
-    """A case's name as it is: it becomes a folder of masks and stands in reports, so it must be plain.
+    """A case's name in one form: it becomes a folder of masks and stands in reports, so it must be plain.
 
     Raises:
         InputError: a name that not every file system can hold; `subject` says where it is from.
@@ -90,7 +90,7 @@ def check_name(subject: Path, name: str) -> str:
             got=ascii(name),
             hint="rename it, best to letters, digits, - and _",
         )
-    return name
+    return one_form(name)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

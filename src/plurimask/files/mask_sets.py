@@ -24,7 +24,7 @@ from pydantic_core import from_json
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import binarise, read_label, read_nifti_stack, split_name
-from plurimask.files.stored import atomic_folder, list_visible, natural, readable
+from plurimask.files.stored import atomic_folder, list_visible, natural, one_form, readable
 from plurimask.geometry import Grid, common_grid, grid_of, same_grid
 from plurimask.records import MaskSet
 from plurimask.settings import Positive, parse
@@ -171,7 +171,7 @@ def find_mask_files(path: Path) -> MaskFiles | None:
     if path.is_dir():
         return _in_folder(path)
     stem = _stack_stem(path)
-    return None if stem is None else MaskFiles(path, stem, stack=path)
+    return None if stem is None else MaskFiles(path, one_form(stem), stack=path)
 
 
 def names_masks(paths: Iterable[Path]) -> bool:
@@ -198,7 +198,7 @@ def _in_folder(folder: Path) -> MaskFiles | None:
     if {"image", "image0"} & {stem.lower() for stem in stems} and "label0" in map(str.lower, stems):
         got, hint = "a case with image and label0", "pass the masks, not the dataset"
         raise InputError(folder, expected="masks alone", got=got, hint=hint)
-    name = folder.absolute().name
+    name = one_form(folder.absolute().name)
     return MaskFiles(folder, name, next(iter(stacks), None), tuple(samples)) if files else None
 
 
@@ -341,7 +341,7 @@ def _read(files: MaskFiles) -> MaskSet:
 def check_bears_name(folder: Path, name: str) -> None:
     """Raises InputError for a case name that cannot be a folder's, or another one than the folder's."""
     check_name(folder, name)
-    if folder.name != name:
+    if one_form(folder.name) != one_form(name):
         raise InputError(folder, expected=f"a folder named {name}", got=folder.name, hint="name it as the case")
 
 
@@ -363,7 +363,7 @@ def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:
 
 def _check_description(path: Path, description: _SetFile, name: str, masks: np.ndarray) -> None:
     stated: dict[str, tuple[object, object]] = {
-        "name": (description.name, name),
+        "name": (description.name and one_form(description.name), name),
         "number of seeds": (None if description.seeds is None else len(description.seeds), len(masks)),
         "number of weights": (None if description.weights is None else len(description.weights), len(masks)),
         "shape": (description.grid and tuple(description.grid.shape), masks.shape[1:]),

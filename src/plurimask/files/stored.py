@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,10 +96,69 @@ def reason(error: Exception) -> str:
     return textwrap.shorten(getattr(error, "strerror", None) or str(error) or type(error).__name__, 160)
 
 
+_LEFT_BY_SYSTEMS = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    *(".ds_store", ".localized", ".spotlight-v100", ".trashes", ".fseventsd", "__macosx", "icon\r", "@eadir"),
+}
+
+
+def left_by_system(name: str) -> bool:
+    """Whether a file or folder is one that Windows, macOS or a file server leaves beside those of people."""
+    return name.lower() in _LEFT_BY_SYSTEMS or name.startswith("._")
+
+
 def list_visible(folder: Path) -> list[Path]:
-    """What lies in a folder and is not hidden, sorted. Raises InputError for a folder that cannot be read."""
+    """What lies in a folder, is not hidden and was not left by a system, sorted.
+
+    Raises:
+        InputError: a folder that cannot be read.
+    """
     with readable(folder, "a readable folder"):
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(folder / name for name in _visible(os.listdir(folder)))
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder from `root` down with the names of its files, as `list_visible` has them.
+
+    Links are followed, each folder comes once.
+
+    Raises:
+        InputError: a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        with readable(error.filename, "a readable folder"):
+            raise error
+
+    seen: set[str] = set()
+    for folder, inner, names in os.walk(root, onerror=refuse, followlinks=True):
+        place = os.path.realpath(folder)
+        inner[:] = [] if place in seen else sorted(_visible(inner))
+        if place not in seen:
+            yield Path(folder), sorted(_visible(names))
+        seen.add(place)
+
+
+def _visible(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if not name.startswith(".") and not left_by_system(name))
+
+
+def one_form(text: str) -> str:
+    """A name in THE Unicode form in which names are compared, NFC; some systems write é as e and an accent."""
+    return unicodedata.normalize("NFC", text)
+
+
+def look_alike(text: str) -> str:
+    """What is the same for texts that people take for one: width, case, spaces and what is not seen do not count."""
+    seen = (char for char in unicodedata.normalize("NFKC", text).casefold() if unicodedata.category(char) != "Cf")
+    return " ".join("".join(seen).split())
+
+
+def difference(one: str, other: str) -> str:
+    """Where two texts that may look alike differ first: "character 1: U+0050 against U+0070"."""
+    place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    found, wanted = (f"U+{ord(text[place]):04X}" if place < len(text) else "the end" for text in (one, other))
+    return f"character {place + 1}: {found} against {wanted}"
 
 
 def natural(text: str) -> list[str | int]:
@@ -135,7 +195,7 @@ def digest_files(root: Path, paths: Iterable[Path]) -> str:
     """
     whole = hashlib.sha256()
     for path in paths:
-        whole.update(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape") + b"\0")
+        whole.update(one_form(path.relative_to(root).as_posix()).encode("utf-8", "surrogateescape") + b"\0")
         whole.update(bytes.fromhex(digest_file(path)))
     return whole.hexdigest()
 
@@ -183,7 +243,8 @@ def check_free(folder: Path, ours: Ours = lambda name: False, that: str = "") ->
     """
     if not folder.exists():
         return
-    held = [f"{name} in it" for name in sorted(os.listdir(folder)) if not ours(name)] if folder.is_dir() else ["a file"]
+    names = [name for name in sorted(os.listdir(folder)) if not left_by_system(name)] if folder.is_dir() else []
+    held = [f"{name} in it" for name in names if not ours(name)] if folder.is_dir() else ["a file"]
     if held:
         expected = "a new or empty folder" + (f", or {that}" if that else "")
         raise SettingsError(folder, expected=expected, got=held[0], hint="name another --out")

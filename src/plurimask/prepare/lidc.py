@@ -24,7 +24,7 @@ from PIL import Image
 from plurimask.errors import DatasetError, InputError, SettingsError
 from plurimask.files.dicom import list_files
 from plurimask.files.dicom_headers import quiet, read_header
-from plurimask.files.stored import atomic_path, check_free, csv_text, digest_file, write_text
+from plurimask.files.stored import atomic_path, check_free, csv_text, digest_file, walk, write_text
 from plurimask.prepare.lidc_contours import READERS, Scan, find_database, patients_by_series
 from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, ScanPlan, plan
 from plurimask.prepare.lidc_scan import make_part, read_part
@@ -198,10 +198,10 @@ def find_series(root: Path) -> dict[str, Path]:
     """Folders under `root` by the SeriesInstanceUID of the first image in them; of several, the first by name."""
     found: dict[str, Path] = {}
     with quiet():
-        for folder, _, names in sorted(os.walk(root)):
-            series = _series_in(Path(folder)) if names else None
+        for folder, names in sorted(walk(root)):
+            series = _series_in(folder) if names else None
             if series:
-                found.setdefault(series, Path(folder))
+                found.setdefault(series, folder)
     return found
 
 

@@ -6,16 +6,16 @@ the case (P1-a), and files of the same values belong to it. `{reader}` tells the
 the patient.
 """
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from plurimask.datasets.splits import patient_id
 from plurimask.errors import DatasetError, SettingsError
-from plurimask.files.stored import natural, readable
+from plurimask.files.stored import natural, one_form, walk
 
 READER, PATIENT = "reader", "patient"
 
@@ -47,14 +47,14 @@ class Pattern:
         return tuple(dict.fromkeys(re.findall(r"{(\w+)}", self.text)))
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The value of each placeholder, or None where the path is not of this form."""
-        found = self._expression.fullmatch(path)
+        """The value of each placeholder, or None where the path is not of this form; in one Unicode form."""
+        found = self._expression.fullmatch(one_form(path))
         return found and found.groupdict()
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
         parts: list[str] = []
-        for part in re.split(r"({\w+}|\*)", self.text):
+        for part in re.split(r"({\w+}|\*)", one_form(self.text)):
             name = part[1:-1]
             if part == "*":
                 parts.append("[^/]*")
@@ -90,7 +90,7 @@ class FoundCase:
 def find_cases(
     root: Path, images: Sequence[Pattern], readers: Sequence[Pattern], patient: Pattern | None = None
 ) -> list[FoundCase]:
-    """The cases below `root`, sorted by name, whether whole or not. Hidden files and folders are passed over.
+    """The cases below `root`, sorted by name, whether whole or not; files are those of `files.stored.walk`.
 
     A file that fits a pattern of readers is no image, whatever else it fits.
 
@@ -106,9 +106,12 @@ def find_cases(
         InputError: a folder that cannot be read.
     """
     _check_placeholders(images, readers, patient)
+    if not root.is_dir():
+        raise DatasetError(root, expected="a folder", got="none", hint="correct --root")
     cases: dict[str, FoundCase] = {}
     labels: list[tuple[str, str, Path]] = []
-    for path, relative in _files(root):
+    for path in (folder / name for folder, names in walk(root) for name in names):
+        relative = path.relative_to(root).as_posix()
         label = _first_match(readers, relative)
         if label is not None:
             number, values = label
@@ -148,29 +151,6 @@ def _check_placeholders(images: Sequence[Pattern], readers: Sequence[Pattern], p
         raise SettingsError(patient.text, expected="{patient} in it", got="none", hint="as in '{patient}_*'")
 
 
-def _files(root: Path) -> Iterator[tuple[Path, str]]:
-    """Every file below the folder with its path from there; links are followed, each folder once."""
-    if not root.is_dir():
-        raise DatasetError(root, expected="a folder", got="none", hint="correct --root")
-
-    def refuse(error: OSError) -> None:
-        with readable(error.filename, "a readable folder"):
-            raise error
-
-    seen: set[str] = set()
-    for folder, inner, names in os.walk(root, onerror=refuse, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:
-            inner.clear()
-            continue
-        seen.add(place)
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                path = Path(folder, name)
-                yield path, path.relative_to(root).as_posix()
-
-
 def _first_match(patterns: Sequence[Pattern], relative: str) -> tuple[int, dict[str, str]] | None:
     for number, pattern in enumerate(patterns):
         values = pattern.match(relative)
@@ -185,13 +165,13 @@ def _name(first: Pattern, values: Mapping[str, str]) -> str:
 
 def _patient(name: str, values: Mapping[str, str], pattern: Pattern | None) -> str | None:
     if pattern is None:
-        return values.get(PATIENT)
+        return patient_id(values[PATIENT]) if PATIENT in values else None
     found = pattern.match(name)
     if found is None:
         raise DatasetError(
             name, expected=f"a name of the form {pattern.text}", got="another one", hint="correct --patient"
         )
-    return found[PATIENT]
+    return patient_id(found[PATIENT])
 
 
 def _put(files: dict[Key, Path], key: Key, path: Path) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from plurimask import __version__
 from plurimask.datasets.dataset import Split
 from plurimask.datasets.open import CaseFolder
+from plurimask.datasets.splits import patient_id
 from plurimask.errors import DatasetError
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import write_nifti
@@ -94,7 +95,7 @@ class CaseWriter:
         if name in self._patients:
             raise DatasetError(name, expected="every case once", got="a second one", hint="name the cases apart")
         _write_case(self._folder / name, case)
-        self._patients[name] = case.patient
+        self._patients[name] = None if case.patient is None else patient_id(case.patient)
 
     def skip(self, what: str, why: str) -> None:
         """Note what was passed over, and why."""

@@ -249,8 +249,8 @@ def _images(path: Path) -> Images:
         return {study_name(path): partial(_study, path if path.is_dir() else path.parent, path, None)}
     dataset = open_dataset(path)
     if isinstance(dataset, CaseFolder):
-        patients = zip(dataset.names, dataset.patients, strict=True)
-        return {name: partial(_study, dataset.root, dataset.root / name, patient) for name, patient in patients}
+        cases = zip(dataset.names, dataset.folders, dataset.patients, strict=True)
+        return {name: partial(_study, dataset.root, folder, patient) for name, folder, patient in cases}
     return {name: partial(_slice, path, dataset, index) for index, name in enumerate(dataset.names)}
 
 
