@@ -28,6 +28,21 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def sides(dataset):
+    """Write a file of sides, by names of cases or of patients whom the dataset lacks; all others train."""
+
+    def write(path, **names):
+        one = pm.open_dataset(dataset)
+        patients = dict(zip(one.names, one.patients, strict=True))
+        named = {patients.get(name, name): side for side, those in names.items() for name in those}
+        named |= dict.fromkeys(set(one.patients) - set(named), "train")
+        path.write_text("".join(f"{one},{other}\n" for one, other in {"patient": "side", **named}.items()))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def toml(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipes") / "tiny.toml"
     tables = recipe().model_dump(exclude_none=True, exclude_defaults=True)

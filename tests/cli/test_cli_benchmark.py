@@ -68,6 +68,21 @@ def test_stages_and_table_are_printed_and_done_once(run, own, tmp_path):
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_a_file_of_sides_says_what_is_trained_on_and_scored(run, own, tmp_path):
+    suite, data = own
+    (tmp_path / "list.csv").write_text(
+        "patient,side\n"
+        + "".join(f"patient-{one},{'test' if one < 2 else 'val' if one < 4 else 'train'}\n" for one in range(40))
+    )
+    command = "benchmark", suite, "--data", data, "--out", tmp_path / "out", "--split-file", tmp_path / "list.csv"
+    assert run(*command).code == 0
+    assert {path.name for path in (tmp_path / "out/masks/unet-seed0").iterdir()} == {"case-00", "case-01"}
+    facts = json.loads((tmp_path / "out/scores/unet-seed0/n2/summary.json").read_text())["data"]
+    assert facts["split_by"] == "list.csv"
+    assert "(by patient, as list.csv says)" in (tmp_path / "out/table.md").read_text()
+    assert run(*command[:-2]).refused("as its results have it")
+
+
 def test_another_shard_leaves_the_run_alone(run, own, tmp_path):
     suite, data = own
     code, said, _ = run("benchmark", suite, "--data", data, "--out", tmp_path / "out", "--shard", "2/2")

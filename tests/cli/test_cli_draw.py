@@ -149,6 +149,12 @@ def test_sample_takes_one_side_of_a_dataset_and_a_limit(run, out, dataset, weigh
     assert drawn <= set(choose_cases(pm.open_dataset(dataset), "train", None))
 
 
+def test_sample_takes_the_side_that_a_file_says(run, out, tmp_path, dataset, weights, sides):
+    table = sides(tmp_path / "list.csv", test=["case-03", "case-05"])
+    run("sample", weights, dataset, "--split", "test", "--split-file", table, "--out", out, "--count", 1)
+    assert {path.name for path in out.iterdir()} == {"case-03", "case-05"}
+
+
 @pytest.mark.parametrize(
     ("options", "recorded"),
     [

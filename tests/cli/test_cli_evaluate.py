@@ -9,6 +9,7 @@ from running import SCORES, files, full_disk, write_image
 from tiny import SIZE
 
 import plurimask as pm
+from plurimask.datasets.dataset import BY_HASH
 from plurimask.datasets.open import choose_cases
 
 
@@ -56,7 +57,25 @@ def test_evaluate_writes_a_row_a_case_names_its_data_and_prints_the_table(run, o
     assert all(word in said.out for word in ("cimd", "all empty", "majority", "calibrated", "N = 2 samples"))
     assert f"Open {out / 'report.html'} in a browser." in said.out
     data = {"digest": pm.open_dataset(dataset).digest, "split": "test", "cases": None, "limit": None}
-    assert json.loads((out / "summary.json").read_text())["data"] == data
+    assert json.loads((out / "summary.json").read_text())["data"] == data | {"split_by": BY_HASH}
+
+
+def test_a_file_of_sides_says_which_cases_are_scored_and_is_recorded(run, out, tmp_path, dataset, drawn, sides):
+    chosen = sorted(path.name for path in drawn.iterdir())[:2]
+    table = sides(tmp_path / "list.csv", test=[*chosen, "elsewhere", "nowhere"], val=["nobody"])
+    said = run("evaluate", drawn, "--data", dataset, "--split-file", table, "--out", out)
+    assert f"{table}: the data lacks 3 of its patients (2 of test, 1 of val), first its number 3\n" in said.out
+    assert "2 cases" in said.out
+    data = json.loads((out / "summary.json").read_text())["data"]
+    assert (data["split_by"], data["split"]) == ("list.csv", "test")
+    assert data["digest"] == pm.open_dataset(dataset, table).digest
+
+
+def test_a_file_of_sides_that_lacks_patients_of_the_data_is_refused(run, out, tmp_path, dataset, drawn):
+    (tmp_path / "list.csv").write_text("patient,side\npatient-1,test\n")
+    said = run("evaluate", drawn, "--data", dataset, "--split-file", tmp_path / "list.csv", "--out", out)
+    assert said.refused("list.csv", "the side of every patient of case-folder", "39 without one")
+    assert not out.exists()
 
 
 def test_one_bit_pngs_score_as_masks_of_eight_bits(run, tmp_path, dataset):

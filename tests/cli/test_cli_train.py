@@ -1,5 +1,6 @@
 """plurimask train: what it refuses, and what is left when it stops."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,14 @@ def test_ctrl_c_before_the_first_checkpoint_says_so(script, tmp_path, dataset, t
     said = interrupt(process, (trained / "recipe.json").exists)
     assert (said.code, said.err.count("\n")) == (130, 1)
     assert "before the first checkpoint" in said.err
+
+
+def test_a_run_on_sides_of_a_file_says_so_and_goes_on_with_the_same_alone(run, out, dataset, toml, tmp_path, sides):
+    table = sides(tmp_path / "list.csv", val=["case-03"], test=["case-04"])
+    command = "train", toml, "--data", dataset, "--out", out, "--set", "training.steps=2"
+    assert run(*command, "--split-file", table).code == 0
+    split = json.loads((out / "split.json").read_text())
+    assert split["rule"] == "list.csv"
+    assert (split["patients"]["val"], split["patients"]["test"]) == (["patient-3"], ["patient-4"])
+    assert run(*command, "--resume").refused("resume on the data of the run")
+    assert run(*command, "--resume", "--split-file", table).code == 0

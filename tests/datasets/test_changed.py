@@ -6,8 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from plurimask.datasets.changed import centre_crop, crop_case, crop_loss, one_reader
-from plurimask.datasets.splits import split_of
+from plurimask.datasets.changed import centre_crop, crop_case, crop_loss, one_reader, split_as
+from plurimask.datasets.dataset import BY_HASH
+from plurimask.datasets.splits import split_indices, split_of
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -17,6 +18,7 @@ class Listed:
     """Cases that are in memory, of a patient each unless told otherwise."""
 
     kind = "listed"
+    split_by = BY_HASH
 
     def __init__(self, cases, digest="d" * 64, sides=None):
         self.cases, self.digest, self.sides = cases, digest, sides or {}
@@ -133,3 +135,38 @@ def test_the_digest_of_one_reader_is_another():
 def test_one_reader_of_a_case_without_patient_is_refused():
     with pytest.raises(DatasetError, match="expected a patient, since splits are by patient"):
         one_reader(Listed([case()]))
+
+
+def sides_file(tmp_path, *lines, name="sides.csv"):
+    path = tmp_path / name
+    path.write_text("patient,side\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_a_file_says_the_sides_in_place_of_hash_and_dataset(tmp_path):
+    data = Listed([case(patient="p"), case(name="b", patient="q")], sides={"p": "val", "q": "val"})
+    other = split_as(data, sides_file(tmp_path, "q,test", "p,train", "r,val"))
+    assert (split_indices(other, "train"), split_indices(other, "test")) == ([0], [1])
+    assert split_indices(centre_crop(other, 4), "test") == [1]
+    assert (data.split_by, other.split_by, centre_crop(other, 4).split_by) == (BY_HASH, "sides.csv", "sides.csv")
+
+
+def test_the_digest_of_other_sides_depends_on_those_of_its_own_patients_alone(tmp_path):
+    data = Listed([case(patient="p"), case(name="b", patient="q")])
+    one = split_as(data, sides_file(tmp_path, "q,test", "p,train")).digest
+    assert one == split_as(data, sides_file(tmp_path, "p,train", "r,val", "q,test", name="b.csv")).digest
+    assert len({one, data.digest, split_as(data, sides_file(tmp_path, "q,train", "p,test")).digest}) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("Doe,train",), "expected the side of every patient of listed, .*, got 1 without one"),
+        (("Doe,test", "Smith,val", "Doe,train"), "sides.csv, line 4: expected one side a patient, got train, and test"),
+    ],
+)
+def test_a_file_that_gives_a_patient_no_side_or_two_is_refused_without_naming_one(tmp_path, lines, message):
+    data = Listed([case(patient="Doe"), case(name="b", patient="Smith")])
+    with pytest.raises(DatasetError, match=message) as caught:
+        split_as(data, sides_file(tmp_path, *lines))
+    assert not {"Smith", "Doe"} & set(str(caught.value).replace(",", " ").split())

@@ -214,6 +214,7 @@ def test_another_file_may_take_the_place_of_split_csv(root):
     with_sides(root, "patient,side\nDoe,test\nSmith,train\n")
     with_sides(root, "patient,side\nDoe,train\nSmith,test\n", "fold-1.csv")
     assert CaseFolder(root, root / "fold-1.csv").sides["Doe"] == "train"
+    assert CaseFolder(root, root / "fold-1.csv").split_by == "fold-1.csv"
     assert CaseFolder(root, root / "fold-1.csv").digest != CaseFolder(root).digest
 
 
@@ -222,7 +223,8 @@ def test_another_file_may_take_the_place_of_split_csv(root):
     [
         ("case,side\na,train\n", r"split\.csv, line 1: expected the header patient,side, got another line"),
         ("patient,side\nSmith,tset\n", r"split\.csv, line 2: expected train, val or test, got 'tset'"),
-        ("patient,side\nDoe,val\nSmith,train\nDoe,test\n", "line 4: expected one line a patient, got one again"),
+        ("patient,side\nDoe,val\nSmith,train\nDoe,val\n", "line 4: expected one line a patient, got one again"),
+        ("patient,side\nDoe,val\n\nDoe,test\n", "line 4: expected one side a patient, got test, and val on line 2"),
         ("patient,side\nSmith,train\n", "expected the side of every patient of .*, got 1 without one"),
         ("patient,side\nSmith\n", "line 2: expected a patient and its side"),
     ],

@@ -150,7 +150,7 @@ def test_the_split_is_written_with_the_run_and_shares_no_patient(unbroken, data)
     split = json.loads((unbroken / "split.json").read_text())
     for side in ("train", "val", "test"):
         assert split["patients"][side] == sorted({p for p in data.patients if split_of(p) == side})
-    assert split["data"] == data.digest
+    assert (split["data"], split["rule"]) == (data.digest, "blake2b of the patient, 80/10/10")
 
 
 # Checkpoints are written at 2, 4 and 6: before the first, right after one, and between two with a validation.

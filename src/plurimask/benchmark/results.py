@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from plurimask.benchmark.run import Diversity, Finished, Record, Tried, read_record
 from plurimask.benchmark.suite import REPORTED, Bench, Json, RunSettings, reported_figures
 from plurimask.datasets.changed import CropLoss
+from plurimask.datasets.dataset import BY_HASH
 from plurimask.evaluation import COLUMNS, Comparison, Scores, TableRow, compare, read_scores
 from plurimask.evaluation.scores import LEVEL, summarise, values_of
 from plurimask.files.stored import csv_text, json_text, write_text
@@ -194,14 +195,16 @@ def render_markdown(results: Results) -> str:
 
 def _terms(results: Results) -> str:
     suite, terms, crop = results.bench.suite, results.bench.terms, results.crop
+    by = results.bench.data.split_by
+    file = "" if by == BY_HASH else f", as {by} says"
     lost = (
         f"of {crop.masks} masks that are not empty it takes away {crop.pixels:.2%} of the pixels; "
         f"{crop.cut:.1%} of the masks lose some, {crop.gone:.1%} all"
     )
     return "\n".join(
         [
-            f"- data `{terms['data'][:12]}`, split `{terms['split'][:12]}` (by patient), {len(results.bench.cases)} "
-            f"test cases `{terms['scored'][:12]}`",
+            f"- data `{terms['data'][:12]}`, split `{terms['split'][:12]}` (by patient{file}), "
+            f"{len(results.bench.cases)} test cases `{terms['scored'][:12]}`",
             f"- the middle {suite.image_size} x {suite.image_size} pixels of every case: {lost}",
             f"- budget of each training: {suite.budget.images} images; {suite.batch_size} a step, seeds "
             f"{', '.join(map(str, suite.seeds))}; averaged weights of the last step are scored",

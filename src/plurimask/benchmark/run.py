@@ -285,7 +285,12 @@ class Work:
         """Scores at both numbers of samples, from the same masks."""
         bench = self.bench
         panels = MaskSets.under(bench.masks(self.run, seed)).among(bench.cases, bench.data.names)
-        facts = {"digest": bench.data.digest, "split": "test", "split_digest": bench.terms["split"]}
+        facts = {
+            "digest": bench.data.digest,
+            "split": "test",
+            "split_digest": bench.terms["split"],
+            "split_by": bench.data.split_by,
+        }
         for count in bench.suite.counts:
             write_scores(evaluate(panels.values(), bench.cases, count), bench.scores(self.run, seed, count), facts)
 

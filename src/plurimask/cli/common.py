@@ -1,14 +1,18 @@
 """What the commands share: options, what is printed where, and a bar."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from plurimask.datasets.dataset import Dataset
 
 # Names of files and methods are printed as they are, not read as markup.
 console = Console(markup=False, highlight=False)
@@ -21,6 +25,10 @@ Limit = Annotated[
 ]
 CaseList = Annotated[
     str | None, typer.Option("--cases", help="Only these cases: lidc-eval-200, or a text file with a name a line.")
+]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(help="A CSV file, patient,side, that says which patients are train, val and test; else their hashes."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
@@ -47,3 +55,18 @@ def progress(text: str, total: int | None = None) -> Iterator[Callable[..., None
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda done, total=None: bar.update(task, completed=done, total=total)
+
+
+def open_data(path: Path, split_file: Path | None) -> "Dataset":
+    """The dataset at a path; where a file says the sides, how much of what it lists is not there is printed."""
+    from plurimask.datasets.open import open_dataset
+
+    dataset = open_dataset(path, split_file)
+    if split_file is not None:
+        there = frozenset(dataset.patients)
+        lacking = Counter(side for patient, side in dataset.sides.items() if patient not in there)
+        if lacking:
+            counts = ", ".join(f"{count} of {side}" for side, count in lacking.items())
+            first = next(number for number, patient in enumerate(dataset.sides, start=1) if patient not in there)
+            say(f"{split_file}: the data lacks {lacking.total()} of its patients ({counts}), first its number {first}")
+    return dataset

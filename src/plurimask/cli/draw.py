@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from plurimask.cli.common import CaseList, Device, Limit, Out, Split, errors, progress, say
+from plurimask.cli.common import CaseList, Device, Limit, Out, Split, SplitFile, errors, progress, say
 
 if TYPE_CHECKING:
     from plurimask.files.locate import Study
@@ -50,6 +50,7 @@ def sample(
         typer.Option(help="Other than the study's own: DICOM SEG, NIfTI or PNG, and NPZ for NPY."),
     ] = None,
     split: Annotated[Split, typer.Option(help="Which side of a dataset.")] = "all",
+    split_file: SplitFile = None,
     case_list: CaseList = None,
     limit: Limit = None,
     device: Device = "auto",
@@ -70,7 +71,7 @@ def sample(
     drawer = load(model, device, runtime)
     settings = drawer.sampler(sampler, steps)
     region = parse_region(roi) if roi is not None else None
-    found = inputs_at(inputs, split, limit, read_case_list(case_list) if case_list else None)
+    found = inputs_at(inputs, split, limit, read_case_list(case_list) if case_list else None, split_file)
     found.check(region is not None, whole, format)
     drawer.pool(panel, pool, count)
     with progress("drawing panels", len(found)) as tick:

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from plurimask.cli.common import CaseList, Device, Limit, Out, Split, Stopped, console, fail, progress, say
+from plurimask.cli.common import (
+    CaseList,
+    Device,
+    Limit,
+    Out,
+    Split,
+    SplitFile,
+    Stopped,
+    console,
+    fail,
+    open_data,
+    progress,
+    say,
+)
 from plurimask.errors import PlurimaskError, SettingsError
 
 if TYPE_CHECKING:
@@ -20,18 +33,18 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (cimd-small, cimd-lidc, ...) or a .toml file.")],
     data: Annotated[Path, typer.Option(help="The dataset's folder.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
+    split_file: SplitFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     set: Annotated[list[str] | None, typer.Option(help="Change a setting: training.steps=200. Repeatable.")] = None,
 ) -> None:
     """Train a recipe's method on the train side of a dataset."""
-    from plurimask.datasets.open import open_dataset
     from plurimask.datasets.store import open_store
     from plurimask.training.loop import train as train_method
     from plurimask.training.recipe import load_recipe
     from plurimask.training.run import RunFolder
 
     settings = load_recipe(recipe, tuple(set or ()))
-    dataset = open_dataset(data)
+    dataset = open_data(data, split_file)
     with progress("decoding once", len(dataset)) as tick:
         open_store(dataset, tick)
     try:
@@ -54,6 +67,7 @@ def evaluate(
         str | None, typer.Option(help="In place of MASKS: a model, whose masks are drawn into OUT/masks.")
     ] = None,
     split: Annotated[Split, typer.Option(help="Which side of the dataset to score.")] = "test",
+    split_file: SplitFile = None,
     case_list: CaseList = None,
     limit: Limit = None,
     count: Annotated[
@@ -69,13 +83,13 @@ def evaluate(
     compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
 ) -> None:
     """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
-    from plurimask.datasets.open import choose_cases, open_dataset
+    from plurimask.datasets.open import choose_cases
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.stored import check_free
 
     _check_drawn(masks, model, panel, pool)
     check_free(out, ours=lambda name: True)
-    dataset = open_dataset(data)
+    dataset = open_data(data, split_file)
     cases = choose_cases(dataset, split, limit, read_case_list(case_list) if case_list else None)
     beside = None
     if model is not None:
@@ -97,7 +111,13 @@ def evaluate(
             comparison = compare_scores(scores, _score(compare, dataset, cases, count)[0])
         except PlurimaskError as error:
             fail(f"--compare {compare}: {error}")
-    chosen = {"digest": dataset.digest, "split": split, "cases": case_list, "limit": limit}
+    chosen = {
+        "digest": dataset.digest,
+        "split": split,
+        "split_by": dataset.split_by,
+        "cases": case_list,
+        "limit": limit,
+    }
     write_scores(scores, out, chosen, comparison)
     write_score_figures(scores, out, panels, cases)
     write_report(scores, out / "report.html", panels, cases, chosen, comparison)
@@ -117,16 +137,16 @@ def benchmark(
     suite: Annotated[str, typer.Argument(help="A shipped suite (table1, ablation, smoke, ...) or a .toml file.")],
     data: Annotated[Path, typer.Option(help="The dataset's folder.")],
     out: Annotated[Path, typer.Option(help="Folder to write to, or to go on in.")],
+    split_file: SplitFile = None,
     shard: Annotated[
         str, typer.Option(help="I/N: only every N-th run from the I-th on; processes share --out.")
     ] = "1/1",
 ) -> None:
     """Train, draw and score a suite of methods on equal terms; what is done already is not done again."""
     from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark
-    from plurimask.datasets.open import open_dataset
 
     chosen, part = load_suite(suite), parse_shard(shard)
-    results = run_benchmark(chosen, open_dataset(data), out, part, say)
+    results = run_benchmark(chosen, open_data(data, split_file), out, part, say)
     console.print(render_results(results))
     say(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}")
     if results.scored:

@@ -1,15 +1,17 @@
-"""Datasets whose cases are changed as they are read: one reader an image, or the middle of every case."""
+"""Datasets whose cases are changed as they are read: one reader an image, the middle of every case, or other sides."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b, sha256
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from plurimask.datasets.dataset import Dataset, Split
-from plurimask.datasets.splits import split_indices
+from plurimask.datasets.splits import read_sides, split_indices
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.records import Case
 
@@ -29,6 +31,7 @@ class Changed:
         self.names: Sequence[str] = dataset.names
         self.patients: Sequence[str | None] = dataset.patients
         self.sides: Mapping[str, Split] = dataset.sides
+        self.split_by = dataset.split_by
 
     @cached_property
     def digest(self) -> str:
@@ -72,6 +75,23 @@ def centre_crop(dataset: Dataset, size: int) -> Changed:
     if size < 1:
         raise SettingsError("image_size", expected="at least one pixel", got=str(size), hint="correct it")
     return Changed(dataset, f"centre {size}", lambda index, case: crop_case(case, size))
+
+
+def split_as(dataset: Dataset, path: Path) -> Changed:
+    """A dataset whose sides are those of a file with the header `patient,side`, which may list other patients too.
+
+    Its digest is another one, so that what was trained and drawn under other sides is told apart; what is decoded
+    once for training is decoded again.
+
+    Raises:
+        DatasetError: a file that gives one of the dataset's patients no side or two, or is not of this form.
+        InputError: a file that cannot be read.
+    """
+    sides = read_sides(path, dataset.patients, dataset.kind)
+    own = {patient: sides[patient] for patient in sorted(set(map(str, dataset.patients)))}
+    made = Changed(dataset, f"sides {json.dumps(own)}", lambda index, case: case)
+    made.sides, made.split_by = sides, path.name
+    return made
 
 
 class CropLoss(NamedTuple):

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 from plurimask.records import Case
 
 Split = Literal["train", "val", "test"]
+BY_HASH = "blake2b of the patient, 80/10/10"
+"""What decides on sides where nothing else does, as records have it."""
 
 
 class Dataset(Protocol):
@@ -26,6 +28,10 @@ class Dataset(Protocol):
     @property
     def sides(self) -> Mapping[str, Split]:
         """Side of each patient, where the dataset itself says; empty where it leaves that to the hash."""
+
+    @property
+    def split_by(self) -> str:
+        """What decides on the sides, for records: `BY_HASH`, or the name of a file."""
 
     @property
     def digest(self) -> str:

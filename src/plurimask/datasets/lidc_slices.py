@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plurimask.datasets.dataset import Split
+from plurimask.datasets.dataset import BY_HASH, Split
 from plurimask.errors import DatasetError
 from plurimask.files.images import read_image
 from plurimask.files.stored import digest_files, readable
@@ -33,6 +33,7 @@ class LidcSlices:
     """
 
     kind = "lidc-slices"
+    split_by = BY_HASH
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from plurimask.datasets.dataset import CasesByName, Dataset, Split
+from plurimask.datasets.changed import split_as
+from plurimask.datasets.dataset import BY_HASH, CasesByName, Dataset, Split
 from plurimask.datasets.lidc_slices import LidcSlices
 from plurimask.datasets.splits import SplitOrAll, read_patients, read_sides, split_indices, spread
 from plurimask.errors import DatasetError
@@ -25,14 +26,17 @@ from plurimask.files.stored import difference, digest_files, list_visible, look_
 from plurimask.records import Case
 
 
-def open_dataset(path: Path) -> Dataset:
+def open_dataset(path: Path, split_file: Path | None = None) -> Dataset:
     """The dataset at a path: a `lidc-slices` release (a folder with `index.csv` and `masks.npz`), or a folder of cases.
 
     A CSV file (`patient,side`) in a folder of cases stands for that folder with that split: data/fold-1.csv.
+    `split_file`, of the same form and anywhere, says the sides in place of whatever else would.
 
     Raises:
-        DatasetError: no folder there, or one that neither layout fits.
+        DatasetError: no folder there, one that neither layout fits, or a `split_file` that does not fit it.
     """
+    if split_file is not None:
+        return split_as(open_dataset(path), split_file)
     layout = locate(path).layout
     if layout == "sides":
         return CaseFolder(path.parent, path)
@@ -113,6 +117,7 @@ class CaseFolder:
         own = root / "split.csv"
         self._split = split or (own if own.exists() else None)
         self.sides: Mapping[str, Split] = read_sides(self._split, self.patients) if self._split else {}
+        self.split_by = self._split.name if self._split else BY_HASH
 
     def __len__(self) -> int:
         return len(self.names)

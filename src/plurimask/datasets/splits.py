@@ -162,33 +162,38 @@ def read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
     return patients
 
 
-def read_sides(path: Path, patients: Collection[str | None]) -> dict[str, Split]:
+def read_sides(path: Path, patients: Collection[str | None], of: str = "patients.csv") -> dict[str, Split]:
     """The side of each patient.
 
     Args:
         path: a CSV with the header `patient,side`; the sides are train, val and test.
         patients: those of the dataset; each must be listed, and others may be.
+        of: what says them, in words.
 
     Raises:
-        DatasetError: another header or side, an incomplete line, a patient twice, or one of the dataset that is not
-            listed.
+        DatasetError: another header or side, an incomplete line, a patient twice or on two sides, or one of the
+            dataset that is not listed.
         InputError: a file that cannot be read.
     """
     sides: dict[str, Split] = {}
+    first: dict[str, int] = {}
     for line, patient, side in _pairs(path, ("patient", "side")):
         if side not in get_args(Split):
             raise _bad_line(path, line, "train, val or test", f"'{side}'")
+        if patient in sides and side != sides[patient]:
+            got = f"{side}, and {sides[patient]} on line {first[patient]}"
+            raise _bad_line(path, line, "one side a patient", got)
         if patient in sides:
             raise _bad_line(path, line, "one line a patient", "one again")
-        sides[patient] = cast(Split, side)
+        sides[patient], first[patient] = cast(Split, side), line
     absent = set(patients) - set(sides)
     if absent:
         alike = {look_alike(patient): patient for patient in sides}
         near = [(alike[key], one) for one in absent if one is not None and (key := look_alike(one)) in alike]
-        apart = f", {len(near)} spelt otherwise in patients.csv ({difference(*near[0])})" if near else ""
+        apart = f", {len(near)} spelt otherwise in {of} ({difference(*near[0])})" if near else ""
         raise DatasetError(
             path,
-            expected="the side of every patient of patients.csv, and the patient of every case there",
+            expected=f"the side of every patient of {of}, and the patient of every case there",
             got=f"{len(absent)} without one{apart}",
             hint="add them, or remove the file for the split by hash",
         )

@@ -117,7 +117,7 @@ class Mose(Method):
         x = self._logits(features, z.flatten(1, 2)).float().sigmoid().flatten(2)
         cost = distance(x, batch.readers.flatten(2).float(), settings.constant)
         plan = transport(cost.detach(), batch.valid, capacity)
-        shares = plan.sum(2).unflatten(1, (settings.draws, -1)).sum(1)  # t of (5)
+        shares = plan.sum(2).reshape(count, settings.draws, -1).sum(1)  # t of (5)
         fit = (plan * cost).sum() / count
         gate = (shares.xlogy(shares) - shares * log_softmax(prior.logits, dim=1)).sum() / count
         terms = {"transport": fit.detach(), "gate": gate.detach()}

@@ -47,8 +47,16 @@ class Inputs:
             )
 
 
-def inputs_at(paths: Sequence[Path], split: SplitOrAll, limit: int | None, names: Sequence[str] | None) -> Inputs:
+def inputs_at(
+    paths: Sequence[Path],
+    split: SplitOrAll,
+    limit: int | None,
+    names: Sequence[str] | None,
+    split_file: Path | None = None,
+) -> Inputs:
     """Everything at some paths; `split`, `limit` and `names` choose from each dataset as `choose_cases` does.
+
+    `split_file` says the sides, as `open_dataset` takes it.
 
     Raises:
         InputError: a path where neither a study nor a dataset lies, or two studies or cases of one name.
@@ -56,7 +64,8 @@ def inputs_at(paths: Sequence[Path], split: SplitOrAll, limit: int | None, names
     """
     found = [_input(path) for path in paths]
     studies = [(study_name(one.path), one.path) for one in found if one.kind == "study"]
-    chosen = [choose_cases(open_dataset(one.path), split, limit, names) for one in found if one.kind != "study"]
+    datasets = [open_dataset(one.path, split_file) for one in found if one.kind != "study"]
+    chosen = [choose_cases(dataset, split, limit, names) for dataset in datasets]
     cases = [(name, partial(of_dataset.__getitem__, name)) for of_dataset in chosen for name in of_dataset]
     for name, times in Counter(name for name, _ in (*studies, *cases)).items():
         if times > 1:

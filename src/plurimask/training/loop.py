@@ -143,7 +143,7 @@ def _patients(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[Split,
 def _described(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[str, object]:
     """What split.json says."""
     return {
-        "rule": "blake2b of the patient, 80/10/10",
+        "rule": dataset.split_by,
         "data": dataset.digest,
         "patients": _patients(dataset, sides),
     }
