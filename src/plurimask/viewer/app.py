@@ -1,4 +1,4 @@
-"""The HTTP application of the reading room: its addresses, which docs/reading-room.md lists, its files, its errors."""
+"""The HTTP application of the reading room: its addresses, which docs/serving.md lists, its files, its errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
