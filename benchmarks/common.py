@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from plurimask.methods.method import build
 from plurimask.sampling import Model, load
-from plurimask.training.checkpoint import ALIASES, Checkpoint, build_method, built_in_names
+from plurimask.training.checkpoint import ALIASES, Checkpoint, built_in_names
 from plurimask.training.recipe import load_recipe
 
 Row = tuple[str, str, str]
@@ -37,7 +38,7 @@ def shipped_model() -> Model:
         return load("lidc", "cpu")
     recipe = load_recipe("cimd-small")
     torch.manual_seed(0)
-    fresh = Checkpoint(build_method(recipe).eval(), recipe, 0, "", "")
+    fresh = Checkpoint(build(recipe.method).eval(), recipe, 0, "", "")
     return Model("cimd-small, untrained (no lidc weights here)", fresh, torch.device("cpu"))
 
 

@@ -6,7 +6,7 @@ from common import Row, print_table, seconds, shipped_model, threads
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.draw import draw_masks
-from plurimask.training.checkpoint import build_method
+from plurimask.methods.method import build
 from plurimask.training.recipe import load_recipe
 
 MASKS, STEPS, TIMED = 16, 1000, 2
@@ -37,7 +37,7 @@ def table() -> list[Row]:
 
 def paper_seconds_a_step(image: np.ndarray) -> float:
     """Seconds a mask and step of the paper-size network, at the better of two batch sizes."""
-    method, sampler = build_method(load_recipe("cimd-lidc")).eval(), SamplerSettings(name="ddpm", steps=TIMED)
+    method, sampler = build(load_recipe("cimd-lidc").method).eval(), SamplerSettings(name="ddpm", steps=TIMED)
 
     def timed(batch: int) -> float:
         return seconds(lambda: draw_masks(method, image, range(batch), sampler), repeats=1) / TIMED / batch

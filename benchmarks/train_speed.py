@@ -7,8 +7,8 @@ import torch
 from common import Row, child, print_table, seconds, threads
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from plurimask.methods.method import build
 from plurimask.records import Batch
-from plurimask.training.checkpoint import build_method
 from plurimask.training.recipe import Recipe, load_recipe, recipe_names
 
 SMALL = ("cimd-small", "cimd-phantom")
@@ -45,7 +45,7 @@ def _measure(name: str, size: int) -> float:
     """Images a second."""
     recipe, batch = load_recipe(name), _random_batch(name, size)
     torch.manual_seed(0)
-    method = build_method(recipe)
+    method = build(recipe.method)
     optimizer = torch.optim.AdamW(method.parameters(), 1e-5)
     average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(recipe.training.ema))  # type: ignore[no-untyped-call]
 

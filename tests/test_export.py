@@ -25,7 +25,7 @@ pytest.importorskip("onnxruntime")
 PANEL = {
     "name": "panel",
     "encoder": {"widths": [16, 24, 32], "blocks": 1},
-    "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1, "basis": 4, "condition": 32},
+    "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
     "windows": [16],
 }
 BIG = 48
@@ -52,11 +52,6 @@ def test_masks_are_those_of_pytorch(model, folder, count, steps):
     assert (drawn.shape, drawn.dtype) == (expected.shape, np.bool_)
     assert (drawn != expected).mean() < 0.002
     assert 0.01 < expected.mean() < 0.99
-
-
-def test_steps_are_those_of_the_recipe_unless_said(folder):
-    panel = OnnxPanel(folder)
-    assert np.array_equal(panel.masks(image(0, BIG), 2), panel.masks(image(0, BIG), 2, steps=4))
 
 
 def test_the_unit_of_the_image_does_not_matter(folder):
@@ -117,12 +112,9 @@ def test_any_sampler_and_any_study_will_do(model, folder, sampler, size):
     assert 0.01 < masks[0].mean() < 0.99
 
 
-def test_an_exported_folder_asks_for_its_runtime(folder):
+def test_an_exported_panel_asks_for_its_runtime_and_does_not_learn(folder):
     with pytest.raises(CheckpointError, match="expected weights, got an exported panel; add --runtime onnx"):
         load(folder)
-
-
-def test_an_exported_panel_does_not_learn(folder):
     batch = Batch(torch.zeros(1, 1, BIG, BIG), torch.zeros(1, 1, BIG, BIG, dtype=torch.bool), torch.ones(1, 1) > 0)
     with pytest.raises(SettingsError, match="expected weights, got an exported panel"):
         load(folder, runtime="onnx").method.loss(batch)
@@ -157,19 +149,13 @@ def test_images_that_do_not_fit_are_refused(folder, shown, match):
         OnnxPanel(folder).masks(shown)
 
 
-def test_a_constant_image_is_drawn_on(folder):
-    assert OnnxPanel(folder).masks(np.full((BIG, BIG), 7.0), 2).shape == (2, BIG, BIG)
-
-
 @pytest.mark.parametrize(("asked", "match"), [({"count": 0}, "at least one mask, got 0"), ({"steps": 0}, "1 to 1000")])
 def test_numbers_that_make_no_panel_are_refused(folder, asked, match):
+    panel = OnnxPanel(folder)
     with pytest.raises(SettingsError, match=match):
-        OnnxPanel(folder).masks(image(0, BIG), **asked)
-
-
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
-        OnnxPanel(tmp_path)
+        panel.masks(image(0, BIG), **asked)
+    # Other numbers that are not said are the recipe's; a constant image is drawn on.
+    assert np.array_equal(panel.masks(np.full((BIG, BIG), 7.0), 2), panel.masks(np.zeros((BIG, BIG)), 2, steps=4))
 
 
 @pytest.mark.parametrize("change", [{"format": "plurimask-panel-onnx-9"}, {"cell": "wide"}])

@@ -33,18 +33,13 @@ def test_ranks_of_a_pool_are_spread_evenly_in_an_order_of_their_own():
     assert not np.allclose(np.sort(ranks), np.sort(pool_ranks(image(), 4, 40)))
 
 
-def test_first_seeds_do_not_depend_on_the_count():
-    assert sample_seeds(image(), 3, 4) == sample_seeds(image(), 3, 100)[:4]
-
-
-def test_seeds_depend_on_the_image():
+def test_seeds_depend_on_the_image_and_the_seed_and_not_on_the_count():
     changed = image()
     changed[0, 0, 0] += 1
-    assert not set(sample_seeds(image(), 0, 16)) & set(sample_seeds(changed, 0, 16))
-
-
-def test_seeds_depend_on_the_seed():
-    assert not set(sample_seeds(image(), 0, 16)) & set(sample_seeds(image(), 1, 16))
+    seeds = sample_seeds(image(), 3, 16)
+    assert seeds == sample_seeds(image(), 3, 100)[:16]
+    assert not set(seeds) & set(sample_seeds(changed, 3, 16))
+    assert not set(seeds) & set(sample_seeds(image(), 1, 16))
 
 
 @pytest.mark.parametrize("same", [np.asfortranarray, lambda array: array.astype(np.float64)])

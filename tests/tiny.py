@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from plurimask.training.checkpoint import build_method, save_weights
+from plurimask.methods.method import build
+from plurimask.training.checkpoint import save_weights
 from plurimask.training.recipe import Recipe, parse_recipe
 
 SIZE = 16
@@ -20,6 +21,26 @@ TREE = {
     "sampler": {"name": "ddim", "steps": 3},
 }
 """A recipe as plain values."""
+SMALL = {
+    "cimd": TREE["method"],
+    "segdiff": TREE["method"]
+    | {"name": "segdiff", "denoiser": TREE["method"]["denoiser"] | {"features": 32, "image_blocks": 1}},
+    "prob-unet": {"net": {"widths": [8, 12], "convolutions": 1}, "latent": {"size": 3}},
+    "phiseg": {"pyramid": {"widths": [6, 8, 8, 8], "convolutions": 1}},
+    "ssn": {"net": {"widths": [8, 12], "convolutions": 1}},
+    "mose": {"net": {"widths": [4, 8, 8], "convolutions": 1}, "combining": 2},
+    "unet": {"net": {"widths": [8, 12], "convolutions": 1}},
+    "panel": {
+        "encoder": {"widths": [16, 24, 32], "blocks": 1},
+        "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
+    },
+    "one-pass": {
+        "encoder": {"widths": [16, 24, 32], "blocks": 1},
+        "generator": {"widths": [16, 24], "condition": 16},
+        "start": 0,
+    },
+}
+"""Settings of every method at a size for tests."""
 
 
 def recipe(**changed) -> Recipe:
@@ -35,11 +56,19 @@ def stir(module: nn.Module, std: float = 0.1) -> None:
             weight.add_(torch.randn(weight.shape, generator=generator), alpha=std)
 
 
+def small(name, std=0.05, **changed):
+    """A method at a size for tests, its weights moved away from their start."""
+    torch.manual_seed(0)
+    made = build(recipe(method={"name": name} | SMALL[name] | changed, sampler=None).method)
+    stir(made, std)
+    return made
+
+
 def write_weights(path, **changed):
     """Weights of the tiny recipe at `path`; returns `path`."""
     torch.manual_seed(0)
     made = recipe(**changed)
-    method = build_method(made)
+    method = build(made.method)
     stir(method)
     save_weights(path, method, made, step=7, data="0" * 64)
     return path

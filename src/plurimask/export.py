@@ -167,7 +167,6 @@ def _card(model: Model, method: Panel) -> Card:
         patch=settings.denoiser.patch,
         cell=settings.denoiser.multiple,
         least=min(settings.windows) // settings.denoiser.multiple,
-        visible=settings.visible,
         steps=len(sampler.times(settings.timesteps)) - 1,
         recipe=model.recipe.model_dump(mode="json"),
         gamma=tuple(method.process.gamma.tolist()),

@@ -14,7 +14,8 @@ def sample_seeds(image: np.ndarray, seed: int, count: int) -> tuple[int, ...]:
     Two images get unrelated noise under one seed; the same image gets the same, whatever its file is called.
     """
     content = blake2b(np.ascontiguousarray(image, dtype=np.float32).reshape(-1).data, digest_size=16).digest()
-    return tuple(_hash63(f"{seed}/{number}".encode() + content) for number in range(count))
+    hashes = (blake2b(f"{seed}/{number}".encode() + content, digest_size=8).digest() for number in range(count))
+    return tuple(int.from_bytes(one, "big") >> 1 for one in hashes)
 
 
 def pool_ranks(image: np.ndarray, seed: int, size: int) -> np.ndarray:
@@ -29,7 +30,3 @@ def pool_ranks(image: np.ndarray, seed: int, size: int) -> np.ndarray:
 def generator(seed: int, stream: int) -> np.random.Generator:
     """What draws the numbers of one sample, the same on any device; streams of one seed are unrelated."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)))
-
-
-def _hash63(content: bytes) -> int:
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") >> 1

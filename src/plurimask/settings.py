@@ -1,14 +1,15 @@
 """Settings: typed, frozen, without unknown keys. A wrong one becomes one line: where, what was expected, what came."""
 
 import difflib
+import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from plurimask.errors import PlurimaskError, SettingsError
@@ -30,6 +31,8 @@ class Settings(BaseModel):
 
     Attributes:
         removed: keys of earlier versions, and the hint that says what replaces each.
+        fixed: keys of earlier versions, and the one value that each still has. Recipes and headers that say it are
+            read; another value is refused.
         also: keys of the file that are no fields; whoever reads the file takes them out before `parse`.
         docs: where the keys are explained.
     """
@@ -37,8 +40,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     removed: ClassVar[Mapping[str, str]] = {}
+    fixed: ClassVar[Mapping[str, object]] = {}
     also: ClassVar[tuple[str, ...]] = ()
     docs: ClassVar[str] = "docs/recipes.md"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_fixed(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        for key in cls.fixed.keys() & table.keys():
+            if table[key] != cls.fixed[key]:
+                expected = f"{json.dumps(cls.fixed[key])}, its only value in this version"
+                raise wrong(expected, got=table[key], key=key, hint="leave it out")
+        return {key: value for key, value in table.items() if key not in cls.fixed}
 
     @classmethod
     def variant(cls, table: object) -> "type[Settings]":
@@ -46,15 +61,15 @@ class Settings(BaseModel):
         return cls
 
 
-def wrong(expected: str, got: object) -> PydanticCustomError:
-    """What a validator raises: the two middle parts of the line that `parse` makes of it."""
-    return PydanticCustomError("wrong", "{expected}, not {got}", {"expected": expected, "got": str(got)})
+def wrong(expected: str, got: object, key: str = "", hint: str = "correct it") -> PydanticCustomError:
+    """What a validator raises: the parts of the line that `parse` makes of it; `key` is one of the validated table."""
+    context = {"expected": expected, "got": str(got), "key": key, "hint": hint}
+    return PydanticCustomError("wrong", f"{key} {{expected}}, not {{got}}".lstrip(), context)
 
 
-def unknown(key: str, word: object, known: Iterable[str]) -> PydanticCustomError:
+def unknown(key: str, word: object, known: Sequence[str]) -> PydanticCustomError:
     """What a validator of a table raises where its `key` is none of the known words; the nearest of them is offered."""
-    context = {"key": key, "word": str(word), "known": ", ".join(known)}
-    return PydanticCustomError("unknown", "{key} one of {known}, not {word}", context)
+    return wrong(f"one of {', '.join(known)}", word, key, _nearest(str(word), known) or "")
 
 
 def parse(
@@ -128,12 +143,12 @@ def _explain(
     model: type[BaseModel], tree: object, error: ErrorDetails, source: str, refusal: type[PlurimaskError]
 ) -> PlurimaskError:
     keys, table = _walk(model, tree, error["loc"])
-    where = f"{source}: {'.'.join(keys)}" if keys else source
     docs = f"see {getattr(model, 'docs', 'the documentation')}"
-    if error["type"] == "unknown":
-        key, word, known = (error["ctx"][part] for part in ("key", "word", "known"))
-        hint = _nearest(word, known.split(", "), "") or docs
-        return refusal(f"{where}.{key}", expected=f"one of {known}", got=word, hint=hint)
+    parts = error["ctx"] if error["type"] == "wrong" else {}
+    keys = [*keys, *filter(None, [parts.get("key")])]
+    where = f"{source}: {'.'.join(keys)}" if keys else source
+    if parts:
+        return refusal(where, expected=parts["expected"], got=parts["got"], hint=parts["hint"] or docs)
     if error["type"] == "extra_forbidden":
         *above, key = keys
         if key in getattr(table, "removed", {}):
@@ -143,10 +158,12 @@ def _explain(
         fields = [*table.model_fields, *getattr(table, "also", ())]
         hint = _nearest(key, fields, "".join(f"{part}." for part in above)) or docs
         return refusal(where, expected=f"one of {', '.join(fields)}", got=key, hint=hint)
-    return refusal(where, expected=_expected(error), got=_got(error), hint="correct it")
+    got = "none" if error["type"] == "missing" else repr(error["input"])
+    shown = got if len(got) <= 100 else f"{got[:97]}..."
+    return refusal(where, expected=_expected(error), got=shown, hint="correct it")
 
 
-def _nearest(word: str, known: Iterable[str], above: str) -> str | None:
+def _nearest(word: str, known: Sequence[str], above: str = "") -> str | None:
     nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {above}{nearest[0]}?" if nearest else None
 
@@ -176,7 +193,6 @@ _EXPECTED = {
     "too_short": "{min_length} or more values",
     "too_long": "at most {max_length} values",
     "literal_error": "{expected}",
-    "wrong": "{expected}",
 }
 """In our words what pydantic calls by these types."""
 
@@ -184,15 +200,6 @@ _EXPECTED = {
 def _expected(error: ErrorDetails) -> str:
     template = _EXPECTED.get(error["type"])
     return error["msg"].removeprefix("Value error, ") if template is None else template.format(**error.get("ctx", {}))
-
-
-def _got(error: ErrorDetails) -> str:
-    if error["type"] == "wrong":
-        return str(error["ctx"]["got"])
-    if error["type"] == "missing":
-        return "none"
-    got = repr(error["input"])
-    return got if len(got) <= 100 else f"{got[:97]}..."
 
 
 def _walk(model: type[BaseModel], tree: Any, place: tuple[int | str, ...]) -> tuple[list[str], Any]:

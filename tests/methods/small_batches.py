@@ -18,24 +18,54 @@ def draw(made, shown, seeds, sampler=None):
 
 def panel(made, seeds, sampler=None):
     """Masks of an image of noise."""
-    return draw(made, scale_intensity(torch.from_numpy(image()))[None], seeds, sampler)
+    return draw(made, images(1), seeds, sampler)
 
 
-def batch(count):
-    """Images with two to three readers each, the last slot of every other image unread."""
+def images(count):
+    """(count, 1, SIZE, SIZE), scaled."""
+    return scale_intensity(torch.from_numpy(np.stack([image(seed) for seed in range(count)])))
+
+
+def batch(count=4):
+    """Images with two to three readers each who all drew, the last slot of every other image unread."""
     generator = torch.Generator().manual_seed(3)
     readers = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
     valid = torch.ones((count, 3), dtype=torch.bool)
     valid[::2, 2] = False
-    images = torch.from_numpy(np.stack([image(seed) for seed in range(count)]))
-    return Batch(scale_intensity(images), readers & valid[..., None, None], valid)
+    return Batch(images(count), readers & valid[..., None, None], valid)
+
+
+def corner(side=40):
+    """Images of `side` pixels whose two readers drew 3 x 4 pixels at a place of each image's own."""
+    readers = torch.zeros((8, 2, side, side), dtype=torch.bool)
+    for number, each in enumerate(readers):
+        each[:, 4 * number : 4 * number + 3, 36 - 4 * number : 40 - 4 * number] = True
+    return Batch(torch.randn(8, 1, side, side), readers, torch.ones((8, 2), dtype=torch.bool))
+
+
+def loss(made, cases):
+    torch.manual_seed(1)
+    return made.loss(cases)
+
+
+def always(made):
+    """The same, but never empty."""
+    torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
+    return made
+
+
+def visible(made, row, column):
+    """Makes the encoder see a share of 0.5 at one pixel of a 40 x 40 image and 1e-4 at all others."""
+    logits = torch.full((1, 1, 40, 40), -9.2)
+    logits[..., row, column] = 0.0
+    made.mean_head.forward = lambda features: logits.expand(len(features), -1, -1, -1)
 
 
 def learn_one_case(made, steps, learning_rate=1e-2, copies=8):
     """Train on copies of one image, whose one reader drew a box; the image (1, 1, SIZE, SIZE) and the box (1, ...)."""
     drawn = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.bool)
     drawn[..., 3:9, 5:13] = True
-    shown = scale_intensity(torch.from_numpy(image()))[None]
+    shown = images(1)
     valid = torch.ones((copies, 1), dtype=torch.bool)
     cases = Batch(shown.repeat(copies, 1, 1, 1), drawn.repeat(copies, 1, 1, 1), valid)
     optimizer = torch.optim.Adam(made.parameters(), learning_rate)

@@ -7,50 +7,17 @@ import numpy as np
 import pytest
 import torch
 import toy
-from pydantic import ValidationError
-from small_batches import draw
-from tiny import SIZE, image, stir
+from small_batches import always, batch, corner, draw, images, loss, visible
+from tiny import SIZE, small
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.datasets.batches import scale_intensity
-from plurimask.methods.draw import draw_masks
-from plurimask.methods.one_pass import OnePass, OnePassSettings, scores, soft_distance
+from plurimask.methods.one_pass import scores, soft_distance
 from plurimask.metrics.ged import ged, reader_diversity
-from plurimask.nets.mask_generator import GeneratorSettings, PyramidSettings
 from plurimask.records import Batch
-from plurimask.training.recipe import load_recipe
-
-ENCODER = PyramidSettings(widths=(16, 24, 32), blocks=1)
-GENERATOR = GeneratorSettings(widths=(16, 24), condition=16)
 
 
-def method(**changed):
-    """A small one, without steps on the mean alone."""
-    torch.manual_seed(0)
-    return OnePass(OnePassSettings(encoder=ENCODER, generator=GENERATOR, **({"start": 0} | changed)))
-
-
-def stirred(**changed):
-    made = method(**changed)
-    stir(made, 0.05)
-    return made
-
-
-def images(count):
-    return scale_intensity(torch.from_numpy(np.stack([image(seed) for seed in range(count)])))
-
-
-def batch(count=4):
-    """Images with two to three readers each who all drew, the last slot of every other image unread."""
-    readers = torch.rand((count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(3)) > 0.7
-    valid = torch.ones((count, 3), dtype=torch.bool)
-    valid[::2, 2] = False
-    return Batch(images(count), readers & valid[..., None, None], valid)
-
-
-def loss(made, cases):
-    torch.manual_seed(1)
-    return made.loss(cases)
+def panel(made, seeds, shown=None):
+    return draw(made, images(1) if shown is None else shown, seeds)
 
 
 def soft(*shape):
@@ -150,7 +117,8 @@ def test_1_minus_dice_is_blind_to_a_difference_of_distributions_that_1_minus_iou
 
 def test_the_loss_is_the_sum_of_its_parts():
     """The generator is replaced by logits of its z, so that what it is compared with can be told."""
-    made, cases, shown = stirred(mean_weight=3.0, empty_weight=0.2, pixel_weight=0.7, draws=3).eval(), batch(), []
+    made = small("one-pass", mean_weight=3.0, empty_weight=0.2, pixel_weight=0.7, draws=3).eval()
+    cases, shown = batch(), []
     cases.readers[1, :2] = False
     drew = cases.readers.any((2, 3))
     made.generator.register_forward_hook(lambda module, given, output: shown.append(output))
@@ -174,7 +142,7 @@ def test_the_loss_is_the_sum_of_its_parts():
 
 
 def test_the_first_steps_are_taken_on_mean_and_emptiness_alone():
-    made = stirred(start=2)
+    made = small("one-pass", start=2)
     asked = []
     made.generator.register_forward_hook(lambda *_: asked.append(1))
     for _ in range(2):
@@ -185,28 +153,28 @@ def test_the_first_steps_are_taken_on_mean_and_emptiness_alone():
 
 
 def test_steps_are_counted_in_training_alone():
-    made = stirred(start=2).eval()
+    made = small("one-pass", start=2).eval()
     loss(made, batch())
     assert made.steps == 0
 
 
 @pytest.mark.parametrize(("norms", "learn"), [(SIZE, True), (SIZE - 1, False)])
 def test_norms_learn_from_images_up_to_a_size(norms, learn):
-    made = stirred(norms=norms)
+    made = small("one-pass", norms=norms)
     before = made.encoder.norms[0].running_mean.clone()
     loss(made, batch())
     assert torch.equal(made.encoder.norms[0].running_mean, before) != learn
 
 
 def test_norms_learn_in_training_alone():
-    made = stirred().eval()
+    made = small("one-pass").eval()
     before = made.encoder.norms[0].running_mean.clone()
     loss(made, batch())
     assert torch.equal(made.encoder.norms[0].running_mean, before)
 
 
 def test_a_batch_in_which_nobody_drew_is_learned_from():
-    made, cases = stirred(), batch()
+    made, cases = small("one-pass"), batch()
     terms = loss(made, Batch(cases.image, torch.zeros_like(cases.readers), cases.valid))
     terms.total.backward()
     assert (terms.terms["score"], terms.terms["pixel"]) == (0, 0)
@@ -214,16 +182,8 @@ def test_a_batch_in_which_nobody_drew_is_learned_from():
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in made.parameters())
 
 
-def corner(side=40):
-    """Images of `side` pixels whose two readers drew 3 x 4 pixels at a place of each image's own."""
-    readers = torch.zeros((8, 2, side, side), dtype=torch.bool)
-    for number, each in enumerate(readers):
-        each[:, 4 * number : 4 * number + 3, 36 - 4 * number : 40 - 4 * number] = True
-    return Batch(torch.randn(8, 1, side, side), readers, torch.ones((8, 2), dtype=torch.bool))
-
-
 def test_the_generator_learns_in_windows_of_the_sizes_given():
-    made, shown = stirred(windows=(16, 24)), []
+    made, shown = small("one-pass", windows=(16, 24)), []
     made.generator.register_forward_hook(lambda module, given, output: shown.append(output.shape[2:]))
     for seed in range(6):
         torch.manual_seed(seed)
@@ -233,77 +193,21 @@ def test_the_generator_learns_in_windows_of_the_sizes_given():
 
 def test_masks_are_compared_in_the_window_that_the_generator_sees():
     """A generator that draws all of the window is as far off in a window of any place: 12 of 256 pixels are right."""
-    made = method(windows=(16,), constant=0.0)
+    made = small("one-pass", std=0, windows=(16,), constant=0.0)
     torch.nn.init.constant_(made.generator.head.bias, 30.0)
     assert loss(made, corner()).terms["score"].item() == pytest.approx(1 - 12 / 256, rel=1e-4)
 
 
-def test_an_image_smaller_than_every_window_is_its_own():
-    made, shown = stirred(windows=(64,)), []
-    made.generator.register_forward_hook(lambda module, given, output: shown.append(output.shape[2:]))
-    loss(made, batch())
-    assert shown == [(SIZE, SIZE)]
-
-
-def test_unread_slots_hold_rubbish():
-    made, cases = stirred(), batch()
-    filled = cases.readers | ~cases.valid[..., None, None]
-    assert loss(made, Batch(cases.image, filled, cases.valid)).total == loss(made, cases).total
-
-
-def test_every_weight_learns():
-    made = stirred()
-    loss(made, batch()).total.backward()
-    assert all(weight.grad is not None and weight.grad.any() for weight in made.parameters())
-
-
-def test_terms_carry_no_gradient():
-    assert not any(term.requires_grad for term in loss(method(), batch()).terms.values())
-
-
-def panel(made, seeds, shown=None):
-    return draw(made, images(1) if shown is None else shown, seeds)
-
-
-def test_a_panel_costs_one_encoding_and_one_evaluation_a_chunk():
-    made, rows, asked = stirred().eval(), [], []
-    made.encoder.register_forward_hook(lambda module, given, output: rows.append(len(given[0])))
-    made.generator.register_forward_hook(lambda module, given, output: asked.append(len(output)))
-    masks = draw_masks(made, image(0), tuple(range(40)), None, chunk=16)
-    assert (rows, len(asked), len(masks), masks.dtype) == ([1], 3, 40, np.bool_)
-
-
-def test_a_seed_gives_its_mask_in_any_company():
-    made = always(stirred())
-    together = panel(made, [5, 6, 7, 8])
-    alone = torch.cat([panel(made, [seed]) for seed in (5, 6, 7, 8)])
-    assert (together != alone).float().mean() < 0.002
-    assert (together[0] != together[1]).any()
-
-
-def always(made):
-    """The same, but never empty."""
-    torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
-    return made
-
-
 def test_a_mask_that_is_to_hold_something_does():
-    made = always(stirred())
+    made = always(small("one-pass"))
     torch.nn.init.constant_(made.generator.head.bias, -9.0)
     assert panel(made, list(range(8))).flatten(1).any(1).all()
-
-
-def visible(made, row, column):
-    """Makes the encoder see a share of 0.5 at one pixel of a 40 x 40 image and 1e-4 at all others."""
-    logits = torch.full((1, 1, 40, 40), -9.2)
-    logits[..., row, column] = 0.0
-    made.mean_head.forward = lambda features: logits.expand(len(features), -1, -1, -1)
 
 
 @pytest.mark.parametrize(("row", "column", "top", "left"), [(20, 20, 12, 12), (0, 39, 0, 24), (3, 9, 0, 0)])
 def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top, left):
     """A cell has 4 pixels, and no window less than 16."""
-    made = always(method(windows=(16,)))
+    made = always(small("one-pass", std=0, windows=(16,)))
     visible(made, row, column)
     torch.nn.init.constant_(made.generator.head.bias, 9.0)
     mask = panel(made, [1], torch.randn(1, 1, 40, 40))[0]
@@ -315,7 +219,7 @@ def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top
 @pytest.mark.parametrize("logit", [-1.0, 0.5])
 def test_masks_are_empty_as_often_as_the_head_says(logit):
     """A generator that fills everything; of 2,000 masks the share has a standard deviation of 0.011."""
-    made = method()
+    made = small("one-pass", std=0)
     torch.nn.init.constant_(made.empty_head.last.bias, logit)
     torch.nn.init.constant_(made.generator.head.bias, 9.0)
     drawn = panel(made, list(range(2000))).any((1, 2))
@@ -323,7 +227,7 @@ def test_masks_are_empty_as_often_as_the_head_says(logit):
 
 
 def test_a_panel_that_is_surely_empty_asks_no_generator():
-    made, asked = stirred(), []
+    made, asked = small("one-pass"), []
     torch.nn.init.constant_(made.empty_head.last.bias, 30.0)
     made.generator.register_forward_hook(lambda *_: asked.append(1))
     assert not panel(made, [1, 2, 3]).any()
@@ -332,14 +236,14 @@ def test_a_panel_that_is_surely_empty_asks_no_generator():
 
 @pytest.mark.slow
 def test_both_modes_of_a_known_task_are_drawn_at_their_shares():
-    made = toy.fit(method())
+    made = toy.fit(small("one-pass", std=0))
     assert toy.mode_share(made) == pytest.approx(toy.SHARES, abs=0.05)
 
 
 @pytest.mark.slow
 def test_modes_and_emptiness_of_a_known_task_are_drawn_together():
     """Of ten readers, four draw nothing, four the first box and two the second."""
-    made = method()
+    made = small("one-pass", std=0)
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(made.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
@@ -353,26 +257,3 @@ def test_modes_and_emptiness_of_a_known_task_are_drawn_together():
         schedule.step()
     found = toy.mode_share(made.eval())
     assert found == pytest.approx({"first": 0.4, "second": 0.2, "neither": 0.4}, abs=0.05)
-
-
-@pytest.mark.parametrize(("name", "millions"), [("one-pass-lidc", 3.34), ("one-pass-phantom", 0.6)])
-def test_shipped_recipes_have_the_size_they_say(name, millions):
-    recipe = load_recipe(name)
-    with torch.device("meta"):
-        made = OnePass(recipe.method)
-    assert sum(weight.numel() for weight in made.parameters()) / 1e6 == pytest.approx(millions, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "match"),
-    [
-        ({"encoder": {"widths": (4,)}}, r"at most the encoder's 1 stages, not \(48, 96, 96\)"),
-        ({"windows": (32, 36)}, r"windows in multiples of 8 \(patch and stages\), not \(32, 36\)"),
-        ({"generator": {"latent": 14}}, "greater than or equal to 15"),
-        ({"draws": 1}, "greater than or equal to 2"),
-        ({"lift": 0.0}, "greater than 0"),
-    ],
-)
-def test_settings_that_make_no_method_are_refused(wrong, match):
-    with pytest.raises(ValidationError, match=match):
-        OnePassSettings(**wrong)

@@ -5,9 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-import toy
 from scipy.stats import multivariate_normal
-from small_batches import batch, draw, learn_one_case, panel
+from small_batches import batch, draw
 from tiny import SIZE
 from torch.nn.functional import logsigmoid
 
@@ -74,20 +73,6 @@ def test_the_latent_of_training_is_drawn_from_the_posterior(form, monkeypatch):
     torch.testing.assert_close(latents[0], made.posterior(shown, reader.float() - 0.5).rsample(temperature=0.1))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_part_learns(form):
-    made = method(form)
-    torch.manual_seed(1)
-    made.loss(batch(4)).total.backward()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in made.parameters())
-    for part in made.children():
-        assert any(weight.grad.any() for weight in part.parameters())
-
-
-def test_terms_carry_no_gradient():
-    assert not any(term.requires_grad for term in method().loss(batch(4)).terms.values())
-
-
 def layers(ins, outs, kernel=3):
     """Weights and biases of convolutions between these channels."""
     return sum(kernel**2 * i * o + o for i, o in zip(ins, outs, strict=True))
@@ -114,31 +99,18 @@ def count(module):
     return sum(weight.numel() for weight in module.parameters())
 
 
-@pytest.fixture(scope="module")
-def released():
-    """The defaults on three image channels, as the released code has them for CityScapes."""
-    return ProbUnet(ProbUnetSettings(image_channels=3))
+def test_parameters_are_those_of_the_released_code_but_for_its_classes():
+    """As the released code has them for CityScapes: 17.955 M with 24 classes there, of which the masks here have one.
 
-
-@pytest.mark.parametrize("part", ["unet", "prior"])
-def test_parameters_are_those_of_the_released_code(released, part):
-    assert count(getattr(released, part)) == published(3, 24)[part]
-
-
-def test_the_posterior_differs_by_the_channels_of_the_mask(released):
-    """Its first convolution sees one channel of mask here, and one a class there."""
-    assert published(3, 24)["posterior"] - count(released.posterior) == 9 * 23 * 32
-
-
-def test_the_last_convolution_differs_by_the_logits(released):
-    """It makes one logit here, and one a class there."""
-    assert published(3, 24)["combine"] - count(released.combine) == 23 * (32 + 1)
-
-
-def test_parameters_are_within_a_thousandth_of_the_released_codes(released):
-    """17.947 M here; 17.955 M there with the 24 classes of its CityScapes setting."""
-    assert sum(published(3, 24).values()) == 17_954_736
-    assert count(released) == pytest.approx(17_954_736, rel=1e-3)
+    The posterior's first convolution sees one channel of mask here, and one a class there; the last one makes a logit.
+    """
+    with torch.device("meta"):
+        made = ProbUnet(ProbUnetSettings(image_channels=3))
+    there, here = published(3, 24), {name: count(part) for name, part in made.named_children()}
+    assert sum(there.values()) == 17_954_736
+    assert (here["unet"], here["prior"]) == (there["unet"], there["prior"])
+    assert there["posterior"] - here["posterior"] == 9 * 23 * 32
+    assert there["combine"] - here["combine"] == 23 * (32 + 1)
 
 
 def stirred(form="diagonal"):
@@ -151,19 +123,6 @@ def stirred(form="diagonal"):
     return made
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_other_seeds_give_other_masks(form):
-    first, *others = panel(stirred(form), list(range(8)))
-    assert (first != torch.stack(others)).float().mean() > 0.01
-
-
-def test_a_panel_is_drawn_from_one_pass_of_the_unet():
-    made, rows = method(), []
-    made.unet.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
-    assert panel(made, [1, 2, 3]).shape == (3, SIZE, SIZE)
-    assert rows == [1]
-
-
 def test_a_mask_is_where_the_logit_of_a_draw_from_the_prior_is_positive():
     made, shown = stirred(), batch(1).image
     noise = torch.from_numpy(generator(11, OWN).standard_normal(4, dtype=np.float32))
@@ -172,18 +131,3 @@ def test_a_mask_is_where_the_logit_of_a_draw_from_the_prior_is_positive():
         logits = logits_of(made, made.unet(shown)[0], p.mean[0, 0] + p.tril[0, 0] @ noise[:3])
         mask = draw(made, shown, [11])[0]
     assert ((logits > 0) != mask).float().mean() < 0.004
-
-
-def test_one_case_with_one_reader_is_learned():
-    made = method()
-    _, drawn = learn_one_case(made, 150)
-    assert (panel(made, [1, 2, 3, 4]) == drawn).float().mean() > 0.99
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
-def test_both_modes_are_drawn_as_often_as_the_readers_draw_them(form):
-    torch.manual_seed(0)
-    net = ConvUnetSettings(widths=(16, 32, 32), convolutions=1)
-    made = ProbUnet(ProbUnetSettings(net=net, latent=LatentSettings(distribution=form)))
-    assert toy.mode_share(toy.fit(made, steps=2000, learning_rate=5e-3, count=16)) == toy.known()

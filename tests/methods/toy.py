@@ -6,13 +6,12 @@ Whatever the image, a panel that is right holds the first box with probability 0
 import pytest
 import torch
 from small_batches import draw
+from tiny import SIZE, recipe
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.methods.method import build
 from plurimask.records import Batch
-from plurimask.training.recipe import parse_recipe
 
-SIZE = 16
 SHARES = {"first": 0.7, "second": 0.3, "neither": 0.0}
 MARGIN = 0.07
 SAMPLER = SamplerSettings(name="ddim", steps=10)
@@ -37,7 +36,7 @@ def images(count, generator=None):
     return torch.randn((count, 1, SIZE, SIZE), generator=generator)
 
 
-def batch(count):
+def read_by_ten(count):
     """`count` images, each read by ten."""
     readers = BOXES[torch.tensor([0] * 7 + [1] * 3)].expand(count, -1, -1, -1)
     return Batch(images(count), readers, torch.ones((count, 10), dtype=torch.bool))
@@ -50,7 +49,7 @@ def fit(method, steps=400, learning_rate=2e-3, count=32):
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
-        method.loss(batch(count)).total.backward()
+        method.loss(read_by_ten(count)).total.backward()
         torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -80,4 +79,4 @@ def diffusion(denoiser=None, encoder=None, ambiguity=None, **settings):
         "ambiguity": {"encoder": ENCODER | (encoder or {})} | (ambiguity or {}),
     }
     torch.manual_seed(0)
-    return build(parse_recipe({"image_size": SIZE, "method": tables | settings}, "toy").method)
+    return build(recipe(method=tables | settings).method)

@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
-from torch.distributions import MultivariateNormal, kl_divergence
+from torch.distributions import kl_divergence
 
 from plurimask.nets.gaussian_encoder import EncoderSettings, GaussianEncoder, MaskDecoder, gaussian
 
@@ -22,43 +21,23 @@ def inputs(size=(32, 48), image_channels=1):
     return torch.randn((2, image_channels, *size), generator=generator), mask
 
 
-def layers(kind):
-    return [layer for layer in encoder().modules() if isinstance(layer, kind)]
-
-
-def test_stages_have_the_filters_of_appendix_b():
-    widths = [conv.out_channels for conv in layers(nn.Conv2d)]
-    assert widths == [32] * 3 + [64] * 3 + [128] * 3 + [192] * 3
-
-
-def test_convolutions_are_3x3_and_keep_the_size():
-    assert {(conv.kernel_size, conv.padding, conv.stride) for conv in layers(nn.Conv2d)} == {((3, 3), (1, 1), (1, 1))}
-
-
-def test_stages_are_joined_by_2x2_average_pooling():
-    assert [pool.kernel_size for pool in layers(nn.AvgPool2d)] == [2, 2, 2]
-
-
-def test_every_convolution_is_followed_by_relu():
-    features = list(encoder().features)
-    after = [features[k + 1] for k, layer in enumerate(features) if isinstance(layer, nn.Conv2d)]
-    assert len(after) == 12
-    assert all(isinstance(layer, nn.ReLU) for layer in after)
-
-
-def test_parameters_are_those_of_the_layout():
-    """Twelve 3x3 convolutions with bias, and a 1x1 one (on pooled features: linear) to six means and six scales."""
+def test_layers_are_those_of_appendix_b():
+    """Stages of three 3x3 convolutions with a ReLU after each, joined by 2x2 average pooling."""
+    net = encoder()
     ins = [2, 32, 32, 32, 64, 64, 64, 128, 128, 128, 192, 192]
     outs = [32] * 3 + [64] * 3 + [128] * 3 + [192] * 3
-    expected = sum(9 * i * o + o for i, o in zip(ins, outs, strict=True)) + 192 * 12 + 12
-    assert sum(weight.numel() for weight in encoder().parameters()) == expected
+    kinds = [nn.Conv2d, nn.ReLU] * 3
+    assert [type(layer) for layer in net.features] == [*kinds, *[nn.AvgPool2d, *kinds] * 3]
+    convolutions = [layer for layer in net.features if isinstance(layer, nn.Conv2d)]
+    assert [(layer.in_channels, layer.out_channels) for layer in convolutions] == [*zip(ins, outs, strict=True)]
+    assert {(layer.kernel_size, layer.padding, layer.stride) for layer in convolutions} == {((3, 3), (1, 1), (1, 1))}
+    assert [pool.kernel_size for pool in net.features if isinstance(pool, nn.AvgPool2d)] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("size", [(32, 48), (24, 40), (128, 128)])
-@pytest.mark.parametrize("latent", [1, 6])
-def test_gaussian_is_over_the_latent_at_any_size(size, latent):
-    gaussian = encoder(latent=latent)(*inputs(size))
-    assert (gaussian.batch_shape, gaussian.event_shape) == ((2,), (latent,))
+@pytest.mark.parametrize("size", [(32, 48), (24, 40)])
+def test_gaussian_is_over_the_latent_at_any_size(size):
+    gaussian = encoder(latent=4)(*inputs(size))
+    assert (gaussian.batch_shape, gaussian.event_shape) == ((2,), (4,))
 
 
 def test_features_are_averaged_over_the_whole_image():
@@ -66,13 +45,6 @@ def test_features_are_averaged_over_the_whole_image():
     features = net.features(torch.cat([image, mask], dim=1))
     expected = features.sum((2, 3)) / features[0, 0].numel() @ net.head.weight.T + net.head.bias
     torch.testing.assert_close(net(image, mask).mean, expected[:, :6])
-
-
-def test_second_half_of_the_head_is_the_log_scale():
-    net = encoder()
-    nn.init.zeros_(net.head.weight)
-    net.head.bias.data = torch.arange(12.0) / 10
-    torch.testing.assert_close(net(*inputs()).stddev[0], torch.exp(torch.arange(6.0, 12.0) / 10))
 
 
 @pytest.mark.parametrize(("bias", "scale"), [(-1e6, math.exp(-10)), (1e6, math.exp(10))])
@@ -100,21 +72,6 @@ def test_kl_of_two_outputs_is_the_closed_form():
     ratio = (q.stddev / p.stddev) ** 2
     expected = 0.5 * (ratio + ((q.mean - p.mean) / p.stddev) ** 2 - 1 - ratio.log()).sum(1)
     torch.testing.assert_close(kl_divergence(q, p), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_kl_of_two_outputs_is_the_mean_log_ratio_of_draws():
-    q, p = encoder(seed=1)(*inputs()), encoder(seed=2)(*inputs())
-    torch.manual_seed(3)
-    draws = q.sample((100_000,))
-    ratio = q.log_prob(draws) - p.log_prob(draws)
-    error = 4 * ratio.std(0) / math.sqrt(100_000)
-    assert ((ratio.mean(0) - kl_divergence(q, p)).abs() < error).all()
-
-
-def test_every_parameter_learns_from_the_kl():
-    net = encoder(seed=1)
-    kl_divergence(net(*inputs()), encoder(seed=2)(*inputs())).sum().backward()
-    assert all(weight.grad is not None and weight.grad.any() for weight in net.parameters())
 
 
 def full(seed=0, count=64, latent=6, spread=1.0):
@@ -149,15 +106,6 @@ def test_a_draw_is_the_mean_and_l_times_noise():
     torch.testing.assert_close(drawn, made.mean + torch.einsum("bij,bj->bi", made.scale_tril, eps))
 
 
-def test_any_covariance_can_be_said():
-    """The numbers that give a strongly correlated one are found by its Cholesky factor."""
-    wanted = torch.tensor([[1.0, 0.99], [0.99, 1.0]])
-    lower = torch.linalg.cholesky(wanted)
-    scale = lower.diagonal()
-    numbers = torch.tensor([[0.0, 0.0, *scale.log().tolist(), (lower[1, 0] / scale[1]).item()]])
-    torch.testing.assert_close(gaussian(numbers, 2).covariance_matrix[0], wanted)
-
-
 def test_with_u_the_identity_full_is_diagonal():
     numbers = torch.randn((4, 12), generator=torch.Generator().manual_seed(0))
     plain, whole = gaussian(numbers, 6), gaussian(torch.cat([numbers, torch.zeros(4, 15)], 1), 6)
@@ -180,12 +128,6 @@ def test_full_kl_is_the_closed_form():
     torch.testing.assert_close(kl_divergence(q, p).double(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_full_kl_in_single_precision_is_that_in_double():
-    q, p = full(0, spread=2.0), full(1, spread=2.0)
-    exact = [MultivariateNormal(g.mean.double(), scale_tril=g.scale_tril.double()) for g in (q, p)]
-    torch.testing.assert_close(kl_divergence(q, p).double(), kl_divergence(*exact), rtol=1e-3, atol=1e-3)
-
-
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
 @pytest.mark.parametrize("size", [1.0, 1e2, 1e4])
 def test_kl_and_its_gradient_are_finite_at_extreme_numbers(covariance, size):
@@ -197,15 +139,6 @@ def test_kl_and_its_gradient_are_finite_at_extreme_numbers(covariance, size):
     assert divergence.isfinite().all()
     assert (divergence > -1e-3).all()
     assert numbers.grad.isfinite().all()
-
-
-def test_kl_is_finite_where_p_is_as_narrow_and_correlated_as_it_can_be():
-    worst = torch.cat([torch.zeros(6), torch.full((6,), -10.0), torch.full((15,), 10.0)])[None]
-    alternating = worst.clone()
-    alternating[:, 12:] = -10
-    wide = torch.cat([torch.full((6,), 1e4), torch.full((6,), 10.0), torch.full((15,), 10.0)])[None]
-    for narrow in (worst, alternating):
-        assert kl_divergence(gaussian(wide, 6), gaussian(narrow, 6)).isfinite().all()
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
@@ -229,26 +162,7 @@ def test_numbers_that_are_not_finite_pass_to_the_loss():
     assert not kl_divergence(gaussian(torch.full((1, 27), math.nan), 6), full(count=1)).isfinite().any()
 
 
-def test_decoder_makes_a_mask_of_its_size():
-    assert MaskDecoder(6)(torch.zeros(3, 6)).shape == (3, 1, MaskDecoder.size, MaskDecoder.size)
-
-
 def test_decoder_can_tell_latents_apart():
     torch.manual_seed(0)
     first, second = MaskDecoder(6)(torch.eye(6)[:2])
     assert not torch.allclose(first, second, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "match"),
-    [
-        ({"widths": (32, 0)}, "greater than or equal to 1"),
-        ({"convolutions": 0}, "greater than or equal to 1"),
-        ({"covariance": "banded"}, "'diagonal' or 'full'"),
-        ({"latent": 0}, "greater than or equal to 1"),
-        ({"filters": (32,)}, "Extra inputs"),
-    ],
-)
-def test_settings_that_make_no_encoder_are_refused(wrong, match):
-    with pytest.raises(ValidationError, match=match):
-        EncoderSettings(**wrong)

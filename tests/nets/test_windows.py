@@ -2,7 +2,7 @@
 
 import torch
 
-from plurimask.nets.windows import Windows, cells_of, random_windows
+from plurimask.nets.windows import Windows, training_windows
 
 
 def inside(*boxes, size=(10, 12)):
@@ -14,20 +14,15 @@ def inside(*boxes, size=(10, 12)):
     return maps
 
 
-def starts_of(boxes, side, draws=500):
+def starts_of(boxes, side, draws=500, cell=1):
     torch.manual_seed(0)
-    return torch.stack([random_windows(inside(*boxes), side).starts for _ in range(draws)])
+    return torch.stack([training_windows(inside(*boxes), cell, (side,)).starts for _ in range(draws)])
 
 
 def test_a_window_is_a_slice_of_its_own_image():
-    x = torch.randn(2, 3, 8, 12)
+    x = torch.randn(2, 3, 5, 8, 12)
     cut = Windows(torch.tensor([[0, 1], [2, 3]]), (2, 3)).cut(x, 2)
-    assert torch.equal(cut, torch.stack([x[0, :, 0:4, 2:8], x[1, :, 4:8, 6:12]]))
-
-
-def test_any_axes_may_stand_between_images_and_pixels():
-    x = torch.randn(1, 2, 3, 4, 4)
-    assert torch.equal(Windows(torch.tensor([[1, 0]]), (1, 2)).cut(x, 2), x[..., 2:4, 0:4])
+    assert torch.equal(cut, torch.stack([x[0, ..., 0:4, 2:8], x[1, ..., 4:8, 6:12]]))
 
 
 def test_a_gradient_comes_back_to_the_pixels_of_the_window():
@@ -38,27 +33,22 @@ def test_a_gradient_comes_back_to_the_pixels_of_the_window():
     assert torch.equal(x.grad, expected)
 
 
-def test_a_cell_is_inside_with_any_of_its_pixels():
-    pixels = torch.zeros((1, 4, 6), dtype=torch.bool)
-    pixels[0, 3, 2] = True
-    assert cells_of(pixels, 2).tolist() == [[[False, False, False], [False, True, False]]]
-
-
 def test_random_windows_hold_what_is_inside_and_lie_wherever_they_may():
     first_row, first_column = starts_of([(4, 5, 6, 6)], 4)[:, 0].unbind(1)
     assert set(first_row.tolist()) == {2, 3, 4}
     assert set(first_column.tolist()) == {3, 4, 5, 6}
 
 
-def test_random_windows_stay_within_the_image():
-    first_row, first_column = starts_of([(0, 0, 11, 11)], 4)[:, 0].unbind(1)
-    assert set(first_row.tolist()) == {0}
+def test_a_cell_is_inside_with_any_of_its_pixels():
+    """Cells of 2 x 2 pixels: row 4, column 3 is in cell (2, 1)."""
+    starts = starts_of([(4, 4, 3, 3)], 2, cell=2)[:, 0]
+    assert set(map(tuple, starts.tolist())) == {(2, 1)}
+
+
+def test_random_windows_stay_within_the_image_and_hold_part_of_what_is_larger():
+    first_row, first_column = starts_of([(1, 8, 11, 11)], 4)[:, 0].unbind(1)
+    assert set(first_row.tolist()) == {1, 2, 3, 4, 5}
     assert set(first_column.tolist()) == {8}
-
-
-def test_of_what_is_larger_a_random_window_holds_part():
-    rows = starts_of([(1, 8, 0, 0)], 4)[:, 0, 0]
-    assert set(rows.tolist()) == {1, 2, 3, 4, 5}
 
 
 def test_where_nothing_is_inside_a_random_window_lies_anywhere():
@@ -73,4 +63,4 @@ def test_each_image_has_a_window_of_its_own():
 
 
 def test_a_window_is_no_larger_than_the_image():
-    assert random_windows(inside(None, size=(3, 12)), 5).size == (3, 5)
+    assert training_windows(inside(None, size=(3, 12)), 1, (5,)).size == (3, 5)

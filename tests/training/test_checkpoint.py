@@ -1,5 +1,6 @@
 """Weights on disk: the same outputs after a round trip, and everything else refused without running any of it."""
 
+import json
 import os
 import pickle
 
@@ -10,14 +11,15 @@ from tiny import SIZE, TREE, recipe, stir, write_weights
 
 from plurimask.errors import CheckpointError
 from plurimask.files.stored import digest_file
+from plurimask.methods.method import build
 from plurimask.training.checkpoint import (
     FORMAT,
-    build_method,
     built_in_names,
     find_weights,
     load_weights,
     save_weights,
 )
+from plurimask.training.recipe import parse_recipe
 
 
 def output(method):
@@ -30,7 +32,7 @@ def output(method):
 @pytest.fixture
 def method():
     torch.manual_seed(3)
-    made = build_method(recipe())
+    made = build(recipe().method)
     stir(made)
     return made.eval()
 
@@ -47,27 +49,22 @@ def rewrite(path, header=None, **tensors):
     save_file(content | tensors, path, metadata=known if header is None else header)
 
 
-def test_outputs_are_the_same_to_the_last_bit(tmp_path, method):
-    save_weights(tmp_path / "w", method, recipe(), step=5, data="d")
-    assert torch.equal(output(load_weights(tmp_path / "w").method), output(method))
+def test_all_comes_back_to_the_last_bit(tmp_path, method):
+    save_weights(tmp_path / "w", method.train(), recipe(image_size=32), step=5, data="da7a")
+    loaded = load_weights(tmp_path / "w")
+    assert torch.equal(output(loaded.method), output(method))
+    assert (loaded.recipe, loaded.step, loaded.data) == (recipe(image_size=32), 5, "da7a")
+    assert (loaded.digest, loaded.method.training) == (digest_file(tmp_path / "w"), False)
 
 
-def test_outputs_of_half_precision_are_close(tmp_path, method):
-    save_weights(tmp_path / "w", method, recipe(), step=5, data="d", dtype=torch.float16)
-    torch.testing.assert_close(output(load_weights(tmp_path / "w").method), output(method), rtol=0.01, atol=0.01)
-
-
-def test_half_precision_takes_half_the_room(tmp_path, method):
+def test_half_precision_takes_half_the_room_and_is_close(tmp_path, method):
     save_weights(tmp_path / "half", method, recipe(), step=5, data="d", dtype=torch.float16)
     save_weights(tmp_path / "full", method, recipe(), step=5, data="d")
-    sizes = [(tmp_path / name).stat().st_size for name in ("half", "full")]
-    assert 0.5 <= sizes[0] / sizes[1] < 0.55
-
-
-def test_recipe_step_and_data_come_back(tmp_path, method):
-    save_weights(tmp_path / "w", method, recipe(image_size=32), step=5, data="da7a")
-    loaded = load_weights(tmp_path / "w")
-    assert (loaded.recipe, loaded.step, loaded.data) == (recipe(image_size=32), 5, "da7a")
+    half, full = ((tmp_path / name).stat().st_size for name in ("half", "full"))
+    assert 0.5 <= half / full < 0.55
+    loaded = load_weights(tmp_path / "half").method
+    assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(output(loaded), output(method), rtol=0.01, atol=0.01)
 
 
 @pytest.mark.parametrize(("start", "told"), [("/home/someone/runs/a.safetensors", "a.safetensors"), ("lidc", "lidc")])
@@ -88,17 +85,6 @@ def test_a_value_too_large_for_half_precision_stays(tmp_path, method):
         next(method.parameters())[:1] = 3e5
     save_weights(tmp_path / "w", method, recipe(), step=5, data="d", dtype=torch.float16)
     assert (next(load_weights(tmp_path / "w").method.parameters())[:1] == 3e5).all()
-
-
-def test_the_digest_is_the_files(path):
-    assert load_weights(path).digest == digest_file(path)
-
-
-def test_the_method_is_in_evaluation_mode_and_single_precision(tmp_path, method):
-    save_weights(tmp_path / "w", method.train(), recipe(), step=5, data="d", dtype=torch.bfloat16)
-    loaded = load_weights(tmp_path / "w").method
-    assert not loaded.training
-    assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
 
 
 def test_loading_leaves_the_global_generator(path):
@@ -123,7 +109,7 @@ def test_a_missing_file_is_refused(tmp_path):
         load_weights(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.999])
+@pytest.mark.parametrize("keep", [0, 100, 0.999])
 def test_a_truncated_file_is_refused(path, keep):
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
@@ -191,6 +177,38 @@ def test_a_damaged_header_is_refused(path, key, value):
     header = {"format": FORMAT, "recipe": recipe().model_dump_json(), "step": "7", "data": "d"}
     rewrite(path, {name: text for name, text in (header | {key: value}).items() if text is not None})
     with pytest.raises(CheckpointError, match="expected weights that fit their recipe"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("method", "sampler"),
+    [
+        ({"name": "prob-unet", "combining": 3, "latent": {"components": 4, "temperature": 0.1, "kl_draws": 100}}, None),
+        ({"name": "phiseg", "growth": 4.0, "pyramid": {"latent_levels": 5}}, None),
+        ({"name": "ssn", "rank": 10, "draws": 20}, None),
+        ({"name": "segdiff", "denoiser": {"growth": 32}}, {"eta": 0.0}),
+        (
+            {
+                **{"name": "panel", "visible": 0.01, "ranked": True, "shift": 8.0, "repeats": 1},
+                **{"time_mean": -1.5, "time_scale": 1.4, "mean_weight": 1.0},
+                "denoiser": {"basis": 8, "condition": 128},
+            },
+            {"eta": 0.0},
+        ),
+    ],
+)
+def test_a_header_of_an_earlier_version_is_read_where_its_settings_are_what_the_code_does(method, sampler):
+    tree = {"image_size": 128, "method": method, "sampler": sampler}
+    plain = {"image_size": 128, "method": {"name": method["name"]}}
+    assert parse_recipe(tree, "old") == parse_recipe(plain, "new")
+
+
+def test_a_header_with_another_value_of_a_setting_that_went_is_refused(path):
+    old = json.loads(recipe().model_dump_json())
+    old["sampler"]["eta"] = 0.5
+    rewrite(path, {"format": FORMAT, "recipe": json.dumps(old), "step": "7", "data": "d"})
+    said = r"sampler\.eta: expected 0\.0, its only value in this version, got 0\.5; leave it out; train with this"
+    with pytest.raises(CheckpointError, match=rf"expected weights that fit their recipe, got .*{said}"):
         load_weights(path)
 
 

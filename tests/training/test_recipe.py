@@ -7,9 +7,7 @@ import pytest
 from plurimask.errors import SettingsError
 from plurimask.methods.method import BUILT_IN, method_class
 from plurimask.nets.denoiser import Denoiser
-from plurimask.training.recipe import Recipe, load_recipe, parse_recipe, recipe_names
-
-PAPER = ("cimd-bone-us", "cimd-lidc", "cimd-ms-mri")
+from plurimask.training.recipe import load_recipe, parse_recipe, recipe_names
 
 
 def test_every_shipped_recipe_loads_with_its_method():
@@ -38,7 +36,7 @@ def differences(first, second, keys=()):
         ("ddpm-det", {"method.ambiguity.mode", "method.raters"}),
         (
             "segdiff-cimd",
-            {"method.name", *(f"method.denoiser.{key}" for key in ("features", "image_blocks", "growth"))},
+            {"method.name", *(f"method.denoiser.{key}" for key in ("features", "image_blocks"))},
         ),
     ],
 )
@@ -57,15 +55,13 @@ def test_a_recipe_says_what_its_base_does_not(tmp_path):
     )
     base = load_recipe("cimd-small")
     assert differences(own.model_dump(), base.model_dump()) == {"training.steps", "sampler.steps"}
+    changed = load_recipe("cimd-small", ("training.steps=1", "training.steps=7"))  # later changes win
+    assert differences(changed.model_dump(), base.model_dump()) == {"training.steps"}
 
 
 def test_a_base_may_have_a_base(tmp_path):
     own = load_recipe(write(tmp_path / "own.toml", 'base = "ddpm-det"\nimage_size = 64\n'))
     assert differences(own.model_dump(), load_recipe("ddpm-det").model_dump()) == {"image_size"}
-
-
-def test_the_saved_recipe_is_whole():
-    assert load_recipe("ddpm-det").model_dump().keys() == {"image_size", "method", "training", "sampler"}
 
 
 @pytest.mark.parametrize("base", ['"cimd-smal"', "3", '["cimd-small"]'])
@@ -78,14 +74,9 @@ def test_an_unknown_base_lists_the_shipped_recipes(tmp_path, base):
 @pytest.mark.parametrize(
     ("name", "size", "channels"), [("cimd-lidc", 128, 1), ("cimd-bone-us", 256, 1), ("cimd-ms-mri", 64, 4)]
 )
-def test_image_sizes_and_channels_are_the_papers(name, size, channels):
+def test_sizes_process_loss_optimiser_and_sampler_are_the_papers(name, size, channels):
     recipe = load_recipe(name)
     assert (recipe.image_size, recipe.method.image_channels) == (size, channels)
-
-
-@pytest.mark.parametrize("name", PAPER)
-def test_process_loss_optimiser_and_sampler_are_the_papers(name):
-    recipe = load_recipe(name)
     method, diffusion, training = recipe.method, recipe.method.diffusion, recipe.training
     assert (diffusion.schedule.name, diffusion.schedule.timesteps) == ("linear", 1000)
     assert (diffusion.predicts, diffusion.variance) == ("eps", "learned-range")
@@ -98,13 +89,6 @@ def test_process_loss_optimiser_and_sampler_are_the_papers(name):
 def test_json_gives_the_recipe_back(name):
     recipe = load_recipe(name)
     assert parse_recipe(json.loads(recipe.model_dump_json()), name) == recipe
-
-
-def test_a_recipe_file_is_read(tmp_path):
-    path = tmp_path / "own.toml"
-    path.write_text("image_size = 64\n[training]\nsteps = 7\n", encoding="utf-8")
-    recipe = load_recipe(str(path))
-    assert (recipe.image_size, recipe.training.steps) == (64, 7)
 
 
 @pytest.mark.parametrize(
@@ -122,16 +106,6 @@ def test_a_recipe_file_is_read(tmp_path):
 )
 def test_a_change_has_its_type(change, read):
     assert read(load_recipe("cimd-small", (change,)))
-
-
-def test_later_changes_win():
-    assert load_recipe("cimd-small", ("training.steps=1", "training.steps=2")).training.steps == 2
-
-
-def test_a_change_leaves_the_rest():
-    whole, changed = load_recipe("cimd-small"), load_recipe("cimd-small", ("training.steps=7",))
-    training = whole.training.model_copy(update={"steps": 7})
-    assert changed == whole.model_copy(update={"training": training})
 
 
 @pytest.mark.parametrize(
@@ -184,11 +158,6 @@ def test_a_misspelt_key_of_any_method_names_its_own_right_one(name):
         parse_recipe({"image_size": 128, "method": {"name": name, "image_chanels": 1}}, "own")
 
 
-def test_a_method_does_not_take_the_keys_of_another():
-    with pytest.raises(SettingsError, match=r"own: method\.denoiser\.growth: expected one of channels, .*, got growth"):
-        parse_recipe({"image_size": 128, "method": {"name": "cimd", "denoiser": {"growth": 8}}}, "own")
-
-
 @pytest.mark.parametrize(("name", "hint"), [("segdif", r"did you mean segdiff\?"), ("zzz", "see docs/recipes.md")])
 def test_an_unknown_method_lists_the_known_ones(name, hint):
     with pytest.raises(
@@ -200,10 +169,6 @@ def test_an_unknown_method_lists_the_known_ones(name, hint):
 def test_a_method_given_as_a_number_is_refused():
     with pytest.raises(SettingsError, match="own: method: expected a table, got 3"):
         parse_recipe({"image_size": 128, "method": 3}, "own")
-
-
-def test_a_method_without_a_name_is_cimd():
-    assert parse_recipe({"image_size": 128, "method": {"vlb_weight": 1.0}}, "own").method.name == "cimd"
 
 
 WITHOUT_SAMPLER = [name for name in BUILT_IN if method_class(name).Settings().timesteps is None]
@@ -231,12 +196,6 @@ def test_an_unknown_recipe_lists_the_shipped_ones():
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"absent\.toml: expected a recipe file, got no such file"):
         load_recipe(str(tmp_path / "absent.toml"))
-
-
-def test_a_recipe_does_not_change():
-    with pytest.raises(ValueError, match="frozen"):
-        load_recipe("cimd-small").image_size = 3
-    assert isinstance(load_recipe("cimd-small"), Recipe)
 
 
 def test_the_small_recipes_are_one_network_of_3_8_million_parameters():

@@ -13,8 +13,9 @@ from tiny import SIZE, recipe, stir
 
 from plurimask.datasets.open import CaseFolder
 from plurimask.files.mask_sets import write_mask_set
+from plurimask.methods.method import build
 from plurimask.sampling import Model, model
-from plurimask.training.checkpoint import Checkpoint, build_method
+from plurimask.training.checkpoint import Checkpoint
 from plurimask.viewer import jobs
 from plurimask.viewer.library import name_id
 
@@ -25,7 +26,7 @@ LARGE = (40, 48)
 def tiny(**changed):
     made = recipe(**changed)
     torch.manual_seed(0)
-    method = build_method(made)
+    method = build(made.method)
     stir(method)
     return Model("tiny", Checkpoint(method.eval(), made, 0, "", "0" * 64), torch.device("cpu"))
 

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch.utils.flop_counter import FlopCounterMode
 
-from plurimask.benchmark.suite import Bench, Json, RunSettings, definition_of
+from plurimask.benchmark.suite import Bench, Json, RunSettings, ScoringSettings, definition_of
 from plurimask.datasets.batches import Batches
 from plurimask.datasets.splits import split_indices
 from plurimask.datasets.store import open_store
@@ -24,11 +24,10 @@ from plurimask.errors import CheckpointError, SettingsError
 from plurimask.evaluation import evaluate, write_scores
 from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
 from plurimask.files.stored import write_text
-from plurimask.methods.method import Method
+from plurimask.methods.method import Method, build
 from plurimask.records import Batch, Case
 from plurimask.sampling import Model, load
 from plurimask.settings import Settings, first_difference, parse
-from plurimask.training.checkpoint import build_method
 from plurimask.training.loop import DivergedError, train
 from plurimask.training.recipe import Recipe, parse_recipe
 from plurimask.training.run import RunFolder
@@ -161,8 +160,9 @@ def read_record(bench: Bench, run: RunSettings) -> Record | None:
         return None
     try:
         record = parse(Record, json.loads(path.read_bytes()), path, CheckpointError)
-        # With the settings that have come since, which it had without saying so.
+        # With the settings that have come since, which it had without saying so, and without those that have gone.
         was = definition_of(parse_recipe(record.definition["recipe"], str(path)), record.definition["readers"])
+        was |= {"scoring": parse(ScoringSettings, record.terms["scoring"], path).model_dump(mode="json")}
     except (ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(path, expected="a benchmark's record", got=str(error), hint="remove it") from error
     different = first_difference(record.terms | was, bench.terms | bench.definition(run))
@@ -232,7 +232,7 @@ class Work:
         batch = Batches(open_store(data), split_indices(data, "train"), size, seed=0)[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return gflop_a_step(build_method(self.bench.recipes[self.run.name]), batch)
+            return gflop_a_step(build(self.bench.recipes[self.run.name].method), batch)
 
     def _diverged_or_scored(self, seed: int) -> Finished:
         bench, rate = self.bench, self.record.learning_rate
@@ -279,7 +279,7 @@ class Work:
         for name, case in self.bench.cases.items():
             folder = self.bench.masks(self.run, seed) / name
             if not _drawn(folder, model, scoring.samples):
-                write_mask_set(folder, model.sample(case, scoring.samples, scoring.seed))
+                write_mask_set(folder, model.sample(case, scoring.samples))
 
     def _score(self, seed: int) -> None:
         """Scores at both numbers of samples, from the same masks."""
@@ -308,7 +308,7 @@ class Work:
         for scale in chosen.scales:
             self.say(f"{self._key(seed)}: noise scale {scale:g}")
             sampler = SamplerSettings(name="ddpm", steps=chosen.steps, noise_scale=scale)
-            panels = [model.sample(case, chosen.samples, bench.suite.scoring.seed, sampler) for case in cases.values()]
+            panels = [model.sample(case, chosen.samples, sampler=sampler) for case in cases.values()]
             mean = evaluate(panels, cases).mean
             own = {key: mean[key] for key in ("d_ss", "d_yy", "ged_u", "dice_max")}
             points.append(DiversityPoint(noise_scale=scale, **own))

@@ -29,7 +29,7 @@ from plurimask.diffusion.process import Diffusion, DiffusionSettings
 class Flow(Diffusion):
     """The process (2), of which x_0 is predicted."""
 
-    def __init__(self, shift: float = 1.0) -> None:
+    def __init__(self, shift: float = 8.0) -> None:
         super().__init__(DiffusionSettings(predicts="x_0", variance="fixed-small"))
         self.shift = shift
         s = torch.arange(self.timesteps + 1, dtype=torch.float64) / (self.timesteps + 1)
@@ -37,7 +37,7 @@ class Flow(Diffusion):
         gamma = tau**2 / (tau**2 + (1 - tau) ** 2)  # (2)
         self.gamma, self.one_minus_gamma, self.log_gamma = gamma.float(), (1 - gamma).float(), gamma.log().float()
 
-    def draw_times(self, count: int, mean: float, scale: float) -> Tensor:
+    def draw_times(self, count: int, mean: float = -1.5, scale: float = 1.4) -> Tensor:
         """t in 1..T, (count,) int64, whose logit(tau) is normal."""
         tau = torch.sigmoid(mean + scale * torch.randn(count, device=self.gamma.device))
         s = (1 - tau) / (1 + (self.shift - 1) * tau)

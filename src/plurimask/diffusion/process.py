@@ -14,13 +14,43 @@ The network f_theta predicts eps (the paper), x_0, or v = sqrt(gamma_t) eps - sq
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from plurimask.diffusion.schedule import ScheduleSettings, gammas
 from plurimask.settings import Settings
+
+
+class ScheduleSettings(Settings):
+    """Which schedule, and how many steps T the forward process has.
+
+    Args:
+        name: `linear` (Ho et al. 2020) or `cosine` (Nichol and Dhariwal 2021).
+        timesteps: T.
+    """
+
+    name: Literal["linear", "cosine"] = "linear"
+    timesteps: Annotated[int, Field(ge=2, le=100_000)] = 1000
+
+
+def gammas(settings: ScheduleSettings) -> Tensor:
+    """gamma_t for t = 0..T, (T + 1,) float64; gamma_0 = 1, so the index is the time (Eq. 2).
+
+    `linear` runs 1 - alpha_t from 1e-4 to 0.02 at T = 1000 (Ho et al. 2020), both times 1000 / T at any other T, which
+    keeps gamma_T;
+    `cosine` is that of Nichol and Dhariwal 2021, Eq. 17, with 1 - alpha_t at most 0.999.
+    """
+    steps = settings.timesteps
+    if settings.name == "linear":
+        scale = 1000 / steps
+        beta = torch.linspace(scale * 1e-4, scale * 0.02, steps, dtype=torch.float64).clamp(max=0.999)
+    else:
+        time = torch.arange(steps + 1, dtype=torch.float64) / steps
+        gamma = torch.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
+        beta = (1 - gamma[1:] / gamma[:-1]).clamp(max=0.999)
+    return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, dim=0)])
 
 
 class DiffusionSettings(Settings):
@@ -102,7 +132,8 @@ class Diffusion(nn.Module):
 
     def posterior_mean(self, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Mean of q(x_s | x_t, x_0) (Eq. 3)."""
-        gamma_s, alpha = self._at(self.gamma, s), self._alpha(t, s)
+        gamma_s = self._at(self.gamma, s)
+        alpha = self._at(self.gamma, t) / gamma_s
         weight_0 = gamma_s.sqrt() * self._one_minus_alpha(t, s)
         weight_t = alpha.sqrt() * self._at(self.one_minus_gamma, s)
         return (weight_0 * x_0 + weight_t * x_t) / self._at(self.one_minus_gamma, t)
@@ -145,9 +176,6 @@ class Diffusion(nn.Module):
         kl = 0.5 * (ratio.exp() - 1 - ratio + (true_mean - mean) ** 2 * torch.exp(-log_variance))
         nats = torch.where((t == 1)[:, None, None, None], decoder, kl)
         return nats.flatten(1).mean(1) / math.log(2)
-
-    def _alpha(self, t: Tensor, s: Tensor) -> Tensor:
-        return self._at(self.gamma, t) / self._at(self.gamma, s)
 
     def _one_minus_alpha(self, t: Tensor, s: Tensor) -> Tensor:
         """1 - gamma_t / gamma_s without cancellation: neither where both are near 1 nor where both are near 0."""

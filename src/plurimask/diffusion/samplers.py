@@ -4,10 +4,11 @@ A step goes from time t to an earlier time s. The last step lands on s = 0, wher
 Noise comes from one generator a sample, so sample k has the same noise at any batch size and on any device.
 """
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import EllipsisType
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,22 +30,21 @@ class SamplerSettings(Settings):
     Args:
         name: `ddpm` (ancestral, Eq. 16), `ddim` (Song et al. 2021), `dpm++` (DPM-Solver++(2M), Lu et al. 2022).
         steps: network evaluations per sample; none takes every step of the process for ddpm, 10 for the others.
-        eta: DDIM's stochasticity; 0 deterministic given the first noise, 1 like ddpm.
         noise_scale: factor on the noise added by each step (diversity control), one value or one per step.
     """
 
+    fixed: ClassVar[Mapping[str, object]] = {"eta": 0.0}
+
     name: Literal["ddpm", "ddim", "dpm++"] = "ddpm"
     steps: Positive | None = None
-    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     noise_scale: Scale | tuple[Scale, ...] = 1.0
 
     @model_validator(mode="after")
     def _scale_fits(self) -> "SamplerSettings":
         if isinstance(self.noise_scale, tuple) and len(self.noise_scale) != self.steps:
             raise wrong("one noise_scale a step", got=f"{len(self.noise_scale)} for steps = {self.steps}")
-        adds_noise = self.name == "ddpm" or (self.name == "ddim" and self.eta > 0)
-        if self.noise_scale != 1.0 and not adds_noise:
-            raise wrong("a sampler that adds noise (ddpm, or ddim with eta above 0) for noise_scale", got="this one")
+        if self.noise_scale != 1.0 and self.name != "ddpm":
+            raise wrong("a sampler that adds noise (ddpm) for noise_scale", got=self.name)
         return self
 
     def times(self, timesteps: int) -> list[int]:
@@ -73,50 +73,51 @@ class Noise:
         return torch.from_numpy(np.stack(drawn)).to(self._device)
 
 
-class Step(Protocol):
-    """One move of a sampler from x_t to x_s, given what the network predicts and a scale for added noise."""
+class Move(NamedTuple):
+    """From time t to time s, (n,) int64 of one value each; `noise` draws what a step adds, times `scale`."""
 
-    def __call__(
-        self, x_t: Tensor, prediction: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
-    ) -> Tensor:
-        """x_s, (n, *shape); t and s are (n,) and hold one time each."""
-        ...
+    t: Tensor
+    s: Tensor
+    noise: Callable[[], Tensor]
+    scale: float
 
 
-class DDPMStep:
-    """Ancestral sampling, Eq. 16 with the variance of `Diffusion.reverse_log_variance`."""
+class Step(ABC):
+    """One move of a sampler, given what the network predicts."""
 
     def __init__(self, diffusion: Diffusion) -> None:
         self.diffusion = diffusion
 
-    def __call__(
-        self, x_t: Tensor, prediction: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
-    ) -> Tensor:
+    @abstractmethod
+    def __call__(self, x_t: Tensor, prediction: Prediction, move: Move) -> Tensor:
+        """x_s, (n, *shape)."""
+
+
+class DDPMStep(Step):
+    """Ancestral sampling, Eq. 16 with the variance of `Diffusion.reverse_log_variance`."""
+
+    def __call__(self, x_t: Tensor, prediction: Prediction, move: Move) -> Tensor:
         """x_s, drawn."""
-        mean = self.diffusion.posterior_mean(prediction.x_0, x_t, t, s)
-        if s[0] == 0:
+        mean = self.diffusion.posterior_mean(prediction.x_0, x_t, move.t, move.s)
+        if move.s[0] == 0:
             return mean
-        log_variance = self.diffusion.reverse_log_variance(prediction.interpolation, t, s)
-        return mean + scale * torch.exp(0.5 * log_variance) * noise()
+        log_variance = self.diffusion.reverse_log_variance(prediction.interpolation, move.t, move.s)
+        return mean + move.scale * torch.exp(0.5 * log_variance) * move.noise()
 
 
-class DDIMStep:
-    """Song et al. 2021, Eq. 12."""
+class DDIMStep(Step):
+    """Song et al. 2021, Eq. 12 without added noise (eta = 0)."""
 
-    def __init__(self, diffusion: Diffusion, eta: float) -> None:
-        self.diffusion, self.eta = diffusion, eta
-
-    def __call__(
-        self, x_t: Tensor, prediction: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
-    ) -> Tensor:
-        """x_s, drawn where eta is above 0."""
-        variance = self.eta**2 * self.diffusion.posterior_variance(t, s)
-        towards = (self.diffusion.one_minus_gamma[s][:, None, None, None] - variance).clamp(min=0).sqrt()
-        x_s = self.diffusion.gamma[s][:, None, None, None].sqrt() * prediction.x_0 + towards * prediction.eps
-        return x_s + scale * variance.sqrt() * noise() if self.eta > 0 and s[0] > 0 else x_s
+    def __call__(self, x_t: Tensor, prediction: Prediction, move: Move) -> Tensor:
+        """x_s; no noise is drawn."""
+        signal, noise = (
+            values[move.s][:, None, None, None].sqrt()
+            for values in (self.diffusion.gamma, self.diffusion.one_minus_gamma)
+        )
+        return signal * prediction.x_0 + noise * prediction.eps
 
 
-class DPMSolverStep:
+class DPMSolverStep(Step):
     """DPM-Solver++(2M) in data prediction (Lu et al. 2022, Algorithm 2); first order on the first and last step.
 
     With lambda = log(sqrt(gamma) / sqrt(1 - gamma)) and h = lambda_s - lambda_t:
@@ -124,13 +125,12 @@ class DPMSolverStep:
     """
 
     def __init__(self, diffusion: Diffusion) -> None:
-        self.diffusion = diffusion
+        super().__init__(diffusion)
         self._last: tuple[Tensor, Tensor] | None = None
 
-    def __call__(
-        self, x_t: Tensor, prediction: Prediction, t: Tensor, s: Tensor, noise: Callable[[], Tensor], scale: float
-    ) -> Tensor:
+    def __call__(self, x_t: Tensor, prediction: Prediction, move: Move) -> Tensor:
         """x_s; no noise is drawn."""
+        t, s = move.t, move.s
         if s[0] == 0:
             return prediction.x_0
         h = self._log_snr(s) - self._log_snr(t)
@@ -162,23 +162,10 @@ def sample(
     """
     times = settings.times(diffusion.timesteps)
     noise = partial(Noise(seeds, diffusion.gamma.device), shape, window)
-    step = _step(diffusion, settings)
+    steps: dict[str, Callable[[Diffusion], Step]] = {"ddpm": DDPMStep, "ddim": DDIMStep, "dpm++": DPMSolverStep}
+    step = steps[settings.name](diffusion)
     x = noise()
-    for t, s, scale in _moves(times, settings.scales(len(times) - 1), len(seeds), diffusion.gamma.device):
-        x = step(x, diffusion.predict(denoise(x, t), x, t), t, s, noise, scale)
+    for *ends, scale in zip(times[:-1], times[1:], settings.scales(len(times) - 1), strict=True):
+        t, s = (torch.full((len(seeds),), time, device=x.device) for time in ends)
+        x = step(x, diffusion.predict(denoise(x, t), x, t), Move(t, s, noise, scale))
     return x
-
-
-def _step(diffusion: Diffusion, settings: SamplerSettings) -> Step:
-    if settings.name == "ddpm":
-        return DDPMStep(diffusion)
-    if settings.name == "ddim":
-        return DDIMStep(diffusion, settings.eta)
-    return DPMSolverStep(diffusion)
-
-
-def _moves(
-    times: list[int], scales: tuple[float, ...], count: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, float]]:
-    for t, s, scale in zip(times[:-1], times[1:], scales, strict=True):
-        yield torch.full((count,), t, device=device), torch.full((count,), s, device=device), scale

@@ -1,11 +1,16 @@
-"""What diffusion models of masks given an image share, whatever their denoiser: the loss and the sampling.
+"""Diffusion models of masks given an image, CIMD (Rahman et al. 2023) and SegDiff (Amit et al. 2021).
 
     L_total = L_simple + lambda L_vlb + beta L_amb                                          (Eq. 15)
 
-Masks are {-1, +1}; a mean of readers lies between. Equations are those of Rahman et al. 2023.
+They differ by their denoiser (nets.denoiser). Masks are {-1, +1}; a mean of readers lies between. Equations are those
+of Rahman et al. 2023. CIMD's control, a plain conditional diffusion model ("DDPM-Prob-Seg"), is
+`ambiguity.mode = "off"`, which is beta = 0; with `raters = "mean"` besides, it is "DDPM-det-Seg".
+`ambiguity.encoder.covariance = "full"` makes it CIMD-FC. SegDiff as published has no ambiguity loss; by the paper's
+section 6 the loss attaches to it unchanged.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +19,7 @@ from torch.nn.functional import mse_loss
 from plurimask.diffusion.process import Diffusion, DiffusionSettings, Prediction
 from plurimask.methods.ambiguity import AmbiguityLoss, AmbiguitySettings
 from plurimask.methods.method import Method, MethodSettings, ReaderChoice, reader_masks
+from plurimask.nets.denoiser import Denoiser, DenoiserSettings, SummedDenoiser, SummedDenoiserSettings
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Weight
 
@@ -36,6 +42,20 @@ class MaskDiffusionSettings(MethodSettings):
     def timesteps(self) -> int:
         """T of the diffusion process."""
         return self.diffusion.schedule.timesteps
+
+
+class CimdSettings(MaskDiffusionSettings):
+    """Everything that defines CIMD."""
+
+    name: Literal["cimd"] = "cimd"
+    denoiser: DenoiserSettings = DenoiserSettings()
+
+
+class SegdiffSettings(MaskDiffusionSettings):
+    """Everything that defines SegDiff."""
+
+    name: Literal["segdiff"] = "segdiff"
+    denoiser: SummedDenoiserSettings = SummedDenoiserSettings()
 
 
 class MaskDiffusion(Method):
@@ -80,3 +100,23 @@ class MaskDiffusion(Method):
         """f_theta(x_t, b, t) at an image (1, C, h, w) (Eq. 16)."""
         x_t, t = state
         return self.denoiser(x_t, encoded.expand(len(x_t), -1, -1, -1), t)
+
+
+class Cimd(MaskDiffusion):
+    """The method: denoiser, AMN and ACN in one module."""
+
+    Settings = CimdSettings
+
+    def __init__(self, settings: CimdSettings) -> None:
+        outputs = settings.diffusion.output_channels
+        super().__init__(settings, Denoiser(settings.image_channels, outputs, settings.denoiser))
+
+
+class Segdiff(MaskDiffusion):
+    """The method: denoiser, and AMN and ACN where they are attached."""
+
+    Settings = SegdiffSettings
+
+    def __init__(self, settings: SegdiffSettings) -> None:
+        outputs = settings.diffusion.output_channels
+        super().__init__(settings, SummedDenoiser(settings.image_channels, outputs, settings.denoiser))

@@ -15,6 +15,7 @@ A method is one file with one class, its line in `BUILT_IN`, and a recipe. Anoth
 point of the group `plurimask.methods`, whose name is the method's and whose value is `module:Class`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -31,8 +32,8 @@ from plurimask.settings import Positive, Settings, unknown
 
 GROUP = "plurimask.methods"
 BUILT_IN = {
-    "cimd": "plurimask.methods.cimd:Cimd",
-    "segdiff": "plurimask.methods.segdiff:Segdiff",
+    "cimd": "plurimask.methods.mask_diffusion:Cimd",
+    "segdiff": "plurimask.methods.mask_diffusion:Segdiff",
     "prob-unet": "plurimask.methods.prob_unet:ProbUnet",
     "phiseg": "plurimask.methods.phiseg:Phiseg",
     "ssn": "plurimask.methods.ssn:Ssn",
@@ -46,7 +47,7 @@ BUILT_IN = {
 ReaderChoice = Literal["one", "all", "mean", "majority"]
 
 
-class MethodSettings(Settings, ABC):
+class MethodSettings(Settings):
     """Everything that defines a method; each method adds its own.
 
     Args:
@@ -58,9 +59,9 @@ class MethodSettings(Settings, ABC):
     image_channels: Positive = 1
 
     @property
-    @abstractmethod
     def multiple(self) -> int:
-        """Height and width must be multiples of this many pixels."""
+        """Height and width must be multiples of this many pixels, so that every net can halve them."""
+        return math.lcm(*(net.multiple for _, net in self if hasattr(net, "multiple")))
 
     @property
     def normalises_batches(self) -> bool:
@@ -153,7 +154,9 @@ def method_class(name: str) -> type[Method]:
     Raises:
         SettingsError: no method of this name, or an entry point that does not give one.
     """
-    entry = next((entry for entry in _entries() if entry.name == name), None)
+    # This package's own come first: no other can replace one.
+    own = [EntryPoint(known, value, GROUP) for known, value in BUILT_IN.items()]
+    entry = next((entry for entry in (*own, *entry_points(group=GROUP)) if entry.name == name), None)
     if entry is None:
         raise SettingsError("method", expected=f"one of {', '.join(method_names())}", got=name, hint="mend the name")
     try:
@@ -171,11 +174,6 @@ def method_class(name: str) -> type[Method]:
 def build(settings: MethodSettings) -> Method:
     """The method that these settings define, freshly initialised from torch's global generator."""
     return method_class(settings.name)(settings)
-
-
-def _entries() -> list[EntryPoint]:
-    """This package's own first, which no other can replace."""
-    return [*(EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()), *entry_points(group=GROUP)]
 
 
 def parse_settings(value: Any) -> Any:

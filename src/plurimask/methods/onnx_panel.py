@@ -29,6 +29,8 @@ FORMAT = "plurimask-panel-onnx-2"
 ENCODER, DENOISER, CARD = "encoder.onnx", "denoiser.onnx", "panel.json"
 CHUNK = 16
 """Samples in work at once."""
+VISIBLE = 0.01
+"""Least share of readers, as the encoder sees it, at a pixel that the window of a panel must contain."""
 MARGIN = 1
 """Cells about what is visible."""
 
@@ -62,7 +64,6 @@ class Card:
         patch: pixels per side that the denoiser's finest stage has for one of its own.
         cell: pixels a side of the cells that windows are counted in.
         least: cells a side of a window at least.
-        visible: least share of readers that a window has to hold.
         steps: network evaluations a mask, by default.
         recipe: of the run, as plain values.
         gamma: gamma_t of the process for t = 0..T (diffusion.flow).
@@ -75,7 +76,6 @@ class Card:
     patch: int
     cell: int
     least: int
-    visible: float
     steps: int
     recipe: dict[str, Any]
     gamma: tuple[float, ...]
@@ -139,7 +139,7 @@ class OnnxPanel:
     def encode(self, image: np.ndarray) -> "Encoded":
         """What the denoiser takes of an image (C, H, W) float32."""
         share, empty, basis, *maps = self._encoder.run(None, {"image": image[None]})
-        cells = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
+        cells = panel_window(share[0, 0], VISIBLE, self.card.cell, self.card.least)
         return Encoded(self._cut(cells, basis, maps), float(empty[0]), cells.scaled(self.card.cell))
 
     def denoise(self, encoded: "Encoded", x: np.ndarray, time: np.ndarray, rank: np.ndarray) -> np.ndarray:

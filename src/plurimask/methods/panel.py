@@ -5,7 +5,7 @@ Whether a reader draws anything is one question and what they draw another (a hu
     p(mask | b) = e(b) [mask is empty] + (1 - e(b)) p(mask | b, something is drawn)                          (1)
     D(x_t, b, t, u) = P(pixel is in the mask | x_t, b, u)                 x_0 is predicted as 2 D - 1        (2)
     L = E[cross-entropy of D at the reader's mask, if they drew]
-        + weight * cross-entropy of the encoder at the mean mask
+        + cross-entropy of the encoder at the mean mask
         + cross-entropy of e at whether the reader's mask is empty                                           (3)
 
 x_t lies on the straight path from noise to the reader's mask (diffusion.flow). u in (0, 1) is the rank of the reader
@@ -25,11 +25,11 @@ around the masks, in sampling the smallest one around the pixels that the encode
 of it nothing is drawn, and a panel costs as much as its lesion is large, whatever the size of the image.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -37,13 +37,13 @@ from plurimask.diffusion.flow import Flow
 from plurimask.diffusion.samplers import Window
 from plurimask.errors import SettingsError
 from plurimask.methods.method import Method, MethodSettings, reader_masks
-from plurimask.methods.onnx_panel import OnnxPanel, panel_window
+from plurimask.methods.onnx_panel import VISIBLE, OnnxPanel, panel_window
 from plurimask.nets.image_encoder import EmptinessHead, ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, training_windows
 from plurimask.records import Batch, LossTerms
-from plurimask.settings import Positive, Rate, Weight, Widths, wrong
+from plurimask.settings import Widths, wrong
 
 
 class PanelSettings(MethodSettings):
@@ -53,25 +53,17 @@ class PanelSettings(MethodSettings):
         encoder, denoiser: sizes of the nets.
         windows: sides in pixels of the denoiser's windows in training, one drawn per step, none larger than the image.
             The smallest is also the smallest in sampling.
-        visible: least share of readers, as the encoder sees it, at a pixel that the window of a panel must contain.
-        ranked: whether u is the reader's rank; otherwise it says nothing of the mask.
-        shift: of the process (diffusion.flow): how much of its time lies near the noise.
-        repeats: times t at which each reader's mask is learned in one step.
-        time_mean, time_scale: of the normal logit of the share of the way.
-        mean_weight: of the encoder's own loss (3).
     """
+
+    fixed: ClassVar[Mapping[str, object]] = {
+        **{"visible": VISIBLE, "ranked": True, "shift": 8.0, "repeats": 1},
+        **{"time_mean": -1.5, "time_scale": 1.4, "mean_weight": 1.0},
+    }
 
     name: Literal["panel"] = "panel"
     encoder: ImageEncoderSettings = ImageEncoderSettings()
     denoiser: MaskDenoiserSettings = MaskDenoiserSettings()
     windows: Widths = (32, 48, 64)
-    visible: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    ranked: bool = True
-    shift: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 8.0
-    repeats: Positive = 1
-    time_mean: Annotated[float, Field(allow_inf_nan=False)] = -1.5
-    time_scale: Rate = 1.4
-    mean_weight: Weight = 1.0
 
     @model_validator(mode="after")
     def _stages_meet(self) -> "PanelSettings":
@@ -83,11 +75,6 @@ class PanelSettings(MethodSettings):
         if any(side % denoiser.multiple for side in self.windows):
             raise wrong(f"windows in multiples of {denoiser.multiple} (patch and stages)", got=self.windows)
         return self
-
-    @property
-    def multiple(self) -> int:
-        """Height and width must be multiples of this many pixels."""
-        return self.encoder.multiple
 
     @property
     def timesteps(self) -> int:
@@ -104,7 +91,7 @@ class Panel(Method):
     process: Flow
 
     def __init__(self, settings: PanelSettings) -> None:
-        super().__init__(settings, Flow(settings.shift))
+        super().__init__(settings, Flow())
         self.encoder = ImageEncoder(settings.image_channels, settings.encoder)
         self.denoiser = MaskDenoiser(settings.encoder, settings.denoiser)
         head = convolution(settings.encoder.widths[0], settings.encoder.patch**2, 1)
@@ -112,7 +99,7 @@ class Panel(Method):
         self.empty_head = EmptinessHead(settings.encoder.widths[0], settings.encoder.patch)
 
     def loss(self, batch: Batch) -> LossTerms:
-        """L of a batch (3), all readers of an image at `repeats` times each; nats per pixel, and e's nats per mask."""
+        """L of a batch (3), all readers of an image at a time each; nats per pixel, and e's nats per mask."""
         features = self.encoder(batch.image)
         _, share = reader_masks(batch, "mean")
         expected = self.mean_head(features[0])
@@ -122,8 +109,9 @@ class Panel(Method):
         logits = self.empty_head(features[0], expected.sigmoid())[:, None].expand(drew.shape)[batch.valid]
         empty = binary_cross_entropy_with_logits(logits, (~drew)[batch.valid].float())
         drawn = self._drawn(batch, features, sizes, drew)
-        total = drawn + self.settings.mean_weight * mean + empty  # (3)
-        return LossTerms(total, {"drawn": drawn.detach(), "mean": mean.detach(), "empty": empty.detach()})
+        return LossTerms(
+            drawn + mean + empty, {"drawn": drawn.detach(), "mean": mean.detach(), "empty": empty.detach()}
+        )
 
     def _drawn(self, batch: Batch, features: list[Tensor], sizes: Tensor, drew: Tensor) -> Tensor:
         """The denoiser's part of (3): sizes (B, R) in pixels, drew (B, R) bool."""
@@ -133,16 +121,15 @@ class Panel(Method):
         windows = training_windows(inside, self.settings.denoiser.multiple, self.settings.windows)
         given = self.denoiser.features(features).cut(windows)
         readers = windows.cut(batch.readers, self.settings.denoiser.multiple)
-        repeats = self.settings.repeats
         case, slot = shown.nonzero(as_tuple=True)
-        ranks = torch.cat([self._ranks(sizes, shown)[case, slot] for _ in range(repeats)])
-        masks, case = readers[case, slot][:, None].float().repeat(repeats, 1, 1, 1), case.repeat(repeats)
+        ranks = draw_ranks(sizes, shown)[case, slot]
+        masks = readers[case, slot][:, None].float()
         x_0 = masks * 2 - 1
-        t = self.process.draw_times(len(x_0), self.settings.time_mean, self.settings.time_scale)
+        t = self.process.draw_times(len(x_0))
         x_t = self.process.q_sample(x_0, t, torch.randn_like(x_0))
         logits = self.denoiser(x_t, given.rows(case), t / self.process.timesteps, ranks)
         # Windows of any size weigh the same: what lies outside of them costs nothing, nor does an empty mask here.
-        pixels = repeats * batch.valid.sum() * batch.image[0, 0].numel()
+        pixels = batch.valid.sum() * batch.image[0, 0].numel()
         total = binary_cross_entropy_with_logits(logits, masks, reduction="sum")
         return total / pixels if drew.any() else total * 0
 
@@ -155,8 +142,8 @@ class Panel(Method):
         """What the denoiser takes of an image, in the window of what is visible."""
         features = self.encoder(image)
         (shares, empty), given = self.expected(features), self.denoiser.features(features)
-        settings, cell = self.settings, self.settings.denoiser.multiple
-        windows, window = sampling_window(shares, settings.visible, cell, min(settings.windows))
+        cell, least = self.settings.denoiser.multiple, min(self.settings.windows)
+        windows, window = sampling_window(shares, VISIBLE, cell, least)
         return View(given.cut(windows), empty[0], window)
 
     @property
@@ -177,16 +164,12 @@ class Panel(Method):
         """2 D - 1 (2) in a window: x (n, 1, h, w), time and rank (n,) in [0, 1] -> (n, 1, h, w)."""
         return torch.tanh(self.denoiser(x, features, time, rank) / 2)
 
-    def _ranks(self, sizes: Tensor, drew: Tensor) -> Tensor:
-        """u of each reader who drew, (B, R)."""
-        return draw_ranks(sizes, drew) if self.settings.ranked else torch.rand(sizes.shape, device=sizes.device)
-
 
 class ExportedPanel(Panel):
     """A panel whose nets run in ONNX Runtime on the CPU; it does not learn."""
 
     def __init__(self, settings: PanelSettings, nets: OnnxPanel) -> None:
-        Method.__init__(self, settings, Flow(settings.shift))
+        Method.__init__(self, settings, Flow())
         self.nets = nets
 
     def loss(self, batch: Batch) -> NoReturn:

@@ -13,8 +13,8 @@ means are those of latents from q. Of a single image of 64 pixels it leaves noth
 pixel: the released code goes on with its offset alone; here a recipe of such steps is refused.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.latent_pyramid import LatentPyramid, PyramidDecoder, PyramidSettings
 from plurimask.records import Batch, LossTerms
-from plurimask.settings import Rate, Weight
+from plurimask.settings import Weight
+
+GROWTH = 4.0
+"""How many times more the KL of a level weighs than that of the next finer one."""
 
 
 class PhisegSettings(MethodSettings):
@@ -33,20 +36,15 @@ class PhisegSettings(MethodSettings):
     Args:
         raters: `one` uniformly drawn reader per image per draw, or `all` readers of an image in one step.
         beta: weight of the KL terms.
-        growth: how many times more the KL of a level weighs than that of the next finer one.
         pyramid: size of the nets.
     """
+
+    fixed: ClassVar[Mapping[str, object]] = {"growth": GROWTH}
 
     name: Literal["phiseg"] = "phiseg"
     raters: Literal["one", "all"] = "one"
     beta: Weight = 1.0
-    growth: Rate = 4.0
     pyramid: PyramidSettings = PyramidSettings()
-
-    @property
-    def multiple(self) -> int:
-        """Image sides must be multiples of this many pixels."""
-        return self.pyramid.multiple
 
     @property
     def normalises_batches(self) -> bool:
@@ -76,7 +74,7 @@ class Phiseg(Method):
         for level, logits in enumerate(accumulate(self.decoder(z))):
             cross_entropy = binary_cross_entropy_with_logits(logits, mask, reduction="sum") / len(mask)
             kl = kl_divergence(q[level], p[level]).mean()
-            total = total + cross_entropy + self.settings.beta * self.settings.growth**level * kl  # (3)
+            total = total + cross_entropy + self.settings.beta * GROWTH**level * kl  # (3)
             terms |= {f"cross_entropy_{level + 1}": cross_entropy.detach(), f"kl_{level + 1}": kl.detach()}
         return LossTerms(total, terms)
 

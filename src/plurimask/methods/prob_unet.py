@@ -8,8 +8,8 @@ A mask is S > 0. As the masks here have one class, S is one logit and Q sees one
 released code has as many of both as classes.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,10 @@ from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, convolutions
 from plurimask.nets.latent import GaussianMixture, LatentEncoder, LatentSettings
 from plurimask.records import Batch, LossTerms
-from plurimask.settings import Positive, Weight
+from plurimask.settings import Weight
+
+COMBINING = 3
+"""1x1 convolutions, as wide as the U-Net's features, between these and the logit."""
 
 
 class ProbUnetSettings(MethodSettings):
@@ -29,21 +32,16 @@ class ProbUnetSettings(MethodSettings):
         raters: `one` uniformly drawn reader per image per draw, or `all` readers of an image in one step.
         beta: weight of the KL term.
         net: size of the U-Net, and of the encoders of P and Q, which are its way down.
-        combining: 1x1 convolutions, as wide as the U-Net's features, between these and the logit.
         latent: form of P and Q.
     """
+
+    fixed: ClassVar[Mapping[str, object]] = {"combining": COMBINING}
 
     name: Literal["prob-unet"] = "prob-unet"
     raters: Literal["one", "all"] = "one"
     beta: Weight = 1.0
     net: ConvUnetSettings = ConvUnetSettings()
-    combining: Positive = 3
     latent: LatentSettings = LatentSettings()
-
-    @property
-    def multiple(self) -> int:
-        """Height and width must be multiples of this many pixels."""
-        return self.net.multiple
 
 
 class ProbUnet(Method):
@@ -58,7 +56,7 @@ class ProbUnet(Method):
         self.prior = LatentEncoder(settings.image_channels, settings.net, settings.latent)
         self.posterior = LatentEncoder(settings.image_channels + 1, settings.net, settings.latent)
         self.combine = nn.Sequential(
-            convolutions(self.unet.width + settings.latent.size, self.unet.width, settings.combining, kernel=1),
+            convolutions(self.unet.width + settings.latent.size, self.unet.width, COMBINING, kernel=1),
             convolution(self.unet.width, 1, 1),
         )
 
@@ -66,9 +64,9 @@ class ProbUnet(Method):
         """L of a batch (2); the terms are in nats a mask."""
         image, mask = reader_masks(batch, self.settings.raters)
         q, p = self.posterior(image, mask - 0.5), self.prior(image)
-        logits = self._logits(self.unet(image), q.rsample(self.settings.latent.temperature))
+        logits = self._logits(self.unet(image), q.rsample())
         cross_entropy = binary_cross_entropy_with_logits(logits, mask, reduction="sum") / len(mask)
-        kl = q.kl(p, self.settings.latent.kl_draws).mean()
+        kl = q.kl(p).mean()
         total = cross_entropy + self.settings.beta * kl
         return LossTerms(total, {"cross_entropy": cross_entropy.detach(), "kl": kl.detach()})
 

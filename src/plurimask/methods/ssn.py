@@ -9,48 +9,37 @@ draws of (2) come in pairs mirrored at mu, and D has a floor of 1e-5. The backbo
 volumes; here it is the U-Net of the Probabilistic U-Net, so that the two differ in nothing but their distribution.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log
-from typing import Annotated, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings
 from plurimask.records import Batch, LossTerms
-from plurimask.settings import Positive, wrong
+
+RANK = 10
+"""Columns of P."""
+DRAWS = 20
+"""M, an even number."""
 
 
 class SsnSettings(MethodSettings):
-    """Everything that defines the network; rank and draws are the published ones.
+    """Everything that defines the network.
 
     Args:
         raters: `one` uniformly drawn reader per image per draw, or `all` readers of an image in one step.
         net: size of the U-Net.
-        rank: columns of P.
-        draws: M, an even number.
     """
+
+    fixed: ClassVar[Mapping[str, object]] = {"rank": RANK, "draws": DRAWS}
 
     name: Literal["ssn"] = "ssn"
     raters: Literal["one", "all"] = "one"
     net: ConvUnetSettings = ConvUnetSettings()
-    rank: Positive = 10
-    draws: Annotated[int, Field(ge=2)] = 20
-
-    @field_validator("draws")
-    @classmethod
-    def _in_pairs(cls, draws: int) -> int:
-        if draws % 2:
-            raise wrong("an even number of draws", got=draws)
-        return draws
-
-    @property
-    def multiple(self) -> int:
-        """Height and width must be multiples of this many pixels."""
-        return self.net.multiple
 
 
 class LogitGaussian(NamedTuple):
@@ -82,14 +71,14 @@ class Ssn(Method):
     def __init__(self, settings: SsnSettings) -> None:
         super().__init__(settings)
         self.unet = ConvUnet(settings.image_channels, settings.net)
-        self.head = nn.Conv2d(self.unet.width, 2 + settings.rank, 1)
+        self.head = nn.Conv2d(self.unet.width, 2 + RANK, 1)
 
     def loss(self, batch: Batch) -> LossTerms:
         """L of a batch (2), and the mean variances of (1) by their source; in nats a mask."""
         image, mask = reader_masks(batch, self.settings.raters)
         gaussian = self.gaussian(image)
-        size = self.settings.rank + gaussian.mean.shape[1]
-        deviation = gaussian.deviations(torch.randn((self.settings.draws // 2, len(mask), size), device=image.device))
+        size = RANK + gaussian.mean.shape[1]
+        deviation = gaussian.deviations(torch.randn((DRAWS // 2, len(mask), size), device=image.device))
         logits = gaussian.mean + torch.cat([deviation, -deviation])
         total = negative_log_likelihood(logits, mask.flatten(1)).mean()
         terms = {"shared": gaussian.factor.square().sum(1).mean(), "diagonal": gaussian.variance.mean()}
@@ -98,7 +87,7 @@ class Ssn(Method):
     @property
     def noise(self) -> list[tuple[int, int]]:
         """That of P, one a sample, and that of D, one a pixel."""
-        return [(self.settings.rank, 0), (1, 1)]
+        return [(RANK, 0), (1, 1)]
 
     def encode(self, image: Tensor) -> LogitGaussian:
         """Distribution (1) of the logits of an image."""

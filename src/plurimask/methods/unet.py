@@ -27,11 +27,6 @@ class UnetSettings(MethodSettings):
     raters: ReaderChoice = "one"
     net: ConvUnetSettings = ConvUnetSettings()
 
-    @property
-    def multiple(self) -> int:
-        """Height and width must be multiples of this many pixels."""
-        return self.net.multiple
-
 
 class Unet(Method):
     """The method: a U-Net and one logit a pixel."""

@@ -4,13 +4,18 @@ Stages of 3x3 convolutions with ReLU; 2x2 average pooling on the way down; on th
 aligned corners, and the features of the same size concatenated behind. Weights start as He et al. 2015 have it.
 """
 
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from plurimask.nets import residual
 from plurimask.settings import Positive, Settings, Widths
+
+convolution = partial(residual.convolution, bias=0.001)
+"""With biases of about 0.001 at first, as the released code has them."""
 
 
 class ConvUnetSettings(Settings):
@@ -81,12 +86,3 @@ def convolutions(in_channels: int, width: int, count: int, kernel: int = 3) -> n
     for channels in (in_channels, *[width] * (count - 1)):
         layers += [convolution(channels, width, kernel), nn.ReLU()]
     return nn.Sequential(*layers)
-
-
-def convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
-    """One convolution that keeps the size; weights as in He et al. 2015, biases of about 0.001 (released code)."""
-    layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    assert layer.bias is not None
-    nn.init.normal_(layer.bias, std=0.001)
-    return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

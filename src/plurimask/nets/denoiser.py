@@ -1,12 +1,25 @@
-"""The denoiser f_theta: MONAI's diffusion U-Net with the image's channels concatenated to the noisy mask."""
+"""The denoisers f_theta(x_t, b, t): MONAI's diffusion U-Net, given the noisy mask and the image in one of two ways.
+
+CIMD's takes them concatenated. SegDiff's (Amit et al. 2021, section 4) is D(E(F(x_t) + G(b), t), t): F is one 3x3
+convolution of the noisy mask; G is a stack of residual in residual dense blocks (RRDB, Wang et al. 2018, "ESRGAN") on
+the image, with a residual around the stack; E and D are the U-Net.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from monai.networks.nets import DiffusionModelUNet
 from pydantic import model_validator
 from torch import Tensor, nn
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle
 
 from plurimask.settings import Patch, Positive, Settings, wrong
+
+GROWTH = 32
+"""Channels that each convolution of a dense block adds."""
+RESIDUAL = 0.2
+"""Factor on every residual branch of an RRDB, and its activation's negative slope (ESRGAN)."""
 
 
 class DenoiserSettings(Settings):
@@ -61,7 +74,7 @@ def make_unet(in_channels: int, out_channels: int, settings: DenoiserSettings) -
 
 
 class Denoiser(nn.Module):
-    """f_theta(x_t, b, t)."""
+    """f_theta of CIMD: image and noisy mask concatenated."""
 
     def __init__(self, image_channels: int, output_channels: int, settings: DenoiserSettings) -> None:
         super().__init__()
@@ -70,6 +83,82 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, image: Tensor, t: Tensor) -> Tensor:
         """x_t (B, 1, H, W), image (B, C, H, W), t (B,) int64 -> (B, output_channels, H, W)."""
-        stacked = torch.cat([x_t, image], dim=1)
-        folded = pixel_unshuffle(stacked, self.patch).contiguous(memory_format=torch.channels_last)
-        return pixel_shuffle(self.net(folded, t), self.patch)
+        return pixel_shuffle(self.net(_folded(torch.cat([x_t, image], dim=1), self.patch), t), self.patch)
+
+
+class SummedDenoiserSettings(DenoiserSettings):
+    """Size of the U-Net and of what stands before it.
+
+    Args:
+        features: channels of F(x_t) and G(b).
+        image_blocks: RRDBs of G.
+    """
+
+    fixed: ClassVar[Mapping[str, object]] = {"growth": GROWTH}
+
+    features: Positive = 128
+    image_blocks: Positive = 10
+
+
+class SummedDenoiser(nn.Module):
+    """f_theta of SegDiff: image and noisy mask encoded apart and summed."""
+
+    def __init__(self, image_channels: int, output_channels: int, settings: SummedDenoiserSettings) -> None:
+        super().__init__()
+        self.patch = settings.patch
+        self.mask_encoder = nn.Conv2d(settings.patch**2, settings.features, 3, padding=1)  # F
+        self.image_encoder = _ImageEncoder(image_channels * settings.patch**2, settings)  # G
+        self.net = make_unet(settings.features, output_channels * settings.patch**2, settings)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x_t: Tensor, image: Tensor, t: Tensor) -> Tensor:
+        """x_t (B, 1, H, W), image (B, C, H, W), t (B,) int64 -> (B, output_channels, H, W)."""
+        features = self.mask_encoder(_folded(x_t, self.patch)) + self.image_encoder(_folded(image, self.patch))
+        return pixel_shuffle(self.net(features, t), self.patch)
+
+
+class _ImageEncoder(nn.Module):
+    """G: (B, C, H, W) -> (B, features, H, W)."""
+
+    def __init__(self, in_channels: int, settings: SummedDenoiserSettings) -> None:
+        super().__init__()
+        width = settings.features
+        self.start = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(_RRDB(width) for _ in range(settings.image_blocks)))
+        self.end = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        shallow = self.start(image)
+        return shallow + self.end(self.blocks(shallow))
+
+
+class _RRDB(nn.Module):
+    """Three dense blocks in a row, and a scaled residual around them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(_DenseBlock(width) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + RESIDUAL * self.blocks(x)
+
+
+class _DenseBlock(nn.Module):
+    """Five convolutions, each on the block's input and everything before it; the last is the scaled residual."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        outs = [GROWTH] * 4 + [width]
+        self.layers = nn.ModuleList(nn.Conv2d(width + k * GROWTH, out, 3, padding=1) for k, out in enumerate(outs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        *inner, last = self.layers
+        dense = x
+        for layer in inner:
+            dense = torch.cat([dense, leaky_relu(layer(dense), RESIDUAL)], dim=1)
+        return x + RESIDUAL * last(dense)
+
+
+def _folded(x: Tensor, patch: int) -> Tensor:
+    """Squares of pixels as channels: (B, C, H, W) -> (B, C patch^2, H / patch, W / patch)."""
+    return pixel_unshuffle(x, patch).contiguous(memory_format=torch.channels_last)

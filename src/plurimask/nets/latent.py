@@ -5,17 +5,24 @@
 One component with a diagonal L is Kohl et al. 2018; a full L, several components or both are Bhat et al. 2022.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 from torch.nn.functional import gumbel_softmax, log_softmax, softmax
 
 from plurimask.nets.conv_unet import ConvStages, ConvUnetSettings, convolution
-from plurimask.settings import Positive, Rate, Settings, wrong
+from plurimask.settings import Positive, Settings
+
+COMPONENTS = 4
+"""Gaussians of a mixture (released code: searched from 2 to 10)."""
+TEMPERATURE = 0.1
+"""Of the Gumbel-softmax that chooses among them (released code: searched from 0.1 to 0.5)."""
+KL_DRAWS = 100
+"""Draws per component that estimate KL(Q || P) between mixtures (released code: 1000 in all)."""
 
 
 class LatentSettings(Settings):
@@ -24,24 +31,16 @@ class LatentSettings(Settings):
     Args:
         distribution: one Gaussian, axis-aligned or of full covariance, or a mixture of such.
         size: numbers in the latent.
-        components: Gaussians of a mixture (released code: searched from 2 to 10).
-        temperature: of the Gumbel-softmax that chooses among them (released code: searched from 0.1 to 0.5).
-        kl_draws: draws per component that estimate KL(Q || P) between mixtures (released code: 1000 in all).
     """
+
+    fixed: ClassVar[Mapping[str, object]] = {
+        "components": COMPONENTS,
+        "temperature": TEMPERATURE,
+        "kl_draws": KL_DRAWS,
+    }
 
     distribution: Literal["diagonal", "full", "mixture-diagonal", "mixture-full"] = "diagonal"
     size: Positive = 6
-    components: Annotated[int, Field(ge=2)] = 4
-    temperature: Rate = 0.1
-    kl_draws: Positive = 100
-
-    @model_validator(mode="after")
-    def _one_gaussian_has_no_weights(self) -> "LatentSettings":
-        fields = type(self).model_fields
-        for name in ("components", "temperature", "kl_draws"):
-            if not self.is_mixture and getattr(self, name) != fields[name].default:
-                raise wrong(f"a mixture where {name} is set", got=self.distribution)
-        return self
 
     @property
     def is_mixture(self) -> bool:
@@ -79,7 +78,7 @@ class GaussianMixture:
         each = self.components.log_prob(z.unsqueeze(-2)) + log_softmax(self.logits, dim=-1)  # type: ignore[no-untyped-call]
         return each.logsumexp(-1)
 
-    def rsample(self, temperature: float) -> Tensor:
+    def rsample(self, temperature: float = TEMPERATURE) -> Tensor:
         """One z a row, (B, N), that gradients pass through: straight-through Gumbel-softmax among the components."""
         choice = gumbel_softmax(self.logits, tau=temperature, hard=True)
         return (choice[..., None] * self._place(torch.randn_like(self.mean))).sum(1)
@@ -94,7 +93,7 @@ class GaussianMixture:
         choice = (uniform > below).sum(1)
         return self._place(noise[:, None, :-1])[torch.arange(len(noise), device=noise.device), choice]
 
-    def kl(self, other: "GaussianMixture", draws: int) -> Tensor:
+    def kl(self, other: "GaussianMixture", draws: int = KL_DRAWS) -> Tensor:
         """KL(self || other), (B,): exact between two single Gaussians, else log-ratios averaged over draws from self.
 
         `draws` are taken from each component and weighted by pi, so the weights learn from the estimate as they would
@@ -119,7 +118,7 @@ class LatentEncoder(nn.Module):
     def __init__(self, in_channels: int, stages: ConvUnetSettings, settings: LatentSettings) -> None:
         super().__init__()
         self.settings = settings
-        count, size = (settings.components if settings.is_mixture else 1), settings.size
+        count, size = (COMPONENTS if settings.is_mixture else 1), settings.size
         self.sizes = [count * size, count * size]
         if settings.is_full:
             self.sizes.append(count * size * (size - 1) // 2)

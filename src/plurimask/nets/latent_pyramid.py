@@ -1,19 +1,22 @@
 """PHiSeg's nets: a Gaussian over latent maps at several resolutions, and the decoder from these maps to logits.
 
-Level 0 is the finest. With K resolution levels and L <= K latent ones, the latent of level l has the image's sides over
-2^(l + K - L), and depends on the image and on the latent of level l + 1; the logits of level l have its sides over 2^l.
+Level 0 is the finest. Of K resolution levels the coarsest L have a latent, five as published, or all where there are
+fewer. The latent of level l has the image's sides over 2^(l + K - L), and depends on the image and on the latent of
+level l + 1; the logits of level l have its sides over 2^l.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import ClassVar
 
 import torch
-from pydantic import model_validator
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.nn.functional import softplus
 
-from plurimask.settings import Positive, Settings, Widths, wrong
+from plurimask.settings import Positive, Settings, Widths
 
+LATENT_LEVELS = 5
 MIN_SCALE = 1e-5
 """Smallest standard deviation: the released code adds 1e-10 to every variance in its KL."""
 
@@ -23,26 +26,20 @@ class PyramidSettings(Settings):
 
     Args:
         widths: filters at each resolution level, from fine to coarse.
-        latent_levels: how many levels have a latent, the coarsest ones.
         latent: numbers that a latent map has at each of its pixels.
         convolutions: 3x3 convolutions that prior and posterior have at each resolution level.
     """
 
+    fixed: ClassVar[Mapping[str, object]] = {"latent_levels": LATENT_LEVELS}
+
     widths: Widths = (32, 64, 128, 192, 192, 192, 192)
-    latent_levels: Positive = 5
     latent: Positive = 2
     convolutions: Positive = 3
-
-    @model_validator(mode="after")
-    def _levels_fit(self) -> "PyramidSettings":
-        if self.latent_levels > len(self.widths):
-            raise wrong(f"at most {len(self.widths)} latent_levels, one a width", got=self.latent_levels)
-        return self
 
     @property
     def skipped(self) -> int:
         """Resolution levels above the finest latent, K - L."""
-        return len(self.widths) - self.latent_levels
+        return max(len(self.widths) - LATENT_LEVELS, 0)
 
     @property
     def multiple(self) -> int:
@@ -52,11 +49,7 @@ class PyramidSettings(Settings):
     @property
     def latent_scales(self) -> list[int]:
         """Pixels a side that each level's latent map has for one of its own, from fine to coarse."""
-        return [2 ** (level + self.skipped) for level in range(self.latent_levels)]
-
-    def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        """Shape of each level's latent map for an image of this size, from fine to coarse."""
-        return [(self.latent, height // scale, width // scale) for scale in self.latent_scales]
+        return [2**level for level in range(self.skipped, len(self.widths))]
 
 
 class LatentPyramid(nn.Module):
@@ -64,10 +57,11 @@ class LatentPyramid(nn.Module):
 
     def __init__(self, in_channels: int, settings: PyramidSettings) -> None:
         super().__init__()
-        widths, levels, latent = settings.widths, settings.latent_levels, settings.latent
-        ins = (in_channels, *widths[:-1])
+        widths, levels, latent = settings.widths, len(settings.latent_scales), settings.latent
+        pooled = [[nn.AvgPool2d(2)] if level else [] for level in range(len(widths))]
         self.stages = nn.ModuleList(
-            _stage(i, o, settings.convolutions, pooled=k > 0) for k, (i, o) in enumerate(zip(ins, widths, strict=True))
+            nn.Sequential(*pool, *_convolutions(before, width, settings.convolutions))
+            for pool, (before, width) in zip(pooled, pairwise((in_channels, *widths)), strict=True)
         )
         self.skipped = settings.skipped
         risen = latent * widths[0]
@@ -87,22 +81,18 @@ class LatentPyramid(nn.Module):
 
         `choose(level, gaussian)` gives the latent of a level, on which the finer ones then depend.
         """
-        features = self._features(shown.contiguous(memory_format=torch.channels_last))
+        features = [shown.contiguous(memory_format=torch.channels_last)]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
         gaussians: list[Independent[Normal]] = []
         latents: list[Tensor] = []
         for level in reversed(range(len(self.heads))):
-            seen = features[level + self.skipped]
+            seen = features[1 + level + self.skipped]
             if latents:
                 seen = self.mixing[level](torch.cat([seen, self.rising[level](latents[-1])], dim=1))
             gaussians.append(self.heads[level](seen))
             latents.append(choose(level, gaussians[-1]))
         return tuple(reversed(gaussians)), tuple(reversed(latents))
-
-    def _features(self, shown: Tensor) -> list[Tensor]:
-        features = [shown]
-        for stage in self.stages:
-            features.append(stage(features[-1]))
-        return features[1:]
 
 
 class PyramidDecoder(nn.Module):
@@ -110,9 +100,15 @@ class PyramidDecoder(nn.Module):
 
     def __init__(self, settings: PyramidSettings) -> None:
         super().__init__()
-        widths, levels = settings.widths, settings.latent_levels
-        self.opening = nn.ModuleList(_opening(settings.latent, width, settings.skipped) for width in widths[:levels])
-        merged = [*widths[settings.skipped : -1], widths[levels - 1]]
+        widths, levels, skipped = settings.widths, len(settings.latent_scales), settings.skipped
+        self.opening = nn.ModuleList(
+            nn.Sequential(
+                *_convolutions(settings.latent, width, 2),
+                *(layer for _ in range(skipped) for layer in (_up(), *_convolutions(width, width, 1))),
+            )
+            for width in widths[:levels]
+        )
+        merged = [*widths[skipped:-1], widths[levels - 1]]
         self.rising = nn.ModuleList(
             nn.Sequential(_up(), *_convolutions(merged[level + 1], widths[level], 1)) for level in range(levels - 1)
         )
@@ -142,18 +138,6 @@ class _Head(nn.Module):
         scale = softplus(self.scale(seen).float()) + MIN_SCALE
         # Unchecked, so that a diverging run ends at its loss, which is not finite, and says so.
         return Independent(Normal(self.mean(seen).float(), scale, validate_args=False), 3, validate_args=False)
-
-
-def _stage(in_channels: int, width: int, count: int, pooled: bool) -> nn.Sequential:
-    pool = [nn.AvgPool2d(2)] if pooled else []
-    return nn.Sequential(*pool, *_convolutions(in_channels, width, count))
-
-
-def _opening(latent: int, width: int, doublings: int) -> nn.Sequential:
-    layers = _convolutions(latent, width, 2)
-    for _ in range(doublings):
-        layers += [_up(), *_convolutions(width, width, 1)]
-    return nn.Sequential(*layers)
 
 
 def _convolutions(in_channels: int, width: int, count: int) -> list[nn.Module]:

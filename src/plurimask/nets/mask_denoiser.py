@@ -8,7 +8,8 @@ stem; fine detail comes from the image,
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import field_validator
@@ -20,6 +21,13 @@ from plurimask.nets.residual import ResidualStage, convolution, growing, normali
 from plurimask.nets.windows import Windows
 from plurimask.settings import Patch, Positive, Settings, Widths, wrong
 
+BASIS = 8
+"""Maps of the image that a mask is put together from."""
+CONDITION = 128
+"""Length of the vector that carries the scalars."""
+_WAVES = 8
+"""Cosines that a scalar is told by."""
+
 
 class MaskDenoiserSettings(Settings):
     """Size of the denoiser.
@@ -28,15 +36,13 @@ class MaskDenoiserSettings(Settings):
         patch: pixels per side that a space-to-depth stem folds into channels, a power of 2.
         widths: filters of each stage, from fine to coarse.
         blocks: residual blocks of two 3x3 convolutions per stage, on the way down and again on the way up.
-        basis: maps of the image that a mask is put together from.
-        condition: length of the vector that carries the scalars.
     """
+
+    fixed: ClassVar[Mapping[str, object]] = {"basis": BASIS, "condition": CONDITION}
 
     patch: Patch = 2
     widths: Widths = (64, 128, 128)
     blocks: Positive = 1
-    basis: Positive = 8
-    condition: Positive = 128
 
     @field_validator("patch")
     @classmethod
@@ -86,16 +92,14 @@ class MaskDenoiser(nn.Module):
         pixels, widths = settings.patch**2, settings.widths
         given = encoder.widths[self.first : self.first + len(widths)]
         self.maps = nn.ModuleList(convolution(wide, own, 1) for wide, own in zip(given, widths, strict=True))
-        self.basis = convolution(encoder.widths[0], settings.basis * encoder.patch**2, 1)
-        self.embed = nn.Sequential(
-            nn.Linear(2 * _WAVES, settings.condition), nn.ReLU(), nn.Linear(settings.condition, settings.condition)
-        )
+        self.basis = convolution(encoder.widths[0], BASIS * encoder.patch**2, 1)
+        self.embed = nn.Sequential(nn.Linear(2 * _WAVES, CONDITION), nn.ReLU(), nn.Linear(CONDITION, CONDITION))
         self.stem = convolution(pixels, widths[0], 3)
-        self.down = nn.ModuleList(ResidualStage(width, settings.blocks, settings.condition) for width in widths)
+        self.down = nn.ModuleList(ResidualStage(width, settings.blocks, CONDITION) for width in widths)
         self.shrink = shrinking(widths)
-        self.up = nn.ModuleList(ResidualStage(width, settings.blocks, settings.condition) for width in widths[:-1])
+        self.up = nn.ModuleList(ResidualStage(width, settings.blocks, CONDITION) for width in widths[:-1])
         self.grow = growing(widths)
-        self.head = convolution(widths[0], pixels + settings.basis, 1, zero=True)
+        self.head = convolution(widths[0], pixels + BASIS, 1, zero=True)
 
     def features(self, encoded: list[Tensor]) -> ImageFeatures:
         """Once an image: the encoder's features -> what `forward` takes of them."""
@@ -103,7 +107,7 @@ class MaskDenoiser(nn.Module):
         maps = [layer(relu(normalise(level))) for layer, level in zip(self.maps, used, strict=True)]
         fine = pixel_shuffle(self.basis(relu(normalise(encoded[0]))), self.finest)
         basis = pixel_unshuffle(fine, self.settings.patch)
-        return ImageFeatures(maps, basis.reshape(len(basis), self.settings.basis, -1, *basis.shape[2:]))
+        return ImageFeatures(maps, basis.reshape(len(basis), BASIS, -1, *basis.shape[2:]))
 
     def forward(self, x: Tensor, given: ImageFeatures, time: Tensor, rank: Tensor) -> Tensor:
         """x (n, 1, H, W), given of n images or of one, time and rank (n,) in [0, 1] -> logits (n, 1, H, W)."""
@@ -114,14 +118,8 @@ class MaskDenoiser(nn.Module):
             levels.append(stage(shrink(levels[-1]) + seen, condition))
         for level in reversed(range(len(self.up))):
             levels[level] = self.up[level](levels[level] + self.grow[level](levels[level + 1]), condition)
-        own, coefficients = self.head(relu(normalise(levels[0]))).split(
-            [self.settings.patch**2, self.settings.basis], dim=1
-        )
+        own, coefficients = self.head(relu(normalise(levels[0]))).split([self.settings.patch**2, BASIS], dim=1)
         return pixel_shuffle(own + (coefficients[:, :, None] * given.basis).sum(1), self.settings.patch)  # (1)
-
-
-_WAVES = 8
-"""Cosines that a scalar is told by."""
 
 
 def _waves(scalar: Tensor) -> Tensor:

@@ -16,14 +16,19 @@ def normalise(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4)
 
 
-def convolution(in_channels: int, out_channels: int, kernel: int, *, zero: bool = False) -> nn.Conv2d:
-    """A convolution that keeps the size; `zero`: it says 0 at first."""
+def convolution(
+    in_channels: int, out_channels: int, kernel: int, *, zero: bool = False, bias: float = 0.0
+) -> nn.Conv2d:
+    """A convolution that keeps the size; weights as in He et al. 2015.
+
+    `zero`: it says 0 at first. `bias`: standard deviation of the biases at first.
+    """
     layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if zero:
         nn.init.zeros_(layer.weight)
     assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    nn.init.normal_(layer.bias, std=bias) if bias else nn.init.zeros_(layer.bias)
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -41,11 +41,6 @@ class Checkpoint:
     digest: str
 
 
-def build_method(recipe: Recipe) -> Method:
-    """The method of a recipe, freshly initialised from torch's global generator."""
-    return build(recipe.method)
-
-
 def save_weights(
     path: Path, method: nn.Module, recipe: Recipe, step: int, data: str, dtype: torch.dtype = torch.float32
 ) -> None:
@@ -58,14 +53,11 @@ def save_weights(
     training = recipe.training.model_copy(update={"start": start and Path(start).name})
     told = recipe.model_copy(update={"training": training})
     header = {"format": FORMAT, "recipe": told.model_dump_json(), "step": str(step), "data": data}
-    tensors = {name: _narrowed(value.detach().cpu(), dtype) for name, value in method.state_dict().items()}
+    whole = {name: value.detach().cpu() for name, value in method.state_dict().items()}
+    narrow = {name: value.to(dtype) for name, value in whole.items()}
+    tensors = {name: (one if one.isfinite().all() else whole[name]).contiguous() for name, one in narrow.items()}
     # Not by safetensors' own writer: on a full disk it raises its own error and not the system's.
     write_bytes(path, save(tensors, metadata=header))
-
-
-def _narrowed(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    narrow = value.to(dtype)
-    return (narrow if narrow.isfinite().all() else value).contiguous()
 
 
 def load_weights(path: Path) -> Checkpoint:
@@ -87,7 +79,7 @@ def load_weights(path: Path) -> Checkpoint:
     try:
         recipe = parse_recipe(json.loads(header["recipe"]), str(path))
         with torch.random.fork_rng(devices=[]):
-            method = build_method(recipe)
+            method = build(recipe.method)
         method.load_state_dict(tensors)
         step, data = int(header["step"]), header["data"]
     except (KeyError, ValueError, SettingsError, RuntimeError) as error:

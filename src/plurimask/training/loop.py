@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,11 +23,11 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
 from plurimask.methods.draw import draw_masks
-from plurimask.methods.method import Method
+from plurimask.methods.method import Method, build
 from plurimask.metrics import collective_insight, dice_max, empty_share, ged, reader_diversity, sample_diversity
 from plurimask.records import Batch, Case
 from plurimask.seeds import sample_seeds
-from plurimask.training.checkpoint import build_method, find_weights, save_weights, start_from
+from plurimask.training.checkpoint import find_weights, save_weights, start_from
 from plurimask.training.recipe import Recipe, TrainingSettings
 from plurimask.training.run import RunFolder, RunLog, RunState
 
@@ -51,6 +51,8 @@ class DivergedError(TrainingError):
 
 Validation = Callable[[Method], Mapping[str, float]]
 """What is scored now and then: averaged weights -> figures to log, of which the lowest `ged_v` is the best."""
+Diverged = tuple[int, dict[str, float]]
+"""The step whose loss or gradient is not finite, and its terms."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,6 @@ class _Run:
     data: str
     folder: RunFolder
     resume: bool
-
-
-class _Diverged(NamedTuple):
-    """The step whose loss or gradient is not finite."""
-
-    step: int
-    terms: dict[str, float]
 
 
 def train(
@@ -96,18 +91,22 @@ def train(
     folder, settings = RunFolder(out), recipe.training
     sides = _sides(dataset)
     batches = _batches(recipe, dataset, sides["train"])
-    validation = validation or _on_cases(recipe, dataset, sides["val"])
+    if validation is None:
+        # The same few cases at any time.
+        picked = np.random.default_rng(0).permutation(sides["val"])[: settings.validation_cases]
+        cases = [dataset[int(index)] for index in picked]
+        validation = partial(validate, cases=cases, sampler=recipe.sampler, count=settings.validation_samples)
     if resume:
         folder.resume(recipe, dataset.digest)
     else:
         if settings.start is not None:
             find_weights(settings.start)
-        folder.start(recipe, _described(dataset, sides))
-    fabric = Fabric(
-        devices=settings.devices,
-        precision=_precision(settings),
-        strategy="ddp_spawn" if settings.devices > 1 else "auto",
-    )
+        split = {"rule": dataset.split_by, "data": dataset.digest, "patients": _patients(dataset, sides)}
+        folder.start(recipe, split)
+    half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    precision = settings.precision if settings.precision != "auto" else "bf16-mixed" if half else "32-true"
+    strategy = "ddp_spawn" if settings.devices > 1 else "auto"
+    fabric = Fabric(devices=settings.devices, precision=precision, strategy=strategy)
     run = _Run(recipe, batches, validation, dataset.digest, folder, resume)
     try:
         # A divergence is handed back and raised here: an error does not pass whole from one process to another.
@@ -118,12 +117,6 @@ def train(
         ) from error
     if diverged is not None:
         raise DivergedError(*diverged)
-
-
-def _precision(settings: TrainingSettings) -> Literal["32-true", "bf16-mixed"]:
-    if settings.precision != "auto":
-        return settings.precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def _sides(dataset: Dataset) -> dict[Split, list[int]]:
@@ -138,15 +131,6 @@ def _sides(dataset: Dataset) -> dict[Split, list[int]]:
 
 def _patients(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[Split, list[str]]:
     return {side: sorted({str(dataset.patients[i]) for i in indices}) for side, indices in sides.items()}
-
-
-def _described(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[str, object]:
-    """What split.json says."""
-    return {
-        "rule": dataset.split_by,
-        "data": dataset.digest,
-        "patients": _patients(dataset, sides),
-    }
 
 
 def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
@@ -164,19 +148,12 @@ def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
     return Batches(store, indices, settings.batch_size, settings.seed, crop, settings.intensity, warp)
 
 
-def _on_cases(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Validation:
-    """`validate` on the same few cases at any time."""
-    picked = np.random.default_rng(0).permutation(indices)[: recipe.training.validation_cases]
-    cases = [dataset[int(index)] for index in picked]
-    return partial(validate, cases=cases, sampler=recipe.sampler, count=recipe.training.validation_samples)
-
-
-def _train(fabric: Fabric, run: _Run) -> _Diverged | None:
+def _train(fabric: Fabric, run: _Run) -> Diverged | None:
     """One process of a run."""
     recipe, settings, folder = run.recipe, run.recipe.training, run.folder
     torch.manual_seed(settings.seed)
     # On its device before the state is loaded: the optimiser's moments follow the parameters.
-    method = build_method(recipe).to(fabric.device)
+    method = build(recipe.method).to(fabric.device)
     resumed = run.resume and folder.state.exists()
     if settings.start is not None and not resumed:
         start_from(method, settings.start)
@@ -190,7 +167,7 @@ def _train(fabric: Fabric, run: _Run) -> _Diverged | None:
     parallel, _ = fabric.setup(_Loss(method), optimizer)
     if not fabric.is_global_zero:
         return _steps(fabric, run, state, parallel, None)
-    with RunLog(folder.root, folder.metrics, state.step, settings.steps, run.batches.batch_size) as log:
+    with RunLog(folder, state.step, settings.steps, run.batches.batch_size) as log:
         return _steps(fabric, run, state, parallel, log)
 
 
@@ -206,7 +183,7 @@ class _Loss(nn.Module):
         return loss.total, dict(loss.terms)
 
 
-def _steps(fabric: Fabric, run: _Run, state: RunState, parallel: nn.Module, log: RunLog | None) -> _Diverged | None:
+def _steps(fabric: Fabric, run: _Run, state: RunState, parallel: nn.Module, log: RunLog | None) -> Diverged | None:
     settings = run.recipe.training
     while state.step < settings.steps:
         torch.manual_seed(_step_seed(settings.seed, state.step, fabric.global_rank))
@@ -216,9 +193,11 @@ def _steps(fabric: Fabric, run: _Run, state: RunState, parallel: nn.Module, log:
         total, parts = parallel(batch.image, batch.readers, batch.valid)
         fabric.backward(total)
         norm = clip_grad_norm_(parallel.parameters(), settings.clip)
-        terms = _mean_over_processes(fabric, {"loss": total.detach(), **parts, "gradient": norm})
+        own = {"loss": total.detach(), **parts, "gradient": norm}
+        mean = torch.as_tensor(fabric.all_reduce(torch.stack(list(own.values()))))  # over processes
+        terms = dict(zip(own, mean.tolist(), strict=True))
         if not math.isfinite(terms["loss"]) or not math.isfinite(terms["gradient"]):
-            return _Diverged(state.step + 1, terms)
+            return state.step + 1, terms
         state.optimizer.step()
         state.optimizer.zero_grad()
         state.average.update_parameters(state.method)
@@ -228,11 +207,6 @@ def _steps(fabric: Fabric, run: _Run, state: RunState, parallel: nn.Module, log:
             _validate_and_save(run, state, log)
         fabric.barrier()
     return None
-
-
-def _mean_over_processes(fabric: Fabric, terms: dict[str, Tensor]) -> dict[str, float]:
-    mean = torch.as_tensor(fabric.all_reduce(torch.stack(list(terms.values()))))
-    return dict(zip(terms, mean.tolist(), strict=True))
 
 
 def _validate_and_save(run: _Run, state: RunState, log: RunLog) -> None:

@@ -26,45 +26,23 @@ from plurimask.training.checkpoint import BEST, LAST
 from plurimask.training.recipe import Recipe, parse_recipe
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run.
+    """What lies in the folder of a run.
 
-    recipe.json and split.json say what was asked for; last.pt is what to resume from; best.safetensors and
-    last.safetensors hold averaged weights to sample from; metrics.jsonl has one line a step.
+    Attributes:
+        root: the folder.
+        recipe: as it was run.
+        split: patients a side, and the data's digest.
+        state: what to resume from.
+        best, last: averaged weights to sample from, of the best validation and of the last checkpoint.
+        metrics: one line a step.
     """
 
-    root: Path
-
-    @property
-    def recipe(self) -> Path:
-        """The recipe as it was run."""
-        return self.root / "recipe.json"
-
-    @property
-    def split(self) -> Path:
-        """Patients a side, and the data's digest."""
-        return self.root / "split.json"
-
-    @property
-    def state(self) -> Path:
-        """What to resume from."""
-        return self.root / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        """Averaged weights at the best validation."""
-        return self.root / BEST
-
-    @property
-    def last(self) -> Path:
-        """Averaged weights at the last checkpoint."""
-        return self.root / LAST
-
-    @property
-    def metrics(self) -> Path:
-        """One line a step."""
-        return self.root / "metrics.jsonl"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.recipe, self.split = root / "recipe.json", root / "split.json"
+        self.state, self.metrics = root / "last.pt", root / "metrics.jsonl"
+        self.best, self.last = root / BEST, root / LAST
 
     @property
     def done(self) -> int:
@@ -169,10 +147,10 @@ class RunLog:
     Lines after `first_step` from an earlier, broken sitting are cut, so that a resumed run reads like an unbroken one.
     """
 
-    def __init__(self, root: Path, metrics: Path, first_step: int, steps: int, batch_size: int) -> None:
-        _cut(metrics, first_step)
-        self._file = metrics.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(root / "tensorboard"), purge_step=first_step + 1)
+    def __init__(self, folder: RunFolder, first_step: int, steps: int, batch_size: int) -> None:
+        _cut(folder.metrics, first_step)
+        self._file = folder.metrics.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder.root / "tensorboard"), purge_step=first_step + 1)
         self._batch_size, self._started, self._first = batch_size, time.monotonic(), first_step
         self._console = Console()
         self._bar = Progress(
