@@ -1,9 +1,12 @@
 """The command line as such: help, usage, and that whatever is wrong is said in one line with exit code 2."""
 
 import json
+import signal
 import subprocess
 import sys
 
+import nibabel as nib
+import numpy as np
 import pytest
 from running import SCORES, files, grey, write_image
 from said import Said
@@ -112,3 +115,45 @@ def test_train_sample_evaluate_end_to_end(script, tmp_path, dataset, toml):
     assert [(step.code, step.err) for step in steps] == [(0, "")] * 3
     assert {"recipe.json", "split.json", "last.pt", "last.safetensors", "metrics.jsonl"} <= files(trained)
     assert files(scores) == SCORES
+
+
+WAITS = """
+import sys, time, typer
+from pathlib import Path
+import plurimask.cli as cli
+from plurimask.files.stored import atomic_folder
+
+def wait(out: Path):
+    with atomic_folder(out) as fresh:
+        (fresh / "a").write_text("half")
+        print("ready", flush=True)
+        time.sleep(60)
+
+cli.app = typer.Typer(pretty_exceptions_enable=False)
+cli.app.command()(wait)
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path, sent):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS, tmp_path / "out"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    process.stdout.readline()
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "stopped; what was written whole is kept\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_libraries_log_and_warn_of_files_is_not_shown(script, tmp_path):
+    path = tmp_path / "image.nii"
+    nib.Nifti1Image(np.zeros((4, 5), np.uint8), np.eye(4)).to_filename(path)
+    path.write_bytes(path.read_bytes()[:70] + bytes(2) + path.read_bytes()[72:])  # an unknown type of data
+    told = script("sample", "phantom", tmp_path / "image.nii", "--out", tmp_path / "out")
+    assert told.refused("image.nii")

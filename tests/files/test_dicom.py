@@ -277,7 +277,7 @@ def test_a_localizer_among_the_slices(tmp_path):
         ({"RescaleSlope": "0"}, "expected a number other than 0 as RescaleSlope"),
         ({"HighBit": 14}, "expected the 16 stored bits to be the lowest, got high bit 14"),
         ({"Columns": 0}, "expected at least one row, column and frame"),
-        ({"Rows": 65535, "Columns": 65535}, "expected at most 1073741824 voxels"),
+        ({"Rows": 65535, "Columns": 65535}, "expected at most 4 GiB"),
         ({"PixelData": None}, r"IM07924\.dcm: expected an image, got a DICOM object without pixels"),
         (
             {"BitsStored": 20, "HighBit": 19},

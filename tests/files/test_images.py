@@ -452,7 +452,7 @@ def test_a_header_that_claims_too_many_voxels_is_refused_before_memory_is_taken(
     claim = bytearray(path.read_bytes())
     claim[42:48] = np.array([30000, 30000, 30000], dtype="<i2").tobytes()
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(claim)))
-    with pytest.raises(InputError, match=r"b\.nii\.gz: expected at most 1073741824 voxels, got size \(30000"):
+    with pytest.raises(InputError, match=r"b\.nii\.gz: expected at most 4 GiB of memory for an array, got size 30000x"):
         read_nifti(tmp_path / "b.nii.gz")
 
 

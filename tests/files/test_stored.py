@@ -5,11 +5,14 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from plurimask.errors import InputError, SettingsError
+from plurimask.files import stored
 from plurimask.files.stored import (
     atomic_folder,
     atomic_path,
@@ -84,21 +87,22 @@ def test_failing_block_leaves_the_old_file_and_no_other(tmp_path, error):
 FULL = """
 import resource, sys
 from pathlib import Path
+from plurimask.files import stored
 from plurimask.files.stored import write_text
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     write_text(Path(sys.argv[1]), "x" * 100_000)
 except OSError as error:
-    print(type(error).__name__, error.strerror)
+    print(error.filename, error.strerror)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
-def test_refused_space_leaves_the_old_file_and_no_other(tmp_path: Path):
+def test_refused_space_names_the_path_and_leaves_the_old_file_and_no_other(tmp_path: Path):
     """The system's own limit on file size stops the write in the middle, as a full disk does."""
     path = tmp_path / "last.ckpt"
     path.write_text("old")
-    assert run(FULL, path).stdout == "OSError File too large\n"
+    assert run(FULL, path).stdout == f"{path} File too large\n"
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
@@ -106,6 +110,7 @@ def test_refused_space_leaves_the_old_file_and_no_other(tmp_path: Path):
 DIES = """
 import os, sys
 from pathlib import Path
+from plurimask.files import stored
 from plurimask.files.stored import atomic_path
 with atomic_path(Path(sys.argv[1])) as temporary:
     temporary.write_text("ne")
@@ -114,11 +119,25 @@ with atomic_path(Path(sys.argv[1])) as temporary:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_killed_process_leaves_the_old_file_whole(tmp_path: Path):
+def test_a_killed_process_leaves_the_old_file_whole_and_what_else_it_left_is_removed_later(tmp_path: Path):
     path = tmp_path / "last.ckpt"
     path.write_text("old")
     assert run(DIES, path).returncode == -9
     assert path.read_text() == "old"
+    assert len(os.listdir(tmp_path)) == 2
+    with atomic_path(tmp_path / "other") as temporary:
+        assert set(tmp_path.iterdir()) == {path, temporary}
+
+
+def test_what_a_living_process_or_another_host_writes_is_left_alone(tmp_path, caplog):
+    other = tmp_path / ".out.elsewhere.plurimask-abcdefgh"
+    other.mkdir()
+    with atomic_folder(tmp_path / "here") as fresh:
+        stored._clear.cache_clear()
+        write_text(tmp_path / "there", "x")
+        assert fresh.is_dir()
+    assert set(os.listdir(tmp_path)) == {other.name, "here", "there"}
+    assert f"{other}: left by a process on elsewhere" in caplog.text
 
 
 def test_folder_in_the_way_is_an_os_error_and_leaves_nothing(tmp_path):
@@ -142,10 +161,10 @@ def break_off(folder, ours=lambda name: False):
         raise KeyboardInterrupt
 
 
-def write_beside_another(folder):
-    with atomic_folder(folder) as fresh:
+def write_beside_another(folder, ours=lambda name: False):
+    with atomic_folder(folder, ours) as fresh:
         (fresh / "a").write_text("ours")
-        write(folder, "theirs")
+        write(folder, "theirs", ours)
 
 
 def test_what_is_written_appears_under_its_name_at_the_end(tmp_path):
@@ -203,6 +222,60 @@ def test_what_came_while_the_folder_was_written_is_not_replaced(tmp_path):
     assert (tmp_path / "out/a").read_text() == "theirs"
 
 
+def test_what_came_in_place_of_what_may_be_replaced_is_not_replaced(tmp_path):
+    write(tmp_path / "out", "old")
+    with pytest.raises(SettingsError, match="got what another process wrote there; name another --out, or run again"):
+        write_beside_another(tmp_path / "out", "a".__eq__)
+    assert (tmp_path / "out/a").read_text() == "theirs"
+
+
+def test_of_four_writers_none_loses_what_it_wrote(tmp_path):
+    def save(writer):
+        """The numbers that were free for 20 saves."""
+        own = set()
+        while len(own) < 20:
+            number = sum(not name.startswith(".") for name in os.listdir(tmp_path))
+            with suppress(OSError, SettingsError):
+                write(tmp_path / str(number), writer)
+                own.add(number)
+        return own
+
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(save, "abcd"))
+    assert sum(map(len, numbers)) == 80
+    for writer, own in zip("abcd", numbers, strict=True):
+        assert all((tmp_path / str(number) / "a").read_text() == writer for number in own)
+
+
+@pytest.mark.parametrize("renames", [1, 2])
+def test_ctrl_c_between_two_renames_loses_nothing(tmp_path, monkeypatch, renames):
+    """As on a file system that cannot exchange names; Ctrl-C comes after the first or the second of them."""
+    write(tmp_path / "out", "old")
+    rename, done = Path.rename, []
+
+    def interrupted(self, target):
+        rename(self, target)
+        done.append(self)
+        if len(done) == renames:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stored, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "out", "new", "a".__eq__)
+    assert (tmp_path / "out/a").read_text() == ("old" if renames == 1 else "new")
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_process_that_died_between_two_renames_loses_nothing(tmp_path):
+    left = tmp_path / f".out.{stored._HOST}.plurimask-abcdefgh"
+    (left / "old").mkdir(parents=True)
+    (left / "old" / "a").write_text("old")
+    write_text(tmp_path / "other", "x")
+    assert (tmp_path / "out/a").read_text() == "old"
+    assert set(os.listdir(tmp_path)) == {"out", "other"}
+
+
 def test_the_root_of_a_file_system_is_refused_before_anything_is_written():
     mounted = next(path for path in ("/dev/shm", "/proc", "/") if os.path.ismount(path))
     with pytest.raises(SettingsError, match="got the root of a file system; name a folder in it"):
@@ -257,3 +330,16 @@ def test_a_digest_does_not_depend_on_the_unicode_form_of_names(tmp_path):
         (tmp_path / name).write_bytes(b"x")
         digests.add(digest_files(tmp_path, [tmp_path / name]))
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("said", ["all", "0", "nan"])
+def test_the_bound_on_memory_is_one_number_that_can_be_set(monkeypatch, said):
+    stored.refuse_giant("a", (2**15, 2**15))
+    with pytest.raises(InputError, match=r"^a: expected at most 4 GiB .*, got size 32769x32768, which takes 4\.00 GiB"):
+        stored.refuse_giant("a", (2**15 + 1, 2**15))
+    monkeypatch.setenv(stored.MOST_GIB, "0.5")
+    with pytest.raises(InputError, match=r"expected at most 0\.5 GiB .* takes 1\.00 GiB; .* set PLURIMASK_MOST_GIB"):
+        stored.refuse_giant("a", (1024, 1024, 1024), 1)
+    monkeypatch.setenv(stored.MOST_GIB, said)
+    with pytest.raises(SettingsError, match=f"PLURIMASK_MOST_GIB: expected a number above 0, got {said}"):
+        stored.refuse_giant("a", (1,))

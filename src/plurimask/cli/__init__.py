@@ -3,7 +3,10 @@
 One file a family. A command imports what it needs when it runs, so that help and usage errors come at once.
 """
 
+import logging
+import signal
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -47,7 +50,16 @@ def describe(
 
 
 def main() -> None:
-    """Run a command; whatever is wrong with the input is said in one line, with exit code 2."""
+    """Run a command; whatever is wrong with the input is said in one line, with exit code 2.
+
+    SIGTERM, as schedulers send it, ends a command as Ctrl-C does. What libraries log of files is not shown, since our
+    own line says it.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for library in ("nibabel", "pydicom", "PIL", "highdicom", "h5py"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
         app()
     except PlurimaskError as error:

@@ -1,18 +1,29 @@
-"""Files as such: written whole or not at all, listed, hashed, and the error for one that cannot be read."""
+"""Files as such: written whole or not at all, listed, hashed, and the error for one that cannot be read.
+
+What is being written lies beside its target under a hidden name, with this host's name in it, and is locked as long as
+its process lives. Whoever writes into the same folder later removes what processes of this host left there, and names
+what lies there from other hosts.
+"""
 
 import csv
+import ctypes
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import math
 import os
+import platform
 import re
+import shutil
 import tempfile
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +31,7 @@ import numpy as np
 
 from plurimask.errors import InputError, PlurimaskError, SettingsError
 
-_MOST_VOXELS = 2**30  # 1024 cubed; a compressed file of a few MB can claim, and hold, far more
+MOST_GIB, _USUAL_GIB = "PLURIMASK_MOST_GIB", 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +67,34 @@ def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
     return values[None]
 
 
-def refuse_giant(path: Path, shape: tuple[int, ...]) -> None:
-    """Before memory is taken: raises InputError for a size that its file may claim, but no study has."""
-    if math.prod(shape) > _MOST_VOXELS:
+def refuse_giant(path: str | Path, shape: Sequence[int], itemsize: int = 4) -> None:
+    """THE bound on memory, asked before any is taken: a compressed file of a few MB may claim, and hold, far more.
+
+    An array takes at most 4 GiB, or what the environment variable PLURIMASK_MOST_GIB says.
+
+    Args:
+        path: the file, for the error.
+        shape, itemsize: of the array, in bytes an element.
+
+    Raises:
+        InputError: a larger array.
+        SettingsError: a variable that is no number above 0.
+    """
+    said = os.environ.get(MOST_GIB, "")
+    try:
+        most = float(said or _USUAL_GIB)
+    except ValueError:
+        most = math.nan
+    if not most > 0:
+        raise SettingsError(MOST_GIB, expected="a number above 0", got=said, hint="correct it, or take it away")
+    needed = math.prod(map(int, shape)) * itemsize / 2**30
+    if needed > most:
+        size = "x".join(map(str, shape))
         raise InputError(
-            path, expected=f"at most {_MOST_VOXELS} voxels", got=f"size {shape}", hint="crop or resample the volume"
+            path,
+            expected=f"at most {most:g} GiB of memory for an array",
+            got=f"size {size}, which takes {needed:,.2f} GiB",
+            hint=f"crop or resample it, or set {MOST_GIB}",
         )
 
 
@@ -210,19 +244,16 @@ def digest_file(path: Path) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well, and vanishes when it does not.
 
-    The parent folder is made where it is missing. Raises OSError as the file system does (disk full, no permission).
+    The parent folder is made where it is missing. Raises OSError, which names a path, as the file system does (disk
+    full, no permission).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _beside(path, path.suffix) as temporary:
         yield temporary
         _to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 Ours = Callable[[str], object]
@@ -254,31 +285,41 @@ def check_free(folder: Path, ours: Ours = lambda name: False, that: str = "") ->
 def atomic_folder(folder: Path, ours: Ours = lambda name: False, that: str = "") -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its place when the block ends well, and vanishes when it does not.
 
-    What `folder` held before is gone afterwards. Between two renames the name is absent for an instant.
+    What `folder` held before is gone afterwards. Where the file system can exchange two names, the name is never
+    absent; elsewhere it is for an instant.
 
     Args:
         folder: its parents are made where they are missing; of a link, the folder it leads to.
         ours, that: what may be replaced, as `check_free` has it.
 
     Raises:
-        SettingsError: as `check_free`, before the block and once more after it; or the root of a file system.
-        OSError: as the file system does (disk full, no permission).
+        SettingsError: as `check_free`, before the block and once more after it; a folder that another process wrote or
+            changed while the block ran; or the root of a file system.
+        OSError: as the file system does (disk full, no permission); it names a path.
     """
     check_free(folder, ours, that)
     if os.path.ismount(folder):
         got = "the root of a file system"
         raise SettingsError(folder, expected="one that can be renamed", got=got, hint="name a folder in it as --out")
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
-        fresh, former = Path(place, "new"), Path(place, "old")
+    before = _identity(folder)
+    with _beside(folder, None) as temporary:
+        fresh = temporary / "new"
         fresh.mkdir()
         yield fresh
         for path in fresh.rglob("*"):
             if path.is_file():
                 _to_disk(path)
-        check_free(folder, ours, that)
-        _replace(folder, fresh, former)
+        with _alone_in(folder.parent):
+            check_free(folder, ours, that)
+            if _identity(folder) != before:
+                raise SettingsError(
+                    folder,
+                    expected="the folder as it was when this began",
+                    got="what another process wrote there",
+                    hint="name another --out, or run again",
+                )
+            _replace(folder, fresh, temporary / "old")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -292,23 +333,108 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         temporary.write_bytes(content)
 
 
+def _identity(folder: Path) -> tuple[int, int] | None:
+    found = folder.stat() if folder.exists() else None
+    return found and (found.st_ino, found.st_mtime_ns)
+
+
 def _replace(folder: Path, fresh: Path, former: Path) -> None:
-    if folder.exists():
-        folder.rename(former)
+    if not folder.exists() or not os.listdir(folder):
+        fresh.rename(folder)  # which fails where another process has put anything there
+    elif not _exchanged(folder, fresh):
+        try:
+            folder.rename(former)
+            fresh.rename(folder)
+        except BaseException:
+            if former.exists() and not folder.exists():
+                former.rename(folder)
+            raise
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names at once, where the system can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)  # of Linux, which Python does not have
+    here, exchange = -100, 2
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+_HOST = re.sub(r"\W", "-", platform.node()) or "unknown"
+_LEFT = re.compile(r"\.(?P<name>.+)\.(?P<host>[\w-]+)\.plurimask-\w{8}(\.\w+)?")
+
+
+@contextmanager
+def _beside(path: Path, suffix: str | None) -> Iterator[Path]:
+    """A temporary file with this suffix, or a folder (None), locked until it vanishes at the end of the block."""
+    prefix = f".{path.name}.{_HOST}.plurimask-"
     try:
-        fresh.rename(folder)
-    except OSError:
-        if former.exists():
-            former.rename(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone_in(path.parent):
+            _clear(path.parent)
+            if suffix is None:
+                temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix))
+            else:
+                handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
+                os.close(handle)
+                temporary = Path(name)
+            lock = _lock(temporary)
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+            os.close(lock)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # that a disk is full is said without one
         raise
+
+
+def _lock(path: Path, how: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> int:
+    """A handle that holds a lock as long as it is open, where the file system has locks."""
+    handle = os.open(path, os.O_RDONLY)
+    with suppress(OSError):
+        fcntl.flock(handle, how)
+    return handle
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other process of this host is in such a block of the same folder."""
+    lock = _lock(folder, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+@cache  # once a process: folders may hold many cases
+def _clear(folder: Path) -> None:
+    """Remove what was being written by processes of this host that have ended, as their locks show."""
+    for left in list(folder.iterdir()):
+        match = _LEFT.fullmatch(left.name)
+        if match is None:
+            continue
+        if match["host"] != _HOST:
+            line = "%s: left by a process on %s; remove it if nothing is written from there"
+            logging.getLogger("plurimask").warning(line, left, match["host"])
+            continue
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                target = folder / match["name"]
+                if (left / "old").exists() and not target.exists():  # ended between two renames
+                    (left / "old").rename(target)
+                _remove(left)
+            finally:
+                os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
