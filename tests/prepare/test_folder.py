@@ -193,6 +193,16 @@ def off_body(root):
     save(root / "P1_b/ct.nii.gz", image)
 
 
+def odd_values(root):
+    mask = drawn(1)
+    mask[0, 0, 0] = 7
+    save(root / "P1_b/reader_1.nii.gz", mask)
+
+
+def readers_in_one_file(root):
+    save(root / "P1_b/reader_2.nii.gz", np.stack([drawn(1), drawn(2)], axis=-1))
+
+
 def another_size(root):
     save(root / "P1_b/reader_2.nii.gz", drawn(2)[:, :, :4])
 
@@ -212,6 +222,11 @@ FAULTS = {
     "off the body": (off_body, "look at: P1_b, off the body: reader 0: 100% of the mask"),
     "missing": (lambda root: (root / "P1_b/reader_2.nii.gz").unlink(), "reader 1 ({case}/reader_2.nii.gz) read 2 of 3"),
     "another size": (another_size, "passed over: P1_b: "),
+    "a value of one voxel": (odd_values, "passed over: P1_b: "),
+    "readers in one file": (
+        readers_in_one_file,
+        "expected one reader's mask of size (H, W) or (H, W, D), got size (16",
+    ),
     "planes and volumes": (planes, "cases differ in their number of axes: 2 in 2, 3 in 1"),
 }
 
@@ -225,14 +240,33 @@ def test_a_dry_run_finds(run, root, name):
     assert words in said.out
 
 
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_without_any_case_that_can_be_used_it_ends_with_2(run, root, options):
+    for path in root.glob("*/reader_*.nii.gz"):
+        save(path, np.zeros((4, 4), np.uint8))
+    assert run(*options).refused("P1_a: expected at least one case that can be used, got none; 3 passed over")
+
+
+def test_smoothed_masks_are_cut_as_a_folder_of_cases_is(run, root):
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
+    save_png(root / "cases" / "x" / "image.png", ramp)
+    save_png(root / "cases" / "x" / "label0.png", ramp)
+    patterns = ("--image", "cases/{case}/image.png", "--reader", "cases/{case}/label0.png")
+    assert "with --label 255 0.02, with --label nonzero 0.67" in run("--dry-run", patterns=patterns).out
+    assert run(patterns=patterns).code == 0
+    np.testing.assert_array_equal(written(root)[0].readers, pm.open_dataset(root / "cases")[0].readers)
+
+
 def classes(root):
-    save(root / "P1_b/reader_1.nii.gz", drawn(1) * 2 + drawn(2))
+    for reader in (1, 2):
+        save(root / f"P1_b/reader_{reader}.nii.gz", drawn(1) * 2 + drawn(2))
+        save(root / f"P1_a/reader_{reader}.nii.gz", drawn(1) * 2 + drawn(2))
 
 
 REFUSED = {
-    "several classes": (classes, [], ["P1_b/reader_1.nii.gz", "0, 1, 3", "--label nonzero", "not supported yet"]),
+    "several classes": (classes, [], ["P1_a/reader_1.nii.gz", "0, 1, 3", "--label nonzero", "not supported yet"]),
     "a label that nobody drew": (lambda root: None, ["--label", "7"], ["--label 7 in some label", "got 0, 1"]),
-    "a label that is no number": (lambda root: None, ["--label", "lesion"], ["a number or nonzero"]),
+    "a label that is no number": (lambda root: None, ["--label", "lesion"], ["a number, nonzero or half"]),
     "no patient in the pattern": (lambda root: None, ["--patient", "P1"], ["{patient} in it"]),
     "names of another form": (lambda root: None, ["--patient", "{patient}x*"], ["of the form {patient}x*"]),
     "images elsewhere": (lambda root: None, ["--image", "{name}/pet.nii.gz"], ["the placeholders of {case}/ct.nii.gz"]),

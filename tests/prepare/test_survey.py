@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from plurimask.errors import InputError, SettingsError
+from plurimask.files.images import binarise
 from plurimask.geometry import Grid
 from plurimask.prepare.survey import ChosenLabel, agreement, shown, suspicions
 from plurimask.records import Case
@@ -36,8 +37,60 @@ def test_what_is_drawn(label, values, drawn):
 )  # fmt: skip
 def test_classes_need_a_choice_and_are_named(values):
     listed = ", ".join(f"{value:g}" for value in values)
-    with pytest.raises(SettingsError, match=rf"a\.png: expected labels of one class.*the values {listed}; choose one"):
+    with pytest.raises(InputError, match=rf"a\.png: expected labels of one class.*the values {listed}; choose one"):
         ChosenLabel()("a.png", values)
+
+
+def test_one_file_that_needs_a_choice_is_passed_over_and_many_end_the_run(tmp_path):
+    rule = ChosenLabel()
+    for number in range(20):
+        rule(f"{number}.png", np.array([0, 1], "u1"))
+    for number in range(3):
+        rule.check(tmp_path)
+        with pytest.raises(InputError, match=f"c{number}: expected labels of one class"):
+            rule(f"c{number}", np.array([0, 1, 2], "u1"))
+    with pytest.raises(SettingsError, match="c0: expected labels of one class"):
+        rule.check(tmp_path)
+
+
+SMOOTH = np.round(np.linspace(0, 255, 256)).astype("u1")
+
+
+@pytest.mark.parametrize("label", [None, "half"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_smoothed_masks_are_cut_as_a_dataset_cuts_them_and_told(label, dtype):
+    values = (SMOOTH / 255).astype(dtype) if dtype == "f4" else SMOOTH.astype(dtype) * (1 if dtype == "u1" else 257)
+    rule = ChosenLabel(label)
+    np.testing.assert_array_equal(rule("a.png", values), binarise("a.png", values))
+    most = {"u1": 255, "u2": 65535, "f4": 1}[dtype]
+    (told,) = rule.questions()
+    # 128 of 256 values are drawn; the maximum alone is 1 of them, and 255 are not 0.
+    assert told.endswith(f"what lies above half of it, whose Dice with --label {most} 0.02, with --label nonzero 0.67")
+
+
+def test_another_cut_of_smoothed_masks_is_told_too():
+    rule = ChosenLabel("255")
+    assert rule("a.png", SMOOTH).sum() == 1
+    assert rule.questions()[0].endswith(
+        "as --label 255 says, whose Dice with --label half 0.02, with --label nonzero 0.01"
+    )
+
+
+def test_half_of_an_empty_smoothed_mask_is_nothing():
+    assert not ChosenLabel("half")("a.png", np.array([0, 3, 90], "u1")).any()
+
+
+@pytest.mark.parametrize(("most", "odd"), [(255, 254), (255, 3), (1, None), (255, None)])
+def test_an_odd_voxel_is_told_and_cut_as_elsewhere(most, odd):
+    values = np.repeat([0, most, most if odd is None else odd], [400, 99, 1]).astype("u1")
+    rule = ChosenLabel()
+    np.testing.assert_array_equal(rule("a.png", values), binarise("a.png", values))
+    assert rule.questions() == ([] if odd is None else [f"a.png: 1 voxels of {odd} beside 0 and 255"])
+
+
+def test_an_odd_voxel_that_would_leave_nothing_of_a_mask_needs_a_choice():
+    with pytest.raises(InputError, match="got the values 0, 1, 255; choose one with --label 255"):
+        ChosenLabel()("a.png", np.repeat([0, 1, 255], [400, 99, 1]).astype("u1"))
 
 
 def test_a_jpeg_is_cut_at_the_middle_without_a_choice_and_refused_with_one():
@@ -54,7 +107,7 @@ def test_not_a_number_is_refused_whatever_was_chosen(label):
 
 
 def test_another_word_is_refused():
-    with pytest.raises(SettingsError, match="expected a number or nonzero, got 'tumour'"):
+    with pytest.raises(SettingsError, match="expected a number, nonzero or half, got 'tumour'"):
         ChosenLabel("tumour")
 
 
@@ -62,14 +115,14 @@ def test_a_value_that_no_label_holds_is_told(tmp_path):
     rule = ChosenLabel("3")
     rule("a", np.array([0, 1]))
     with pytest.raises(SettingsError, match="expected --label 3 in some label, got 0, 1; correct --label"):
-        rule.check_drawn(tmp_path)
+        rule.check(tmp_path)
 
 
 def test_a_value_that_one_label_holds_is_enough(tmp_path):
     rule = ChosenLabel("3")
     for values in ([0, 3], [0, 1]):
         rule("a", np.array(values))
-    rule.check_drawn(tmp_path)
+    rule.check(tmp_path)
     assert rule.seen == {0, 1, 3}
 
 

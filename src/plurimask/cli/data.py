@@ -82,7 +82,9 @@ def folder(
     reader: Annotated[list[str], typer.Option(help="Where masks are: '{case}/reader_{reader}.nii.gz'. Repeatable.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
     patient: Annotated[str | None, typer.Option(help="The patient in a case's name: '{patient}_*'.")] = None,
-    label: Annotated[str | None, typer.Option(help="The value that is drawn, or nonzero.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The value that is drawn, nonzero, or half (above half of the maximum).")
+    ] = None,
     axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
     size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of every slice; else as they are.")] = None,
@@ -91,12 +93,15 @@ def folder(
     """Your own images with several readers each. Begin with --dry-run."""
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
     from plurimask.prepare.survey import render_survey, summarise_survey
+    from plurimask.prepare.writer import refuse_none
 
     settings = FolderSettings(image, reader, patient, label, axis, all_slices, size)
     if dry_run:
         with progress("reading cases") as tick:
             survey = survey_folder(root, settings, tick)
         console.print(render_survey(survey), soft_wrap=True)
+        if not survey.cases:
+            refuse_none(survey.skipped)
         return
     if out is None:
         raise typer.BadParameter("name the folder to write to, or add --dry-run", param_hint="--out")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from plurimask.errors import InputError
-from plurimask.files.stored import Stored, one_channel, readable, refuse_giant
+from plurimask.files.stored import OtherAxesError, Stored, one_channel, readable, refuse_giant
 from plurimask.geometry import Grid, grid_of
 
 
@@ -286,7 +286,12 @@ def read_label(path: Path, rule: LabelRule = binarise) -> tuple[np.ndarray, Grid
     Raises:
         InputError: a file that cannot be read, is coloured, or breaks the rule.
     """
-    stored = _read(path)
+    try:
+        stored = _read(path)
+    except OtherAxesError as error:
+        expected, got = "one reader's mask of size (H, W) or (H, W, D)", f"size {error.shape}"
+        hint = "write one file a reader, label0, label1, ..., as from each part along its last axis"
+        raise InputError(path, expected=expected, got=got, hint=hint) from error
     if len(stored.values) != 1:
         hint = "write one grey file a reader: label0, label1, ..."
         raise InputError(path, expected="a grey label", got="a coloured one", hint=hint)

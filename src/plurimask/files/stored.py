@@ -49,6 +49,15 @@ class Stored:
     lossy: bool = False
 
 
+class OtherAxesError(InputError):
+    """An array of other than two or three axes, of this `shape`."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        expected, hint = "one channel of size (H, W) or (H, W, D)", "write one file a channel: image0, image1, ..."
+        super().__init__(path, expected=expected, got=f"size {shape}", hint=hint)
+        self.shape = shape
+
+
 def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
     """An array (H, W) or (H, W, D) as (1, H, W[, D]); trailing axes of length one beyond the second are dropped.
 
@@ -58,12 +67,7 @@ def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
     while values.ndim > 2 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim not in (2, 3):
-        raise InputError(
-            path,
-            expected="one channel of size (H, W) or (H, W, D)",
-            got=f"size {values.shape}",
-            hint="write one file a channel: image0, image1, ...",
-        )
+        raise OtherAxesError(path, values.shape)
     return values[None]
 
 

@@ -175,7 +175,7 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
             survey.cases.append(see_case(case, numbers, written))
             survey.unknown_patients += case.patient is None
             survey.sources += [*one.image_files, *one.readers.values()]
+        rule.check(root, done=done == len(found))
         progress(done, len(found))
-    rule.check_drawn(root)
-    survey.values = rule.seen
+    survey.values, survey.labels = rule.seen, rule.questions()
     return survey

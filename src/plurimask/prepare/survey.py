@@ -15,23 +15,25 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from plurimask.errors import SettingsError
+from plurimask.errors import InputError, SettingsError
 from plurimask.files.images import binarise
 from plurimask.geometry import Grid
 from plurimask.metrics.overlap import count_overlap
 from plurimask.records import Case
 
-ANY = "nonzero"
+ANY, HALF = "nonzero", "half"
 _SHOWN = 6
 _ROUNDING = 1e-4  # what a scale factor in a NIfTI header may add to a class number
+_MOST_CLASSES = 8  # more values between 0 and the maximum are the grey edges of a mask that was made smooth
 
 
 class ChosenLabel:
-    """A rule for labels (`files.images.LabelRule`) that remembers the values it saw.
+    """A rule for labels (`files.images.LabelRule`) that remembers what it saw.
 
     Args:
-        label: a number: drawn is what equals it. `nonzero`: drawn is everything but 0. None: as `files.images.binarise`
-            has it, and integers of more than two values are refused, since they may be classes.
+        label: a number: drawn is what equals it. `nonzero`: drawn is everything but 0. `half`: drawn is what lies above
+            half of the type's maximum (of 1 in floats). None: as `files.images.binarise` has it, so that a dataset and
+            the files that it is made of are cut alike; but values that may be classes need a choice.
 
     Raises:
         SettingsError: another word.
@@ -40,70 +42,118 @@ class ChosenLabel:
     def __init__(self, label: str | None = None) -> None:
         self.label = label
         self.seen: set[float] = set()
-        self._value = None if label in (None, ANY) else _number(str(label))
+        self._value: float | None = None
+        if label not in (None, ANY, HALF):
+            try:
+                self._value = float(str(label))
+            except ValueError as error:
+                expected, hint = f"a number, {ANY} or {HALF}", "give the value that was drawn"
+                raise SettingsError("--label", expected=expected, got=f"'{label}'", hint=hint) from error
         self._drawn = False
+        self._files = 0
+        self._unclear: list[SettingsError] = []
+        self._odd: list[str] = []
+        self._smooth = 0
+        self._voxels: Counter[str] = Counter()
 
     def __call__(self, subject: str | Path, values: np.ndarray, *, lossy: bool = False) -> np.ndarray:
         """The mask of one file.
 
         Raises:
-            SettingsError: values that need a choice, or a choice that JPEG does not allow.
-            InputError: values that are refused in any label.
+            SettingsError: a choice that JPEG does not allow.
+            InputError: values that need a choice, or that are refused in any label.
         """
-        present = np.unique(values)
-        if present.dtype.kind not in "biuf" or not np.isfinite(present).all():
-            return binarise(subject, values)
+        self._files += 1
+        if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            mask = binarise(subject, values)
+            self.seen.update(np.unique(mask).tolist())
+            return mask
+        present, counts = np.unique(values, return_counts=True)
         self.seen.update(present[: _SHOWN + 1].tolist())
+        if not lossy:
+            self._look(subject, present, counts)
         if self.label is None:
-            _refuse_classes(subject, present, lossy)
             return binarise(subject, values, lossy=lossy)
-        if lossy:
-            raise SettingsError(
-                subject,
-                expected="labels without loss for --label",
-                got="a JPEG",
-                hint="write PNG, or leave --label out",
-            )
-        mask = values != 0 if self._value is None else np.isclose(values, self._value, rtol=0, atol=_ROUNDING)
+        if self.label == HALF:
+            mask = values > _half(values.dtype)
+        elif lossy:
+            hint = f"write PNG, leave --label out, or use --label {HALF}"
+            raise SettingsError(subject, expected="labels without loss for --label", got="a JPEG", hint=hint)
+        else:
+            mask = values != 0 if self._value is None else np.isclose(values, self._value, rtol=0, atol=_ROUNDING)
         self._drawn |= bool(mask.any())
         return mask
 
-    def check_drawn(self, root: Path) -> None:
-        """Raises SettingsError where no label held what was chosen."""
-        if self.label is not None and not self._drawn:
+    def check(self, root: Path, *, done: bool = True) -> None:
+        """Refuse what one file alone does not say: a choice that no label holds, or one that most of them need.
+
+        Raises:
+            SettingsError: no label held what was chosen, or more than one file and a tenth of them need a choice.
+        """
+        if len(self._unclear) > max(1, self._files // 10) and (done or self._files >= 50):
+            raise self._unclear[0]
+        if done and self.label is not None and not self._drawn:
             raise SettingsError(
                 root, expected=f"--label {self.label} in some label", got=shown(self.seen), hint="correct --label"
             )
+
+    def questions(self) -> list[str]:
+        """What looks wrong in the values of labels, a sentence each."""
+        chosen = self.label or HALF
+        if chosen not in self._voxels:
+            return self._odd
+        mine = self._voxels[chosen]
+        # Of two cuts one holds the other, so that their overlap is the smaller.
+        dice = {label: 2 * min(mine, held) / max(1, mine + held) for label, held in self._voxels.items()}
+        others = ", ".join(f"with --label {label} {dice[label]:.2f}" for label in dice if label != chosen)
+        drawn = "what lies above half of it" if chosen == HALF else f"as --label {chosen} says"
+        said = f"{self._smooth} label files hold values between 0 and their maximum, as smoothed masks do"
+        return [f"{said}; drawn is {drawn}, whose Dice {others}", *self._odd]
+
+    def _look(self, subject: str | Path, present: np.ndarray, counts: np.ndarray) -> None:
+        """Count what lies between 0 and the maximum. Raises InputError where that may be classes and none is chosen."""
+        low, top, half = present[0], present[-1], _half(present.dtype)
+        taken = low >= 0 and (top <= 1 or (top > half and present.dtype.kind != "f"))
+        between = (present > 0) & (present < top)
+        drawn, odd = int(counts[present > half].sum()), int(counts[between].sum())
+        if taken and not odd:
+            return
+        if taken and (present.dtype.kind == "f" or between.sum() > _MOST_CLASSES):
+            self._smooth += 1
+            most = _most(present.dtype)
+            for label, held in ((HALF, present > half), (f"{most:.0f}", present == most), (ANY, present > 0)):
+                self._voxels[label] += int(counts[held].sum())
+        elif taken and drawn > 20 and odd <= max(1, drawn // 100):
+            self._odd.append(f"{subject}: {odd} voxels of {shown(set(present[between].tolist()))} beside 0 and {top:g}")
+        elif self.label is None:
+            parts = {
+                "expected": "labels of one class: 0, and 1 or the type's maximum (255 in 8 bits)",
+                "got": f"the values {shown(set(present.tolist()))}",
+                "hint": f"choose one with --label {top:g}, or all with --label {ANY}; several classes at once are not "
+                "supported yet",
+            }
+            self._unclear.append(SettingsError(subject, **parts))
+            raise InputError(subject, **parts)
+
+
+def _most(dtype: np.dtype[Any]) -> float:
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
+def _half(dtype: np.dtype[Any]) -> float:
+    """What is drawn lies above it, as `files.images.binarise` has it."""
+    return 0.5 if dtype.kind == "f" else _most(dtype) // 2
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def shown(values: set[float]) -> str:
     """The first few values, for a line of text."""
     text = ", ".join(f"{value:g}" for value in sorted(values)[:_SHOWN])
     return text + ", ..." if len(values) > _SHOWN else text
-
-
-def _refuse_classes(subject: str | Path, present: np.ndarray, lossy: bool) -> None:
-    """Whole numbers other than 0 beside 1, or beside the type's maximum."""
-    if lossy or present.dtype.kind == "b" or not (present == np.rint(present)).all():
-        return
-    usual = [1, np.iinfo(present.dtype).max] if present.dtype.kind in "iu" else [1]
-    if len(present) > 2 or (len(present) == 2 and present[0] != 0) or present[-1] not in (0, *usual):
-        raise SettingsError(
-            subject,
-            expected="labels of one class: 0, and 1 or the type's maximum (255 in 8 bits)",
-            got=f"the values {shown(set(present.tolist()))}",
-            hint=f"choose one with --label {present[-1]:g}, or all with --label {ANY}; several classes at once are not "
-            "supported yet",
-        )
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise SettingsError(
-            "--label", expected=f"a number or {ANY}", got=f"'{text}'", hint="give the value that was drawn"
-        ) from error
 
 
 RAISED = 0.25
@@ -255,6 +305,7 @@ class Survey:
         cases: those that can be used.
         skipped: name and reason of each of the others.
         values: that labels hold.
+        labels: what looks wrong in these values.
         unknown_patients: cases in use whose patient is unknown.
         sources: the files of the cases in use.
     """
@@ -263,6 +314,7 @@ class Survey:
     cases: list[SeenCase] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     values: set[float] = field(default_factory=set)
+    labels: list[str] = field(default_factory=list)
     unknown_patients: int = 0
     sources: list[Path] = field(default_factory=list)
 
@@ -274,7 +326,7 @@ class Survey:
     def questions(self) -> list[str]:
         """What looks wrong, a sentence each: first of the whole, then case by case."""
         in_cases = [f"{case.name}, {text}" for case in self.cases for text in case.suspicions]
-        return [*self._of_readers(), *self._of_pairs(), *self._of_all(), *in_cases]
+        return [*self.labels, *self._of_readers(), *self._of_pairs(), *self._of_all(), *in_cases]
 
     def facts(self) -> dict[str, Any]:
         """The same for the manifest, plain JSON values."""
@@ -302,7 +354,7 @@ class Survey:
             if read[number] < len(self.cases):
                 yield f"reader {number} ({files}) read {read[number]} of {len(self.cases)} cases"
             if read[number] and empty[number] == read[number]:
-                yield f"reader {number} ({files}) drew nothing in any of {read[number]} cases"
+                yield f"reader {number} ({files}) drew nothing in any of {plural(read[number], 'case')}"
 
     def _of_pairs(self) -> Iterator[str]:
         alike = Counter(pair for case in self.cases for pair in case.alike)
@@ -322,9 +374,10 @@ class Survey:
                     f"{number} in {times}" for number, times in sorted(counted.items())
                 )
         if self.unknown_patients:
+            of = plural(self.unknown_patients, "case")
             yield (
-                f"the patient of {self.unknown_patients} cases is unknown, and splits are by patient: name it with "
-                "{patient} in --image, or with --patient, which is '{patient}' where each case is a patient of its own"
+                f"the patient of {of} is unknown, and splits are by patient: name it with {{patient}} in --image, "
+                "or with --patient, which is '{patient}' where each case is a patient of its own"
             )
 
 
@@ -351,8 +404,8 @@ def summarise_survey(survey: Survey, most: int | None = None) -> list[str]:
     dice = [case.agreement.dice for case in survey.cases if not math.isnan(case.agreement.dice)]
     mean = f"; mean Dice of two readers {np.mean(dice):.2f}" if dice else ""
     lines = [
-        f"{len(survey.cases)} cases, {survey.written} to write; {len(survey.readers)} readers; "
-        f"label values {shown(survey.values)}{mean}"
+        f"{plural(len(survey.cases), 'case')}, {survey.written} to write; {plural(len(survey.readers), 'reader')}; "
+        f"label values {shown(survey.values) or 'unknown'}{mean}"
     ]
     lines += [f"reader {number}: {files}" for number, files in enumerate(survey.readers)]
     lines += _first([f"passed over: {name}: {why}" for name, why in survey.skipped], most)

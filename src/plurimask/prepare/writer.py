@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -60,6 +60,17 @@ def write_manifest(
         "skipped": [{"what": what, "why": why} for what, why in skipped],
     }
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+
+
+def refuse_none(skipped: Sequence[tuple[str, str]]) -> NoReturn:
+    """Raises DatasetError for data of which everything was passed over, with why the first was."""
+    what, why = skipped[0] if skipped else ("nothing", "there is none")
+    raise DatasetError(
+        what,
+        expected="at least one case that can be used",
+        got=f"none; {len(skipped)} passed over, the first since {why}",
+        hint="mend the files, or the options that name them",
+    )
 
 
 class CaseWriter:
@@ -112,13 +123,7 @@ class CaseWriter:
             DatasetError: no case was written.
         """
         if not self._patients:
-            what, why = self._skipped[0] if self._skipped else ("nothing", "there is none")
-            raise DatasetError(
-                what,
-                expected="at least one case that can be used",
-                got=f"none; {len(self._skipped)} passed over, the first since {why}",
-                hint="mend the files, or the options that name them",
-            )
+            refuse_none(self._skipped)
         known = [(name, patient) for name, patient in sorted(self._patients.items()) if patient is not None]
         if known:
             self._write_table("patients", ("case", "patient"), known)
