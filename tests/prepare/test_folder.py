@@ -293,6 +293,17 @@ def test_a_folder_in_use_is_refused_before_anything_is_read(run, root):
     assert run().refused("a new or empty folder", "name another --out")
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_to_write_into_what_is_read_is_refused(monkeypatch, capsys, root, linked):
+    where = root.parent / "link" if linked else root
+    if linked:
+        where.symlink_to(root, target_is_directory=True)
+    before = sorted(root.rglob("*"))
+    said = command(monkeypatch, capsys, "prepare", "folder", "--root", root, *PATTERNS, "--out", where / "a" / "out")
+    assert said.refused("a folder outside", "got one inside it")
+    assert sorted(root.rglob("*")) == before
+
+
 def test_without_out_there_must_be_a_dry_run(monkeypatch, capsys, root):
     said = command(monkeypatch, capsys, "prepare", "folder", "--root", root, *PATTERNS)
     assert said.code == 2

@@ -269,8 +269,26 @@ def blank_and_later(dataset, index):
 
 
 def test_a_folder_without_a_series_of_the_collection_is_refused(tmp_path, database):
-    with pytest.raises(DatasetError, match="at least one of the 5 series of LIDC-IDRI with a nodule, got no DICOM"):
-        prepare_lidc(tmp_path, tmp_path / "out", V1, workers=1, database=database)
+    (planned,) = plans(database, SMALL)
+    write_scan(tmp_path / "in", planned, lambda dataset, index: setattr(dataset, "SeriesInstanceUID", "1.2.3"))
+    with pytest.raises(DatasetError, match="at least one of the 5 series of LIDC-IDRI with a nodule, got none among 1"):
+        prepare_lidc(tmp_path / "in", tmp_path / "out", V1, workers=1, database=database)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("typo", DatasetError, "typo: expected the folder of the TCIA download, got no folder; check --dicom"),
+        ("empty", DatasetError, "empty: expected series of LIDC-IDRI, got no DICOM image"),
+        (".", SettingsError, "out: expected a folder outside .*, which is read, got one inside it; name another"),
+    ],
+)
+def test_a_wrong_folder_is_refused_before_contours_are_read(tmp_path, name, error, said):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "none.sqlite").touch()
+    with pytest.raises(error, match=said):
+        prepare_lidc(tmp_path / name, tmp_path / "out", V1, workers=1, database=tmp_path / "none.sqlite")
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_scan_that_serves_is_refused(tmp_path, database):

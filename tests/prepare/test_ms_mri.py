@@ -80,8 +80,8 @@ def test_a_case_has_four_channels_and_two_readers_where_its_slice_lay(native):
 def test_axial_slices_are_found_by_the_affine(download, tmp_path):
     for path in (download / "training/training02").rglob("*.nii"):
         turned = np.moveaxis(np.asanyarray(nib.load(path).dataobj), 2, 0)
-        save(tmp_path / "training02" / path.parent.name / path.name, turned, AFFINE[:, [2, 0, 1, 3]])
-    prepare_ms_mri(tmp_path, tmp_path / "out", None)
+        save(tmp_path / "in" / "training02" / path.parent.name / path.name, turned, AFFINE[:, [2, 0, 1, 3]])
+    prepare_ms_mri(tmp_path / "in", tmp_path / "out", None)
     case = pm.open_dataset(tmp_path / "out")[1]
     np.testing.assert_array_equal(case.image[0], channel(0)[:, :, 3])
 

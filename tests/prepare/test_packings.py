@@ -222,7 +222,7 @@ def without_a_mask(folder):
 
 REFUSED = {
     "nothing there": (lambda d: d / "none", "expected a file or folder to import, got 'No such file"),
-    "an empty folder": (lambda d: d, "with masks as docs/data.md says, got none of these"),
+    "an empty folder": (lambda d: (d / "e").mkdir() or d / "e", "with masks as docs/data.md says, got none of these"),
     "a pickle of something else": (changed(image="x"), "s0': expected arrays image and masks"),
     "a record without masks": (changed(masks=[]), "arrays image and masks, .*a record of image, masks, series_uid"),
     "masks of another size": (changed(masks=[np.zeros((5, 5))] * 4), "expected masks of the image's size"),

@@ -140,10 +140,10 @@ def prepare_folder(
     with a file that cannot be read or lies on another grid.
 
     Raises:
-        SettingsError: as `survey_folder`, or `out` is in use.
+        SettingsError: as `survey_folder`, or `out` is in use or lies in `root`.
         DatasetError: no case that can be used.
     """
-    with writing_cases(out) as writer:
+    with writing_cases(out, root) as writer:
         survey = _run(root, settings, writer, progress)
         source = {"files": len(survey.sources), "sha256": digest_files(root, survey.sources)}
         facts = {"settings": asdict(settings), "source": source, **survey.facts()}

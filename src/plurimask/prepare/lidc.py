@@ -28,7 +28,7 @@ from plurimask.files.stored import atomic_path, check_free, csv_text, digest_fil
 from plurimask.prepare.lidc_contours import READERS, Scan, find_database, patients_by_series
 from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, ScanPlan, plan
 from plurimask.prepare.lidc_scan import make_part, read_part
-from plurimask.prepare.writer import MANIFEST, write_manifest
+from plurimask.prepare.writer import MANIFEST, check_outside, write_manifest
 
 INDEX, MASKS = "index.csv", "masks.npz"
 _COLUMNS = (
@@ -163,21 +163,23 @@ def prepare_lidc(
 
     Raises:
         DatasetError: no series of LIDC-IDRI, or none that serves; a worker that died.
-        SettingsError: `out` in use.
+        SettingsError: `out` in use, or inside `dicom`.
         MissingPackageError: `pylidc` or `pydicom` is not installed.
     """
+    if not dicom.is_dir():
+        raise DatasetError(dicom, expected="the folder of the TCIA download", got="no folder", hint="check --dicom")
+    check_outside(out, dicom)
     database = database or find_database()
     facts = {"layout": _LAYOUT, "database": digest_file(database), **asdict(settings)}
     parts = out / f".scans-{sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
     check_free(out, lambda name: parts.is_dir(), "that of a run with the same settings")
-    plans, folders = plan(database, settings), find_series(dicom)
+    hint, folders = "pass the folder of the TCIA download", find_series(dicom)
+    if not folders:
+        raise DatasetError(dicom, expected="series of LIDC-IDRI", got="no DICOM image", hint=hint)
+    plans = plan(database, settings)
     if not any(one.scan.series in folders for one in plans):
-        raise DatasetError(
-            dicom,
-            expected=f"at least one of the {len(plans)} series of LIDC-IDRI with a nodule",
-            got=f"none among {len(folders)} series" if folders else "no DICOM image",
-            hint="pass the folder of the TCIA download",
-        )
+        expected = f"at least one of the {len(plans)} series of LIDC-IDRI with a nodule"
+        raise DatasetError(dicom, expected=expected, got=f"none among {len(folders)} series", hint=hint)
     parts.mkdir(parents=True, exist_ok=True)
     paths = {one.scan.series: parts / f"{one.scan.series}.npz" for one in plans}
     todo = {one.scan.series: one for one in plans if not paths[one.scan.series].exists()}

@@ -67,11 +67,11 @@ def prepare_ms_mri(
 
     Raises:
         DatasetError: no time point with masks, or one of which a channel or a reader is missing or doubled.
-        SettingsError: `out` is in use.
+        SettingsError: `out` is in use, or lies in `root`.
         InputError: a file that cannot be read, or lies on another grid than its neighbours.
     """
     scans, unread = _find_scans(root)
-    with writing_cases(out) as writer:
+    with writing_cases(out, root) as writer:
         for done, scan in enumerate(scans, start=1):
             volume = read_files(scan.name, scan.image_files, tuple(scan.readers.values()), scan.patient)
             write_planes(volume, volume.grid.axial_axis, size, every, writer)

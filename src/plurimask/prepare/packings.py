@@ -225,10 +225,10 @@ def import_packing(
     Raises:
         InputError: a packing that is none of those, is damaged, or holds what no slice can be.
         DatasetError: two slices of one name.
-        SettingsError: `out` in use.
+        SettingsError: `out` in use, or in `path`.
         MissingPackageError: HDF5 without h5py.
     """
-    with writing_cases(out) as writer:
+    with writing_cases(out, path) as writer:
         packing, origins = open_packing(path), Counter[str]()
         try:
             known = patients_by_series(find_database())

@@ -22,7 +22,7 @@ from plurimask import __version__
 from plurimask.datasets.dataset import Split
 from plurimask.datasets.open import CaseFolder
 from plurimask.datasets.splits import patient_id
-from plurimask.errors import DatasetError
+from plurimask.errors import DatasetError, SettingsError
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import write_nifti
 from plurimask.files.stored import atomic_folder, csv_text, write_text
@@ -139,9 +139,25 @@ class CaseWriter:
         (self._folder / f"{name}.csv").write_text(csv_text([header, *rows]), encoding="utf-8")
 
 
+def check_outside(out: Path, root: Path) -> None:
+    """Raises SettingsError for an `out` inside the folder that is read: the next run would read it as data."""
+    if root.is_dir() and out.resolve().is_relative_to(root.resolve()):
+        got, hint = "one inside it", "name another --out; what is written there would be read as data"
+        raise SettingsError(out, expected=f"a folder outside {root}, which is read", got=got, hint=hint)
+
+
 @contextmanager
-def writing_cases(out: Path) -> Iterator[CaseWriter]:
-    """A writer whose folder becomes `out` when the block ends well. Raises SettingsError where `out` is in use."""
+def writing_cases(out: Path, root: Path) -> Iterator[CaseWriter]:
+    """A writer whose folder becomes `out` when the block ends well.
+
+    Args:
+        out: a folder that does not exist or is empty.
+        root: the folder or file that the cases are read from.
+
+    Raises:
+        SettingsError: `out` is in use, or lies inside `root`.
+    """
+    check_outside(out, root)
     with atomic_folder(out) as folder:
         yield CaseWriter(folder)
 
