@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def begin(work: Callable[[], object]) -> int:
         child = os.fork()
     if child:
         return child
-    code = 70
+    code, terminal = 70, os.fdopen(os.dup(2), "w")
     try:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
@@ -43,6 +44,9 @@ def begin(work: Callable[[], object]) -> int:
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:  # noqa: BLE001 (a child never goes on as its parent)
+        traceback.print_exc(file=terminal)
+        terminal.flush()
     finally:
         os._exit(code)
 
