@@ -19,3 +19,14 @@ def test_a_missing_one_says_how_to_install_it():
 def test_an_error_is_one_line_of_four_parts():
     error = InputError("file.nii", expected="a\nheader", got="[1,\n  2]", hint="repair\tit")
     assert str(error) == "file.nii: expected a header, got [1, 2]; repair it"
+
+
+def test_what_cannot_be_printed_stands_as_an_escape():
+    error = InputError("a\x1b[31m.nii", expected="a name", got="'\u202egp.exe\x7f'", hint="rename it")
+    assert str(error) == r"a\x1b[31m.nii: expected a name, got '\u202egp.exe\x7f'; rename it"
+
+
+def test_of_something_long_the_ends_are_shown():
+    said = str(InputError("a.csv", expected="a number", got="1" * 5000 + "2", hint="correct it"))
+    assert len(said) < 700
+    assert said.endswith("12; correct it")

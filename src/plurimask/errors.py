@@ -7,16 +7,21 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+_LONGEST = 600
+
 
 class PlurimaskError(Exception):
     """Base of every error that plurimask raises on purpose; the command line prints it and exits with 2.
 
-    The message reads ``subject: expected ..., got ...; hint``.
+    The message reads ``subject: expected ..., got ...; hint``. Characters that cannot be printed stand as escapes, and
+    of what came the middle is left out where it is long.
     """
 
     def __init__(self, subject: str | Path, *, expected: str, got: str, hint: str) -> None:
-        line = f"{subject}: expected {expected}, got {got}; {hint}"
-        super().__init__(" ".join(line.split()))
+        shown = got if len(got) <= _LONGEST else f"{got[: _LONGEST - 100]} ... {got[-80:]}"
+        line = " ".join(f"{subject}: expected {expected}, got {shown}; {hint}".split())
+        # What a file says may not move the cursor of a terminal, or turn the direction of its text.
+        super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
 
 
 class InputError(PlurimaskError):

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from plurimask import __version__
-from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
-from plurimask.files.stored import csv_text, json_text, reason, write_text
+from plurimask.files.stored import csv_text, json_text, readable, write_text
 from plurimask.metrics import CONVENTIONS, Reliability
 
 Json = dict[str, Any]
@@ -99,15 +98,10 @@ def read_scores(folder: Path) -> Scores:
     """What `write_scores` wrote of rows, table and reliability; conventions of others and strata are left out.
 
     Raises:
-        InputError: files that are damaged.
-        OSError: where a file is missing.
+        InputError: files that are missing or damaged.
     """
-    try:
+    with readable(folder, "scores as plurimask writes them", "score them again"):
         return _read(folder)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            folder, expected="scores as plurimask writes them", got=f"'{reason(error)}'", hint="score them again"
-        ) from error
 
 
 def _read(folder: Path) -> Scores:
