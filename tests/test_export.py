@@ -11,6 +11,7 @@ from tiny import SIZE, image, write_weights
 from typer.testing import CliRunner
 
 from plurimask.cli import app
+from plurimask.datasets.demo_cases import demo_cases
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, MissingPackageError, SettingsError
 from plurimask.export import PROGRAM, export_onnx
@@ -123,7 +124,7 @@ def test_an_exported_panel_asks_for_its_runtime_and_does_not_learn(folder):
 def test_another_method_is_not_exported(tmp_path):
     other = load(write_weights(tmp_path / "cimd.safetensors"), "cpu")
     with pytest.raises(
-        SettingsError, match="expected a model of the method panel, got cimd; of the other methods none"
+        SettingsError, match="expected a model of the method one-pass or panel, got cimd; of the other methods none"
     ):
         export_onnx(other, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -177,3 +178,64 @@ def test_a_missing_runtime_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingPackageError, match=r'pip install "plurimask\[onnx\]"'):
         OnnxPanel(folder)
+
+
+@pytest.fixture(scope="module")
+def one_pass():
+    return load("lidc-one-pass", "cpu")
+
+
+@pytest.fixture(scope="module")
+def generator(one_pass, tmp_path_factory):
+    out = tmp_path_factory.mktemp("exported") / "one-pass"
+    assert export_onnx(one_pass, out) < 0.002
+    return out
+
+
+def test_one_pass_draws_a_real_slice_as_pytorch_does(one_pass, generator):
+    """Both kinds of panel, by the folder itself and through plurimask."""
+    case, exported, runtime = demo_cases()[2], OnnxPanel(generator), load(generator, runtime="onnx")
+    independent = one_pass.sample(case, 20, seed=1).masks
+    assert independent.any()
+    assert (independent != exported.masks(case.image, 20, seed=1)).sum() <= 2
+    assert (independent != runtime.sample(case, 20, seed=1).masks).sum() <= 2
+    expected = one_pass.sample(case, 4, panel="representative", pool=40)
+    masks, weights = exported.representative(case.image, 4, pool=40)
+    assert (expected.masks != masks).sum() <= 2
+    assert expected.weights == tuple(weights)
+    assert runtime.sample(case, 4, panel="representative", pool=40).weights == expected.weights
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_its_own_program_draws_representative_panels_without_plurimask(one_pass, generator, tmp_path, suffix):
+    case, out = demo_cases()[2], tmp_path / f"masks.{suffix}"
+    np.save(tmp_path / "image.npy", case.image)
+    options = ["--count", "3", "--panel", "representative", "--pool", "40"]
+    command = [sys.executable, "-I", generator / PROGRAM, tmp_path / "image.npy", out, *options]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    expected = one_pass.sample(case, 3, panel="representative", pool=40)
+    drawn = np.load(out)
+    assert (expected.masks != (drawn if suffix == "npy" else drawn["masks"])).sum() <= 2
+    assert suffix == "npy" or tuple(drawn["weights"]) == expected.weights
+    shares = " ".join(f"{100 * share:.0f}" for share in expected.shares)
+    assert done.stdout == f"of 100 readers so many would draw about this: {shares}\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"count": 4, "pool": 3}, "pool: expected at least 4 masks, got 3"),
+        ({"count": 0}, "count: expected at least one mask, got 0"),
+        ({"steps": 2}, "steps: expected from 1 to 1, got 2"),
+    ],
+)
+def test_one_pass_refuses_what_makes_no_panel(generator, asked, match):
+    with pytest.raises(SettingsError, match=match):
+        OnnxPanel(generator).representative(demo_cases()[2].image, **asked)
+
+
+def test_a_panel_of_several_steps_is_represented_too(model, folder):
+    expected = model.sample(image(3, BIG), 3, panel="representative", pool=12)
+    masks, weights = OnnxPanel(folder).representative(image(3, BIG), 3, pool=12)
+    assert (expected.masks != masks).mean() < 0.002
+    assert sum(weights) == 12

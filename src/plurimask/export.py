@@ -1,4 +1,4 @@
-"""A trained panel -> a folder of ONNX files with a program that draws from them, checked against PyTorch."""
+"""A trained model -> a folder of ONNX files with a program that draws from them, checked against PyTorch."""
 
 import contextlib
 import inspect
@@ -21,8 +21,10 @@ from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import PlurimaskError, SettingsError, need
 from plurimask.files.stored import atomic_folder
 from plurimask.methods import onnx_panel
-from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, Card, OnnxPanel
+from plurimask.methods.one_pass import OnePass, OnePassSettings
+from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, GENERATOR, Card, OnnxPanel
 from plurimask.methods.panel import Panel
+from plurimask.metrics import representative
 from plurimask.nets.mask_denoiser import ImageFeatures
 from plurimask.sampling import Model
 
@@ -37,7 +39,7 @@ class ExportError(PlurimaskError):
 
 
 def export_onnx(model: Model, out: Path) -> float:
-    """Write a panel's encoder and denoiser as ONNX, what else `OnnxPanel` needs, and `draw.py` into the folder `out`.
+    """Write a model's nets as ONNX, what else `OnnxPanel` needs, and `draw.py` into the folder `out`.
 
     Returns:
         The share of pixels in which 4 masks of one image of noise differ from those of PyTorch.
@@ -48,16 +50,18 @@ def export_onnx(model: Model, out: Path) -> float:
         MissingPackageError: the packages of the extra `onnx` are not installed.
     """
     method = model.method
-    if not isinstance(method, Panel):
+    if not isinstance(method, Panel | OnePass):
         raise SettingsError(
             f"export of {model.name}",
-            expected="a model of the method panel",
+            expected="a model of the method one-pass or panel",
             got=model.recipe.method.name,
             hint="of the other methods none is exported; draw from them with plurimask sample",
         )
     need("onnxscript", "onnx")
-    with atomic_folder(out, (CARD, ENCODER, DENOISER, PROGRAM).__contains__, "that of an export") as folder:
-        _write(method.cpu().eval(), folder)
+    ours = (CARD, ENCODER, DENOISER, GENERATOR, PROGRAM)
+    with atomic_folder(out, ours.__contains__, "that of an export") as folder:
+        write = _write_one_pass if isinstance(method, OnePass) else _write
+        write(method.cpu().eval(), model.recipe.image_size, folder)
         (folder / CARD).write_text(json.dumps(asdict(_card(model, method)), indent=1) + "\n", encoding="utf-8")
         (folder / PROGRAM).write_text(_program(), encoding="utf-8")
         differing = _difference(model, OnnxPanel(folder))
@@ -95,7 +99,46 @@ class _Denoiser(nn.Module):
         return torch.tanh(self.denoiser(x, ImageFeatures(list(maps), basis), time, rank) / 2)
 
 
-def _write(method: Panel, folder: Path) -> None:
+class _OnePassEncoder(nn.Module):
+    """image (1, C, H, W) in any unit -> shares (1, 1, H, W), share of empty masks (1,), maps."""
+
+    def __init__(self, method: OnePass) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        features = self.method.encoder(scale_intensity(image))
+        return *self.method.expected(features), *self.method.generator.features(features)
+
+
+class _Generator(nn.Module):
+    """z (n, latent) and maps of one image -> 2 x - 1, (n, 1, H, W)."""
+
+    def __init__(self, method: OnePass) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, z: Tensor, maps: list[Tensor]) -> Tensor:
+        return self.method.generate(maps, z)
+
+
+def _write_one_pass(method: Any, size: int, folder: Path) -> None:
+    """The encoder takes images of the model's own size alone, the generator windows of any."""
+    settings = method.settings
+    image, encoder = torch.zeros((1, settings.image_channels, size, size)), _OnePassEncoder(method)
+    _export((encoder, (image,), folder / ENCODER), inputs=["image"], dynamic=({},))
+    scales = [2**level for level in reversed(range(len(settings.generator.widths)))]
+    # A window of two sides, so that the exporter does not take them for one.
+    maps = [level[..., : 3 * scale, : 2 * scale] for level, scale in zip(encoder(image)[2:], scales, strict=True)]
+    count, rows, columns = (torch.export.Dim(name, min=1, max=4096) for name in ("samples", "rows", "columns"))
+    _export(
+        (_Generator(method), (torch.zeros((3, settings.generator.latent)), maps), folder / GENERATOR),
+        inputs=["z", *(f"map{level}" for level in range(len(maps)))],
+        dynamic=({0: count}, [{2: scale * rows, 3: scale * columns} for scale in scales]),
+    )
+
+
+def _write(method: Any, size: int, folder: Path) -> None:
     settings = method.settings
     rows, columns = (torch.export.Dim(name, min=2, max=512) for name in ("rows", "columns"))
     image = torch.zeros((1, settings.image_channels, 3 * settings.multiple, 4 * settings.multiple))
@@ -150,31 +193,36 @@ def _quiet() -> Iterator[None]:
 
 def _program() -> str:
     """`methods.onnx_panel` as one file, which begins with the modules of this package that it imports."""
-    used = [inspect.getsource(module) for module in (errors, seeds)]
+    used = [inspect.getsource(module) for module in (errors, seeds, representative)]
     alone = [re.sub(r'\A""".*?"""\n', "", text, flags=re.DOTALL) for text in [*used, inspect.getsource(onnx_panel)]]
     code = re.sub(r"^from plurimask\.\S+ import .*\n", "", "\n".join(alone), flags=re.MULTILINE)
     return f'"""{onnx_panel.__doc__}"""\n{code}'
 
 
-def _card(model: Model, method: Panel) -> Card:
+def _card(model: Model, method: Panel | OnePass) -> Card:
     settings, sampler = method.settings, model.recipe.sampler
-    assert sampler is not None, "a recipe with a diffusion process has a sampler"
+    if isinstance(settings, OnePassSettings):
+        patch, cell, latent = settings.encoder.patch, settings.cell, settings.generator.latent
+    else:
+        patch, cell, latent = settings.denoiser.patch, settings.denoiser.multiple, 0
     return Card(
         format=FORMAT,
         weights=model.checkpoint.digest,
         image_channels=settings.image_channels,
         image_size=model.recipe.image_size,
-        patch=settings.denoiser.patch,
-        cell=settings.denoiser.multiple,
-        least=min(settings.windows) // settings.denoiser.multiple,
-        steps=len(sampler.times(settings.timesteps)) - 1,
+        patch=patch,
+        cell=cell,
+        least=min(settings.windows) // cell,
+        steps=model.evaluations(sampler),
+        latent=latent,
         recipe=model.recipe.model_dump(mode="json"),
-        gamma=tuple(method.process.gamma.tolist()),
+        gamma=() if method.process is None else tuple(method.process.gamma.tolist()),
     )
 
 
 def _difference(model: Model, exported: OnnxPanel) -> float:
     size = model.recipe.image_size
     image = np.random.default_rng(0).standard_normal((model.method.image_channels, size, size), dtype=np.float32)
-    mine = model.sample(image, _CHECKED, sampler=model.sampler("ddim", exported.card.steps)).masks
+    sampler = None if model.method.process is None else model.sampler("ddim", exported.card.steps)
+    mine = model.sample(image, _CHECKED, sampler=sampler).masks
     return float((mine != exported.masks(image, _CHECKED)).mean())

@@ -143,11 +143,11 @@ _LONG = 20.0
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A model of the method panel: name, .safetensors file or run folder.")],
+    model: Annotated[str, typer.Argument(help="A model of the method one-pass or panel: name, .safetensors file or run folder.")],
     out: Annotated[Path, typer.Option(help="New folder.")],
     format: Annotated[Literal["onnx"], typer.Option(help="What to write.")] = "onnx",
 ) -> None:
-    """Write a model for another runtime: encoder and denoiser as ONNX, checked against PyTorch."""
+    """Write a model for another runtime: encoder and what draws as ONNX, checked against PyTorch."""
     from plurimask.export import export_onnx
     from plurimask.sampling import load
 

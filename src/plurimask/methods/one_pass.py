@@ -32,14 +32,16 @@ with crops and ends with whole images, in which the nets learn that nothing is d
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from plurimask.errors import SettingsError
 from plurimask.methods.method import Method, MethodSettings, reader_masks
+from plurimask.methods.onnx_panel import OnnxPanel
 from plurimask.methods.panel import View, hurdle, sampling_window
 from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
 from plurimask.nets.residual import convolution
@@ -183,9 +185,13 @@ class OnePass(Method):
         (maps, size), z = encoded.features, noise[0][:, 1:]
 
         def inside(drawn: Tensor, rank: Tensor) -> Tensor:
-            return torch.tanh(self._lifted(self.generator(maps, z[drawn])) / 2)
+            return self.generate(maps, z[drawn])
 
         return hurdle(noise[0][:, 0], encoded, z.new_full((len(z), 1, *size), -1.0), inside)
+
+    def generate(self, features: Any, z: Tensor) -> Tensor:
+        """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, h, w)."""
+        return torch.tanh(self._lifted(self.generator(features, z)) / 2)
 
     def _cut(self, maps: list[Tensor], windows: Windows) -> list[Tensor]:
         """A window of each image."""
@@ -197,6 +203,27 @@ class OnePass(Method):
     def _lifted(self, logits: Tensor) -> Tensor:
         """l of (2): (n, 1, h, w)."""
         return logits + (self.settings.lift - logits.amax((1, 2, 3), keepdim=True)).clamp(min=0)
+
+
+class ExportedOnePass(OnePass):
+    """The method with nets that run in ONNX Runtime on the CPU; it does not learn."""
+
+    def __init__(self, settings: OnePassSettings, nets: OnnxPanel) -> None:
+        Method.__init__(self, settings)
+        self.nets = nets
+
+    def loss(self, batch: Batch) -> NoReturn:
+        """Raises SettingsError: it has no gradient."""
+        raise SettingsError("training", expected="weights", got="an exported panel", hint="train its run, then export")
+
+    def encode(self, image: Tensor) -> View:
+        """What the generator takes of an image, in the window of what is visible."""
+        encoded = self.nets.encode(image[0].numpy())
+        return View((encoded, image.shape[2:]), torch.tensor(encoded.empty), encoded.window.slices)
+
+    def generate(self, features: Any, z: Tensor) -> Tensor:
+        """2 x - 1 (2) in a window."""
+        return torch.from_numpy(self.nets.generate(features, z.numpy()))
 
 
 def scores(x: Tensor, y: Tensor, drew: Tensor, constant: float) -> tuple[Tensor, Tensor]:

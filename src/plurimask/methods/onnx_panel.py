@@ -1,13 +1,16 @@
 """Draws masks from an exported panel: NumPy and ONNX Runtime are enough, and nothing else is imported.
 
     python draw.py image.npy masks.npy --count 16 --seed 0
+    python draw.py image.npy masks.npz --count 4 --panel representative
 
     panel = OnnxPanel(Path("panel-onnx"))
     masks = panel.masks(image, count=16, seed=0)
+    masks, weights = panel.representative(image, count=4, pool=256)
 
-A folder holds `encoder.onnx` (image -> shares, share of empty masks, basis, maps; it scales intensities itself),
-`denoiser.onnx` (noisy mask, time, rank, basis and maps -> 2 D - 1, see `methods.panel`) and `panel.json`, which says
-the rest; and, as `draw.py`, this module with what it takes of plurimask, so that plurimask need not be installed.
+A folder holds `encoder.onnx` (image -> shares, share of empty masks, features; it scales intensities itself), what
+draws, and `panel.json`, which says the rest; and, as `draw.py`, this module with what it takes of plurimask, so that
+plurimask need not be installed. What draws is `generator.onnx` (z and maps -> 2 x - 1, see `methods.one_pass`) or
+`denoiser.onnx` (noisy mask, time, rank, basis and maps -> 2 D - 1, see `methods.panel`).
 """
 
 import argparse
@@ -23,10 +26,11 @@ from typing import Any, NamedTuple, get_origin
 import numpy as np
 
 from plurimask.errors import CheckpointError, InputError, PlurimaskError, SettingsError, need
-from plurimask.seeds import OWN, PROCESS, generator, sample_seeds
+from plurimask.metrics.representative import pool_distances, select
+from plurimask.seeds import OWN, PROCESS, generator, pool_ranks, sample_seeds
 
-FORMAT = "plurimask-panel-onnx-2"
-ENCODER, DENOISER, CARD = "encoder.onnx", "denoiser.onnx", "panel.json"
+FORMAT = "plurimask-panel-onnx-3"
+ENCODER, DENOISER, GENERATOR, CARD = "encoder.onnx", "denoiser.onnx", "generator.onnx", "panel.json"
 CHUNK = 16
 """Samples in work at once."""
 VISIBLE = 0.01
@@ -61,12 +65,13 @@ class Card:
         format: of the folder.
         weights: sha256 of the checkpoint.
         image_channels, image_size: of the images that it takes.
-        patch: pixels per side that the denoiser's finest stage has for one of its own.
+        patch: pixels per side that the finest stage of what draws has for one of its own.
         cell: pixels a side of the cells that windows are counted in.
         least: cells a side of a window at least.
         steps: network evaluations a mask, by default.
+        latent: numbers of z; 0 where a denoiser draws.
         recipe: of the run, as plain values.
-        gamma: gamma_t of the process for t = 0..T (diffusion.flow).
+        gamma: gamma_t of the denoiser's process for t = 0..T (diffusion.flow).
     """
 
     format: str
@@ -77,12 +82,13 @@ class Card:
     cell: int
     least: int
     steps: int
+    latent: int
     recipe: dict[str, Any]
     gamma: tuple[float, ...]
 
 
 class Encoded(NamedTuple):
-    """What the denoiser takes of an image in a window, by its inputs' names; the share of empty masks; the window."""
+    """What draws takes of an image in a window, by its inputs' names; the share of empty masks; the window."""
 
     features: Mapping[str, np.ndarray]
     empty: float
@@ -100,7 +106,8 @@ class OnnxPanel:
     def __init__(self, folder: Path) -> None:
         self.card = _read_card(folder)
         self._gamma = np.array(self.card.gamma, dtype=np.float32)
-        self._encoder, self._denoiser = (_open(folder / name) for name in (ENCODER, DENOISER))
+        draws = GENERATOR if self.card.latent else DENOISER
+        self._encoder, self._net = (_open(folder / name) for name in (ENCODER, draws))
 
     def masks(self, image: np.ndarray, count: int = 16, seed: int = 0, steps: int | None = None) -> np.ndarray:
         """Draw a panel: the masks that PyTorch draws by DDIM from the same weights and seed, up to float rounding.
@@ -118,33 +125,68 @@ class OnnxPanel:
             InputError: an image of another size, not finite, or with other channels.
             SettingsError: fewer than one mask or step, or more steps than the process has.
         """
-        shown = self._check(image)
-        if count < 1:
-            raise SettingsError("count", expected="at least one mask", got=str(count), hint="give 1 or more")
-        return self.draw(shown, sample_seeds(shown, seed, count), self.card.steps if steps is None else steps)
+        shown = self._check(image, count)
+        return self.draw(shown, sample_seeds(shown, seed, count), steps)
 
-    def draw(self, image: np.ndarray, seeds: Sequence[int], steps: int) -> np.ndarray:
-        """Masks (S, H, W) bool, one a seed, of an image (C, H, W) float32. Raises SettingsError for the steps."""
-        times, plane = self._times(steps), image.shape[1:]
+    def representative(
+        self, image: np.ndarray, count: int = 4, seed: int = 0, pool: int = 256, steps: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a pool, and choose the masks that represent it.
+
+        Args:
+            image, seed, steps: as for `masks`.
+            count: masks, S.
+            pool: masks that they are chosen from.
+
+        Returns:
+            (S, H, W) bool, and how many of the pool each stands for, (S,) int64.
+
+        Raises:
+            As `masks`; SettingsError also for a pool of fewer masks than are asked for.
+        """
+        shown = self._check(image, count)
+        if pool < count:
+            raise SettingsError("pool", expected=f"at least {count} masks", got=str(pool), hint="give a larger pool")
+        drawn = self.draw(shown, sample_seeds(shown, seed, pool), steps, pool_ranks(shown, seed, pool))
+        chosen = select(pool_distances([np.packbits(drawn.reshape(pool, -1), axis=1)]), count)
+        return drawn[chosen.indices], chosen.weights
+
+    def draw(
+        self, image: np.ndarray, seeds: Sequence[int], steps: int | None = None, ranks: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Masks (S, H, W) bool, one a seed, of an image (C, H, W) float32. Raises SettingsError for the steps.
+
+        `ranks` (S,) in [0, 1) decide on each sample in place of its seed's own number.
+        """
+        times, plane = self._times(self.card.steps if steps is None else steps), image.shape[1:]
         encoded = self.encode(image)
         masks = np.zeros((len(seeds), *plane), dtype=bool)
-        u = np.array([_uniform(seed) for seed in seeds])
+        own = [generator(seed, OWN).standard_normal(1 + self.card.latent, dtype=np.float32) for seed in seeds]
+        u = np.array([_uniform(numbers[0]) for numbers in own]) if ranks is None else ranks
         drawn = np.flatnonzero(u >= encoded.empty)
         rank = ((u - encoded.empty) / (1 - encoded.empty)).astype(np.float32)
         for start in range(0, len(drawn), CHUNK):
             part = drawn[start : start + CHUNK]
-            masks[encoded.window.slices][part] = self._draw([seeds[i] for i in part], rank[part], plane, encoded, times)
+            if self.card.latent:
+                inside = self.generate(encoded, np.stack([own[i][1:] for i in part]))[:, 0] > 0
+            else:
+                inside = self._draw([seeds[i] for i in part], rank[part], plane, encoded, times)
+            masks[encoded.window.slices][part] = inside
         return masks
 
     def encode(self, image: np.ndarray) -> "Encoded":
-        """What the denoiser takes of an image (C, H, W) float32."""
-        share, empty, basis, *maps = self._encoder.run(None, {"image": image[None]})
+        """What draws takes of an image (C, H, W) float32."""
+        share, empty, *features = self._encoder.run(None, {"image": image[None]})
         cells = panel_window(share[0, 0], VISIBLE, self.card.cell, self.card.least)
-        return Encoded(self._cut(cells, basis, maps), float(empty[0]), cells.scaled(self.card.cell))
+        return Encoded(self._cut(cells, features), float(empty[0]), cells.scaled(self.card.cell))
+
+    def generate(self, encoded: "Encoded", z: np.ndarray) -> np.ndarray:
+        """Masks (n, 1, h, w) in [-1, 1] in the window: z (n, latent) float32."""
+        return np.asarray(self._net.run(None, {"z": z, **encoded.features})[0])
 
     def denoise(self, encoded: "Encoded", x: np.ndarray, time: np.ndarray, rank: np.ndarray) -> np.ndarray:
         """x_0 (n, 1, h, w) in the window: x (n, 1, h, w), time and rank (n,) in [0, 1], all float32."""
-        return np.asarray(self._denoiser.run(None, {"x": x, "time": time, "rank": rank, **encoded.features})[0])
+        return np.asarray(self._net.run(None, {"x": x, "time": time, "rank": rank, **encoded.features})[0])
 
     def _draw(
         self,
@@ -164,22 +206,24 @@ class OnnxPanel:
             x = np.sqrt(self._gamma[s]) * x_0 + np.sqrt(1 - self._gamma[s]) * eps
         return np.asarray(x[:, 0] > 0)
 
-    def _cut(self, window: Window, basis: np.ndarray, maps: list[np.ndarray]) -> dict[str, np.ndarray]:
-        scales = [self.card.cell // self.card.patch // 2**level for level in range(len(maps))]
-        arrays = {"basis": basis} | {f"map{level}": array for level, array in enumerate(maps)}
+    def _cut(self, window: Window, features: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """The window of each: of a denoiser its basis, which is as fine as its first map, and of both the maps."""
+        bases = [] if self.card.latent else ["basis"]
+        levels = [0] * len(bases) + list(range(len(features) - len(bases)))
+        names = bases + [f"map{level}" for level in levels[len(bases) :]]
         cut = {}
-        for (name, array), scale in zip(arrays.items(), [scales[0], *scales], strict=True):
-            top, left, height, width = window.scaled(scale)
+        for name, level, array in zip(names, levels, features, strict=True):
+            top, left, height, width = window.scaled(self.card.cell // self.card.patch // 2**level)
             cut[name] = np.ascontiguousarray(array[..., top : top + height, left : left + width])
         return cut
 
     def _times(self, steps: int) -> list[int]:
-        last = len(self._gamma) - 1
+        last = 1 if self.card.latent else len(self._gamma) - 1
         if not 1 <= steps <= last:
             raise SettingsError("steps", expected=f"from 1 to {last}", got=str(steps), hint="give another number")
         return [round(last * (1 - k / steps)) for k in range(steps + 1)]
 
-    def _check(self, image: np.ndarray) -> np.ndarray:
+    def _check(self, image: np.ndarray, count: int) -> np.ndarray:
         values = np.asarray(image, dtype=np.float32)
         shown = values[None] if values.ndim == 2 else values
         size = self.card.image_size
@@ -193,6 +237,8 @@ class OnnxPanel:
             )
         if not np.isfinite(shown).all():
             raise InputError("image", expected="finite numbers", got="NaN or infinity", hint="replace them before use")
+        if count < 1:
+            raise SettingsError("count", expected="at least one mask", got=str(count), hint="give 1 or more")
         return np.ascontiguousarray(shown)
 
 
@@ -246,24 +292,36 @@ def _open(path: Path) -> Any:
         raise CheckpointError(path, expected="an ONNX file", got=str(error), hint="export the model again") from None
 
 
-def _uniform(seed: int) -> float:
-    """u of a sample, in (0, 1)."""
-    return 0.5 * (1 + math.erf(generator(seed, OWN).standard_normal(dtype=np.float32) / math.sqrt(2)))
+def _uniform(normal: float) -> float:
+    """The quantile of a standard normal number, in (0, 1)."""
+    return 0.5 * (1 + math.erf(normal / math.sqrt(2)))
 
 
 def main() -> None:
     """The command line of `draw.py`."""
     parser = argparse.ArgumentParser(description="Draw the masks that several readers would make of an image.")
     parser.add_argument("image", type=Path, help=".npy file, (H, W) or (C, H, W), in any unit")
-    parser.add_argument("out", type=Path, help=".npy file to write: (count, H, W), true or false")
-    parser.add_argument("--panel", type=Path, default=Path(__file__).parent, help="the exported folder")
+    parser.add_argument("out", type=Path, help=".npy file to write: (count, H, W), true or false; .npz: with weights")
+    parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="the exported folder")
+    parser.add_argument("--panel", choices=["independent", "representative"], default="independent")
+    parser.add_argument("--pool", type=int, default=256, help="masks that a representative panel is chosen from")
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="network evaluations a mask; the exported recipe's own by default")
     asked = parser.parse_args()
     try:
-        image = np.load(asked.image)
-        np.save(asked.out, OnnxPanel(asked.panel).masks(image, asked.count, asked.seed, asked.steps))
+        model, image = OnnxPanel(asked.model), np.load(asked.image)
+        found: dict[str, Any] = {}
+        if asked.panel == "independent":
+            found["masks"] = model.masks(image, asked.count, asked.seed, asked.steps)
+        else:
+            drawn = model.representative(image, asked.count, asked.seed, asked.pool, asked.steps)
+            found["masks"], found["weights"] = drawn
+            print("of 100 readers so many would draw about this:", *np.rint(100 * drawn[1] / asked.pool).astype(int))
+        if asked.out.suffix == ".npz":
+            np.savez_compressed(asked.out, **found)
+        else:
+            np.save(asked.out, found["masks"])
     except (PlurimaskError, OSError, ValueError) as error:
         parser.error(str(error))
 

@@ -15,10 +15,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from plurimask.errors import InputError
-from plurimask.metrics.overlap import Overlap
 
 _LEAST = 1e-9
 """An exchange that gains no more than so much is rounding."""
@@ -53,8 +51,9 @@ def pool_distances(parts: Iterable[np.ndarray]) -> np.ndarray:
             x = np.unpackbits(held[:, start : start + _BYTES_AT_ONCE], axis=1).astype(np.float32)
             shared = shared + (x @ x.T).astype(np.float64)
     sizes = shared.diagonal()
-    counted, added = (torch.from_numpy(array)[None] for array in (shared, sizes[:, None] + sizes))
-    return Overlap(counted, added, voxels=0).distance("iou")[0].numpy()
+    union = sizes[:, None] + sizes - shared
+    # Of two empty masks 0, as `overlap` has it, which needs more than NumPy and so cannot go with exported models.
+    return np.where(union > 0, 1 - shared / np.maximum(union, 1), 0.0)
 
 
 def select(distances: np.ndarray, count: int) -> Representatives:

@@ -13,6 +13,7 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
+from plurimask.methods.one_pass import ExportedOnePass, OnePassSettings
 from plurimask.methods.onnx_panel import CARD, OnnxPanel
 from plurimask.methods.panel import ExportedPanel, PanelSettings
 from plurimask.metrics.representative import pool_distances, select
@@ -202,8 +203,13 @@ def load(model: str | Path, device: str = "auto", runtime: Literal["torch", "onn
 def _load_exported(folder: Path) -> Model:
     panel = OnnxPanel(folder)
     recipe = parse_recipe(panel.card.recipe, str(folder))
-    assert isinstance(recipe.method, PanelSettings), "panels alone are exported"
-    checkpoint = Checkpoint(ExportedPanel(recipe.method, panel), recipe, step=0, data="", digest=panel.card.weights)
+    method: ExportedOnePass | ExportedPanel
+    if isinstance(recipe.method, OnePassSettings):
+        method = ExportedOnePass(recipe.method, panel)
+    else:
+        assert isinstance(recipe.method, PanelSettings), "one-pass and panel alone are exported"
+        method = ExportedPanel(recipe.method, panel)
+    checkpoint = Checkpoint(method, recipe, step=0, data="", digest=panel.card.weights)
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
 
 
