@@ -22,7 +22,7 @@ from plurimask.errors import PlurimaskError, SettingsError, need
 from plurimask.files.stored import atomic_folder
 from plurimask.methods import onnx_panel
 from plurimask.methods.one_pass import OnePass, OnePassSettings
-from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, GENERATOR, Card, OnnxPanel
+from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, GENERATOR, VISIBLE, Card, OnnxPanel
 from plurimask.methods.panel import Panel
 from plurimask.metrics import representative
 from plurimask.nets.mask_denoiser import ImageFeatures
@@ -202,9 +202,14 @@ def _program() -> str:
 def _card(model: Model, method: Panel | OnePass) -> Card:
     settings, sampler = method.settings, model.recipe.sampler
     if isinstance(settings, OnePassSettings):
-        patch, cell, latent = settings.encoder.patch, settings.cell, settings.generator.latent
+        patch, cell, latent, visible = (
+            settings.encoder.patch,
+            settings.cell,
+            settings.generator.latent,
+            settings.visible,
+        )
     else:
-        patch, cell, latent = settings.denoiser.patch, settings.denoiser.multiple, 0
+        patch, cell, latent, visible = settings.denoiser.patch, settings.denoiser.multiple, 0, VISIBLE
     return Card(
         format=FORMAT,
         weights=model.checkpoint.digest,
@@ -213,6 +218,7 @@ def _card(model: Model, method: Panel | OnePass) -> Card:
         patch=patch,
         cell=cell,
         least=min(settings.windows) // cell,
+        visible=visible,
         steps=model.evaluations(sampler),
         latent=latent,
         recipe=model.recipe.model_dump(mode="json"),

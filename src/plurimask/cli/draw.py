@@ -143,7 +143,9 @@ _LONG = 20.0
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A model of the method one-pass or panel: name, .safetensors file or run folder.")],
+    model: Annotated[
+        str, typer.Argument(help="A model of the method one-pass or panel: name, .safetensors file or run folder.")
+    ],
     out: Annotated[Path, typer.Option(help="New folder.")],
     format: Annotated[Literal["onnx"], typer.Option(help="What to write.")] = "onnx",
 ) -> None:

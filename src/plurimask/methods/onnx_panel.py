@@ -68,6 +68,7 @@ class Card:
         patch: pixels per side that the finest stage of what draws has for one of its own.
         cell: pixels a side of the cells that windows are counted in.
         least: cells a side of a window at least.
+        visible: least share of readers that a window has to hold.
         steps: network evaluations a mask, by default.
         latent: numbers of z; 0 where a denoiser draws.
         recipe: of the run, as plain values.
@@ -81,6 +82,7 @@ class Card:
     patch: int
     cell: int
     least: int
+    visible: float
     steps: int
     latent: int
     recipe: dict[str, Any]
@@ -177,7 +179,7 @@ class OnnxPanel:
     def encode(self, image: np.ndarray) -> "Encoded":
         """What draws takes of an image (C, H, W) float32."""
         share, empty, *features = self._encoder.run(None, {"image": image[None]})
-        cells = panel_window(share[0, 0], VISIBLE, self.card.cell, self.card.least)
+        cells = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
         return Encoded(self._cut(cells, features), float(empty[0]), cells.scaled(self.card.cell))
 
     def generate(self, encoded: "Encoded", z: np.ndarray) -> np.ndarray:
