@@ -518,7 +518,7 @@ def test_a_nifti_that_claims_too_much_is_refused_before_memory_is_taken(tmp_path
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_of_a_nifti_stack_every_sample_may_be_as_large_as_a_volume(tmp_path, monkeypatch, suffix):
-    monkeypatch.setenv(MOST_GIB, str(6 * 7 * 4 * 4 / 2**30))
+    monkeypatch.setenv(MOST_GIB, str(6 * 7 * 4 * 5 / 2**30))
     save_nifti(tmp_path / f"a{suffix}", VOLUMES)
     np.testing.assert_array_equal(read_stack(tmp_path / f"a{suffix}")[0], VOLUMES)
 
@@ -534,12 +534,14 @@ def test_beside_the_masks_of_a_nifti_stack_little_memory_is_taken(tmp_path, suff
     assert peak < 1.25 * masks.nbytes
 
 
-def test_masks_that_no_memory_holds_are_refused(tmp_path):
+def test_more_masks_than_the_bound_are_refused(tmp_path):
     save_nifti(tmp_path / "a.nii", VOLUMES)
     claim = bytearray((tmp_path / "a.nii").read_bytes())
     claim[42:50] = np.array([1000, 1000, 1000, 30000], dtype="<i2").tobytes()
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(claim)))
-    with pytest.raises(InputError, match=r"b\.nii\.gz: expected masks that fit into memory, got size \(30000, 1000"):
+    with pytest.raises(
+        InputError, match=r"b\.nii\.gz: expected at most 4 GiB of memory for an array, got size 30000x1000x1000x1000"
+    ):
         read_stack(tmp_path / "b.nii.gz")
 
 
@@ -627,3 +629,78 @@ def test_damage_under_any_compression_is_refused(tmp_path, kind):
 def test_masks_bear_their_cases_name_in_any_unicode_form(tmp_path):
     np.save(tmp_path / "Mu\u0308ller.npy", np.ones((2, 4, 5), dtype=bool))
     assert list(MaskSets.under(tmp_path)) == ["M\u00fcller"]
+
+
+CLASSES = np.random.default_rng(0).dirichlet(np.ones(4), (8, 9)).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_probabilities_of_classes_are_no_panel(tmp_path, dtype, count):
+    values = np.concatenate([CLASSES[: count - 1], CLASSES[count - 1 :].sum(0, keepdims=True)]).astype(dtype)
+    match = f"expected masks, one a sample or reader, got {count} planes that add up to 1 everywhere"
+    save_npz(tmp_path / "a.npz", values)
+    write_nifti(tmp_path / "a.nii", np.moveaxis(values[..., None], 0, -1).astype("f4"))
+    for name in ("a.npz", "a.nii"):
+        with pytest.raises(InputError, match=match):
+            read_stack(tmp_path / name)
+    paths = [tmp_path / f"{number}.npy" for number in range(count)]
+    for path, plane in zip(paths, values, strict=True):
+        np.save(path, plane)
+    with pytest.raises(InputError, match=match):
+        read_samples(paths)
+
+
+@pytest.mark.parametrize("scale", [True, np.uint8(1), np.uint8(255), np.float16(1)])
+def test_complementary_masks_and_smooth_ones_that_do_not_add_up_are_a_panel(tmp_path, scale):
+    pair = np.stack([PLANES[0], ~PLANES[0]])
+    save_npz(tmp_path / "a.npz", pair * scale)
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.npz")[0], pair)
+    save_npz(tmp_path / "b.npz", CLASSES[:3])
+    np.testing.assert_array_equal(read_stack(tmp_path / "b.npz")[0], CLASSES[:3] > 0.5)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+@pytest.mark.parametrize("shape", [(5, 1, 6, 7), (5, 6, 7, 1)])
+def test_one_plane_a_sample_is_a_plane_wherever_its_axis_of_one_stands(tmp_path, suffix, shape):
+    SAVERS[suffix](tmp_path / f"a{suffix}", PLANES.reshape(shape))
+    np.testing.assert_array_equal(read_stack(tmp_path / f"a{suffix}")[0], PLANES)
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 2), (5, 2, 6, 7), (6, 2, 7)])
+def test_masks_of_a_pixel_or_two_are_asked_about_unless_their_size_is_stated(tmp_path, shape):
+    masks = np.ones(shape, dtype=bool)
+    np.save(tmp_path / "a.npy", masks)
+    with pytest.raises(
+        InputError, match=r"expected samples, rows, columns .* whose masks would be .* pixels; move the"
+    ):
+        read_stack(tmp_path / "a.npy")
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.npy", shape[1:])[0], masks)
+
+
+def bomb(path, shape, dtype="|b1", content=b""):
+    """An archive whose header claims an array, and which holds this much of it."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + content
+        archive.writestr("masks.npy", array)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "match"),
+    [
+        ((4, 2**15, 2**15 + 1), "|b1", r"got size 32768x32769, which takes 4\.00 GiB"),
+        ((5, 2**15, 2**15), "|b1", r"got size 5x32768x32768, which takes 5\.00 GiB"),
+        ((2, 2**15, 2**15), "<f8", r"got size 32768x32768, which takes 8\.00 GiB"),
+        ((2, 2**14, 2**14), "|b1", r"expected a whole a\.npz"),
+    ],
+)
+def test_what_an_archive_claims_takes_no_memory(tmp_path, shape, dtype, match):
+    path = bomb(tmp_path / "a.npz", shape, dtype, bytes(1000))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=match):
+        read_stack(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 2**28 + 2**20  # the masks of the last, which are never touched

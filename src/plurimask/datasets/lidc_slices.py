@@ -17,8 +17,8 @@ import numpy as np
 
 from plurimask.datasets.dataset import BY_HASH, Split
 from plurimask.errors import DatasetError
-from plurimask.files.images import read_image
-from plurimask.files.stored import digest_files, readable
+from plurimask.files.images import read_image, read_npy_header
+from plurimask.files.stored import digest_files, readable, refuse_giant
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
@@ -144,6 +144,9 @@ def _read_masks(path: Path) -> np.ndarray:
         zipfile.ZipFile(path) as archive,
         archive.open("masks_packed.npy") as file,
     ):
+        shape, _, dtype = read_npy_header(file)
+        refuse_giant(path, shape, dtype.itemsize)
+        file.seek(0)
         packed = np.lib.format.read_array(file, allow_pickle=False)
     size = packed.shape[2] if packed.ndim > 2 else 0
     right = 4, size, -(-size // 8)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from plurimask.errors import InputError
-from plurimask.files.images import LabelRule, binarise, read_image, read_label, split_name
+from plurimask.files.images import LabelRule, NoClasses, binarise, read_image, read_label, split_name
 from plurimask.files.stored import list_visible, one_form
 from plurimask.geometry import common_grid
 from plurimask.records import Case
@@ -63,7 +63,9 @@ def read_files(
         InputError: files that are unreadable, or on other grids.
     """
     images = {path: read_image(path) for path in image_files}
-    labels = {path: read_label(path, rule) for path in label_files}
+    masks = NoClasses(rule)
+    labels = {path: read_label(path, masks) for path in label_files}
+    masks.check(name)
     grids = {path: grid for path, (_, grid) in (images | labels).items()}
     grid = common_grid(grids, "bring all files of a case to one grid, or correct the header")
     channels = np.concatenate([channel for channel, _ in images.values()])

@@ -4,10 +4,10 @@ NIfTI goes through nibabel, in nibabel's own order of axes (see `plurimask.geome
 nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what a label file holds into a mask.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -27,27 +27,49 @@ def read_npy(path: Path) -> Stored:
             that is not one channel, or whose planes would be one or two pixels high or wide.
     """
     values = one_channel(path, read_array(path))
-    if values.ndim == 4 and min(values.shape[1:3]) <= 2:
-        if values.shape[1] == 1:
-            return Stored(values[:, 0])
+    if values.ndim == 4 and values.shape[1] == 1:
+        return Stored(values[:, 0])
+    if values.ndim == 4:
+        refuse_thin(path, values.shape[1:])
+    return Stored(values)
+
+
+def refuse_thin(path: Path, shape: Sequence[int]) -> None:
+    """Raises InputError for an array (H, W, D) whose planes would be one or two pixels high or wide."""
+    if min(shape[:2]) <= 2:
         raise InputError(
             path,
             expected="rows, columns and then slices, (H, W, D)",
-            got=f"size {values.shape[1:]}, whose slices would be {values.shape[1]}x{values.shape[2]} pixels",
+            got=f"size {tuple(shape)}, whose slices would be {shape[0]}x{shape[1]} pixels",
             hint="move the axis of the slices last, or write one file a channel: image0, image1, ...",
         )
-    return Stored(values)
 
 
 def read_array(path: Path) -> np.ndarray:
     """The array of an NPY file, of any shape.
 
     Raises:
-        InputError: a file that is missing, damaged, shorter than its header says, or holds Python objects.
+        InputError: a file that is missing, damaged, shorter than its header says, holds Python objects, or too much.
     """
     with readable(path, "a readable NPY file"):
         # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
-        return np.array(np.lib.format.open_memmap(path, mode="r"))
+        mapped = np.lib.format.open_memmap(path, mode="r")
+        refuse_giant(path, mapped.shape, max(4, mapped.itemsize))
+        return np.array(mapped)
+
+
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and type of an NPY file's array, which follows in `file`.
+
+    Raises:
+        ValueError: another header, or one of Python objects.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    if dtype.hasobject or min(shape, default=1) < 0:
+        raise ValueError("Python objects (allow_pickle=False), or a negative size")
+    return shape, by_columns, dtype
 
 
 _NIFTI = "a readable NIfTI file"
@@ -66,7 +88,7 @@ def read_nifti(path: Path) -> Stored:
         InputError: a file that is missing, damaged or over 2**30 voxels, or more than three axes.
     """
     image, affine = _open(path)
-    refuse_giant(path, image.shape)
+    refuse_giant(path, image.shape, max(4, image.get_data_dtype().itemsize))
     with readable(path, _NIFTI):
         values = np.asanyarray(image.dataobj)
     return Stored(one_channel(path, values), affine)
@@ -80,7 +102,7 @@ def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray],
             refused where it is met.
     """
     image, affine = _open(path)
-    refuse_giant(path, image.shape[:-1])
+    refuse_giant(path, image.shape[:-1], max(4, image.get_data_dtype().itemsize))
 
     def parts() -> Iterator[np.ndarray]:
         for index in range(image.shape[-1]):
@@ -146,6 +168,7 @@ def read_picture(path: Path) -> Stored:
             # Pillow cuts it to 8 bits without a word.
             hint = "write one 16-bit grey file a channel: image0, ..."
             raise InputError(path, expected="8-bit colour", got="16-bit colour", hint=hint)
+        refuse_giant(path, (*picture.size[::-1], 4), 1)  # which colours and a palette are decoded to
         picture.load()
         _refuse_unclear_pixels(path, picture)
         values = _channels(path, picture)
@@ -228,6 +251,39 @@ def binarise(subject: str | Path, values: np.ndarray, *, lossy: bool = False) ->
         got=got,
         hint="write one mask a file, 1 or 255 where the reader drew",
     )
+
+
+class NoClasses:
+    """A rule for the labels of one case that takes no probabilities of classes, which add up to 1, for masks.
+
+    Args:
+        rule: for each label.
+    """
+
+    def __init__(self, rule: LabelRule = binarise) -> None:
+        self._rule, self._count, self._mixed = rule, 0, True
+        self._total: np.ndarray = np.zeros((), dtype=np.float32)
+
+    def __call__(self, subject: str | Path, values: np.ndarray, *, lossy: bool = False) -> np.ndarray:
+        """As the rule; the label counts for `check`."""
+        mask = self._rule(subject, values, lossy=lossy)
+        most = 1 if values.dtype.kind == "f" else values.max(initial=1)
+        # Of classes, every plane holds values between its ends, so that labels of two values cost no sum.
+        self._mixed &= not lossy and values.dtype.kind in "fiu" and bool(((values != 0) & (values != most)).any())
+        if self._mixed and (not self._count or self._total.shape == values.shape):
+            full = 1 if most == 1 else np.iinfo(values.dtype).max
+            self._total, self._count = self._total + values.astype(np.float32) / np.float32(full), self._count + 1
+        return mask
+
+    def check(self, subject: str | Path) -> None:
+        """Raises InputError where the labels so far add up to 1 everywhere."""
+        if self._mixed and self._count > 1 and np.abs(self._total - 1).max() < 0.01 + self._count / 255:
+            raise InputError(
+                subject,
+                expected="masks, one a sample or reader",
+                got=f"{self._count} planes that add up to 1 everywhere, as probabilities of classes do",
+                hint="give the foreground alone, as masks drawn from it or as one plane",
+            )
 
 
 Format = Literal["dicom", "nifti", "picture", "npy"]

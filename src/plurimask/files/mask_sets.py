@@ -9,13 +9,14 @@ set.json is optional and may hold name, method, seeds, checkpoint, grid {shape, 
 """
 
 import json
+import math
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import IO, Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,45 +24,68 @@ from pydantic_core import from_json
 
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name
-from plurimask.files.images import binarise, read_label, read_nifti_stack, split_name
-from plurimask.files.stored import atomic_folder, list_visible, natural, one_form, readable
+from plurimask.files.images import NoClasses, read_label, read_nifti_stack, read_npy_header, split_name
+from plurimask.files.stored import atomic_folder, list_visible, natural, one_form, readable, refuse_giant
 from plurimask.geometry import Grid, common_grid, grid_of, same_grid
 from plurimask.records import MaskSet
 from plurimask.settings import Positive, parse
 
 
-def read_stack(path: Path) -> tuple[np.ndarray, Grid]:
+def read_stack(path: Path, stated: tuple[int, ...] | None = None) -> tuple[np.ndarray, Grid]:
     """All samples of a case from one file: (S, H, W[, D]) in NPZ and NPY, (H, W, D, S) in NIfTI, D = 1 for a plane.
 
-    An NPZ holds them as `masks`, or holds no other array. Only NIfTI brings an affine; of it, one sample at a time is
-    in memory beside the masks.
+    An NPZ holds them as `masks`, or holds no other array. (S, 1, H, W) are planes too. Only NIfTI brings an affine.
+    One sample at a time is in memory beside the masks.
+
+    Args:
+        path: the file.
+        stated: the size of a sample, where it is known; else an array whose planes would be a pixel or two high or
+            wide is refused.
 
     Raises:
-        InputError: a file that is missing, damaged, pickled or of another shape, holds more than fits into memory, or
-            breaks the rule for labels in a sample.
+        InputError: a file that is missing, damaged, pickled or of another shape, holds too much, breaks the rule for
+            labels in a sample, or holds probabilities of classes.
     """
     shape, samples, affine = _open_stack(path)
+    sample, rule = _sample_shape(path, shape, stated), NoClasses()
+    grid = grid_of(path, sample, affine)
+    refuse_giant(path, (shape[0], *sample), 1)
+    masks = np.empty((shape[0], *sample), dtype=np.bool_)
+    for mask, values in zip(masks, samples, strict=True):
+        mask[...] = rule(path, values.reshape(sample))
+    rule.check(path)
+    return masks, grid
+
+
+def _sample_shape(path: Path, shape: tuple[int, ...], stated: tuple[int, ...] | None) -> tuple[int, ...]:
+    """(H, W[, D]) of the samples in an array (S, H, W[, D])."""
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise InputError(path, expected="masks of shape (S, H, W[, D])", got=str(shape), hint="stack one mask a sample")
-    grid = grid_of(path, shape[1:], affine)
-    try:
-        masks = np.empty(shape, dtype=np.bool_)
-    except MemoryError as error:
+    sample = shape[1:]
+    if sample == stated or path.name.lower().endswith((".nii", ".nii.gz")):
+        return sample
+    if len(sample) == 3 and 1 in (sample[0], sample[2]):
+        sample = sample[1:] if sample[0] == 1 else sample[:2]
+    if min(sample[:2]) <= 2:
         raise InputError(
-            path, expected="masks that fit into memory", got=f"size {shape}", hint="keep fewer samples, or a region"
-        ) from error
-    for mask, values in zip(masks, samples, strict=True):
-        mask[...] = binarise(path, values)
-    return masks, grid
+            path,
+            expected="samples, rows, columns and then slices, (S, H, W[, D])",
+            got=f"size {shape}, whose masks would be {sample[0]}x{sample[1]} pixels",
+            hint="move the axis of the samples first and that of the slices last",
+        )
+    return sample
 
 
 def read_samples(paths: Sequence[Path]) -> tuple[np.ndarray, Grid]:
     """All samples of a case from one file each, every one as `read_label` reads it.
 
     Raises:
-        InputError: a file that cannot be read, breaks the rule for labels, or lies on another grid than the others.
+        InputError: a file that cannot be read, breaks the rule for labels, or lies on another grid than the others;
+            or probabilities of classes.
     """
-    labels = {path: read_label(path) for path in paths}
+    rule = NoClasses()
+    labels = {path: read_label(path, rule) for path in paths}
+    rule.check(paths[0].parent)
     grid = common_grid({path: grid for path, (_, grid) in labels.items()}, "bring all samples of a case to one grid")
     return np.stack([mask for mask, _ in labels.values()]), grid
 
@@ -70,28 +94,48 @@ def _open_stack(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.n
     """Shape (S, H, W[, D]), the samples as the file has them, and the affine."""
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _open_nifti(path)
-    with readable(path, f"a whole {path.name} without pickled objects", "write it again"):
+    with readable(path, _WHOLE.format(path.name), "write it again"):
+        if path.name.lower().endswith(".npz"):
+            return *_open_npz(path), None
         # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
-        is_archive = path.name.lower().endswith(".npz")
-        values = _read_npz(path) if is_archive else np.lib.format.open_memmap(path, mode="r")
+        values = np.lib.format.open_memmap(path, mode="r")
     return values.shape, values, None
 
 
-def _read_npz(path: Path) -> np.ndarray:
+_WHOLE = "a whole {} without pickled objects"
+
+
+def _open_npz(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray]]:
     # np.load would also take a bare array or a pickle under this name, and hand back bytes for an unknown header.
-    with zipfile.ZipFile(path) as archive:
-        arrays = [name for name in archive.namelist() if name.endswith(".npy")]
-        if "masks.npy" in arrays:
-            arrays = ["masks.npy"]
-        if len(arrays) != 1:
-            raise InputError(
-                path,
-                expected="an array `masks`, or one array alone",
-                got=", ".join(name.removesuffix(".npy") for name in arrays) or "none",
-                hint="rename the one that holds the masks",
-            )
-        with archive.open(arrays[0]) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+    archive = zipfile.ZipFile(path)
+    arrays = [name for name in archive.namelist() if name.endswith(".npy")]
+    if "masks.npy" in arrays:
+        arrays = ["masks.npy"]
+    if len(arrays) != 1:
+        raise InputError(
+            path,
+            expected="an array `masks`, or one array alone",
+            got=", ".join(name.removesuffix(".npy") for name in arrays) or "none",
+            hint="rename the one that holds the masks",
+        )
+    file = archive.open(arrays[0])
+    shape, by_columns, dtype = read_npy_header(file)
+    refuse_giant(path, shape if by_columns else shape[1:], max(4, dtype.itemsize))
+    return shape, _samples(path, file, shape, by_columns, dtype)
+
+
+def _samples(
+    path: Path, file: IO[bytes], shape: tuple[int, ...], by_columns: bool, dtype: np.dtype[Any]
+) -> Iterator[np.ndarray]:
+    """What lies along the first axis of an array, one after the other, read when it is asked for."""
+    parts = (shape,) if by_columns else (shape[1:],) * shape[0]
+    with readable(path, _WHOLE.format(path.name), "write it again"), file:
+        for part in parts:
+            content = file.read(math.prod(part) * dtype.itemsize)
+            values = np.frombuffer(content, dtype).reshape(part, order="F" if by_columns else "C")
+            yield from values if by_columns else (values,)
+        if file.read(1):
+            raise ValueError("more than its header says")
 
 
 def _open_nifti(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.ndarray]:
@@ -105,8 +149,7 @@ def _open_nifti(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.n
             hint="write (H, W, 1, S) for a plane, (H, W, D, 1) for one sample, or a folder with one file a sample",
         )
     *space, count = shape
-    sample = tuple(space[:2] if space[2] == 1 else space)
-    return (count, *sample), (one.reshape(sample) for one in samples), affine
+    return (count, *(space[:2] if space[2] == 1 else space)), samples, affine
 
 
 STACK, DESCRIPTION = "masks", "set.json"
@@ -322,9 +365,10 @@ class MaskSets(Mapping[str, MaskSet]):
 
 
 def _read(files: MaskFiles) -> MaskSet:
-    masks, grid = read_samples(files.samples) if files.stack is None else read_stack(files.stack)
     path = files.path / DESCRIPTION
     description = _read_description(path)
+    stated = description.grid and tuple(description.grid.shape)
+    masks, grid = read_samples(files.samples) if files.stack is None else read_stack(files.stack, stated)
     _check_description(path, description, files.name, masks)
     return MaskSet(
         name=files.name,
