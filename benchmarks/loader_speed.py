@@ -20,7 +20,7 @@ RECIPE, CASES, BATCHES = "cimd-small", 2000, 50
 class RandomCases:
     """A dataset of noise with four readers a case: the loader does not look at what it loads."""
 
-    kind, digest = "random", "0" * 64
+    root, digest = "random", "0" * 64
     names = tuple(f"case-{number}" for number in range(CASES))
     patients = names
 

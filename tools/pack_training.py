@@ -32,7 +32,7 @@ app = typer.Typer()
 class Pack:
     """Dataset of a pack; each side of a patient is that of the dataset it was made from."""
 
-    kind = "pack"
+    root = "pack"
 
     def __init__(self, path: Path) -> None:
         content = path.read_bytes()

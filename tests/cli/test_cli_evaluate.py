@@ -74,7 +74,7 @@ def test_a_file_of_sides_says_which_cases_are_scored_and_is_recorded(run, out, t
 def test_a_file_of_sides_that_lacks_patients_of_the_data_is_refused(run, out, tmp_path, dataset, drawn):
     (tmp_path / "list.csv").write_text("patient,side\npatient-1,test\n")
     said = run("evaluate", drawn, "--data", dataset, "--split-file", tmp_path / "list.csv", "--out", out)
-    assert said.refused("list.csv", "the side of every patient of case-folder", "39 without one")
+    assert said.refused("list.csv", f"the side of every patient of {dataset}", "39 without one")
     assert not out.exists()
 
 

@@ -18,7 +18,7 @@ class Ramps:
     No two of the eight symmetries of a square make the plane look alike.
     """
 
-    kind, digest = "ramps", "e" * 64
+    root, digest = "ramps", "e" * 64
 
     def __init__(self, shape=(16, 16)):
         self.names, self.patients = [f"case-{i}" for i in range(CASES)], [None] * CASES
@@ -206,7 +206,7 @@ WARP = WarpSettings(share=0.5, turn=34, zoom=0.15)
 class Discs:
     """An image that is bright where its one reader drew: a box to the right of the middle."""
 
-    kind, digest = "discs", "d" * 64
+    root, digest = "discs", "d" * 64
 
     def __init__(self):
         self.names, self.patients = [f"case-{i}" for i in range(CASES)], [None] * CASES

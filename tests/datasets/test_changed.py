@@ -17,7 +17,7 @@ from plurimask.records import Case
 class Listed:
     """Cases that are in memory, of a patient each unless told otherwise."""
 
-    kind = "listed"
+    root = "listed"
     split_by = BY_HASH
 
     def __init__(self, cases, digest="d" * 64, sides=None):
@@ -67,7 +67,7 @@ def test_a_case_of_that_size_stays():
 def test_kind_names_patients_sides_and_length_stay():
     data = Listed([case(patient="p"), case(name="b")], sides={"p": "val"})
     cut = centre_crop(data, 4)
-    assert (cut.kind, cut.names, cut.patients) == ("listed", ("a", "b"), ("p", None))
+    assert (cut.root, cut.names, cut.patients) == ("listed", ("a", "b"), ("p", None))
     assert (cut.sides, len(cut)) == ({"p": "val"}, 2)
     assert cut[1].image.shape == (1, 4, 4)
 

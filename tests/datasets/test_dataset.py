@@ -11,7 +11,7 @@ from plurimask.records import Case
 class Counted:
     """A dataset of three cases that notes which it was asked for."""
 
-    kind, digest = "counted", "0" * 64
+    root, digest = "counted", "0" * 64
     names, patients = ("x", "y", "z"), (None, None, None)
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_folder_of_cases_is_a_case_folder(folder):
-    assert open_dataset(folder).kind == "case-folder"
+    assert isinstance(open_dataset(folder), CaseFolder)
 
 
 def test_no_folder_is_refused(tmp_path):

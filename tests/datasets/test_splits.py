@@ -14,7 +14,7 @@ from plurimask.errors import DatasetError, InputError
 class Listed:
     """Names and patients, which is all that splits look at."""
 
-    kind = "listed"
+    root = "listed"
 
     def __init__(self, names, patients, sides=None):
         self.names, self.patients, self.sides = names, patients, sides or {}
@@ -64,8 +64,17 @@ def test_a_shared_patient_is_refused_without_naming_it():
 
 
 def test_a_case_without_patient_is_refused():
-    with pytest.raises(DatasetError, match="y: expected a patient, since splits are by patient, got none; list"):
+    with pytest.raises(
+        DatasetError, match=r"y: expected a patient, .* got none; list every case in patients\.csv .*\)$"
+    ):
         split_indices(Listed(["x", "y"], ["p", None]), "train")
+
+
+@pytest.mark.parametrize(("patients", "asked"), [([None], True), (["p"], True), ([None], False), (["p"], False)])
+def test_only_a_command_with_that_option_is_pointed_to_split_all(patients, asked):
+    with pytest.raises(DatasetError, match=r"patients\.csv|split\.csv") as caught:
+        split_indices(Listed(["x"], patients, {"p": "train"}), "val", asked=asked)
+    assert ("--split" in str(caught.value)) is asked
 
 
 def test_all_asks_for_no_patients():
@@ -85,7 +94,7 @@ def test_an_unknown_split_is_refused():
 
 def test_an_empty_side_is_refused():
     train_only = next(f"p{i}" for i in range(99) if split_of(f"p{i}") == "train")
-    with pytest.raises(DatasetError, match="at least one patient on the test side, got none among 1 patients"):
+    with pytest.raises(DatasetError, match="at least one patient on the test side, got none among 1 patient;"):
         split_indices(Listed(["x"], [train_only]), "test")
 
 

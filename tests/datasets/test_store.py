@@ -18,7 +18,7 @@ from plurimask.records import Case
 class Made:
     """Cases in memory; counts how often one is read."""
 
-    kind = "made"
+    root = "made"
 
     def __init__(self, cases, digest="d" * 64):
         self.cases, self.digest, self.reads = cases, digest, 0

@@ -15,6 +15,7 @@ from tiny import recipe
 from typer.testing import CliRunner
 
 from plurimask.cli import app
+from plurimask.datasets.lidc_slices import LidcSlices
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.files.stored import digest_file
@@ -80,7 +81,7 @@ def places(row, size, step):
 
 def test_what_is_prepared_opens_as_a_dataset_with_patients(prepared):
     dataset = open_dataset(prepared)
-    assert dataset.kind == "lidc-slices"
+    assert isinstance(dataset, LidcSlices)
     assert set(dataset.patients) == {SMALL, OTHER, TWICE, VALIDATION}
 
 

@@ -90,7 +90,7 @@ def evaluate(
     _check_drawn(masks, model, panel, pool)
     check_free(out, ours=lambda name: True)
     dataset = open_data(data, split_file)
-    cases = choose_cases(dataset, split, limit, read_case_list(case_list) if case_list else None)
+    cases = choose_cases(dataset, split, limit, read_case_list(case_list) if case_list else None, asked=True)
     beside = None
     if model is not None:
         masks, beside = _draw(model, device, cases, out, count or 16, seed, panel, pool)

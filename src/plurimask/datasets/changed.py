@@ -27,7 +27,7 @@ class Changed:
 
     def __init__(self, dataset: Dataset, rule: str, change: Callable[[int, Case], Case]) -> None:
         self._dataset, self._rule, self._change = dataset, rule, change
-        self.kind = dataset.kind
+        self.root = dataset.root
         self.names: Sequence[str] = dataset.names
         self.patients: Sequence[str | None] = dataset.patients
         self.sides: Mapping[str, Split] = dataset.sides
@@ -87,7 +87,7 @@ def split_as(dataset: Dataset, path: Path) -> Changed:
         DatasetError: a file that gives one of the dataset's patients no side or two, or is not of this form.
         InputError: a file that cannot be read.
     """
-    sides = read_sides(path, dataset.patients, dataset.kind)
+    sides = read_sides(path, dataset.patients, str(dataset.root))
     own = {patient: sides[patient] for patient in sorted(set(map(str, dataset.patients)))}
     made = Changed(dataset, f"sides {json.dumps(own)}", lambda index, case: case)
     made.sides, made.split_by = sides, path.name

@@ -1,6 +1,7 @@
 """What every dataset offers, whatever its files: cases by position, their names and patients, a hash of its data."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 from plurimask.records import Case
@@ -14,8 +15,8 @@ class Dataset(Protocol):
     """A sequence of cases that is read lazily, one case at a time."""
 
     @property
-    def kind(self) -> str:
-        """The layout's name, for the log."""
+    def root(self) -> str | Path:
+        """Where it lies, as errors name it."""
 
     @property
     def names(self) -> Sequence[str]:

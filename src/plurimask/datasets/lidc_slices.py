@@ -32,7 +32,6 @@ class LidcSlices:
         DatasetError: a file of the layout that is missing or damaged, or that disagrees with the index.
     """
 
-    kind = "lidc-slices"
     split_by = BY_HASH
 
     def __init__(self, root: Path) -> None:

@@ -48,22 +48,28 @@ def open_dataset(path: Path, split_file: Path | None = None) -> Dataset:
 
 
 def choose_cases(
-    dataset: Dataset, split: SplitOrAll, limit: int | None, names: Sequence[str] | None = None
+    dataset: Dataset,
+    split: SplitOrAll,
+    limit: int | None,
+    names: Sequence[str] | None = None,
+    *,
+    asked: bool = False,
 ) -> CasesByName:
     """Cases of one side of the split, or `limit` of them spread over its patients; read when they are asked for.
 
-    With `names`, such as a case list's: exactly these in their order, or the first `limit` of them.
+    With `names`, such as a case list's: exactly these in their order, or the first `limit` of them. `asked` as
+    `split_indices` has it.
 
     Raises:
         DatasetError: as `split_indices`, and for names that the dataset does not have or has on another side.
     """
-    indices = split_indices(dataset, split)
+    indices = split_indices(dataset, split, asked=asked)
     if names is None:
         return CasesByName(dataset, indices if limit is None else spread(dataset, indices, limit))
     positions = {name: position for position, name in enumerate(dataset.names)}
     for chosen, where, hint in (
         (range(len(dataset)), "in the dataset", "give the dataset that the list was made for"),
-        (indices, f"on the {split} side", "name the side that the list is from, or use --split all"),
+        (indices, f"on the {split} side", "name the side of the list, or use --split all" if asked else "list others"),
     ):
         there = {dataset.names[index] for index in chosen}
         absent = [name for name in names if name not in there]
@@ -71,7 +77,7 @@ def choose_cases(
             near = {look_alike(name): name for name in there}.get(look_alike(absent[0]))
             apart = f", there spelt otherwise ({difference(absent[0], near)})" if near else ""
             raise DatasetError(
-                dataset.kind,
+                dataset.root,
                 expected=f"all {len(names)} listed cases {where}",
                 got=f"{len(absent)} that are not, first {absent[0]}{apart}",
                 hint=hint,
@@ -93,8 +99,6 @@ class CaseFolder:
         DatasetError: no case in `root`, a patients.csv that does not fit the cases, or a split that does not fit those.
         InputError: a case whose files are missing, doubled, or not numbered from 0 without a gap.
     """
-
-    kind = "case-folder"
 
     def __init__(self, root: Path, split: Path | None = None) -> None:
         self.root = root

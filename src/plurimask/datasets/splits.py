@@ -39,8 +39,13 @@ def side_of(dataset: Dataset, patient: str) -> Split:
     return dataset.sides.get(patient) or split_of(patient)
 
 
-def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
+def split_indices(dataset: Dataset, split: SplitOrAll, *, asked: bool = False) -> list[int]:
     """Positions of a split's cases, in the dataset's order; `all` asks for no patients.
+
+    Args:
+        dataset: any.
+        split: one of its sides, or `all`.
+        asked: whether the command has an option --split, which hints may name then.
 
     Raises:
         DatasetError: an unknown split, a case without a patient, a patient in two spellings, or a split that holds no
@@ -54,20 +59,18 @@ def split_indices(dataset: Dataset, split: SplitOrAll) -> list[int]:
     chosen = []
     for index, (name, patient) in enumerate(zip(dataset.names, dataset.patients, strict=True)):
         if patient is None:
-            raise DatasetError(
-                name,
-                expected="a patient, since splits are by patient",
-                got="none",
-                hint="list every case in patients.csv (case,patient); to draw or score, --split all does without",
-            )
+            hint = "list every case in patients.csv (case,patient)" + (", or use --split all" if asked else "")
+            raise DatasetError(name, expected="a patient, since splits are by patient", got="none", hint=hint)
         if side_of(dataset, patient) == split:
             chosen.append(index)
     if not chosen:
+        count = len(set(dataset.patients))
         raise DatasetError(
-            dataset.kind,
+            dataset.root,
             expected=f"at least one patient on the {split} side",
-            got=f"none among {len(set(dataset.patients))} patients",
-            hint="add patients, or name the sides in split.csv (patient,side)",
+            got=f"none among {count} patient{'s' * (count != 1)}",
+            hint="add patients, or name the sides in split.csv (patient,side)"
+            + (", or use --split all" if asked else ""),
         )
     return chosen
 
@@ -80,7 +83,7 @@ def _refuse_spellings(dataset: Dataset) -> None:
         other = dataset.patients[before]
         if patient != other and patient is not None and other is not None:
             raise DatasetError(
-                dataset.kind,
+                dataset.root,
                 expected="one spelling of each patient",
                 got=f"two, of cases {dataset.names[before]} and {dataset.names[index]} ({difference(other, patient)})",
                 hint="write them alike, or, if they are two persons, name them further apart",

@@ -65,7 +65,7 @@ def inputs_at(
     found = [_input(path) for path in paths]
     studies = [(study_name(one.path), one.path) for one in found if one.kind == "study"]
     datasets = [open_dataset(one.path, split_file) for one in found if one.kind != "study"]
-    chosen = [choose_cases(dataset, split, limit, names) for dataset in datasets]
+    chosen = [choose_cases(dataset, split, limit, names, asked=True) for dataset in datasets]
     cases = [(name, partial(of_dataset.__getitem__, name)) for of_dataset in chosen for name in of_dataset]
     for name, times in Counter(name for name, _ in (*studies, *cases)).items():
         if times > 1:

@@ -138,7 +138,7 @@ def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
     expected = (recipe.method.image_channels, recipe.image_size, recipe.image_size)
     if store.image_shape != expected:
         raise DatasetError(
-            dataset.kind,
+            dataset.root,
             expected=f"images of {expected} (channels, rows, columns), as the recipe says",
             got=str(store.image_shape),
             hint="choose the recipe for this data, or --set image_size and method.image_channels",
