@@ -88,6 +88,14 @@ def ct_slice(stored: np.ndarray, position: np.ndarray, series: str, number: int)
     return dataset
 
 
+def radiograph(dataset: Dataset, _: int) -> None:
+    """Make a slice a computed radiograph, which has no place in space; a `change` of `write_series`."""
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.Modality = "CR"
+    for keyword in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):
+        delattr(dataset, keyword)
+
+
 def set_pixels(dataset: Dataset, stored: np.ndarray) -> None:
     """Give a dataset grey pixels, (H, W) or frames (F, H, W), of 8, 16 or 32 bits, little-endian."""
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"

@@ -4,7 +4,7 @@ A folder a panel, which appears as a whole or not at all. In every format it hol
 row a sample in measurements.csv, and their summary in measurements-summary.csv. Samples are counted from 1; slices, of
 which diameters and pictures are, from 0 across the axis that planes lie across.
 
-    dicom-seg   samples.dcm, agreement.dcm, frequency.dcm
+    dicom-seg   samples.dcm, agreement.dcm, frequency.dcm, votes.dcm, frequency-map.dcm, consensus.dcm, report.dcm
     nifti       masks.nii.gz, and in maps/ frequency, consensus-50 and entropy
     png         a plane: sample01.png ... and in pictures/ outlines and frequency; a volume: pictures/ alone
     npz         masks.npz
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from plurimask.dicom_findings import write_consensus, write_report
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.images import Format, write_nifti
@@ -92,6 +93,14 @@ def check_writable(folder: Path, study: Study, format: str | None = None) -> str
     return chosen
 
 
+def _write_dicom(folder: Path, panel: MaskSet, study: Study, agreement: float) -> None:
+    written = write_dicom_seg(folder, panel, study.sources)
+    if written.source.positions is not None:  # else there is nowhere in space that contours could lie
+        write_consensus(folder, panel, written, study.sources, agreement)
+    _, sliced = _sliced_last(study, panel)
+    write_report(folder, panel, written, measure(sliced.masks, sliced.grid))
+
+
 def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float) -> None:
     like = study.sources[0] if study.format == "nifti" else None
     share = panel.frequency
@@ -139,9 +148,7 @@ class Writer(NamedTuple):
 
 
 WRITERS: Mapping[str, Writer] = {
-    "dicom-seg": Writer(
-        lambda folder, panel, study, _: write_dicom_seg(folder, panel, study.sources), "dicom", alone=True
-    ),
+    "dicom-seg": Writer(_write_dicom, "dicom", alone=True),
     "nifti": Writer(_write_nifti, "nifti"),
     "png": Writer(_write_png, "picture"),
     "npz": Writer(lambda folder, panel, *_: np.savez_compressed(folder / f"{STACK}.npz", masks=panel.masks), "npy"),

@@ -1,7 +1,8 @@
-"""A panel as DICOM SEG objects, through highdicom. docs/dicom.md says what is in them, and why.
+"""A panel as DICOM images, through highdicom. docs/dicom.md says what is in them, and why.
 
-Three objects, each a series of its own in the study of the source: the samples (BINARY, a segment a sample), the
-agreement (BINARY, a segment a level, "at least k of S"), and the frequency (FRACTIONAL, PROBABILITY, one segment).
+Each object is a series of its own in the study of the source: the samples (SEG, BINARY, a segment a sample), the
+agreement (SEG, BINARY, a segment a level, "at least k of S"), the frequency (SEG, FRACTIONAL, PROBABILITY, one
+segment), the votes (SEG, LABELMAP, a segment a count), and the frequency once more as a Parametric Map.
 Identity goes from the source's header straight into the objects: highdicom, which prints what it finds odd, never sees
 it.
 """
@@ -9,6 +10,7 @@ it.
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,31 @@ def _complete_geometry(first: Any, slices: int, step_mm: float) -> None:
         measures.SpacingBetweenSlices = f"{step_mm:.10g}"
 
 
+_TYPES = {"b": "BINARY", "f": "FRACTIONAL", "u": "LABELMAP"}
+"""Of a segmentation, by the kind of its values."""
+NUMBERS = {
+    **{"samples": 1, "agreement": 2, "frequency": 3, "chosen": 4},
+    **{"votes": 5, "frequency-map": 6, "consensus": 7, "report": 8},
+}
+"""What follows the source's number in that of each object's series."""
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+
+
+@dataclass(frozen=True, eq=False)
+class WrittenImages:
+    """The images of a panel, as reports refer to them.
+
+    Args:
+        source: of all.
+        tracking: the UID of the finding that they are all about.
+        objects: by name, the UIDs of study, series, class and instance, by keyword.
+    """
+
+    source: DicomSource
+    tracking: str
+    objects: dict[str, dict[str, str]]
+
+
 # What highdicom raises on a source whose header lacks what a segmentation refers to.
 _UNUSABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _SHARES = (0.25, 0.5, 0.75)
@@ -125,7 +152,8 @@ class _Content:
         name: of the file, and in capitals the content label.
         description: of series and content, up to 64 characters.
         segments: one a value of the last axis of the pixels.
-        pixels: (planes, H, W, segments); bool for BINARY, float32 in [0, 1] for FRACTIONAL.
+        pixels: (planes, H, W, segments), bool for BINARY, float32 in [0, 1] for FRACTIONAL; (planes, H, W), unsigned
+            for LABELMAP, float32 for a map, which has no segments.
         maximum: the stored value that stands for 1 in FRACTIONAL.
         creator: as DICOM writes names.
         algorithm: AUTOMATIC, or SEMIAUTOMATIC where a person had a hand in it.
@@ -140,13 +168,16 @@ class _Content:
     algorithm: str = "AUTOMATIC"
 
 
-def write_dicom_seg(folder: Path, panel: MaskSet, sources: Sequence[Path]) -> None:
-    """Write samples.dcm, agreement.dcm and frequency.dcm to `folder`, with fresh UIDs.
+def write_dicom_seg(folder: Path, panel: MaskSet, sources: Sequence[Path]) -> "WrittenImages":
+    """Write samples.dcm, agreement.dcm, frequency.dcm, votes.dcm and frequency-map.dcm to `folder`, with fresh UIDs.
 
     Args:
         folder: where to; must be there.
         panel: on the grid of the source.
         sources: the DICOM files that the grid was read from: one a slice, or one multi-frame file.
+
+    Returns:
+        What other objects may refer to.
 
     Raises:
         MissingPackageError: highdicom is not installed.
@@ -154,7 +185,7 @@ def write_dicom_seg(folder: Path, panel: MaskSet, sources: Sequence[Path]) -> No
         OSError: as the file system does.
     """
     planes, stack = _marked_planes(panel.masks)
-    _write(folder, panel, sources, planes, _contents(panel, stack))
+    return _write(folder, panel, sources, planes, _contents(panel, stack))
 
 
 def write_chosen_seg(folder: Path, chosen: MaskSet, sources: Sequence[Path], creator: str, text: str) -> None:
@@ -179,7 +210,7 @@ def write_chosen_seg(folder: Path, chosen: MaskSet, sources: Sequence[Path], cre
         creator=f"{_plain(creator, _LONGEST_STRING - 1).translate(_NO_NAME_PARTS)}^",
         algorithm="SEMIAUTOMATIC",
     )
-    _write(folder, chosen, sources, planes, [content], first=4)
+    _write(folder, chosen, sources, planes, [content])
 
 
 def _write(
@@ -188,15 +219,25 @@ def _write(
     sources: Sequence[Path],
     planes: np.ndarray,
     contents: Iterable[_Content],
-    first: int = 1,
-) -> None:
+) -> "WrittenImages":
+    with referring(sources):
+        source = read_dicom_source(sources, panel.grid)
+        written = WrittenImages(source, need("highdicom", "dicom").UID(), {})
+        for content in contents:
+            if content.pixels.ndim == 3 and source.positions is None:
+                continue  # label maps and parametric maps must have a place in space
+            built = _build(source, planes, content, _descriptions(panel, content, written.tracking))
+            built.save_as(folder / f"{content.name}.dcm")
+            written.objects[content.name] = {keyword: built[keyword].value for keyword in _UIDS}
+        return written
+
+
+@contextmanager
+def referring(sources: Sequence[Path]) -> Iterator[None]:
+    """A block that builds objects from the headers of `sources`. Raises InputError where these do not serve."""
     with quiet():
         try:
-            source = read_dicom_source(sources, panel.grid)
-            tracking = need("highdicom", "dicom").UID()
-            for number, content in enumerate(contents, start=first):
-                built = _build(source, planes, content, _descriptions(panel, content, tracking), number)
-                built.save_as(folder / f"{content.name}.dcm")
+            yield
         except _UNUSABLE as error:
             raise InputError(
                 sources[0],
@@ -241,40 +282,72 @@ def _contents(panel: MaskSet, stack: np.ndarray) -> Iterator[_Content]:
     # Where a byte suffices, the stored value is the number of samples itself.
     yield _Content("frequency", f"Frequency map of {count} plausible outlines", shared, share, min(count, 255))
 
+    exact = [_Segment(f"{votes} of {count}", f"What {votes} samples hold, no more.") for votes in range(1, count + 1)]
+    votes = counts.astype(np.uint8 if count < 256 else np.uint16)
+    yield _Content("votes", f"Votes of {count} plausible outlines", exact, votes)
+    yield _Content("frequency-map", f"Share of {count} plausible outlines", [], share[..., 0])
 
-def _build(source: DicomSource, planes: np.ndarray, content: _Content, descriptions: list[Any], number: int) -> Any:
+
+def _build(source: DicomSource, planes: np.ndarray, content: _Content, descriptions: list[Any]) -> Any:
     highdicom, places = need("highdicom", "dicom"), None
-    stated = int(source.header.get("SeriesNumber") or 0)  # behind it in a list of series: 301, 302 and 303 for series 3
     if source.positions is not None:
         places = [highdicom.PlanePositionSequence("PATIENT", place) for place in source.positions[planes]]
-    built = highdicom.seg.Segmentation(
-        source_images=source.images,
-        pixel_array=content.pixels,
-        segmentation_type="BINARY" if content.pixels.dtype == bool else "FRACTIONAL",
-        fractional_type="PROBABILITY",
-        max_fractional_value=content.maximum,
-        segment_descriptions=descriptions,
-        plane_positions=places,
-        omit_empty_frames=True,
-        series_instance_uid=highdicom.UID(),
-        series_number=100 * (stated if 0 <= stated < 10**7 else 0) + number,
-        series_description=content.description,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer="plurimask",
-        manufacturer_model_name="plurimask",
-        software_versions=__version__,
-        device_serial_number="none",
-        content_label=content.name.upper(),
-        content_description=content.description,
-        content_creator_name=content.creator,
-    )
+    given = describe_object(source, content.name, content.description) | {
+        "source_images": source.images,
+        "pixel_array": content.pixels,
+        "plane_positions": places,
+        "device_serial_number": "none",
+        "content_label": content.name.upper().replace("-", "_"),
+        "content_description": content.description,
+        "content_creator_name": content.creator,
+    }
+    if content.segments:
+        built = highdicom.seg.Segmentation(
+            **given,
+            segmentation_type=_TYPES[content.pixels.dtype.kind],
+            fractional_type="PROBABILITY",
+            max_fractional_value=content.maximum,
+            segment_descriptions=descriptions,
+            omit_empty_frames=True,
+        )
+    else:
+        codes = need("pydicom.sr.codedict", "dicom").codes
+        share = highdicom.pm.RealWorldValueMapping("share", content.description, codes.UCUM.NoUnits, (0.0, 1.0), 1, 0)
+        built = highdicom.pm.ParametricMap(
+            **given,
+            contains_recognizable_visual_features=False,
+            real_world_value_mappings=[share],
+            window_center=0.5,
+            window_width=1.0,
+        )
+        built.Laterality = source.header.get("Laterality", "")
     if places is None:
         built.PatientOrientation = source.header.get("PatientOrientation", "")
+    identify(built, source)
+    return built
+
+
+def describe_object(source: DicomSource, name: str, description: str) -> dict[str, Any]:
+    """What highdicom wants to know of any object: its series, itself, and what made it."""
+    uid = need("highdicom", "dicom").UID
+    stated = int(source.header.get("SeriesNumber") or 0)  # behind it in a list of series: 301, 302 ... for series 3
+    return {
+        "series_instance_uid": uid(),
+        "series_number": 100 * (stated if 0 <= stated < 10**7 else 0) + NUMBERS[name],
+        "series_description": description,
+        "sop_instance_uid": uid(),
+        "instance_number": 1,
+        "manufacturer": "plurimask",
+        "manufacturer_model_name": "plurimask",
+        "software_versions": __version__,
+    }
+
+
+def identify(built: Any, source: DicomSource) -> None:
+    """Give an object the patient and study of its source, in the source's characters."""
     built.copy_patient_and_study_information(source.header)
     if "SpecificCharacterSet" in source.header:
         built.SpecificCharacterSet = source.header.SpecificCharacterSet
-    return built
 
 
 def _descriptions(panel: MaskSet, content: _Content, tracking: str) -> list[Any]:

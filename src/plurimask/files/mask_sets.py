@@ -156,8 +156,8 @@ STACK, DESCRIPTION = "masks", "set.json"
 MEASUREMENTS, SUMMARY = "measurements.csv", "measurements-summary.csv"
 REPLACEABLE = (
     re.compile(
-        rf"{STACK}\.(npz|nii\.gz)|(samples|agreement|frequency)\.dcm|sample\d+\.png|maps|pictures"
-        rf"|{DESCRIPTION}|{MEASUREMENTS}|{SUMMARY}"
+        rf"{STACK}\.(npz|nii\.gz)|(samples|agreement|frequency|votes|frequency-map|consensus|report)\.dcm"
+        rf"|sample\d+\.png|maps|pictures|{DESCRIPTION}|{MEASUREMENTS}|{SUMMARY}"
     ).fullmatch,
     "that of a panel",
 )
