@@ -10,6 +10,11 @@ from types import ModuleType
 _LONGEST = 600
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 class PlurimaskError(Exception):
     """Base of every error that plurimask raises on purpose; the command line prints it and exits with 2.
 

@@ -134,7 +134,7 @@ def test_the_command_says_what_it_wrote(monkeypatch, capsys, download, tmp_path)
     said = command(monkeypatch, capsys, "prepare", "ms-mri", "--root", download, "--out", tmp_path / "out")
     assert said.code == 0
     assert "12 slices of 4 scans of 3 patients" in said.out
-    assert "1 scans without masks passed over" in said.out
+    assert "1 scan without masks passed over" in said.out
     assert pm.open_dataset(tmp_path / "out/fold-3.csv")[0].image.shape == (4, 64, 64)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from plurimask.cli.common import Out, console, progress, say
+from plurimask.errors import plural
 
 prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
 
@@ -21,7 +22,7 @@ def phantom(
 
     with progress("making phantoms", count) as tick:
         prepare_phantom(out, count, seed, tick)
-    say(f"{count} cases in {out}")
+    say(f"{plural(count, 'case')} in {out}")
 
 
 @prepare.command()
@@ -43,15 +44,18 @@ def lidc(
 
         with progress("writing cases") as tick:
             imported = import_packing(packing, out, tick)
-        say(f"{imported.cases} slices of {imported.patients} patients in {out}, from {imported.kind}")
+        written = f"{plural(imported.cases, 'slice')} of {plural(imported.patients, 'patient')}"
+        say(f"{written} in {out}, from {imported.kind}")
     elif dicom is not None:
         from plurimask.prepare.lidc import lidc_settings, prepare_lidc
 
         settings = lidc_settings(preset, size, spacing, slices, window)
         with progress("cutting scans") as tick:
             made = prepare_lidc(dicom, out, settings, tick)
-        say(f"{made.slices} slices of {made.scans} scans of {made.patients} patients in {out}")
-        say(f"{len(made.skipped)} scans passed over, why in {out / 'manifest.json'}; run again when they are there")
+        of = f"{plural(made.scans, 'scan')} of {plural(made.patients, 'patient')}"
+        say(f"{plural(made.slices, 'slice')} of {of} in {out}")
+        skipped = plural(len(made.skipped), "scan")
+        say(f"{skipped} passed over, why in {out / 'manifest.json'}; run again when they are there")
 
 
 @prepare.command("ms-mri")
@@ -68,8 +72,8 @@ def ms_mri(
     with progress("cutting scans") as tick:
         made = prepare_ms_mri(root, out, None if native else size, every=all_slices, progress=tick)
     say(
-        f"{made.slices} slices of {made.scans} scans of {len(made.patients)} patients in {out}; "
-        f"{made.unread} scans without masks passed over"
+        f"{plural(made.slices, 'slice')} of {plural(made.scans, 'scan')} of {plural(len(made.patients), 'patient')} "
+        f"in {out}; {plural(made.unread, 'scan')} without masks passed over"
     )
     if made.folds:
         say(f"One patient held out: --data {out / 'fold-1.csv'} to fold-{made.folds}.csv")
@@ -109,4 +113,4 @@ def folder(
         survey = prepare_folder(root, out, settings, tick)
     for line in summarise_survey(survey, most=20):
         say(line)
-    say(f"{survey.written} cases in {out}, how they were made in {out / 'manifest.json'}")
+    say(f"{plural(survey.written, 'case')} in {out}, how they were made in {out / 'manifest.json'}")

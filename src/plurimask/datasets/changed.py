@@ -143,7 +143,7 @@ def _window(case: Case, size: int) -> tuple[slice, slice]:
             case.name,
             expected=f"a plane image of at least {size}x{size} pixels",
             got="x".join(map(str, sides)),
-            hint="choose a suite of a smaller image_size, and cut volumes into slices",
+            hint="choose a suite of a smaller image_size, and cut volumes into slices with plurimask prepare folder",
         )
     rows, columns = (slice((side - size) // 2, (side - size) // 2 + size) for side in sides)
     return rows, columns

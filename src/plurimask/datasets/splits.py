@@ -17,7 +17,7 @@ from typing import Literal, cast, get_args
 
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.dataset import Split as Split
-from plurimask.errors import DatasetError, InputError
+from plurimask.errors import DatasetError, InputError, plural
 from plurimask.files.stored import difference, look_alike, one_form, readable
 
 SplitOrAll = Literal["train", "val", "test", "all"]
@@ -64,11 +64,10 @@ def split_indices(dataset: Dataset, split: SplitOrAll, *, asked: bool = False) -
         if side_of(dataset, patient) == split:
             chosen.append(index)
     if not chosen:
-        count = len(set(dataset.patients))
         raise DatasetError(
             dataset.root,
             expected=f"at least one patient on the {split} side",
-            got=f"none among {count} patient{'s' * (count != 1)}",
+            got=f"none among {plural(len(set(dataset.patients)), 'patient')}",
             hint="add patients, or name the sides in split.csv (patient,side)"
             + (", or use --split all" if asked else ""),
         )

@@ -86,7 +86,10 @@ def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) ->
     first = dataset[0]
     if first.image.ndim != 3:
         raise DatasetError(
-            first.name, expected="plane images", got=f"a volume {first.image.shape}", hint="cut volumes into slices"
+            first.name,
+            expected="plane images",
+            got=f"a volume {first.image.shape}",
+            hint="cut volumes into slices with plurimask prepare folder",
         )
     counts = []
     with (folder / "images.bin").open("wb") as images, (folder / "raters.bin").open("wb") as readers:
@@ -107,7 +110,7 @@ def _check(case: Case, first: Case) -> None:
             case.name,
             expected=f"an image of {first.image.shape} (channels, rows, columns) like {first.name}",
             got=str(case.image.shape),
-            hint="bring all cases to one size and one set of channels",
+            hint="bring all to one size with plurimask prepare folder --size N, and to one set of channels",
         )
     if not len(case.readers):
         raise DatasetError(case.name, expected="at least one reader mask", got="none", hint="leave it out to train")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from plurimask.errors import InputError, SettingsError
+from plurimask.errors import InputError, SettingsError, plural
 from plurimask.files.images import binarise
 from plurimask.geometry import Grid
 from plurimask.metrics.overlap import count_overlap
@@ -143,11 +143,6 @@ def _most(dtype: np.dtype[Any]) -> float:
 def _half(dtype: np.dtype[Any]) -> float:
     """What is drawn lies above it, as `files.images.binarise` has it."""
     return 0.5 if dtype.kind == "f" else _most(dtype) // 2
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 case`, `2 cases`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def shown(values: set[float]) -> str:
