@@ -31,6 +31,7 @@ class Case:
             that is all False says that its reader looked and drew nothing.
         grid: the grid of image and masks.
         patient: who it is, for splits; None if unknown.
+        padding: (H, W[, D]) bool, voxels that are no measurement and set no scale; None: all are one.
 
     Raises:
         InputError: shapes that disagree with the grid, wrong types, or an image that is not finite.
@@ -41,8 +42,11 @@ class Case:
     readers: np.ndarray
     grid: Grid
     patient: str | None = None
+    padding: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.padding is not None:
+            _check_stack(self.name, "padding", self.padding[None], np.bool_, self.grid)
         _check_stack(self.name, "image", self.image, np.float32, self.grid)
         _check_stack(self.name, "reader masks", self.readers, np.bool_, self.grid)
         object.__setattr__(self, "readers", _zeros_and_ones(self.readers))

@@ -142,11 +142,60 @@ def test_bits_beyond_the_stored_ones_do_not_count(tmp_path, signed):
     np.testing.assert_array_equal(read_series(tmp_path).image[0], values)
 
 
-def test_padding_is_left_as_stored(tmp_path):
-    stored = noise()
-    stored[0] = -2000
-    write_series(tmp_path, stored, change=lambda dataset, _: dataset.add_new("PixelPaddingValue", "SS", -2000))
-    assert (read_series(tmp_path).image[0, 0] == -3024).all()
+@pytest.mark.parametrize(
+    ("dtype", "bits", "value", "limit"),
+    [
+        (np.int16, 16, ("SS", -2000), None),
+        (np.int16, 16, ("US", 63536), None),  # as some write it
+        (np.int16, 12, ("US", 63536), None),
+        (np.uint16, 16, ("US", 65000), ("US", 63536)),
+        (np.int16, 16, ("SS", -1999), ("SS", -2001)),
+    ],
+)
+@pytest.mark.parametrize("frames", [False, True])
+def test_what_the_header_declares_as_padding_keeps_its_values_and_is_told_apart(
+    tmp_path, dtype, bits, value, limit, frames
+):
+    def change(dataset, number=0):
+        dataset.add_new("PixelPaddingValue", *value)
+        dataset.BitsStored, dataset.HighBit = bits, bits - 1
+        if limit:
+            dataset.add_new("PixelPaddingRangeLimit", *limit)
+
+    stored = (noise() // 4).astype(dtype)
+    stored[0] = 64000 if dtype == np.uint16 else -2000
+    write_series(tmp_path / "a", stored, change=None if frames else change)
+    path = write_multiframe(tmp_path / "b.dcm", tmp_path / "a", (2, 0, 1, 3), change) if frames else tmp_path / "a"
+    series = read_series(path)
+    np.testing.assert_array_equal(series.image[0], stored.astype(float) - 1024)
+    np.testing.assert_array_equal(series.padding, np.arange(5)[:, None, None].repeat(6, 1).repeat(4, 2) == 0)
+
+
+@pytest.mark.parametrize(
+    ("modality", "corner", "padded"), [("CT", -3024, True), ("CT", -1024, False), ("MR", -3024, False)]
+)
+def test_without_a_declaration_ct_below_air_outside_of_the_circle_is_padding(tmp_path, modality, corner, padded):
+    stored = noise((9, 9, 2)) // 4
+    stored[:3, :2] = corner + 1024
+    stored[4, 4] = -3000  # within it, as behind metal
+    write_series(tmp_path, stored, change=lambda dataset, _: setattr(dataset, "Modality", modality))
+    padding = read_series(tmp_path).padding
+    assert (padding is not None) == padded
+    if padded:
+        np.testing.assert_array_equal(np.argwhere(padding[..., 0]), np.argwhere(np.ones((3, 2))))
+
+
+def test_a_mosaic_is_refused_and_an_enhanced_file_that_says_so_is_none(tmp_path):
+    def change(dataset, number=0):
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "DIFFUSION", "NONE", "ND", "MOSAIC"]
+
+    write_series(tmp_path / "slices", noise())
+    path = write_multiframe(tmp_path / "all.dcm", tmp_path / "slices", (0, 1, 2, 3), change)
+    np.testing.assert_array_equal(read_series(path).image, read_series(tmp_path / "slices").image)
+    write_series(tmp_path / "mosaics", noise(), change=change)
+    refused(
+        tmp_path / "mosaics", "expected one slice a file, got a mosaic, whose tiles are slices; take it apart first"
+    )
 
 
 @pytest.mark.parametrize(

@@ -198,3 +198,13 @@ def test_every_prediction_of_a_field_is_reported(method):
     told, tiling = [], tile((slice(0, 24), slice(0, SIZE)), (24, SIZE), SIZE, 8)
     draw_area(method, tiling, tiling.cut(image(size=24)[..., :SIZE]), [1, 2, 3], SAMPLER, 2, lambda: told.append(1))
     assert len(told) == 2 * 3 * 2  # fields, steps, chunks
+
+
+def test_padding_sets_no_scale_and_is_as_dark_as_the_least_that_was_measured():
+    plain, dirty, padding = image(size=SIZE).copy(), image(size=SIZE).copy(), np.zeros((SIZE, SIZE), bool)
+    padding[:3] = True
+    plain[:, :3], dirty[:, :3] = plain[:, 3:].min(axis=(1, 2), keepdims=True), -2000
+    made = Tiling(SIZE, ((0, 0),), (0, 0), (SIZE, SIZE), (SIZE, SIZE))
+    assert torch.equal(made.cut(dirty, padding), made.cut(plain))
+    assert torch.equal(made.cut(dirty, np.ones_like(padding)), torch.full_like(made.cut(plain), -1))
+    assert not torch.equal(made.cut(dirty), made.cut(plain))

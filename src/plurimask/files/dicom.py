@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from plurimask.errors import InputError, MissingPackageError, need
 from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header, stack
@@ -18,8 +19,10 @@ _PLUGINS = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")  # GDCM last: 
 _DECOMPRESS = "decompress it with another program (gdcmconv --raw, dcmdjpeg), or fetch it again"
 
 
-def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """Each frame as (1, H, W) grey or (3, H, W) red, green, blue; bits that are not in use are cleared.
+def read_frames(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Each frame and where it is padding: (1, H, W) grey or (3, H, W) red, green, blue, and (H, W) bool or None.
+
+    Bits that are not in use are cleared. Padding is what Pixel Padding Value and Pixel Padding Range Limit declare.
 
     Where low values are to be shown white (MONOCHROME1), they are counted from the other end, save in CT and PET. A
     palette counts as the colours it stands for. Besides the frame, the bytes of the file are in memory.
@@ -37,7 +40,7 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         plugins = decoder.available_plugins if decoder.is_encapsulated else ()
         plugin = next((name for name in _PLUGINS if name in plugins), "")
         for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset)), decoding_plugin=plugin):
-            yield _channels(dataset, values)
+            yield _channels(dataset, values), _padding(dataset, values)
 
 
 def _refuse_other_pixels(path: Path, dataset: Any) -> None:
@@ -112,6 +115,32 @@ def _channels(dataset: Any, values: np.ndarray) -> np.ndarray:
     return values[None]
 
 
+def _padding(dataset: Any, values: np.ndarray) -> np.ndarray | None:
+    """Where (H, W) stored values lie between the two that the header declares, whichever type it writes these in."""
+    ends = [dataset.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] is None or values.ndim != 2:
+        return None
+    bits, wrapped = int(dataset.BitsStored), []
+    for end in ends:
+        number = (
+            int.from_bytes(end, "little")
+            if isinstance(end, bytes)
+            else int(np.ravel(ends[0] if end is None else end)[0])
+        )
+        number &= 2**bits - 1
+        wrapped.append(number - 2**bits if dataset.PixelRepresentation and number >= 2 ** (bits - 1) else number)
+    return (values >= min(wrapped)) & (values <= max(wrapped))
+
+
+def _beyond_the_circle(image: np.ndarray) -> np.ndarray:
+    """(H, W) bool of a slice in HU: what is less than air can be and hangs together with the edge."""
+    parts = ndimage.label(image < _AIR_HU)[0]
+    edge = np.ones_like(parts, dtype=np.bool_)
+    edge[1:-1, 1:-1] = False
+    return np.isin(parts, np.setdiff1d(parts[edge], [0]))
+
+
+_AIR_HU = -1024
 _INDEX = "DICOMDIR"
 _BESIDE = frozenset(
     (".xml", ".txt", ".csv", ".json", ".pdf", ".htm", ".html", ".md", ".png", ".jpg", ".jpeg", ".nii", ".gz", ".ini")
@@ -128,20 +157,23 @@ class Series:
         grid: (H, W, D), RAS+ mm; sheared where the gantry was tilted (see `files.dicom_headers`).
         files: one a slice, in the order of the slices; or the one multi-frame file.
         patient: PatientID, or None; identity, never to be printed.
+        padding: (H, W, D) bool, what is no measurement: as the header declares it, else of CT what is below -1024 HU
+            outside of the scanner's circle; None where there is none.
     """
 
     image: np.ndarray
     grid: Grid
     files: tuple[Path, ...]
     patient: str | None
+    padding: np.ndarray | None = None
 
 
 def read_series(path: Path) -> Series:
     """The series in a folder, one file a slice, or the image in a single file; a single slice has D = 1.
 
     Hidden files, folders, DICOMDIR, and files whose names say that they are of another kind (.xml, .txt, LICENSE, ...)
-    are passed over. Padding is left as it is stored. Slices are read one after the other: besides the volume, one file
-    is in memory.
+    are passed over. Padding keeps its values, and is told apart. Slices are read one after the other: besides the
+    volume, one file is in memory.
 
     Raises:
         InputError: no DICOM file, or one that is damaged or no image; several series or sizes, localizers; slices as
@@ -153,9 +185,9 @@ def read_series(path: Path) -> Series:
         _check_series(path, headers)
         slices = [(header, frame) for header in headers for frame in header.frames]
         order, affine = stack(path, [frame for _, frame in slices])
-        image = _read_image(path, headers, np.argsort(order))
+        image, padding = _read_image(path, headers, np.argsort(order))
     files = (headers[0].path,) if len(headers) == 1 else tuple(slices[index][0].path for index in order)
-    return Series(image, grid_of(path, image.shape[1:], affine), files, headers[0].patient)
+    return Series(image, grid_of(path, image.shape[1:], affine), files, headers[0].patient, padding)
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -207,17 +239,26 @@ def _mixed(path: Path, what: str, first: Header, other: Header) -> InputError:
     )
 
 
-def _read_image(path: Path, headers: Sequence[Header], ranks: np.ndarray) -> np.ndarray:
-    """(C, H, W, D) float32, each slice in one piece of memory; `ranks` are the places of the frames as they come."""
+def _read_image(path: Path, headers: Sequence[Header], ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """(C, H, W, D) float32 and what is padding, (H, W, D) bool; `ranks` are the places of the frames as they come.
+
+    Each slice lies in one piece of memory.
+    """
     shape = len(ranks), *headers[0].shape
     refuse_giant(path, shape)
     places, volume = iter(ranks), np.empty((0, *shape), dtype=np.float32)
+    padding = np.zeros(shape, dtype=np.bool_)
     for header in headers:
-        for frame, stored in zip(header.frames, read_frames(header.path), strict=True):
+        for frame, (stored, padded) in zip(header.frames, read_frames(header.path), strict=True):
             if not volume.size:
                 volume = np.empty((len(stored), *shape), dtype=np.float32)
             if stored.shape != volume[:, 0].shape:
                 raise _mixed(path, "shape", headers[0], header)
-            volume[:, next(places)] = stored * frame.slope + frame.intercept
+            place = next(places)
+            volume[:, place] = stored * frame.slope + frame.intercept
+            if padded is None and header.modality == "CT" and (volume[0, place] < _AIR_HU).any():
+                padded = _beyond_the_circle(volume[0, place])
+            padding[place] = False if padded is None else padded
     grey = len(volume) == 3 and (volume == volume[0]).all()
-    return np.moveaxis(volume[:1].copy() if grey else volume, 1, -1)
+    image = np.moveaxis(volume[:1].copy() if grey else volume, 1, -1)
+    return image, np.moveaxis(padding, 0, -1) if padding.any() else None

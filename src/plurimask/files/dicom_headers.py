@@ -89,6 +89,7 @@ class Header:
         series, reference: UIDs of series and frame of reference; "" where not given.
         shape: H, W.
         localizer: it was made to plan others.
+        modality: CT, MR, ...; "" where not given.
         patient: PatientID, or None; never to be printed.
         frames: in the order of the file.
     """
@@ -98,6 +99,7 @@ class Header:
     reference: str
     shape: tuple[int, int]
     localizer: bool
+    modality: str
     patient: str | None
     frames: tuple[Frame, ...]
 
@@ -146,13 +148,14 @@ def _header(path: Path, dataset: Any) -> Header:
         str(dataset.get("FrameOfReferenceUID") or ""),
         shape,
         "LOCALIZER" in (dataset.get("ImageType") or ()),
+        str(dataset.get("Modality") or ""),
         str(dataset.get("PatientID") or "") or None,
         tuple(_frame(path, dataset, number, count) for number in range(count)),
     )
 
 
 def _check_pixels(path: Path, dataset: Any, shape: tuple[int, int], count: int) -> None:
-    refuse_giant(path, (*shape, count))
+    refuse_giant(path, (*shape, count, int(dataset.get("SamplesPerPixel") or 1)))
     if min(*shape, count) < 1:
         got = f"{count} frame(s) of {shape[0]}x{shape[1]}"
         raise InputError(path, expected="at least one row, column and frame", got=got, hint="fetch it again")
@@ -162,6 +165,14 @@ def _check_pixels(path: Path, dataset: Any, shape: tuple[int, int], count: int) 
             expected=f"a position for each of {count} frames (enhanced multi-frame)",
             got="frames without",
             hint="write each frame to a file of its own; frames in time are no volume",
+        )
+    # Enhanced files may carry the word, and their frames are slices all the same.
+    if "MOSAIC" in (dataset.get("ImageType") or ()) and _SHARED not in dataset:
+        raise InputError(
+            path,
+            expected="one slice a file",
+            got="a mosaic, whose tiles are slices",
+            hint="take it apart first, for instance with dcm2niix, and pass the NIfTI",
         )
     if "HighBit" in dataset and dataset.HighBit != dataset.BitsStored - 1:
         raise InputError(

@@ -164,12 +164,14 @@ def open_study(path: Path) -> Study:
         case = read_files(files.name, files.images, files.labels, None)
         return Study(case, FORMATS[split_name(files.images[0])[1]].name, files.images + files.labels)
     format: Format
-    suffix = split_name(path)[1]
+    suffix, padding = split_name(path)[1], None
     if path.is_dir() or is_dicom(path) or path.suffix.lower() in _DICOM_SUFFIXES:
         series = read_series(path)
         image, grid, format, sources = series.image, series.grid, "dicom", series.files
+        padding = series.padding
         if grid.shape[2] == 1:
             image, grid = image[..., 0], Grid(grid.shape[:2], grid.affine)
+            padding = None if padding is None else padding[..., 0]
     elif suffix:
         (image, grid), format, sources = read_image(path), FORMATS[suffix].name, (path,)
     else:
@@ -180,7 +182,7 @@ def open_study(path: Path) -> Study:
             hint="convert the file",
         )
     nobody = np.zeros((0, *grid.shape), dtype=np.bool_)
-    return Study(Case(study_name(path), image, nobody, grid), format, sources)
+    return Study(Case(study_name(path), image, nobody, grid, padding=padding), format, sources)
 
 
 def study_name(path: Path) -> str:

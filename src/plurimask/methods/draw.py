@@ -51,14 +51,22 @@ class Tiling:
         rows, columns = (max(side, length) for side, length in zip(self.image, self.size, strict=True))
         return rows, columns
 
-    def cut(self, image: np.ndarray) -> Tensor:
-        """The fields of an image (C, H, W), each scaled: (fields, C, field, field) float32."""
+    def cut(self, image: np.ndarray, padding: np.ndarray | None = None) -> Tensor:
+        """The fields of an image (C, H, W), each scaled: (fields, C, field, field) float32.
+
+        Padding (H, W) bool takes no part in a field's least and greatest value, and is as dark as the least.
+        """
         lasts = [first + length for first, length in zip(self.first, self.size, strict=True)]
         spans = zip(self.first, lasts, self.image, strict=True)
         around = [(max(-first, 0), max(last - side, 0)) for first, last, side in spans]
         rows, columns = (slice(max(first, 0), last) for first, last in zip(self.first, lasts, strict=True))
         area = torch.from_numpy(np.pad(image[:, rows, columns], [(0, 0), *around], mode="symmetric"))
-        return torch.stack([scale_intensity(area[_window(start, self._field)]) for start in self.starts])
+        fields = [area[_window(start, self._field)] for start in self.starts]
+        if padding is not None:
+            unmeasured = torch.from_numpy(np.pad(padding[rows, columns], around, mode="symmetric"))
+            windows = (unmeasured[_window(start, self._field)] for start in self.starts)
+            fields = [_without(field, window) for field, window in zip(fields, windows, strict=True)]
+        return torch.stack([scale_intensity(field) for field in fields])
 
     def inside(self, region: tuple[slice, slice]) -> tuple[slice, slice]:
         """A region of the image, in the area."""
@@ -136,16 +144,17 @@ def draw_masks(
     chunk: int = 16,
     done: Callable[[], object] = lambda: None,
     ranks: np.ndarray | None = None,
+    padding: np.ndarray | None = None,
 ) -> np.ndarray:
     """Masks (S, H, W) bool of one square image (C, H, W) that is a field, one a seed.
 
     At most `chunk` samples are in work at once, so memory does not grow with their number. `done` and `ranks` are as
-    `draw_area` takes them.
+    `draw_area` takes them, padding as `Tiling.cut` does.
     """
     rows, columns = image.shape[1:]
     assert rows == columns
     tiling = Tiling(rows, ((0, 0),), (0, 0), (rows, columns), (rows, columns))
-    return draw_area(method, tiling, tiling.cut(image), seeds, sampler, chunk, done, ranks)
+    return draw_area(method, tiling, tiling.cut(image, padding), seeds, sampler, chunk, done, ranks)
 
 
 def draw_area(
@@ -219,6 +228,12 @@ def _noise(method: Method, tiling: Tiling, seeds: Tensor) -> list[Tensor]:
     draw = Noise(seeds, method.device, OWN)
     rows, columns = tiling.plane
     return [draw((c, rows // k, columns // k), tiling.window(k)) if k else draw((c,)) for c, k in method.noise]
+
+
+def _without(field: Tensor, padding: Tensor) -> Tensor:
+    """A field (C, H, W) whose padding (H, W) has each channel's least measured value; all the same where all is."""
+    least = field.masked_fill(padding, torch.inf).amin(dim=(-2, -1), keepdim=True)
+    return torch.where(padding, torch.where(least.isinf(), field.amin(), least), field)
 
 
 def _area(span: slice, side: int, field: int, multiple: int) -> tuple[int, int]:

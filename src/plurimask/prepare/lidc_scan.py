@@ -88,7 +88,7 @@ def _read_images(plan: ScanPlan, folder: Path, cuts: Sequence[Cut]) -> np.ndarra
         headers = [read_header(path) for path in list_files(folder)]
         places = sorted({cut.z_mm for cut in cuts})
         for z_mm, header in _at(folder, plan.scan, headers, places).items():
-            frame, stored = header.frames[0], next(iter(read_frames(header.path)))[0]
+            frame, stored = header.frames[0], next(read_frames(header.path))[0][0]
             plane = stored.astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept)  # (512, 512), HU
             for index, cut in enumerate(cuts):
                 if cut.z_mm == z_mm:

@@ -78,7 +78,8 @@ class Model:
 
         def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
             told = partial(_tell, progress, counter(1), -(-len(seeds) // SAMPLES_IN_WORK) * self.evaluations(own))
-            return [pack(draw_masks(self.method, case.image, seeds, own, SAMPLES_IN_WORK, told, ranks))]
+            drawn = draw_masks(self.method, case.image, seeds, own, SAMPLES_IN_WORK, told, ranks, case.padding)
+            return [pack(drawn)]
 
         def unpacked(planes: list[np.ndarray]) -> np.ndarray:
             return unpack(planes[0], case.grid.shape)

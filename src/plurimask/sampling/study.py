@@ -62,13 +62,15 @@ def sample_study(
     box = _box(model, study, slicing, region, whole)
     image = study.case.image if study.case.image.ndim == 4 else study.case.image[..., None]
     planes = np.moveaxis(image, slicing + 1, 1)
+    padding = study.case.padding
+    unmeasured = None if padding is None else np.moveaxis(padding.reshape(image.shape[1:]), slicing, 0)
     rows, columns = (span for axis, span in enumerate(box) if axis != slicing)
     height, width = planes.shape[2:]
     tiling = tile((rows, columns), (height, width), model.recipe.image_size, model.recipe.method.multiple)
     _refuse_giant(study, tiling)
 
     def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
-        return _draw(model, planes, (box[slicing], rows, columns), tiling, seeds, own, ranks, progress)
+        return _draw(model, planes, unmeasured, (box[slicing], rows, columns), tiling, seeds, own, ranks, progress)
 
     def unpacked(drawn: list[np.ndarray]) -> np.ndarray:
         masks = np.zeros((len(drawn[0]), *planes.shape[1:]), dtype=np.bool_)
@@ -132,6 +134,7 @@ def duration(seconds: float) -> str:
 def _draw(
     model: Model,
     planes: np.ndarray,
+    padding: np.ndarray | None,
     box: Box,
     tiling: Tiling,
     seeds: tuple[int, ...],
@@ -139,7 +142,10 @@ def _draw(
     ranks: np.ndarray | None,
     progress: Progress,
 ) -> list[np.ndarray]:
-    """Masks in the box as bits, one (S, bytes) a slice: planes (C, D, H, W), box in the order of the planes' axes."""
+    """Masks in the box as bits, one (S, bytes) a slice: planes (C, D, H, W), box in the order of the planes' axes.
+
+    Padding is (D, H, W) bool, or None.
+    """
     slices, rows, columns = box
     inner_rows, inner_columns = tiling.inside((rows, columns))
     chunk = max(1, min(SAMPLES_IN_WORK, _PIXELS_IN_WORK // prod(tiling.size)))
@@ -153,10 +159,11 @@ def _draw(
     def keep(masks: np.ndarray) -> np.ndarray:
         return pack(masks[:, inner_rows, inner_columns])
 
-    return [
-        draw_area(model.method, tiling, tiling.cut(planes[:, number]), seeds, sampler, chunk, tell, ranks, keep)
-        for number in range(slices.start, slices.stop)
-    ]
+    drawn = []
+    for number in range(slices.start, slices.stop):
+        fields = tiling.cut(planes[:, number], None if padding is None else padding[number])
+        drawn.append(draw_area(model.method, tiling, fields, seeds, sampler, chunk, tell, ranks, keep))
+    return drawn
 
 
 def _box(model: Model, study: Study, slicing: int, region: Region | None, whole: bool) -> Box:
