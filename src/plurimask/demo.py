@@ -6,6 +6,7 @@ from pathlib import Path
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.evaluation import Scores, evaluate, write_scores
 from plurimask.files.mask_sets import write_mask_set
+from plurimask.files.stored import check_usable
 from plurimask.sampling import load
 from plurimask.show.cases import write_report
 
@@ -27,6 +28,7 @@ def run_demo(
 
     `progress` is called with the number of cases drawn so far. Raises OSError as the file system does.
     """
+    check_usable(out)
     model, panels = load("lidc"), {}
     cases = {case.name: case for case in demo_cases()}
     for done, (name, case) in enumerate(cases.items(), start=1):

@@ -32,6 +32,7 @@ from plurimask.benchmark.run import Diversity, DiversityPoint, Finished, Record,
 from plurimask.benchmark.suite import open_bench
 from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.open import open_dataset
+from plurimask.errors import CheckpointError
 from plurimask.evaluation import COLUMNS, compare, evaluate
 from plurimask.show.tables import number
 
@@ -225,6 +226,20 @@ def test_nothing_done_yet(results):
 def test_a_method_without_latents_has_no_lines(results):
     assert len(latent_lines(results.bench, results.runs[1].run, 0)) == 0
     assert latent_lines(results.bench, results.runs[0].run, 0).tolist() == [[1, 2, 0.5, 0.25], [2, 0.02, 0.005, 0.0025]]
+
+
+@pytest.mark.parametrize(
+    "broken", ["[" * 100_000, '{"step": 1, "split": "train", "amb": "much"}', '{"amb": 1}', "\udcff"]
+)
+def test_a_damaged_log_is_refused_by_name(results, broken):
+    log = results.bench.root / "runs" / "cimd-seed0" / "metrics.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(broken.encode("utf-8", "surrogateescape"))
+    try:
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl: expected the log of a training, got"):
+            latent_lines(results.bench, results.runs[0].run, 0)
+    finally:
+        log.write_bytes(whole)
 
 
 def test_latents_settle_by_the_median_of_a_tenth():

@@ -25,6 +25,63 @@ def test_evaluate_refuses_a_file_to_write_to_before_it_reads_any_mask(run, datas
     assert run("evaluate", tmp_path / "none", "--data", dataset, "--out", taken).refused("taken", "a file")
 
 
+def test_evaluate_refuses_a_folder_that_cannot_be_made_before_it_reads_any_mask(run, dataset, tmp_path):
+    (tmp_path / "taken").touch()
+    out = tmp_path / "taken" / "scores"
+    assert run("evaluate", tmp_path / "none", "--data", dataset, "--out", out).refused("Not a directory")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    said = run("evaluate", tmp_path / "none", "--data", dataset, "--out", tmp_path / "loop" / "scores")
+    assert said.refused("Too many levels of symbolic links")
+
+
+def test_what_trains_or_draws_refuses_a_file_to_write_to_before_it_works(run, dataset, toml, tmp_path, monkeypatch):
+    taken = tmp_path / "taken"
+    taken.touch()
+
+    def work(*given, **named):
+        raise AssertionError("at work")
+
+    for name in ("datasets.store.open_store", "benchmark.open_bench", "demo.load"):
+        monkeypatch.setattr(f"plurimask.{name}", work)
+    for command in (("train", toml), ("benchmark", "smoke"), ("demo",)):
+        data = () if command == ("demo",) else ("--data", dataset)
+        assert run(*command, *data, "--out", taken).refused("taken", "a file")
+        assert run(*command, *data, "--out", taken / "in").refused("Not a directory")
+
+
+def test_a_link_to_itself_is_refused_wherever_it_stands(run, out, dataset, drawn, tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert run("evaluate", loop, "--data", dataset, "--out", out).code == 2
+    assert run("evaluate", drawn, "--data", loop, "--out", out).code == 2
+    assert run("evaluate", drawn, "--data", dataset, "--cases", loop, "--out", out).code == 2
+    assert run("evaluate", drawn, "--data", dataset, "--compare", loop, "--out", out).code == 2
+    assert run("evaluate", drawn, "--data", dataset, "--out", loop).code == 2
+    assert not out.exists()
+
+
+def test_a_folder_of_scores_is_of_one_run(run, out, dataset, drawn, tmp_path, monkeypatch):
+    """What an earlier run wrote goes, what is not ours stays, and a run that ends half-way changes nothing."""
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    assert run("evaluate", drawn, "--data", dataset, "--out", out, "--compare", drawn).code == 0
+    assert files(out) == SCORES | {"comparison.json", "mine.txt"}
+    before = {name: (out / name).read_bytes() for name in files(out)}
+    with monkeypatch.context() as patch:
+        patch.setattr("plurimask.show.cases.write_report", lambda *given: (out / "no" / "folder").touch())
+        assert run("evaluate", drawn, "--data", dataset, "--out", out, "--count", 1).code == 2
+    assert {name: (out / name).read_bytes() for name in files(out)} == before
+    assert run("evaluate", drawn, "--data", dataset, "--out", out, "--count", 1).code == 0
+    assert files(out) == SCORES | {"mine.txt"}
+
+
+def test_masks_without_a_method_are_called_by_their_folder(run, out, tmp_path, dataset):
+    full = write_full(tmp_path / "full", dataset)
+    assert run("evaluate", full, "--data", dataset, "--out", out).code == 0
+    page = (out / "report.html").read_text()
+    assert f"<h1>masks in {tmp_path.name}/full against the readers</h1>" in page
+
+
 def test_evaluate_refuses_masks_of_another_split(run, out, dataset, drawn):
     said = run("evaluate", drawn, "--data", dataset, "--split", "train", "--out", out)
     assert said.refused("one of the cases to be scored", "name the cases that were drawn")
@@ -129,7 +186,7 @@ def write_full(folder, dataset, count=2):
 def test_two_folders_of_masks_are_compared(run, out, tmp_path, dataset, drawn):
     full = write_full(tmp_path / "full", dataset)
     said = run("evaluate", full, "--data", dataset, "--out", out, "--compare", drawn)
-    assert "A: full · B: cimd" in said.out
+    assert f"A: masks in {tmp_path.name}/full · B: cimd" in " ".join(said.out.split())
     written = json.loads((out / "comparison.json").read_text())
     assert written["a"]["mean"]["sensitivity"] == 1
     difference = written["a"]["mean"]["ged_v"] - written["b"]["mean"]["ged_v"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -173,3 +174,99 @@ def test_files_cut_short_are_refused_by_the_name_of_their_folder(tmp_path, file,
     (tmp_path / "n16" / file).write_text(whole[:length])
     with pytest.raises(InputError, match=r"n16: expected scores as plurimask writes them, got .*; score them again"):
         read_scores(tmp_path / "n16")
+
+
+def in_summary(change):
+    """A change of what summary.json says, as a function of a folder of scores."""
+
+    def changed(folder):
+        told = read(folder / "summary.json")
+        change(told)
+        (folder / "summary.json").write_text(json.dumps(told))
+
+    return changed
+
+
+def in_csv(old, new):
+    """Another text in scores.csv."""
+
+    def changed(folder):
+        path = folder / "scores.csv"
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (in_summary(lambda told: told.update(units=["mm"])), r"summary\.json: units: expected a table"),
+        (
+            in_summary(lambda told: told["table"][0]["mean"].update(ged_v="low")),
+            r"mean.*: expected a number, got 'low'",
+        ),
+        (
+            in_summary(lambda told: told["table"][0].update(samples=0)),
+            r"samples: expected a number of at least 1, got 0",
+        ),
+        (in_summary(lambda told: told["table"][0]["interval"].update(ci=[1])), r"interval"),
+        (in_summary(lambda told: told["table"][0]["mean"].pop("ci")), "a table without some of the values"),
+        (in_summary(lambda told: told.update(table=[])), "table: expected 1 or more values"),
+        (in_summary(lambda told: told.update(drawn=5)), "drawn: expected a list, got 5"),
+        (in_summary(lambda told: told["reliability"]["voxels"].pop()), "expected scores as plurimask writes them"),
+        (in_summary(lambda told: told.update(cases=True)), "1 of 1 cases|of 1 cases|expected"),
+        (in_csv("a,pa,", "a,pa,-"), "expected scores as plurimask writes them"),
+        (
+            lambda folder: (folder / "summary.json").write_text("[" * 100_000),
+            "expected scores as plurimask writes them",
+        ),
+        (lambda folder: (folder / "summary.json").write_text("9" * 5000), "expected "),
+        (
+            lambda folder: (folder / "scores.csv").unlink(),
+            "expected scores as plurimask writes them, got 'No such file",
+        ),
+        (lambda folder: link_to_itself(folder / "summary.json"), "Too many levels of symbolic links"),
+    ],
+)
+def test_odd_values_are_refused_by_name(tmp_path, change, message):
+    write_scores(evaluate([panel(name) for name in "ab"], {name: PATIENTS[name] for name in "ab"}), tmp_path / "n16")
+    change(tmp_path / "n16")
+    with pytest.raises(InputError, match=rf"n16.*{message}"):
+        read_scores(tmp_path / "n16")
+
+
+def link_to_itself(path):
+    path.unlink()
+    path.symlink_to(path)
+
+
+NAMES = ["=1+1", "+x", "-x", "@x", "\tx", "'=x", "'x", "''-x", "-5", "1e3", "=cmd|' /C calc'!A0", "a,=b"]
+
+
+def test_text_that_a_spreadsheet_would_run_is_escaped_and_comes_back_unchanged(tmp_path):
+    cases = {name: case(name, patient=f"{name} ") for name in NAMES}
+    whole = evaluate([panel(name) for name in NAMES], cases)
+    write_scores(whole, tmp_path)
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        cells = [cell for row in list(csv.reader(file))[1:] for cell in row]
+    assert not [cell for cell in cells if cell[:1] in "=@\t\r" and cell]
+    assert not [cell for cell in cells if cell[:1] in ("+", "-") and math.isnan(number_or_nan(cell))]
+    again = read_scores(tmp_path)
+    assert [(row.name, row.patient) for row in again.rows] == [(row.name, row.patient) for row in whole.rows]
+
+
+def number_or_nan(text):
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def test_negative_numbers_stay_numbers(tmp_path):
+    whole = evaluate([panel("a")], PATIENTS)
+    row = replace(whole.rows[0], values=dict(whole.rows[0].values) | {"ged_u": -0.25})
+    write_scores(replace(whole, rows=(row,)), tmp_path)
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        (written,) = csv.DictReader(file)
+    assert written["ged_u"] == "-0.25"
+    assert read_scores(tmp_path).rows[0].values["ged_u"] == -0.25

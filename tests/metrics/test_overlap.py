@@ -1,7 +1,10 @@
 """Pairwise overlap against sets of voxels, the rule for empty masks, exact counts, refusals."""
 
+import inspect
 import tracemalloc
+from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -168,3 +171,35 @@ def test_masks_without_a_batch_axis_are_refused():
     masks = row("10", "01")[0]
     with pytest.raises(InputError, match=r"masks: expected \(B, n, H, W\)"):
         count_overlap(masks, masks)
+
+
+MASKS = {"samples", "readers", "masks", "mask", "a", "b"}
+"""Names of parameters that are masks."""
+
+
+def masked_functions():
+    """Every public function of the package that takes masks as tensors, with the names of its parameters."""
+    modules = ("calibration", "ci_score", "conventions", "degenerate", "ged", "lesion", "overlap")
+    for module in (import_module(f"plurimask.metrics.{name}") for name in modules):
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            parameters = list(inspect.signature(function).parameters)
+            if function.__module__ == module.__name__ and name[0] != "_" and MASKS & set(parameters):
+                yield pytest.param(function, parameters, id=name)
+
+
+@pytest.mark.parametrize(("function", "parameters"), list(masked_functions()))
+def test_numpy_masks_are_refused_with_the_way_to_give_them(function, parameters):
+    """`hausdorff_95` is of NumPy masks."""
+    others = {"valid": None, "count": 2, "name": "ccdm"}
+    given = {key: others.get(key, np.zeros((1, 3, 4, 4), bool)) for key in parameters if key in MASKS | set(others)}
+    if function.__name__ == "hausdorff_95":
+        assert function(**given) == 0
+    else:
+        with pytest.raises(InputError, match=r"expected a torch tensor, got a NumPy array; give torch\.from_numpy"):
+            function(**given)
+
+
+def test_a_numpy_valid_is_refused_too():
+    masks = torch.zeros(1, 2, 3, 3, dtype=torch.bool)
+    with pytest.raises(InputError, match="expected a torch tensor, got a NumPy array"):
+        count_pairs(masks, masks, np.ones((1, 2), bool))

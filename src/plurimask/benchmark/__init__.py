@@ -14,6 +14,7 @@ from plurimask.benchmark.results import Results, collect, render_results, write_
 from plurimask.benchmark.run import run_part
 from plurimask.benchmark.suite import Suite, load_suite, open_bench, parse_shard, suite_names
 from plurimask.datasets.dataset import Dataset
+from plurimask.files.stored import check_usable
 
 __all__ = [
     "Results",
@@ -39,10 +40,12 @@ def run_benchmark(
         say: called with a line at the start of every stage.
 
     Raises:
-        SettingsError: an unknown recipe, or results of other data or settings in `out`.
+        SettingsError: an unknown recipe, results of other data or settings in `out`, or a file there.
+        OSError: nothing can be written to `out`.
         DatasetError: data that the suite cannot use.
         CheckpointError: a damaged record or checkpoint, or results of an earlier version.
     """
+    check_usable(out)
     bench = open_bench(suite, dataset, out)
     run_part(bench, shard, say)
     results = collect(bench)

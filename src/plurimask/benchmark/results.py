@@ -14,9 +14,10 @@ from plurimask.benchmark.run import Diversity, Finished, Record, Tried, read_rec
 from plurimask.benchmark.suite import REPORTED, Bench, Json, RunSettings, reported_figures
 from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.dataset import BY_HASH
+from plurimask.errors import CheckpointError
 from plurimask.evaluation import COLUMNS, Comparison, Scores, TableRow, compare, read_scores
 from plurimask.evaluation.scores import LEVEL, summarise, values_of
-from plurimask.files.stored import csv_text, json_text, write_text
+from plurimask.files.stored import csv_text, json_text, readable, write_text
 from plurimask.show.tables import Cell, Head, Number, Row, Table, number, plain_table, score_cells, score_head
 from plurimask.training.run import RunFolder
 
@@ -146,10 +147,16 @@ def mean_over_seeds(scores: Sequence[Scores], label: str) -> Scores:
 
 
 def latent_lines(bench: Bench, run: RunSettings, seed: int) -> np.ndarray:
-    """(n, 1 + 3) float64, step and LATENTS of every logged step; n = 0 for a method without AMN and ACN."""
-    lines = RunFolder(bench.run_folder(run, f"seed{seed}")).lines("train")
-    rows = [[line["step"], *(line[term] for term in LATENTS)] for line in lines if LATENTS[0] in line]
-    return np.array(rows, dtype=float).reshape(-1, 1 + len(LATENTS))
+    """(n, 1 + 3) float64, step and LATENTS of every logged step; n = 0 for a method without AMN and ACN.
+
+    Raises:
+        CheckpointError: a damaged log.
+    """
+    folder = RunFolder(bench.run_folder(run, f"seed{seed}"))
+    with readable(folder.metrics, "the log of a training", "train that run again", CheckpointError):
+        lines = [line for line in folder.lines("train") if LATENTS[0] in line]
+        rows = [[line["step"], *(line[term] for term in LATENTS)] for line in lines]
+        return np.array(rows, dtype=float).reshape(-1, 1 + len(LATENTS))
 
 
 def settled(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,12 +22,13 @@ from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, SettingsError
 from plurimask.evaluation import evaluate, write_scores
+from plurimask.evaluation.store import Known
 from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
-from plurimask.files.stored import write_text
+from plurimask.files.stored import readable, write_text
 from plurimask.methods.method import Method, build
 from plurimask.records import Batch, Case
 from plurimask.sampling import Model, load
-from plurimask.settings import Settings, first_difference, parse
+from plurimask.settings import Natural, Rate, Settings, Weight, first_difference, parse
 from plurimask.training.loop import DivergedError, train
 from plurimask.training.recipe import Recipe, parse_recipe
 from plurimask.training.run import RunFolder
@@ -47,8 +48,8 @@ class Tried(Settings):
         diverged: where, in words.
     """
 
-    learning_rate: float
-    ged_u: float | None = None
+    learning_rate: Rate
+    ged_u: Annotated[float, Field(allow_inf_nan=False)] | None = None
     diverged: str | None = None
 
 
@@ -61,8 +62,8 @@ class Sittings(Settings):
         whole: whether the training is over.
     """
 
-    seconds: float = 0.0
-    started: float | None = None
+    seconds: Weight = 0.0
+    started: Weight | None = None
     whole: bool = False
 
 
@@ -79,13 +80,13 @@ class Finished(Settings):
     """
 
     diverged: str | None = None
-    steps: int = 0
-    images: int = 0
-    minutes: float = 0.0
-    parameters: int = 0
-    gflop_a_mask: float = 0.0
-    seconds_a_mask: float = 0.0
-    threads: int = 0
+    steps: Natural = 0
+    images: Natural = 0
+    minutes: Weight = 0.0
+    parameters: Natural = 0
+    gflop_a_mask: Weight = 0.0
+    seconds_a_mask: Weight = 0.0
+    threads: Natural = 0
     device: str = ""
     weights: str = ""
 
@@ -93,11 +94,11 @@ class Finished(Settings):
 class DiversityPoint(Settings):
     """Mean scores at one factor on the sampler's noise."""
 
-    noise_scale: float
-    d_ss: float
-    d_yy: float
-    ged_u: float
-    dice_max: float
+    noise_scale: Weight
+    d_ss: Known
+    d_yy: Known
+    ged_u: Known
+    dice_max: Known
 
 
 class Diversity(Settings):
@@ -122,9 +123,9 @@ class Record(Settings):
 
     terms: Json
     definition: Json
-    gflop_a_step: float = 0.0
+    gflop_a_step: Weight = 0.0
     tried: tuple[Tried, ...] | None = None
-    learning_rate: float | None = None
+    learning_rate: Rate | None = None
     sittings: dict[int, Sittings] = Field(default_factory=dict)
     finished: dict[int, Finished] = Field(default_factory=dict)
     diversity: Diversity | None = None
@@ -158,13 +159,13 @@ def read_record(bench: Bench, run: RunSettings) -> Record | None:
     path = bench.record(run)
     if not path.exists():
         return None
-    try:
+    with readable(path, "a benchmark's record", "remove it", CheckpointError):
         record = parse(Record, json.loads(path.read_bytes()), path, CheckpointError)
         # With the settings that have come since, which it had without saying so, and without those that have gone.
         was = definition_of(parse_recipe(record.definition["recipe"], str(path)), record.definition["readers"])
-        was |= {"scoring": parse(ScoringSettings, record.terms["scoring"], path).model_dump(mode="json")}
-    except (ValueError, KeyError, RecursionError) as error:
-        raise CheckpointError(path, expected="a benchmark's record", got=str(error), hint="remove it") from error
+        was |= {
+            "scoring": parse(ScoringSettings, record.terms["scoring"], path, CheckpointError).model_dump(mode="json")
+        }
     different = first_difference(record.terms | was, bench.terms | bench.definition(run))
     if different is not None:
         key, before, now = different

@@ -314,7 +314,14 @@ def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
     channels = len(data[0].image)
     recipes = {run.name: _on_terms(suite, run, channels) for run in suite.runs}
     _check_diversity(suite, recipes)
-    _check_batch(suite, len(split_indices(data, "train")))
+    trained = len(split_indices(data, "train"))
+    if trained < suite.batch_size:
+        raise SettingsError(
+            f"{suite.name}: batch_size",
+            expected=f"at most the {trained} training cases",
+            got=str(suite.batch_size),
+            hint="lower it, or add cases",
+        )
     return Bench(suite, dataset, data, cases, recipes, out)
 
 
@@ -331,17 +338,16 @@ def split_digest(dataset: Dataset) -> str:
     return _fingerprint({str(patient): side_of(dataset, str(patient)) for patient in dataset.patients})
 
 
+@cache
 def reported_figures(dataset: str | None) -> Mapping[str, Mapping[str, float]]:
     """By the paper's name of a method the figures that it reports on a dataset, under the keys of REPORTED.
 
     Its split and conventions are not ours. Empty for a dataset that is not the paper's.
     """
-    return {} if dataset is None else _reported().get(dataset, {})
-
-
-@cache
-def _reported() -> dict[str, Any]:
-    return tomllib.loads((files("plurimask") / "benchmark" / "reported.toml").read_text(encoding="utf-8"))
+    figures: dict[str, dict[str, dict[str, float]]] = tomllib.loads(
+        (files("plurimask") / "benchmark" / "reported.toml").read_text(encoding="utf-8")
+    )
+    return figures.get(dataset or "", {})
 
 
 def _fingerprint(content: Json) -> str:
@@ -372,16 +378,6 @@ def _check_diversity(suite: Suite, recipes: Mapping[str, Recipe]) -> None:
             expected="a diffusion method, and no more steps than its process has",
             got=f"{settings.run}, {settings.steps} steps",
             hint="name another run, or fewer steps",
-        )
-
-
-def _check_batch(suite: Suite, cases: int) -> None:
-    if cases < suite.batch_size:
-        raise SettingsError(
-            f"{suite.name}: batch_size",
-            expected=f"at most the {cases} training cases",
-            got=str(suite.batch_size),
-            hint="lower it, or add cases",
         )
 
 

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
     from plurimask.files.mask_sets import MaskSets
     from plurimask.records import Case, MaskSet
 
+_WRITTEN = (
+    "scores.csv",
+    "summary.json",
+    "comparison.json",
+    "report.html",
+    *(f"{name}.{suffix}" for name in ("ged-ci", "reliability", "empty") for suffix in ("png", "svg")),
+)
+"""What `evaluate` may write."""
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (cimd-small, cimd-lidc, ...) or a .toml file.")],
@@ -39,11 +48,13 @@ def train(
 ) -> None:
     """Train a recipe's method on the train side of a dataset."""
     from plurimask.datasets.store import open_store
+    from plurimask.files.stored import check_usable
     from plurimask.training.loop import train as train_method
     from plurimask.training.recipe import load_recipe
     from plurimask.training.run import RunFolder
 
     settings = load_recipe(recipe, tuple(set or ()))
+    check_usable(out)
     dataset = open_data(data, split_file)
     with progress("decoding once", len(dataset)) as tick:
         open_store(dataset, tick)
@@ -85,10 +96,10 @@ def evaluate(
     """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
     from plurimask.datasets.open import choose_cases
     from plurimask.datasets.splits import read_case_list
-    from plurimask.files.stored import check_free
+    from plurimask.files.stored import check_usable, files_together
 
     _check_drawn(masks, model, panel, pool)
-    check_free(out, ours=lambda name: True)
+    check_usable(out)
     dataset = open_data(data, split_file)
     cases = choose_cases(dataset, split, limit, read_case_list(case_list) if case_list else None, asked=True)
     beside = None
@@ -118,9 +129,10 @@ def evaluate(
         "cases": case_list,
         "limit": limit,
     }
-    write_scores(scores, out, chosen, comparison)
-    write_score_figures(scores, out, panels, cases)
-    write_report(scores, out / "report.html", panels, cases, chosen, comparison)
+    with files_together(out, _WRITTEN) as folder:
+        write_scores(scores, folder, chosen, comparison)
+        write_score_figures(scores, folder, panels, cases)
+        write_report(scores, folder / "report.html", panels, cases, chosen, comparison)
     console.print(render_scores(scores))
     if comparison:
         console.print()
@@ -199,7 +211,8 @@ def _score(
     with progress("scoring", len(panels)) as tick:
         from plurimask.evaluation import evaluate as evaluate_panels
 
-        scores = evaluate_panels(_ticking(panels.values(), tick), cases, count, unnamed=masks.resolve().name)
+        unnamed = f"masks in {'/'.join(masks.resolve().parts[-2:])}"
+        scores = evaluate_panels(_ticking(panels.values(), tick), cases, count, unnamed)
     return scores, panels, len(found) - len(panels)
 
 

@@ -18,7 +18,7 @@ from typing import Literal, cast, get_args
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.dataset import Split as Split
 from plurimask.errors import DatasetError, InputError, plural
-from plurimask.files.stored import difference, look_alike, one_form, readable
+from plurimask.files.stored import difference, look_alike, one_form, plain_cell, readable
 
 SplitOrAll = Literal["train", "val", "test", "all"]
 
@@ -205,7 +205,7 @@ def read_sides(path: Path, patients: Collection[str | None], of: str = "patients
 def _pairs(path: Path, header: tuple[str, str]) -> Iterator[tuple[int, str, str]]:
     """Number and two cells of each line below the header; empty lines are passed over."""
     with readable(path, "a readable CSV file"), path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [[one_form(cell).strip() for cell in row] for row in csv.reader(file)]
+        rows = [[plain_cell(one_form(cell).strip()).strip() for cell in row] for row in csv.reader(file)]
     if not rows or rows[0] != list(header):
         raise _bad_line(path, 1, f"the header {','.join(header)}", "another line" if rows else "an empty file")
     for line, row in enumerate(rows[1:], start=2):

@@ -19,7 +19,7 @@ from torch import Tensor
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.evaluation.scores import CaseScores, Scores, stratify, summarise, values_of
-from plurimask.geometry import Grid, same_grid
+from plurimask.geometry import same_grid
 from plurimask.metrics import (
     CONVENTIONS,
     DEGENERATE,
@@ -168,10 +168,12 @@ def evaluate(
             got="none",
             hint="draw masks first, or name the cases that were drawn",
         )
-    units = _units(first[1].grid)
+    grid = first[1].grid
+    known, volume = grid.spacing_mm is not None, "mm²" if len(grid.shape) == 2 else "mm³"
+    units = {"surface": "mm", "size_crps": volume} if known else dict.fromkeys(("surface", "size_crps"), "voxels")
     batches = _batches(chain([first], pairs))
     del first
-    scored = [_score(batch, units["surface"] == "mm") for batch in batches]
+    scored = [_score(batch, known) for batch in batches]
     return _scores(scored, cases, units, unnamed)
 
 
@@ -211,7 +213,8 @@ def _joined(batches: Sequence[Mapping[str, Values]]) -> dict[str, dict[str, np.n
 def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
     samples = torch.from_numpy(np.stack([panel.masks for panel, _ in batch]))
     readers, valid = _padded([case.readers for _, case in batch])
-    voxel_size = torch.tensor([_voxel_size(case.grid, in_mm) for _, case in batch], dtype=torch.float64)
+    voxels = [case.grid.voxel_size if in_mm else 1.0 for _, case in batch]
+    voxel_size = torch.tensor([math.nan if size is None else size for size in voxels], dtype=torch.float64)
     values, pairs, reliability = score(samples, readers, valid, voxel_size)
     surfaces = [_surface(panel, case, in_mm) for panel, case in batch]
     values["surface"] = torch.tensor(surfaces, dtype=torch.float64)
@@ -262,19 +265,6 @@ def _padded(readers: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(padded), valid
 
 
-def _units(grid: Grid) -> dict[str, str]:
-    if grid.spacing_mm is None:
-        return {"surface": "voxels", "size_crps": "voxels"}
-    return {"surface": "mm", "size_crps": "mm²" if len(grid.shape) == 2 else "mm³"}
-
-
-def _voxel_size(grid: Grid, in_mm: bool) -> float:
-    """Area or volume of a voxel; NaN where it is wanted in mm and the spacing is unknown."""
-    if not in_mm:
-        return 1.0
-    return math.nan if grid.voxel_size is None else grid.voxel_size
-
-
 def _surface(panel: MaskSet, case: Case, in_mm: bool) -> float:
     if in_mm and case.grid.spacing_mm is None:
         return math.nan
@@ -299,7 +289,15 @@ def _pairs(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | No
     seen: set[str] = set()
     first: MaskSet | None = None
     for panel in panels:
-        _check_name(panel, seen, cases)
+        if panel.name not in cases:
+            raise InputError(
+                panel.name,
+                expected="masks of one of the cases to be scored",
+                got="an unknown case",
+                hint="score the cases that were drawn (sample draws all unless told), or rename the sets",
+            )
+        if panel.name in seen:
+            raise InputError(panel.name, expected="one mask set a case", got="a second one", hint="remove one of them")
         if count is not None:
             panel = panel.first(count)
         first = first or panel
@@ -309,18 +307,6 @@ def _pairs(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | No
         same_grid(case.name, panel.grid, case.grid, "the case", hint)
         seen.add(panel.name)
         yield panel, case
-
-
-def _check_name(panel: MaskSet, seen: set[str], cases: Mapping[str, Case]) -> None:
-    if panel.name not in cases:
-        raise InputError(
-            panel.name,
-            expected="masks of one of the cases to be scored",
-            got="an unknown case",
-            hint="score the cases that were drawn (sample draws all unless told), or rename the sets",
-        )
-    if panel.name in seen:
-        raise InputError(panel.name, expected="one mask set a case", got="a second one", hint="remove one of them")
 
 
 def _check_alike(panel: MaskSet, first: MaskSet) -> None:

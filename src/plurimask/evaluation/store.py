@@ -3,17 +3,20 @@
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, BeforeValidator, Field
 
 from plurimask import __version__
+from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
-from plurimask.files.stored import csv_text, json_text, readable, write_text
+from plurimask.files.stored import csv_text, json_text, plain_cell, readable, write_text
 from plurimask.metrics import CONVENTIONS, Reliability
+from plurimask.settings import Natural, Positive, parse
 
 Json = dict[str, Any]
 
@@ -94,61 +97,83 @@ def _row(row: TableRow) -> Json:
     return {"label": row.label, "samples": row.samples} | kind | means
 
 
+Known = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number whose null is NaN."""
+
+
+class _Row(BaseModel):
+    label: str
+    samples: Positive
+    mean: dict[str, Known]
+    interval: dict[str, tuple[Known, Known]]
+    cases: dict[str, Natural]
+    representative: bool = False
+
+    @property
+    def row(self) -> TableRow:
+        return TableRow(self.label, self.samples, self.mean, self.interval, self.cases, self.representative)
+
+
+class _Curve(BaseModel):
+    voxels: list[Known]
+    predicted: list[Known]
+    drawn: list[Known]
+
+
+class _Read(BaseModel):
+    """What `read_scores` takes of summary.json."""
+
+    cases: Positive
+    missing: tuple[str, ...]
+    units: dict[str, str]
+    drawn: tuple[dict[str, Any], ...]
+    table: Annotated[tuple[_Row, ...], Field(min_length=1)]
+    reliability: _Curve
+
+
 def read_scores(folder: Path) -> Scores:
     """What `write_scores` wrote of rows, table and reliability; conventions of others and strata are left out.
 
     Raises:
-        InputError: files that are missing or damaged.
+        InputError: files that are damaged or missing, or a value that cannot be one.
     """
     with readable(folder, "scores as plurimask writes them", "score them again"):
-        return _read(folder)
-
-
-def _read(folder: Path) -> Scores:
-    with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
-        rows = tuple(_case(line) for line in csv.DictReader(file))
-    summary = json.loads((folder / "summary.json").read_bytes())
-    if len(rows) != summary["cases"]:
-        raise ValueError(f"{len(rows)} of {summary['cases']} cases")
-    curve = {key: _tensor(summary["reliability"][key]) for key in ("voxels", "predicted", "drawn")}
-    weight = curve["voxels"]
+        summary = parse(_Read, json.loads((folder / "summary.json").read_bytes()), folder / "summary.json", InputError)
+        with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
+            rows = tuple(map(_case, csv.DictReader(file)))
+        if len(rows) != summary.cases:
+            raise ValueError(f"{len(rows)} of {summary.cases} cases")
+        own = summary.table[0]
+        if not COLUMNS.keys() <= own.mean.keys() & own.interval.keys() & own.cases.keys():
+            raise ValueError("a table without some of the values")
+        curve = torch.tensor([list(part) for _, part in summary.reliability], dtype=torch.float64)
+    weight, predicted, drawn = curve[:, None]
     return Scores(
         rows=rows,
-        table=tuple(_read_row(row) for row in summary["table"]),
+        table=tuple(one.row for one in summary.table),
         conventions=(),
         strata=(),
-        reliability=Reliability(weight, *((curve[key] * weight).nan_to_num() for key in ("predicted", "drawn"))),
-        missing=tuple(summary["missing"]),
-        units=summary["units"],
-        drawn=tuple(summary["drawn"]),
+        reliability=Reliability(weight, *((part * weight).nan_to_num() for part in (predicted, drawn))),
+        missing=summary.missing,
+        units=summary.units,
+        drawn=summary.drawn,
     )
 
 
 def _case(line: dict[str, str]) -> CaseScores:
+    readers, drawn, samples = (int(line[key]) for key in ("readers", "drawn", "samples"))
+    if not (0 <= drawn <= readers and samples > 0):
+        raise ValueError(f"{drawn} of {readers} readers who drew, and {samples} samples")
     return CaseScores(
-        name=line["name"],
-        patient=line["patient"] or None,
-        readers=int(line["readers"]),
-        drawn=int(line["drawn"]),
+        name=plain_cell(line["name"]),
+        patient=plain_cell(line["patient"]) or None,
+        readers=readers,
+        drawn=drawn,
         size=_number(line["size"]),
-        samples=int(line["samples"]),
+        samples=samples,
         values={key: _number(line[key]) for key in COLUMNS},
     )
 
 
 def _number(text: str) -> float:
     return math.nan if text == "" else float(text)
-
-
-def _read_row(row: Mapping[str, Any]) -> TableRow:
-    values = {key: _nan(value) for key, value in row["mean"].items()}
-    intervals = {key: (_nan(low), _nan(high)) for key, (low, high) in row["interval"].items()}
-    return TableRow(row["label"], row["samples"], values, intervals, row["cases"], row.get("representative", False))
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _tensor(values: Sequence[float | None]) -> torch.Tensor:
-    return torch.tensor([[_nan(value) for value in values]], dtype=torch.float64)

@@ -206,10 +206,31 @@ def natural(text: str) -> list[str | int]:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV, each ended by a line feed; the first is the header. None and NaN are empty fields."""
+    """Rows as CSV, each ended by a line feed; the first is the header. None and NaN are empty fields.
+
+    Text that a spreadsheet would run as a formula stands behind an apostrophe, which `plain_cell` takes away.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(_null_for_nan, rows))
+    csv.writer(text, lineterminator="\n").writerows([_harmless(cell) for cell in _null_for_nan(row)] for row in rows)
     return text.getvalue()
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def _harmless(cell: object) -> object:
+    if not (isinstance(cell, str) and _FORMULA.match(cell)):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def plain_cell(cell: str) -> str:
+    """The text of a cell that `csv_text` wrote, as it was before."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def json_text(content: Mapping[str, object]) -> str:
@@ -324,6 +345,46 @@ def atomic_folder(folder: Path, ours: Ours = lambda name: False, that: str = "")
                     hint="name another --out, or run again",
                 )
             _replace(folder, fresh, temporary / "old")
+
+
+@contextmanager
+def files_together(folder: Path, former: Iterable[str] = ()) -> Iterator[Path]:
+    """A temporary folder whose files take their places in `folder` right after each other when the block ends well.
+
+    So a folder that was filled before is never half of one run and half of another. What else it holds stays.
+
+    Args:
+        folder: made where it is missing.
+        former: names that an earlier run may have written; those that this one did not write go.
+
+    Raises:
+        OSError: as the file system does (disk full, no permission).
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new.") as place:
+            yield Path(place)
+            written = sorted(Path(place).iterdir())
+            for path in written:
+                path.replace(folder / path.name)
+            for name in set(former) - {path.name for path in written}:
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def check_usable(folder: Path) -> None:
+    """Refuse, before any work, a folder that nothing can be written to.
+
+    Raises:
+        SettingsError: a file.
+        OSError: as the file system does.
+    """
+    check_free(folder, ours=lambda name: True)
+    with files_together(folder):
+        pass
 
 
 def write_text(path: Path, text: str) -> None:

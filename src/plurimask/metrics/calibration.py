@@ -165,17 +165,15 @@ def brier_score(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -
 def reliability_curve(samples: Tensor, readers: Tensor, valid: Tensor | None = None, bins: int = 10) -> Reliability:
     """What share of the voxels with p in [i / bins, (i + 1) / bins) the readers drew; the last bin holds p = 1 too.
 
+    Masks and errors as `ncc`.
+
     Args:
-        samples: (B, S, H, W[, D]) bool.
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
         bins: number of bins of equal width over [0, 1].
 
     Returns:
         One curve a case; `pooled` and `+` give those of many cases.
 
     Raises:
-        InputError: masks that are not bool, or of two sizes.
         SettingsError: no bin.
     """
     return frequency_table(samples, readers, valid).reliability(bins)
@@ -223,17 +221,10 @@ def soft_dice(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> 
     """Mean over the levels 0.1, 0.3, 0.5, 0.7, 0.9 of the Dice of the voxels that more than that share drew.
 
     Source: the QUBIQ challenge (2020); as D-Persona (Wu et al., CVPR 2024) computes it, whose code cuts both maps by >.
-
-    Args:
-        samples: (B, S, H, W[, D]) bool.
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
+    Arguments and errors as `ncc`.
 
     Returns:
         (B,) float64 in [0, 1]; two maps that are both empty at a level have Dice 1 there. NaN where nobody read.
-
-    Raises:
-        InputError: masks that are not bool, or of two sizes.
     """
     check_pair(samples, readers)
     read = reader_slots(readers, valid)

@@ -24,12 +24,9 @@ Variance = Literal["pixel", "iou"]
 
 
 def combined_sensitivity(samples: Tensor, readers: Tensor, valid: Tensor | None = None, strict: bool = False) -> Tensor:
-    """S_c, the share of the readers' union that the samples' union covers.
+    """S_c, the share of the readers' union that the samples' union covers. Masks and errors as `ged`.
 
     Args:
-        samples: (B, S, H, W[, D]) bool.
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
         strict: where no reader drew anything S_c is 1, as the paper's text says; strict: 0 if a sample did draw.
 
     Returns:
@@ -59,12 +56,9 @@ def mean_of_best(dice: Tensor, read: Tensor) -> Tensor:
 def diversity_agreement(
     samples: Tensor, readers: Tensor, valid: Tensor | None = None, variance: Variance = "pixel"
 ) -> Tensor:
-    """D_a, how well the samples' smallest and largest variance between two masks match the readers'.
+    """D_a, how well the samples' smallest and largest variance between two masks match the readers'. As `ged` else.
 
     Args:
-        samples: (B, S, H, W[, D]) bool.
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
         variance: of a pair of distinct masks. "pixel": of the two values of a voxel, averaged over voxels, that is
             a quarter of the share of voxels on which the two differ; "iou": 1 - IoU.
 

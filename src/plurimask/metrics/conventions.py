@@ -48,19 +48,15 @@ class Convention:
 
 
 def convention_scores(name: str, samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
-    """GED, and HM-IoU where the source reports it, as the convention of that name counts them.
+    """GED, and HM-IoU where the source reports it, as the convention `name` counts them. Masks as in `ged`.
 
     Args:
         name: a key of `CONVENTIONS`.
-        samples: (B, S, H, W[, D]) bool.
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
 
     Returns:
         "ged" and, where it is reported, "hm_iou": (B,) float64 each; NaN where it is undefined, as in `ged`, `hm_iou`.
 
     Raises:
-        InputError: masks that are not bool, or of two sizes.
         SettingsError: an unknown name.
     """
     return convention_values(chosen("convention", name, CONVENTIONS), count_pairs(samples, readers, valid))

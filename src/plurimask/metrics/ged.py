@@ -101,19 +101,13 @@ def panel_ceiling(
 
     With a = d_YY (M - 1) / M, the mean distance of two such draws and of a draw and a reader: a / N by "v", and by "u"
     a - d_YY = -d_YY / M, below what samples of the readers' own distribution score, since it has seen the masks.
+    Readers, settings and errors as `ged`.
 
     Args:
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
         count: N, the number of draws.
-        estimator: as of `ged`.
-        distance: as of `ged`.
 
     Returns:
         (B,) float64, NaN where `ged` has no value.
-
-    Raises:
-        SettingsError: an unknown estimator or distance.
     """
     within, read = pairwise_distance(readers, readers, distance), reader_slots(readers, valid)
     drawn = mean_distance(within, read, self_pairs=True)
@@ -127,12 +121,9 @@ def _mean(distances: Tensor, pairs: Tensor) -> Tensor:
 
 
 def hm_iou(samples: Tensor, readers: Tensor, valid: Tensor | None = None, matching: Matching = "repeat") -> Tensor:
-    """Hungarian-matched IoU (Kohl et al., 2019, "A Hierarchical Probabilistic U-Net").
+    """Hungarian-matched IoU (Kohl et al., 2019, "A Hierarchical Probabilistic U-Net"). Masks and errors as `ged`.
 
     Args:
-        samples: (B, S, H, W[, D]) bool.
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
         matching: "repeat": both repeated to the least common multiple of S and the readers who read; "rectangular":
             the best min(S, R) pairs without repetition, which leaves the other samples out (Flow-SSN's code).
 
@@ -140,7 +131,6 @@ def hm_iou(samples: Tensor, readers: Tensor, valid: Tensor | None = None, matchi
         (B,) float64 in [0, 1]; NaN where nobody read.
 
     Raises:
-        InputError: masks that are not bool, or of two sizes.
         SettingsError: an unknown matching.
     """
     return matched_mean(pairwise_iou(samples, readers), reader_slots(readers, valid), matching)

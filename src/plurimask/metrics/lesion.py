@@ -49,24 +49,18 @@ def crps(sizes: Tensor, reader_sizes: Tensor, read: Tensor) -> Tensor:
 def size_crps(
     samples: Tensor, readers: Tensor, valid: Tensor | None = None, voxel_size: float | Tensor = 1.0
 ) -> Tensor:
-    """CRPS of the areas or volumes of the samples' masks against the readers'; an empty mask has size 0.
+    """CRPS of the areas or volumes of the samples' masks against the readers'; an empty mask has size 0. As `ged` else.
 
     Args:
-        samples: (B, S, H, W[, D]) bool.
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
         voxel_size: area or volume of a voxel, or (B,) one of each case.
 
     Returns:
         (B,) float64, not negative, in the unit of `voxel_size`; nobody read: NaN.
-
-    Raises:
-        InputError: masks that are not bool, or of two sizes.
     """
     check_pair(samples, readers)
     voxel = torch.as_tensor(voxel_size, dtype=torch.float64, device=samples.device).reshape(-1, 1)
-    counts = (masks.flatten(2).sum(2).double() for masks in (samples, readers))
-    return crps(*(count * voxel for count in counts), read=reader_slots(readers, valid))
+    sizes, reader_sizes = (masks.flatten(2).sum(2).double() * voxel for masks in (samples, readers))
+    return crps(sizes, reader_sizes, reader_slots(readers, valid))
 
 
 def closest_surface(
@@ -75,18 +69,16 @@ def closest_surface(
     """Mean over readers of the 95% Hausdorff distance to the sample of highest Dice; of several, the nearest.
 
     Two empty masks have distance 0. A reader is left out where of him and every such sample exactly one is empty.
+    Masks as in `ged`.
 
     Args:
-        samples: (B, S, H, W[, D]) bool.
-        readers: (B, R, H, W[, D]) bool.
-        valid: (B, R) bool, which slots were read; None: all.
         spacing_mm: size of a voxel along each axis of the masks in mm, one for all cases; None: 1.
 
     Returns:
         (B,) float64, not negative, in mm, or in voxels without spacing. NaN where no reader is left.
 
     Raises:
-        InputError: masks that are not bool, or of two sizes; a spacing of another number of axes, or not positive.
+        InputError: a spacing of another number of axes, or not positive.
     """
     axes = readers.ndim - 2
     if spacing_mm is not None and (len(spacing_mm) != axes or min(spacing_mm) <= 0):

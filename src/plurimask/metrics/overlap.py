@@ -137,6 +137,7 @@ def any_mask(masks: Tensor) -> Tensor:
 
     The same as `masks.any(1)`, which takes a hundred times as long on a CPU.
     """
+    refuse_other_than_tensors(masks)
     drawn = np.bitwise_or.reduce(_words(masks.flatten(2).numpy(force=True)), axis=1)
     # Compared, since a boolean's byte may be 255, as Pillow has it, and `count_voxels` counts bits.
     return torch.from_numpy(drawn.view(np.uint8) != 0).to(masks.device)
@@ -144,6 +145,7 @@ def any_mask(masks: Tensor) -> Tensor:
 
 def count_voxels(mask: Tensor) -> Tensor:
     """Voxels of each mask, (B, V) bool -> (B,) float64; torch takes twenty times as long to add up bool."""
+    refuse_other_than_tensors(mask)
     counted = np.bitwise_count(_words(mask.numpy(force=True))).sum(1, dtype=np.float64)
     return torch.from_numpy(counted).to(mask.device)
 
@@ -165,6 +167,7 @@ def pairwise_distance(a: Tensor, b: Tensor, distance: Distance = "iou") -> Tenso
 
 def reader_slots(readers: Tensor, valid: Tensor | None) -> Tensor:
     """`valid`, or all slots where it is None: (B, R) bool for readers (B, R, H, W[, D]). InputError for another one."""
+    refuse_other_than_tensors(readers, *(() if valid is None else (valid,)))
     if valid is None:
         return readers.new_ones(readers.shape[:2], dtype=torch.bool)
     if valid.dtype != torch.bool or valid.shape != readers.shape[:2]:
@@ -179,6 +182,7 @@ def reader_slots(readers: Tensor, valid: Tensor | None) -> Tensor:
 
 def check_pair(a: Tensor, b: Tensor) -> None:
     """InputError where two stacks are not (B, n, H, W[, D]) bool, or not of one number of cases and one size."""
+    refuse_other_than_tensors(a, b)
     if a.dtype != torch.bool or b.dtype != torch.bool:
         raise InputError("masks", expected="bool", got=f"{a.dtype} and {b.dtype}", hint="threshold them first")
     if a.ndim not in (4, 5) or a.ndim != b.ndim or a.shape[0] != b.shape[0] or a.shape[2:] != b.shape[2:]:
@@ -188,6 +192,15 @@ def check_pair(a: Tensor, b: Tensor) -> None:
             got=f"{tuple(a.shape)} and {tuple(b.shape)}",
             hint="bring both to one grid, a case alone to a batch of one",
         )
+
+
+def refuse_other_than_tensors(*stacks: object) -> None:
+    """InputError for masks that are no tensors, as those of a `MaskSet` and a `Case` are."""
+    for stack in stacks:
+        if not isinstance(stack, Tensor):
+            got = "a NumPy array" if isinstance(stack, np.ndarray) else f"a {type(stack).__name__}"
+            hint = "give torch.from_numpy(masks)[None], a batch of one case"
+            raise InputError("masks", expected="a torch tensor", got=got, hint=hint)
 
 
 def chosen(what: str, name: str, table: Mapping[str, Choice]) -> Choice:

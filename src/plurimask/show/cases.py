@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from markupsafe import Markup
@@ -112,38 +112,61 @@ class Axis:
 
 
 @dataclass(frozen=True, eq=False)
-class Card:
-    """All that the page shows of one case.
+class Pictured:
+    """What any page shows of one case.
 
     Args:
         number: its place on the page, from 1.
-        name: of the case, which the page shows only as `title`.
-        title: the name, or the number where the name gives the patient away.
+        title: its name, or its number where the name gives the patient away.
         reason: why it is shown; empty where all are.
-        view: the plane that is shown.
-        slices: of the volume that the plane is from; None for an image.
-        readers, samples: their marks.
+        view: the plane that is shown, and the close-up that all its pictures share.
+        readers: their marks.
         unit: of sizes.
         scale_bar: mm and columns of its length; None without spacing.
-        scores: of the case.
     """
 
     number: int
-    name: str
     title: str
     reason: str
     view: View
-    slices: int | None
     readers: Group
-    samples: Group
     unit: str
     scale_bar: tuple[int, float] | None
-    scores: CaseScores
+
+    @classmethod
+    def of(cls, number: int, case: Case, view: View, reason: str, **more: Any) -> Self:
+        """A case as `view` shows it; `more` are what subclasses have besides."""
+        reader_sizes, unit = sizes(case.readers, case.grid)
+        return cls(
+            number=number,
+            title=public_name(case.name, case.patient, f"case {number}"),
+            reason=reason,
+            view=view,
+            readers=group_of(view.readers, reader_sizes, [reader_colour(k) for k in range(len(view.readers))]),
+            unit=unit,
+            scale_bar=scale_bar(case, view.window),
+            **more,
+        )
 
     @cached_property
     def picture(self) -> str:
         """The image as the data URI of a PNG, no side longer than PICTURE_SIDE."""
         return picture_of(self.view)
+
+
+@dataclass(frozen=True, eq=False)
+class Card(Pictured):
+    """All that the page of an evaluation shows of one case.
+
+    Args:
+        slices: of the volume that the plane is from; None for an image.
+        samples: their marks.
+        scores: of the case.
+    """
+
+    slices: int | None
+    samples: Group
+    scores: CaseScores
 
     @cached_property
     def frequency(self) -> str:
@@ -191,12 +214,12 @@ def write_report(
         OSError: as the file system does.
     """
     rows = {row.name: row for row in scores.rows}
-    cards, origins = [], []
-    for number, (name, reason) in enumerate(cases_to_show(scores.rows).items(), start=1):
+    cards, origins, chosen = [], [], cases_to_show(scores.rows)
+    for number, (name, reason) in enumerate(chosen.items(), start=1):
         panel = panels[name].first(scores.samples)
         cards.append(card_of(number, cases[name], panel, rows[name], reason))
         origins.append(origin_of(panel))
-    shown = {card.name: card.number for card in cards}
+    shown = {name: number for number, name in enumerate(chosen, start=1)}
     write_page(
         path,
         "report.html.j2",
@@ -220,7 +243,7 @@ def _all_cases(scores: Scores, shown: Mapping[str, int]) -> Table:
     rows = []
     for place, row in enumerate(scores.rows, start=1):
         number = shown.get(row.name)
-        name = public_name(row.name, row.patient, f"case {number}" if number else f"row {place}")
+        name = public_name(row.name, row.patient, f"case {number}, row {place}" if number else f"row {place}")
         values = (Number(row.values.get(key, math.nan)) for key in HEADLINE)
         rows.append(Row(Head(name, link=f"#case-{number}" if number else ""), (row.readers, row.drawn, *values)))
     return Table((Head("case"), Head("readers"), Head("drew"), *map(score_head, HEADLINE)), tuple(rows))
@@ -281,21 +304,10 @@ def card_of(number: int, case: Case, panel: MaskSet, scores: CaseScores, reason:
         InputError: the panel is another case's, or lies on another grid.
     """
     view = View.of(case, panel)
-    reader_sizes, unit = sizes(case.readers, case.grid)
     sample_sizes, _ = sizes(panel.masks, case.grid)
-    return Card(
-        number=number,
-        name=case.name,
-        title=public_name(case.name, case.patient, f"case {number}"),
-        reason=reason,
-        view=view,
-        slices=None if view.slice_index is None else case.grid.shape[2],
-        readers=group_of(view.readers, reader_sizes, [reader_colour(k) for k in range(len(view.readers))]),
-        samples=group_of(view.samples, sample_sizes, [SAMPLE_COLOUR] * len(view.samples), panel.shares),
-        unit=unit,
-        scale_bar=scale_bar(case, view.window),
-        scores=scores,
-    )
+    slices = None if view.slice_index is None else case.grid.shape[2]
+    samples = group_of(view.samples, sample_sizes, [SAMPLE_COLOUR] * len(view.samples), panel.shares)
+    return Card.of(number, case, view, reason, slices=slices, samples=samples, scores=scores)
 
 
 def scale_bar(case: Case, window: tuple[slice, slice]) -> tuple[int, float] | None:

@@ -45,7 +45,8 @@ def panel_figure(case: Case, panel: MaskSet) -> Figure:
     where = "" if view.slice_index is None else f", slice {view.slice_index}"
     draw_image(image, view, f"{public_name(case.name, case.patient, 'image')}{where}", whole=True)
     _draw_readers(readers, view, f"readers, {_nothing(case.readers)}")
-    _draw_samples(samples, view, f"samples, {_nothing(panel.masks)}")
+    draw_image(samples, view, f"samples, {_nothing(panel.masks)}")
+    outline_samples(samples, view)
     draw_frequency(frequency, view)
     return figure
 
@@ -65,7 +66,11 @@ def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
             got=f"{len(cases)} cases, {len(panels)} panels",
             hint="pair them",
         )
-    views = _same_window([View.of(case, panel) for case, panel in zip(cases, panels, strict=True)], cases)
+    views = [View.of(case, panel) for case, panel in zip(cases, panels, strict=True)]
+    marked: dict[str, np.ndarray] = {}
+    for view, case in zip(views, cases, strict=True):
+        marked[case.name] = marked.get(case.name, False) | view.marked
+    views = [replace(v, window=close_up(marked[c.name], v.aspect)) for v, c in zip(views, cases, strict=True)]
     readers = max(len(view.readers) for view in views)
     columns = 1 + readers + max(len(view.samples) for view in views)
     figure = Figure(figsize=(0.75 * columns, 0.75 * len(views) + 0.2))
@@ -76,14 +81,6 @@ def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
     for x, label in ((0, "image"), (1, "readers"), (1 + readers, "samples")):
         figure.axes[0].text(x + 0.04, -0.03, label, fontsize=9)
     return figure
-
-
-def _same_window(views: Sequence[View], cases: Sequence[Case]) -> list[View]:
-    """The views with one close-up a case, round the marks of all of its rows."""
-    marked: dict[str, np.ndarray] = {}
-    for view, case in zip(views, cases, strict=True):
-        marked[case.name] = marked.get(case.name, False) | view.marked
-    return [replace(v, window=close_up(marked[c.name], v.aspect)) for v, c in zip(views, cases, strict=True)]
 
 
 def draw_image(axes: Axes, view: View, title: str, *, whole: bool = False) -> None:
@@ -101,13 +98,9 @@ def draw_image(axes: Axes, view: View, title: str, *, whole: bool = False) -> No
 
 
 def _draw_outlines(axes: Axes, masks: np.ndarray, **style: Any) -> None:
-    curves = [_curve(mask) for mask in masks if mask.any()]
+    polygons = ((Curve(np.vstack((p, p[:1])), closed=True) for p in outlines(mask)) for mask in masks if mask.any())
+    curves = [Curve.make_compound_path(*of_mask) for of_mask in polygons]
     axes.add_collection(PathCollection(curves, facecolors="none", **style), autolim=False)
-
-
-def _curve(mask: np.ndarray) -> Curve:
-    """The outlines of a mask (H, W) that is not empty."""
-    return Curve.make_compound_path(*(Curve(np.vstack((p, p[:1])), closed=True) for p in outlines(mask)))
 
 
 def outline_readers(axes: Axes, view: View, scale: float = 1.0) -> None:
@@ -132,11 +125,6 @@ def _draw_readers(axes: Axes, view: View, title: str) -> None:
     if drawn:
         labels = [f"reader {index + 1}" for index in drawn]
         axes.legend(lines, labels, loc="upper left", fontsize=8, framealpha=0.75)
-
-
-def _draw_samples(axes: Axes, view: View, title: str) -> None:
-    draw_image(axes, view, title)
-    outline_samples(axes, view)
 
 
 def _nothing(masks: np.ndarray) -> str:
@@ -185,9 +173,8 @@ def outlines_picture(case: Case, panel: MaskSet) -> Figure:
     Raises:
         InputError: the panel is another case's, or lies on another grid.
     """
-    view = _whole(case, panel)
-    figure, axes = _one_picture(view)
-    draw_image(axes, view, _title(view, f"{len(view.samples)} samples"))
+    figure, axes, view, where = _one_picture(case, panel)
+    draw_image(axes, view, f"{len(view.samples)} samples{where}")
     outline_samples(axes, view)
     return figure
 
@@ -198,10 +185,9 @@ def frequency_picture(case: Case, panel: MaskSet) -> Figure:
     Raises:
         InputError: the panel is another case's, or lies on another grid.
     """
-    view = _whole(case, panel)
-    figure, axes = _one_picture(view)
+    figure, axes, view, where = _one_picture(case, panel)
     draw_frequency(axes, view)
-    axes.set_title(_title(view, "frequency"), fontsize=10)
+    axes.set_title(f"frequency{where}", fontsize=10)
     return figure
 
 
@@ -234,21 +220,14 @@ def most_disputed_slice(panel: MaskSet) -> int:
     return int(np.argmax((share * (1 - share)).sum(axis=(0, 1))))
 
 
-def _whole(case: Case, panel: MaskSet) -> View:
+def _one_picture(case: Case, panel: MaskSet) -> tuple[Figure, Axes, View, str]:
+    """A figure of one image's proportions, its axes, the view of the whole image, and its slice in words."""
     view = View.of(case, panel, most_disputed_slice(panel) if len(panel.grid.shape) == 3 else None)
     height, width = view.image.shape
-    return replace(view, window=(slice(0, height), slice(0, width)))
-
-
-def _one_picture(view: View) -> tuple[Figure, Axes]:
-    height, width = view.image.shape
+    view = replace(view, window=(slice(0, height), slice(0, width)))
     longer = max(height * view.aspect, width)
     figure = Figure(figsize=(6 * width / longer + 1, 6 * height * view.aspect / longer + 0.4), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _title(view: View, what: str) -> str:
-    return what if view.slice_index is None else f"{what}, slice {view.slice_index}"
+    return figure, figure.subplots(), view, "" if view.slice_index is None else f", slice {view.slice_index}"
 
 
 # Markers of more levels than this run into each other.

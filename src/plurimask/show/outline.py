@@ -32,7 +32,12 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 def svg_path(mask: np.ndarray) -> str:
     """The outlines of a mask (H, W) as the `d` of an SVG path, in whole voxels; empty for an empty mask."""
-    return "".join(_relative(polygon.tolist()) for polygon in outlines(mask))
+    parts = []
+    for polygon in outlines(mask):
+        (x, y), corners = polygon[0].tolist(), polygon.tolist()
+        steps = (f"h{x1 - x0}" if y0 == y1 else f"v{y1 - y0}" for (x0, y0), (x1, y1) in pairwise(corners))
+        parts.append(f"M{x} {y}{''.join(steps)}z")
+    return "".join(parts)
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:
@@ -71,9 +76,3 @@ def _loops(following: list[int], corner: list[bool]) -> list[list[int]]:
         if loop:
             loops.append(loop)
     return loops
-
-
-def _relative(polygon: list[list[int]]) -> str:
-    x, y = polygon[0]
-    steps = (f"h{x1 - x0}" if y0 == y1 else f"v{y1 - y0}" for (x0, y0), (x1, y1) in pairwise(polygon))
-    return f"M{x} {y}{''.join(steps)}z"

@@ -22,7 +22,20 @@ from plurimask.show.tables import number
 
 def write_page(path: Path, template: str, **content: Any) -> None:
     """Fill a template and write the page, whole or not at all. Raises OSError as the file system does."""
-    environment = _environment()
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("plurimask.show"), PackageLoader("plurimask", "style")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "score": _score,
+        "minus": _minus,
+        "size": lambda value: f"{value:.0f}" if value >= 10 else f"{value:.2g}",
+        "symbol": _symbol,
+        "frequency_hex": lambda samples: [to_hex(colour) for colour in frequency_colours(samples)[1:]],
+    }
     script = environment.get_template("report.js").render()
     html = environment.get_template(template).render(
         columns=COLUMNS,
@@ -57,24 +70,6 @@ def _seeds(seeds: tuple[int, ...]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("plurimask.show"), PackageLoader("plurimask", "style")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "score": _score,
-        "minus": _minus,
-        "size": _size,
-        "symbol": _symbol,
-        "frequency_hex": _frequency_hex,
-    }
-    return environment
-
-
 def _score(value: float | None) -> str:
     return "\N{EN DASH}" if value is None or math.isnan(value) else _minus(number(value))
 
@@ -87,11 +82,3 @@ def _symbol(name: str) -> Markup:
     """D_max with its index set below the line."""
     stem, _, index = name.partition("_")
     return Markup("{}<sub>{}</sub>").format(stem, index) if index else escape(stem)
-
-
-def _size(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _frequency_hex(samples: int) -> list[str]:
-    return [to_hex(colour) for colour in frequency_colours(samples)[1:]]

@@ -66,8 +66,10 @@ def disagreeing(ged: np.ndarray, ci: np.ndarray, count: int = 4) -> np.ndarray:
     """
     defined = np.flatnonzero(~(np.isnan(ged) | np.isnan(ci)))
     by_ged, by_ci = _ranks(ged[defined], ci[defined])
-    halves = ((by_ci - by_ged, count - count // 2), (by_ged - by_ci, count // 2))
-    chosen = [_largest(difference, most) for difference, most in halves]
+    chosen = []
+    for difference, most in ((by_ci - by_ged, count - count // 2), (by_ged - by_ci, count // 2)):
+        order = np.argsort(-difference, kind="stable")[:most]
+        chosen.append(order[difference[order] > 0])
     return defined[np.concatenate(chosen)]
 
 
@@ -156,11 +158,6 @@ def _name_axes(axes: Axes, score: str, samples: int) -> None:
 
 def _ranks(ged: np.ndarray, ci: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rankdata(ged), rankdata(-ci)
-
-
-def _largest(difference: np.ndarray, most: int) -> np.ndarray:
-    order = np.argsort(-difference, kind="stable")[:most]
-    return order[difference[order] > 0]
 
 
 def _check_lengths(ged: np.ndarray, ci: np.ndarray, names: Sequence[str]) -> None:

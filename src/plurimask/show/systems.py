@@ -8,11 +8,10 @@ import torch
 from PIL import Image
 
 from plurimask.evaluation import CaseScores
-from plurimask.metrics.measurements import sizes
 from plurimask.metrics.overlap import pairwise_iou
-from plurimask.records import Case, MaskSet, public_name
-from plurimask.show.cases import Group, group_of, scale_bar
-from plurimask.show.raster import View, close_up, data_uri, frequency_map, picture_of, reader_colour
+from plurimask.records import Case, MaskSet
+from plurimask.show.cases import Pictured
+from plurimask.show.raster import View, close_up, data_uri, frequency_map
 
 MOST_TILES = 16
 """Samples shown of each panel, the first ones; the paper shows as many."""
@@ -68,29 +67,15 @@ class Drawn:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """One case with its readers and what systems drew for it.
+class Shown(Pictured):
+    """One case with its readers and what systems drew for it; the samples of its view are the first system's.
 
     Args:
-        number: on the page, from 1.
-        title: its name, or its number where the name gives the patient away.
-        reason: why it is shown.
-        view: the plane and the close-up that all its pictures share; its samples are the first system's.
-        picture: the image as a data URI.
-        readers: their marks.
         read: what the readers drew, as a system's; None where nobody read it.
-        scale_bar: mm and columns of its length; None without spacing.
         systems: what each drew.
     """
 
-    number: int
-    title: str
-    reason: str
-    view: View
-    picture: str
-    readers: Group
     read: Drawn | None
-    scale_bar: tuple[int, float] | None
     systems: tuple[Drawn, ...]
 
     @property
@@ -121,22 +106,12 @@ def shown_case(
     views = [View.of(case, panel) for _, panel, _ in panels]
     window = close_up(np.logical_or.reduce([view.marked for view in views]), views[0].aspect)
     view = replace(views[0], window=window)
-    reader_sizes, _ = sizes(case.readers, case.grid)
-    drawn = (
+    systems = tuple(
         replace(_drawn(title, each.samples, view, first), scores=scores)
         for (title, _, scores), each in zip(panels, views, strict=True)
     )
-    return Shown(
-        number=number,
-        title=public_name(case.name, case.patient, f"case {number}"),
-        reason=reason,
-        view=view,
-        picture=picture_of(view),
-        readers=group_of(view.readers, reader_sizes, [reader_colour(k) for k in range(len(view.readers))]),
-        read=_drawn("readers", view.readers, view, len(view.readers)) if len(view.readers) else None,
-        scale_bar=scale_bar(case, window),
-        systems=tuple(drawn),
-    )
+    read = _drawn("readers", view.readers, view, len(view.readers)) if len(view.readers) else None
+    return Shown.of(number, case, view, reason, read=read, systems=systems)
 
 
 def _drawn(title: str, masks: np.ndarray, view: View, first: int) -> Drawn:
@@ -155,6 +130,7 @@ def strip_of(masks: np.ndarray, readers: np.ndarray, window: tuple[slice, slice]
     A mask agrees with no reader (R, H, W) where its IoU with each is 0: it shares no voxel with any, or is
     empty although all drew. Without readers no mask counts as such.
     """
+    shares = pairwise_iou(torch.from_numpy(masks)[None], torch.from_numpy(readers)[None])[0].numpy()
     tiles = masks[:, *window]
     height, side = tiles.shape[1:]
     gap, wide = max(1, round(_GAP * side)), round(_WIDE * side)
@@ -170,13 +146,5 @@ def strip_of(masks: np.ndarray, readers: np.ndarray, window: tuple[slice, slice]
         height=height,
         aspect=aspect,
         empty=int((~masks.any(axis=(1, 2))).sum()),
-        alone=tuple(np.flatnonzero(_agrees_with_none(masks, readers)).tolist()),
+        alone=tuple(np.flatnonzero((shares == 0).all(1) & bool(len(readers))).tolist()),
     )
-
-
-def _agrees_with_none(masks: np.ndarray, readers: np.ndarray) -> np.ndarray:
-    """(n,) bool."""
-    if not len(readers):
-        return np.zeros(len(masks), dtype=bool)
-    shares = pairwise_iou(torch.from_numpy(masks)[None], torch.from_numpy(readers)[None])[0]
-    return (shares == 0).all(dim=1).numpy()
