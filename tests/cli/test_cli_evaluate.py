@@ -144,8 +144,8 @@ def test_one_bit_pngs_score_as_masks_of_eight_bits(run, tmp_path, dataset):
             write_image(root / "data" / case.name / "image.png", case.image[0].astype(np.uint8))
             for number, mask in enumerate(case.readers):
                 write_image(root / "data" / case.name / f"label{number}.png", mask * drawn)
-                write_image(root / "masks" / case.name / f"sample{number}.png", np.roll(mask, number, 0) * drawn)
-        scored = root / "masks", "--data", root / "data", "--split", "all", "--out", root / "out"
+                write_image(root / "own/masks" / case.name / f"sample{number}.png", np.roll(mask, number, 0) * drawn)
+        scored = root / "own/masks", "--data", root / "data", "--split", "all", "--out", root / "out"
         assert run("evaluate", *scored).code == 0
         assert files(root / "out") == SCORES
         tables.append((root / "out" / "scores.csv", json.loads((root / "out" / "summary.json").read_text())["table"]))

@@ -7,8 +7,18 @@ from pathlib import Path
 import pytest
 
 from plurimask.datasets.open import choose_cases, open_dataset
-from plurimask.datasets.splits import check_disjoint, ranked, read_case_list, split_indices, split_of, spread
+from plurimask.datasets.splits import (
+    check_disjoint,
+    ranked,
+    read_case_list,
+    read_patients,
+    read_sides,
+    split_indices,
+    split_of,
+    spread,
+)
 from plurimask.errors import DatasetError, InputError
+from plurimask.files.stored import csv_text
 
 
 class Listed:
@@ -236,3 +246,11 @@ def test_a_patient_in_two_spellings_is_refused_with_how_they_differ(other):
 def test_ids_that_differ_in_more_are_of_different_patients():
     data = Listed(["x", "y", "z"], ["P 1", "P1", "P-1"], {"P 1": "train", "P1": "val", "P-1": "test"})
     assert [split_indices(data, side) for side in ("train", "val", "test")] == [[0], [1], [2]]
+
+
+def test_patients_whose_names_a_spreadsheet_would_run_come_back_as_they_are(tmp_path):
+    patients = {"a": "=1+1", "b": "-x", "c": "'=x", "-d": "-5"}
+    (tmp_path / "patients.csv").write_text(csv_text([("case", "patient"), *patients.items()]))
+    assert read_patients(tmp_path / "patients.csv", patients) == patients
+    (tmp_path / "split.csv").write_text(csv_text([("patient", "side"), *((one, "val") for one in patients.values())]))
+    assert read_sides(tmp_path / "split.csv", patients.values()) == dict.fromkeys(patients.values(), "val")

@@ -1,6 +1,9 @@
 """Atomic writing: a file is whole or not there, also when the block fails, the disk refuses or the process dies."""
 
+import csv
 import hashlib
+import io
+import math
 import os
 import stat
 import subprocess
@@ -17,9 +20,13 @@ from plurimask.files.stored import (
     atomic_folder,
     atomic_path,
     check_free,
+    check_usable,
+    csv_text,
     digest_file,
     digest_files,
+    files_together,
     list_visible,
+    plain_cell,
     write_text,
 )
 
@@ -343,3 +350,46 @@ def test_the_bound_on_memory_is_one_number_that_can_be_set(monkeypatch, said):
     monkeypatch.setenv(stored.MOST_GIB, said)
     with pytest.raises(SettingsError, match=f"PLURIMASK_MOST_GIB: expected a number above 0, got {said}"):
         stored.refuse_giant("a", (1,))
+
+
+FORMULAS = ("=1+1", "+x", "-x", "@x", "\tx", "\rx", "'=x", "''-x", "-", "--5")
+
+
+def test_text_that_a_spreadsheet_would_run_stands_behind_an_apostrophe_and_comes_back():
+    others = ["'x", "x=1", "", "-5", "+1e-3", "a"]
+    (cells,) = csv.reader(io.StringIO(csv_text([[*FORMULAS, *others]]), newline=""))
+    assert cells == [*(f"'{text}" for text in FORMULAS), *others]
+    assert [plain_cell(cell) for cell in cells] == [*FORMULAS, *others]
+
+
+def test_numbers_of_a_table_stay_numbers():
+    assert csv_text([[-1, -0.25, math.nan, None, 1e-9, True]]) == "-1,-0.25,,,1e-09,True\n"
+
+
+def test_files_take_their_places_together_and_what_is_not_of_the_run_goes(tmp_path):
+    for name in ("a", "b", "mine"):
+        (tmp_path / name).write_text("old")
+    with files_together(tmp_path, ("a", "b", "c")) as folder:
+        (folder / "a").write_text("new")
+        assert (tmp_path / "a").read_text() == "old"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "mine": "old"}
+
+
+def test_a_block_that_fails_leaves_the_folder_as_it_was(tmp_path):
+    for out in (tmp_path / "there", tmp_path / "none"):
+        if out.name == "there":
+            write_text(out / "a", "old")
+        with pytest.raises(IsADirectoryError), files_together(out, ("a",)) as folder:
+            folder.write_text("which is a folder")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there", "a"]
+    assert (tmp_path / "there" / "a").read_text() == "old"
+
+
+def test_a_folder_that_nothing_can_be_written_to_is_refused_and_a_usable_one_not_made(tmp_path):
+    check_usable(tmp_path / "new")
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="a new or empty folder, got a file"):
+        check_usable(tmp_path / "file")
+    with pytest.raises(NotADirectoryError):
+        check_usable(tmp_path / "file" / "in")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -147,6 +147,7 @@ def test_patient_is_not_on_the_page(render: Callable[..., Page]) -> None:
     assert "mrn0042" not in page.html.casefold()
     assert "Roe" not in page.html
     assert [page.text.count(name) >= 2 for name in ("case 1", "other")] == [True, True]
+    assert "case 1, row 1" in page.text  # of scores.csv, which has its name
 
 
 def test_summary_holds_every_row_and_figure_of_the_table(render: Callable[..., Page]) -> None:
@@ -215,6 +216,12 @@ def test_every_sample_is_outlined_once_and_used_in_the_strip(page: Page) -> None
     assert len([found for found in page.all("use") if str(found["href"]).startswith("#sample-1-")]) == 3
     assert len(page.all("svg", aria_label="Sample 1")) == 0
     assert [len([s for s in page.all("svg") if s.get("aria-label") == f"Sample {k}"]) for k in range(1, 5)] == [2] * 4
+
+
+def test_sizes_under_the_strip_stand_without_their_unit_which_the_heading_says(page: Page) -> None:
+    assert "Samples by size, in mm²" in page.text
+    strip = page.html.partition('<ol class="strip">')[2].partition("</ol>")[0]
+    assert "mm²" not in strip
 
 
 def test_long_strip_is_thinned_and_says_so(render: Callable[..., Page]) -> None:

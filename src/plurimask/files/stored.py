@@ -210,9 +210,13 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
     Text that a spreadsheet would run as a formula stands behind an apostrophe, which `plain_cell` takes away.
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_harmless(cell) for cell in _null_for_nan(row)] for row in rows)
-    return text.getvalue()
+    lines = []
+    for row in rows:
+        line = io.StringIO(newline="")
+        # It quotes cells that hold a character of its line's end, and a cell may hold either of the two.
+        csv.writer(line, lineterminator="\r\n").writerow([_harmless(cell) for cell in _null_for_nan(row)])
+        lines.append(line.getvalue().removesuffix("\r\n"))
+    return "".join(f"{line}\n" for line in lines)
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
