@@ -49,7 +49,12 @@ def test_unread_slots_hold_rubbish(name):
 
 @pytest.mark.parametrize(
     ("name", "net"),
-    [*((name, "unet") for name in ("prob-unet", "ssn", "unet")), ("panel", "encoder"), ("one-pass", "encoder")],
+    [
+        *((name, "unet") for name in ("prob-unet", "ssn", "unet")),
+        ("mose", "gate"),
+        ("panel", "encoder"),
+        ("one-pass", "encoder"),
+    ],
 )
 def test_a_panel_of_many_chunks_costs_one_encoding(name, net):
     made, rows = small(name).eval(), []
@@ -65,6 +70,7 @@ def test_a_panel_of_many_chunks_costs_one_encoding(name, net):
         ("segdiff", 80, 3e-3, 8),
         ("prob-unet", 150, 1e-2, 8),
         ("phiseg", 200, 1e-2, 4),
+        ("mose", 150, 1e-2, 4),
         ("unet", 100, 1e-2, 8),
         ("panel", 80, 3e-3, 1),
     ],
@@ -97,6 +103,8 @@ def known_task(name, form=None):
     if name == "ssn":
         # At a rate of 5e-3 it misses by 0.1: logits grow until no draw lies between the modes, and shares freeze.
         return build(method_class(name).Settings(**NET)), {"steps": 1500}
+    if name == "mose":
+        return build(method_class(name).Settings(start=300, **NET)), {"steps": 1000, "count": 16}
     settings = method_class("prob-unet").Settings(latent={"distribution": form}, **NET)
     return build(settings), {"steps": 2000, "learning_rate": 5e-3, "count": 16}
 
@@ -104,7 +112,7 @@ def known_task(name, form=None):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form"),
-    [*((name, None) for name in (*TOYS, "panel", "phiseg", "ssn")), *(("prob-unet", form) for form in FORMS)],
+    [*((name, None) for name in (*TOYS, "panel", "phiseg", "ssn", "mose")), *(("prob-unet", form) for form in FORMS)],
 )
 def test_both_modes_of_a_known_task_are_drawn_at_their_shares(name, form):
     made, training = known_task(name, form)
