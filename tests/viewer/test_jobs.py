@@ -253,3 +253,34 @@ def test_an_accident_is_said_without_its_details(data, drawer, monkeypatch):
     browser = client(data, model=drawer)
     state = finished(browser, start(browser))
     assert (state["state"], state["reason"]) == ("failed", "the drawing stopped; the terminal says why")
+
+
+def test_a_representative_panel_takes_the_place_of_what_is_drawn_here(data, drawer):
+    """And independent draws begin anew where one is."""
+    browser = client(data, model=drawer)
+    finished(browser, start(browser, count=2))
+    assert finished(browser, start(browser, count=3, panel="representative"))["state"] == "finished"
+    found, truth = drawn(browser), drawer.sample(CaseFolder(data)[0], 3, panel="representative")
+    assert found["seeds"] == [str(seed) for seed in truth.seeds]
+    assert found["shares"] == pytest.approx(truth.shares)
+    scores = {one["key"]: one["value"] for one in get(browser, case("a", "scores"), source="drawn")["values"]}
+    assert scores["ged_u"] is None
+    assert scores["ged_v"] is not None
+    assert listed(browser)["score"] is None
+    assert finished(browser, start(browser, count=2))["state"] == "finished"
+    found, truth = drawn(browser), drawer.sample(CaseFolder(data)[0], 2)
+    assert (found["shares"], found["seeds"]) == (None, [str(seed) for seed in truth.seeds])
+
+
+def test_a_representative_panel_never_joins_masks_on_disk(data, drawer, tmp_path):
+    write_mask_set(tmp_path / "masks" / "a", drawer.sample(CaseFolder(data)[0], 2, seed=7))
+    browser = client(tmp_path / "masks", data, drawer)
+    source = get(browser, "info")["sources"][0]["id"]
+    assert finished(browser, start(browser, source=source, panel="representative"))["state"] == "finished"
+    assert (drawn(browser, source=source)["samples"], drawn(browser)["shares"] is None) == (2, False)
+
+
+def test_more_masks_than_the_pool_has_are_refused(data, drawer):
+    answer = start(client(data, model=drawer), count=65, panel="representative")
+    assert answer.status_code == 422
+    assert "pool: expected at least 65 masks to choose from, got 64" in answer.json()["detail"]

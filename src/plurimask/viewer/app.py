@@ -27,7 +27,7 @@ from plurimask.viewer.guard import Guard, Problem
 from plurimask.viewer.jobs import Job, Jobs
 from plurimask.viewer.library import Library, name_id, patient_of
 from plurimask.viewer.listing import Order, Sort, Summaries, list_cases
-from plurimask.viewer.marks import Loaded, Marks
+from plurimask.viewer.marks import Loaded, Panel
 from plurimask.viewer.saving import FORMATS, Saved, SaveRequest
 from plurimask.viewer.views import describe, draw_thumbnail, encode
 
@@ -79,17 +79,17 @@ class Room:
         self.summaries = Summaries(library.summary, self._pool)
         self.jobs = Jobs(library, self.summaries, model, device, self._pool)
         self.saved = Saved(out)
-        self._thumbnails: LRUCache[tuple[str, str, int], bytes] = LRUCache(_THUMBNAIL_BYTES, len)
+        self._thumbnails: LRUCache[tuple[str, str, int, str], bytes] = LRUCache(_THUMBNAIL_BYTES, len)
         self._turn = Condition()
 
     @cachedmethod(
         lambda self: self._thumbnails,
-        lambda self, source, name, samples: (source, name, len(samples)),
+        lambda self, source, name, panel: (source, name, len(panel.marks), repr(panel.settings)),
         condition=lambda self: self._turn,
     )
-    def thumbnail(self, source: str, name: str, samples: Marks) -> bytes:
+    def thumbnail(self, source: str, name: str, panel: Panel) -> bytes:
         """A small PNG of a case and its samples."""
-        return draw_thumbnail(self.library.case(source, name), samples)
+        return draw_thumbnail(self.library.case(source, name), panel.marks)
 
     def close(self) -> None:
         """End event streams, and the work in the background: a drawing at its next step, a file once it is read."""
@@ -131,6 +131,7 @@ class JobRequest(BaseModel):
         source: the set of masks that they join; the first unless given.
         region: the part of the study to draw, as `--roi` takes it.
         whole: all of a study that is larger than the model's field.
+        panel: samples that join, or a representative panel of its own, in place of what is drawn here.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -139,6 +140,7 @@ class JobRequest(BaseModel):
     source: str | None = None
     region: Annotated[str, Field(max_length=200)] | None = None
     whole: bool = False
+    panel: Literal["independent", "representative"] = "independent"
 
 
 _router = APIRouter(prefix=API)
@@ -265,7 +267,7 @@ def masks(
 @_router.get(f"{_CASE}/thumbnail", response_class=Response)
 def thumbnail(room: Here, source: SourceId, name: Name) -> Response:
     """A small PNG of the case with all outlines."""
-    return Response(room.thumbnail(source, name, room.library.panel(source, name).marks), media_type="image/png")
+    return Response(room.thumbnail(source, name, room.library.panel(source, name)), media_type="image/png")
 
 
 @_router.get(f"{_CASE}/scores")
@@ -278,7 +280,9 @@ def scores(room: Here, source: SourceId, name: Name) -> dict[str, Any]:
         return {"values": [], "reason": "the volume is too large to be scored while one waits"}
     evaluation = import_module("plurimask.evaluation")  # takes seconds, and the first picture is there before
     masks = panel.marks.whole().reshape(-1, *true.grid.shape)
-    scored = evaluation.evaluate([MaskSet(true.name, masks, true.grid, panel.method)], {true.name: true})
+    scored = evaluation.evaluate(
+        [MaskSet(true.name, masks, true.grid, panel.method, weights=panel.weights)], {true.name: true}
+    )
     columns = evaluation.COLUMNS
     return {
         "values": [
@@ -301,7 +305,7 @@ def scores(room: Here, source: SourceId, name: Name) -> dict[str, Any]:
 def draw(room: Here, name: Name, asked: JobRequest) -> dict[str, str]:
     """Begin to draw further samples."""
     source = _checked_source(room, asked.source)
-    return {"id": room.jobs.start(source, name, asked.count, asked.region, asked.whole).id}
+    return {"id": room.jobs.start(source, name, asked.count, asked.region, asked.whole, asked.panel).id}
 
 
 @_router.get("/jobs/{id}")

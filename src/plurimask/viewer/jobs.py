@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from math import prod
 from threading import Lock
@@ -15,13 +15,13 @@ from fastapi import HTTPException
 
 from plurimask.errors import PlurimaskError
 from plurimask.seeds import sample_seeds
-from plurimask.viewer.library import Library, told
+from plurimask.viewer.library import DRAWN_HERE, Library, told
 from plurimask.viewer.listing import Summaries
 from plurimask.viewer.marks import Loaded, Panel
 
 if TYPE_CHECKING:
     from plurimask.diffusion.samplers import SamplerSettings
-    from plurimask.sampling import Model, Region
+    from plurimask.sampling import Model, PanelKind, Region
 
 State = Literal["running", "finished", "cancelled", "failed"]
 _REMEMBERED, _MOST_SAMPLES, _MOST_VOXELS = 32, 1024, 2**31
@@ -120,10 +120,13 @@ class Jobs:
             and sampling().needs_region(self.model, loaded.study)
         )
 
-    def start(self, source: str, case: str, count: int, region: str | None, whole: bool) -> Job:
+    def start(
+        self, source: str, case: str, count: int, region: str | None, whole: bool, kind: "PanelKind" = "independent"
+    ) -> Job:
         """Begin to draw `count` samples that follow those of the panel as in one longer draw.
 
-        `region` is as `--roi` takes it; without one, that of the samples that are there.
+        `region` is as `--roi` takes it; without one, that of the samples that are there. Of what is drawn here,
+        a representative panel takes the place, and independent draws that of a representative panel.
 
         Raises:
             HTTPException: no model, another job that runs, samples of another origin, or an image that needs a region.
@@ -132,11 +135,16 @@ class Jobs:
         model = self.model
         if model is None:
             raise HTTPException(409, self.reason)
-        loaded, before = self._library.case(source, case), self._library.panel(source, case)
+        loaded, shown = self._library.case(source, case), self._library.panel(source, case)
         if not loaded.has_image:
             raise HTTPException(409, "there is no image to draw for; start with --data")
+        model.pool(kind, None, count)
+        if kind == "representative":
+            source = DRAWN_HERE
+        is_whole = kind == "representative" or (source == DRAWN_HERE and shown.weights is not None)
+        before = replace(shown, marks=replace(shown.marks, masks=shown.marks.masks[:0])) if is_whole else shown
         seed, sampler = _origin(model, loaded, before)
-        chosen = sampling().parse_region(text) if (text := region or _region(before, loaded)) and not whole else None
+        chosen = sampling().parse_region(text) if (text := region or _region(shown, loaded)) and not whole else None
         _check_size(model, loaded, before, count, chosen, whole)
         job = Job(secrets.token_urlsafe(9), case, source)
         with self._lock:
@@ -146,13 +154,15 @@ class Jobs:
 
         def draw() -> Panel:
             skip = len(before.marks)
-            more = sampling().sample_study(model, loaded.study, count, seed, sampler, chosen, whole, job.tick, skip)
+            more = sampling().sample_study(
+                model, loaded.study, count, seed, sampler, chosen, whole, job.tick, skip, kind
+            )
             return Panel.of(more)
 
-        self._pool.submit(self._run, job, draw, before)
+        self._pool.submit(self._run, job, draw, before, is_whole)
         return job
 
-    def _run(self, job: Job, draw: Callable[[], Panel], before: Panel) -> None:
+    def _run(self, job: Job, draw: Callable[[], Panel], before: Panel, is_whole: bool) -> None:
         try:
             more = draw()
             if job.cancelled:
@@ -160,7 +170,7 @@ class Jobs:
             if before.marks and before.settings != more.settings:
                 job.reason, job.state = "the samples that are there were drawn with other settings", "failed"
                 return
-            self._library.keep(job.source, job.case, more)
+            self._library.keep(job.source, job.case, more, is_whole)
             self._summaries.forget((job.source, job.case))
             job.state = "finished"
         except _Cancelled:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Mapping
@@ -101,9 +102,9 @@ class Library:
         """The masks of a case, on its grid. Raises as `case`."""
         return self._drawn.get((source, name)) or self._stored_panel(source, name)
 
-    def keep(self, source: str, name: str, more: Panel) -> Panel:
-        """Append samples to a panel in memory; the panel as it is then."""
-        panel = self._drawn[source, name] = self.panel(source, name).followed_by(more)
+    def keep(self, source: str, name: str, more: Panel, is_whole: bool = False) -> Panel:
+        """Append samples to a panel in memory, or take them in its place; the panel as it is then."""
+        panel = self._drawn[source, name] = more if is_whole else self.panel(source, name).followed_by(more)
         return panel
 
     def summary(self, source: str, name: str) -> Summary:
@@ -112,7 +113,8 @@ class Library:
             loaded, panel = self._cases.get(name), self._drawn.get((source, name)) or self._panels.get((source, name))
         loaded = loaded or self._read_case(source, name)
         panel = panel or self._read_panel(source, name, loaded)
-        return summarise(panel.marks, loaded.readers, loaded.grid)
+        found = summarise(panel.marks, loaded.readers, loaded.grid)
+        return found if panel.weights is None else replace(found, score=math.nan)  # U-GED needs independent draws
 
     @cachedmethod(
         lambda self: self._panels, lambda self, source, name: (source, name), condition=lambda self: self._turn

@@ -82,11 +82,13 @@ class Panel:
     seeds: tuple[int, ...] | None = None
     checkpoint: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    weights: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, panel: MaskSet) -> Self:
         """What is kept of a mask set."""
-        return cls(Marks.of(panel.masks), panel.method, panel.seeds, panel.checkpoint, dict(panel.settings))
+        marks, settings = Marks.of(panel.masks), dict(panel.settings)
+        return cls(marks, panel.method, panel.seeds, panel.checkpoint, settings, panel.weights)
 
     @property
     def nbytes(self) -> int:

@@ -91,6 +91,7 @@ def describe(loaded: Loaded, panel: Panel) -> dict[str, Any]:
         # As text, since JavaScript's numbers do not hold them.
         "seeds": None if panel.seeds is None else [str(seed) for seed in panel.seeds],
         "settings": panel.settings,
+        "shares": None if panel.weights is None else [weight / sum(panel.weights) for weight in panel.weights],
         "sizes": sizes(samples.masks, grid)[0].tolist(),
         "reader_sizes": reader_sizes.tolist(),
         "unit": unit,

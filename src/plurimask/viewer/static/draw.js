@@ -10,22 +10,26 @@ const PLACE = "place"; // the tool that points at a region
 export function mount(element) {
   const region = makeRegion();
   const line = make("p", { className: "small quiet" });
-  const start = (count) => () => begin(count, region.text());
+  const few = make("input", { type: "checkbox" });
+  const start = (count) => () => begin(count, region.text(), few.checked);
   const starts = COUNTS.map((count) => button(`+${count}`, `Draw ${count} more samples (+${count})`, start(count)));
   const row = make("div", { className: "row" }, ...starts);
-  element.append(line, region.element, row, progress(), refusal());
+  const choice = make("label", { className: "small" }, few, " a panel that represents a pool");
+  few.addEventListener("change", () => (line.textContent = whyNot() ?? whatFollows(few.checked)));
+  element.append(line, region.element, choice, row, progress(), refusal());
   followWhatRuns();
   watch([state.info, state.description, theJob, region.isMissing], () => {
     const reason = whyNot();
-    line.textContent = reason ?? whatFollows();
+    line.textContent = reason ?? whatFollows(few.checked);
     for (const one of starts) one.disabled = reason !== null || region.isMissing.value;
-    row.hidden = theJob.value !== null;
+    row.hidden = choice.hidden = theJob.value !== null;
   });
 }
 
-function whatFollows() {
+function whatFollows(isRepresentative) {
   const { samples, needs_region: needsRegion } = state.description.value;
   if (needsRegion) return "The model saw crops of lesions: point at one, or write where it is.";
+  if (isRepresentative) return "As few masks as you choose stand for many; they are shown as drawn here.";
   return samples ? "Further samples follow those that are there, as in one longer draw." : "There are no samples yet.";
 }
 
@@ -136,14 +140,16 @@ function followWhatRuns() {
 }
 
 /** Draw so many further samples for the shown case. */
-async function begin(count, region) {
-  const { id, source } = state.description.value;
+async function begin(count, region, isRepresentative) {
+  const { id, source: shown } = state.description.value;
+  const source = isRepresentative ? HERE : shown;
   theFault.value = null;
   theJob.value = { id: null, case: id, source, state: "running", done: 0, total: 0, begun: performance.now() };
   try {
-    const asked = { count, source, ...(region ? { region } : {}) };
+    const panel = isRepresentative ? { panel: "representative" } : {};
+    const asked = { count, source: shown, ...panel, ...(region ? { region } : {}) };
     const { id: number } = await json(`${place(id)}/jobs`, { method: "POST", json: asked });
-    follow({ id: number, case: id, source });
+    follow({ id: number, case: id, source, isElsewhere: source !== shown });
     state.said.value = `Drawing ${count} samples`;
   } catch (error) {
     theJob.value = null;
@@ -186,6 +192,9 @@ function follow(running) {
 function settle(running, told) {
   if (told.state === "failed") theFault.value = { case: running.case, status: 0, reason: told.reason };
   if (told.state === "finished") refresh();
+  if (told.state === "finished" && running.isElsewhere && running.case === state.caseId.value) {
+    location.hash = caseAddress(running.case, HERE, state.other.value);
+  }
   const said = { finished: "The samples have been drawn", cancelled: "Cancelled: nothing was added", failed: told.reason };
   state.said.value = said[told.state];
 }

@@ -52,13 +52,15 @@ function group({ members, text }, place, description) {
   return make("div", { className: "film-group", role: "group", aria: { labelledby: id } }, title, row);
 }
 
-function frame(index, { sizes, unit }) {
+function frame(index, { sizes, unit, shares }) {
+  const readers = shares && `${Math.round(100 * shares[index])}% of readers`;
   const [words, short] = [sizeWords(sizes[index], unit), sizeWords(sizes[index], "")]; // the unit stands above
   const picture = make("canvas", { ariaHidden: "true" });
-  const caption = make("span", {}, short);
+  const caption = make("span", {}, short, ...(shares ? [make("br"), readers] : []));
+  const label = `sample ${index + 1}, ${words}${shares ? `; ${readers} would draw about this` : ""}`;
   return make(
     "div",
-    { className: "film-frame", role: "option", data: { index }, aria: { label: `sample ${index + 1}, ${words}` } },
+    { className: "film-frame", role: "option", data: { index }, aria: { label } },
     picture,
     caption,
   );
