@@ -160,3 +160,23 @@ def test_a_model_is_waited_for_and_pointed_at_a_region(drawing, page, monkeypatc
         start(page, 4)
         page.locator("#film [role=option]").nth(3).wait_for()
     assert state_of(page, "description")["settings"]["region"] == [[11, 139], [34, 162], [0, 1]]
+
+
+def test_a_representative_panel_is_shown_as_drawn_here_with_its_shares(tmp_path, page):
+    cases = write_images(tmp_path / "data", planes("demo-01"))
+    case = cases["demo-01"]
+    few = panel(case, 4, 1)
+    write_mask_set(tmp_path / "masks" / "few" / case.name, few)
+    with serving(
+        tmp_path, tmp_path / "saved", tmp_path / "data", "lidc-one-pass", cases, {"few": {case.name: few}}
+    ) as room:
+        open_case(page, room.to("demo-01", "few"))
+        page.get_by_label("a panel that represents a pool").check()
+        start(page, 4)
+        page.wait_for_url("**source=drawn**")
+        page.locator("#film [role=option]", has_text="% of readers").first.wait_for()
+        shares = state_of(page, "description")["shares"]
+        assert sum(shares) == pytest.approx(1)
+        names = page.locator("#film [role=option]").evaluate_all("all => all.map((one) => one.ariaLabel)")
+        told = sorted(int(name.split("; ")[1].split("%")[0]) for name in names)
+        assert told == sorted(int(100 * share + 0.5) for share in shares)
