@@ -24,7 +24,8 @@ from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.images import Format, write_nifti
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY, check_bears_name, describe
-from plurimask.files.stored import atomic_folder, check_free, csv_text
+from plurimask.files.stored import atomic_folder, check_free
+from plurimask.files.texts import csv_text
 from plurimask.geometry import same_grid
 from plurimask.metrics.measurements import measure, summarise
 from plurimask.records import Case, MaskSet

@@ -21,14 +21,13 @@ from plurimask.benchmark.results import (
     Results,
     RunResult,
     SeedResult,
-    latent_lines,
     mean_over_seeds,
     render_markdown,
     render_results,
     settled,
     write_tables,
 )
-from plurimask.benchmark.run import Diversity, DiversityPoint, Finished, Record, Tried
+from plurimask.benchmark.run import Diversity, DiversityPoint, Finished, Record, Tried, latent_lines
 from plurimask.benchmark.suite import open_bench
 from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.open import open_dataset

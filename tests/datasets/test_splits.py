@@ -18,7 +18,7 @@ from plurimask.datasets.splits import (
     spread,
 )
 from plurimask.errors import DatasetError, InputError
-from plurimask.files.stored import csv_text
+from plurimask.files.texts import csv_text
 
 
 class Listed:

@@ -21,14 +21,13 @@ from plurimask.files.stored import (
     atomic_path,
     check_free,
     check_usable,
-    csv_text,
     digest_file,
     digest_files,
     files_together,
     list_visible,
-    plain_cell,
     write_text,
 )
+from plurimask.files.texts import csv_text, plain_cell
 
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:

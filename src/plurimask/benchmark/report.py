@@ -14,11 +14,10 @@ from plurimask.benchmark.results import (
     RunResult,
     against_table,
     costs_table,
-    latent_lines,
     scores_table,
     seeds_table,
 )
-from plurimask.benchmark.run import DiversityPoint
+from plurimask.benchmark.run import DiversityPoint, latent_lines
 from plurimask.benchmark.suite import reported_figures
 from plurimask.evaluation import CaseScores
 from plurimask.evaluation.scores import LEVEL

@@ -10,19 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.table import Table as RichTable
 
-from plurimask.benchmark.run import Diversity, Finished, Record, Tried, read_record
+from plurimask.benchmark.run import Diversity, Finished, Record, Tried, latent_lines, read_record
 from plurimask.benchmark.suite import REPORTED, Bench, Json, RunSettings, reported_figures
 from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.dataset import BY_HASH
-from plurimask.errors import CheckpointError
 from plurimask.evaluation import COLUMNS, Comparison, Scores, TableRow, compare, read_scores
 from plurimask.evaluation.scores import LEVEL, summarise, values_of
-from plurimask.files.stored import csv_text, json_text, readable, write_text
+from plurimask.files.stored import write_text
+from plurimask.files.texts import csv_text, json_text
 from plurimask.show.tables import Cell, Head, Number, Row, Table, number, plain_table, score_cells, score_head
-from plurimask.training.run import RunFolder
 
-LATENTS = ("amb", "amn_spread", "acn_spread")
-"""Terms of a run's log: L_amb, and the standard deviation over a batch of each encoder's means."""
 FEWER = ("ged_v", "ci", "dice_max")
 """Columns at the smaller N, which are the paper's."""
 MORE = ("ged_u", "ged_v", "hm_iou", "dice_max", "ci", "d_ss")
@@ -144,19 +141,6 @@ def mean_over_seeds(scores: Sequence[Scores], label: str) -> Scores:
     )
     own = summarise([label], [values], first.samples, [row.patient for row in rows])
     return replace(first, rows=rows, table=(*own, *first.table[1:]))
-
-
-def latent_lines(bench: Bench, run: RunSettings, seed: int) -> np.ndarray:
-    """(n, 1 + 3) float64, step and LATENTS of every logged step; n = 0 for a method without AMN and ACN.
-
-    Raises:
-        CheckpointError: a damaged log.
-    """
-    folder = RunFolder(bench.run_folder(run, f"seed{seed}"))
-    with readable(folder.metrics, "the log of a training", "train that run again", CheckpointError):
-        lines = [line for line in folder.lines("train") if LATENTS[0] in line]
-        rows = [[line["step"], *(line[term] for term in LATENTS)] for line in lines]
-        return np.array(rows, dtype=float).reshape(-1, 1 + len(LATENTS))
 
 
 def settled(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

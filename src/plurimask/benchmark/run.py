@@ -33,6 +33,8 @@ from plurimask.training.loop import DivergedError, train
 from plurimask.training.recipe import Recipe, parse_recipe
 from plurimask.training.run import RunFolder
 
+LATENTS = ("amb", "amn_spread", "acn_spread")
+"""Terms of a run's log: L_amb, and the standard deviation over a batch of each encoder's means."""
 REPEATS = 3
 """Panels whose median time is taken."""
 
@@ -176,6 +178,19 @@ def read_record(bench: Bench, run: RunSettings) -> Record | None:
             hint="go on with the same suite and data, or choose another --out",
         )
     return record
+
+
+def latent_lines(bench: Bench, run: RunSettings, seed: int) -> np.ndarray:
+    """(n, 1 + 3) float64, step and LATENTS of every logged step; n = 0 for a method without AMN and ACN.
+
+    Raises:
+        CheckpointError: a damaged log.
+    """
+    folder = RunFolder(bench.run_folder(run, f"seed{seed}"))
+    with readable(folder.metrics, "the log of a training", "train that run again", CheckpointError):
+        lines = [line for line in folder.lines("train") if LATENTS[0] in line]
+        rows = [[line["step"], *(line[term] for term in LATENTS)] for line in lines]
+        return np.array(rows, dtype=float).reshape(-1, 1 + len(LATENTS))
 
 
 class Work:

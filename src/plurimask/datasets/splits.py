@@ -18,7 +18,8 @@ from typing import Literal, cast, get_args
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.dataset import Split as Split
 from plurimask.errors import DatasetError, InputError, plural
-from plurimask.files.stored import difference, look_alike, one_form, plain_cell, readable
+from plurimask.files.stored import difference, look_alike, one_form, readable
+from plurimask.files.texts import plain_cell
 
 SplitOrAll = Literal["train", "val", "test", "all"]
 

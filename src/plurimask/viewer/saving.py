@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from plurimask.files.dicom_seg import write_chosen_seg
 from plurimask.files.images import write_nifti
-from plurimask.files.stored import atomic_folder, json_text
+from plurimask.files.stored import atomic_folder
+from plurimask.files.texts import json_text
 from plurimask.records import MaskSet
 from plurimask.viewer.marks import Loaded, Marks, Panel
 
