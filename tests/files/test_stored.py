@@ -16,6 +16,7 @@ import pytest
 
 from plurimask.errors import InputError, SettingsError
 from plurimask.files import stored
+from plurimask.files.images import read_image
 from plurimask.files.stored import (
     atomic_folder,
     atomic_path,
@@ -392,3 +393,24 @@ def test_a_folder_that_nothing_can_be_written_to_is_refused_and_a_usable_one_not
     with pytest.raises(NotADirectoryError):
         check_usable(tmp_path / "file" / "in")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "stand_in",
+    [
+        lambda path: path.symlink_to("../store/nothing.png"),
+        lambda path: path.write_text("../store/there.png"),
+        lambda path: path.write_text("/annex/objects/SHA256E-s3065--08f2.png\n"),
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:08f2\nsize 3065\n"),
+    ],
+    ids=["a link to nothing", "a link as text", "git-annex", "git LFS"],
+)
+def test_what_only_stands_for_a_file_is_refused_with_how_to_fetch_it(tmp_path, stand_in):
+    for name in ("data", "store"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "store/there.png").touch()
+    stand_in(tmp_path / "data/image.png")
+    with pytest.raises(
+        InputError, match=r"image\.png: expected a readable PNG file, got what only stands for it; fetch"
+    ):
+        read_image(tmp_path / "data/image.png")

@@ -120,7 +120,26 @@ def readable(
     except PlurimaskError:
         raise
     except Exception as problem:
-        raise error(subject, expected=expected, got=f"'{reason(problem)}'", hint=hint) from problem
+        got = f"'{reason(problem)}'"
+        if isinstance(subject, Path) and _stands_for_another(subject):
+            got, hint = "what only stands for it", "fetch it first: dvc pull, git annex get, or git lfs pull"
+        raise error(subject, expected=expected, got=got, hint=hint) from problem
+
+
+def _stands_for_another(path: Path) -> bool:
+    """Whether a file is a link to nothing, or a few words in place of a link or of contents that are kept elsewhere."""
+    try:
+        if path.is_symlink() and not path.exists():
+            return True
+        with path.open("rb") as file:
+            start = file.read(4096)
+    except OSError:
+        return False
+    if len(start) > 1024 or not start.strip().isascii() or b"\0" in start:
+        return False
+    words = start.decode("ascii").strip()
+    elsewhere = words.startswith(("version https://git-lfs.github.com", "/annex/objects/"))
+    return elsewhere or ("/" in words and "\n" not in words and (path.parent / words).is_file())
 
 
 def reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from plurimask.errors import InputError, MissingPackageError, need
 from plurimask.files.case_folder import read_files
 from plurimask.files.images import binarise, read_array
-from plurimask.files.stored import digest_files, readable, refuse_giant
+from plurimask.files.stored import digest_files, readable, refuse_giant, walk
 from plurimask.geometry import Grid
 from plurimask.prepare.lidc_contours import find_database, patients_by_series
 from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
@@ -145,8 +145,9 @@ def _hdf5_slices(path: Path, parts: Sequence[tuple[str, Any, Any, Any]]) -> Iter
 
 
 def _open_folder(path: Path) -> Packing:
+    names = [(folder / name).relative_to(path).as_posix() for folder, inside in walk(path) for name in inside]
     for image, mask in (*_TREES, *_PAIRS):
-        if all(any(path.glob(re.sub(r"{\w+}", "*", pattern))) for pattern in (image, mask)):
+        if all(any(map(Pattern(pattern).match, names)) for pattern in (image, mask)):
             found = find_cases(path, [Pattern(image)], [Pattern(mask)])
             for one in found:
                 if not one.images or not one.readers:
@@ -154,7 +155,7 @@ def _open_folder(path: Path) -> Packing:
             read = _slice_of_files if image.endswith(".png") else _slice_of_pair
             files = [file for one in found for file in (*one.image_files, *one.readers.values())]
             return Packing("PNG tree" if image.endswith(".png") else "NPY pairs", map(read, found), len(found), files)
-    stacks = sorted(file for file in path.glob("*.npy") if not file.name.startswith("."))
+    stacks = [path / name for name in sorted(names) if "/" not in name and name.endswith(".npy")]
     if not stacks:
         wanted = " or ".join((*(image for image, _ in (*_TREES, _PAIRS[0])), "CASE.npy"))
         raise _unlike(path, f"{wanted}, with masks as docs/data.md says", "none of these")
