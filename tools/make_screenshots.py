@@ -29,13 +29,13 @@ from plurimask.demo import run_demo
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.files.stored import atomic_path
 
-sys.path.append(str(Path(__file__).parents[1] / "tests/page"))
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/page")]
 from hands import choose, correct, drag, open_case, places, shown
 from rooms import Place, serving, write_images
 
 FIGURES = Path(__file__).parents[1] / "docs/figures"
 CASES = demo_cases()
-CASE, AGREED, SMALL = (CASES[number].name for number in (5, 4, 1))
+DISPUTED, AGREED, ROUND = (CASES[number].name for number in (5, 6, 7))
 SIZE = {"width": 1440, "height": 900}
 FEW = SamplerSettings(name="dpm++", steps=5)
 SHAPE, STEPS_MM = (120, 150, 48), (0.7, 0.7, 2.0)
@@ -83,8 +83,8 @@ def _slices(root: Path, demo: Path | None) -> Iterator[Place]:
         run_demo(demo)
     model, masks = pm.load("lidc"), root / "slices/masks"
     shutil.copytree(demo / "masks", masks / "DDIM")
-    case = next(case for case in CASES if case.name == CASE)
-    pm.write_mask_set(masks / "DPM++" / CASE, model.sample(case, SAMPLES, sampler=FEW))
+    case = next(case for case in CASES if case.name == DISPUTED)
+    pm.write_mask_set(masks / "DPM++" / DISPUTED, model.sample(case, SAMPLES, sampler=FEW))
     with serving(root / "slices", root / "saved", model="lidc") as place:
         yield place
 
@@ -139,7 +139,7 @@ def _list(page: Page, place: Place) -> None:
 
 
 def _case(page: Page, place: Place) -> None:
-    _open(page, place.to(CASE))
+    _open(page, place.to(DISPUTED))
     _point(page, (62, 52))
 
 
@@ -148,22 +148,22 @@ def _frequency(page: Page, place: Place) -> None:
     page.keyboard.press("2")
     page.keyboard.press("z")
     shown(page)
-    _point(page, (52, 66))
+    _point(page, (62, 63))
 
 
 def _compare(page: Page, place: Place) -> None:
-    _open(page, place.to(CASE, "DDIM", "DPM++"))
+    _open(page, place.to(DISPUTED, "DDIM", "DPM++"))
     page.keyboard.press("z")
     shown(page)
     _point(page, (62, 52))
 
 
 def _correct(page: Page, place: Place) -> None:
-    _open(page, place.to(SMALL))
+    _open(page, place.to(ROUND))
     page.keyboard.press("z")
     choose(page, "At least")
     correct(page)
-    drag(page, (61, 63), (67, 65), (74, 62))
+    drag(page, (69, 75), (73, 72), (75, 66))
 
 
 def _dark(page: Page, place: Place) -> None:

@@ -38,6 +38,9 @@ def view(
     show_identity: Annotated[
         bool, typer.Option("--show-identity", help="Show names and numbers of patients too.")
     ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Also out of the named folders, as DVC and git-annex need it.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Look at panels in a browser: a server of this machine alone."""
@@ -53,6 +56,7 @@ def view(
         token=token,
         browser=not no_browser,
         show_identity=show_identity,
+        follow_links=follow_links,
         device=device,
         say=say,
     )

@@ -25,7 +25,7 @@ from plurimask.errors import MissingPackageError, PlurimaskError
 from plurimask.records import MaskSet
 from plurimask.viewer.guard import Guard, Problem
 from plurimask.viewer.jobs import Job, Jobs
-from plurimask.viewer.library import Library, name_id, patient_of
+from plurimask.viewer.library import Library, name_id, patient_of, printable
 from plurimask.viewer.listing import Order, Sort, Summaries, list_cases
 from plurimask.viewer.marks import Loaded, Panel
 from plurimask.viewer.saving import FORMATS, Saved, SaveRequest
@@ -112,7 +112,7 @@ def make_app(room: Room, hosts: Collection[str] | None, token: str | None = None
         redirect_slashes=False,
         telemetry=_SILENT,
         exception_handlers=dict.fromkeys(
-            (AnyHTTPException, PlurimaskError, OSError, RequestValidationError, Exception), _problem
+            (AnyHTTPException, PlurimaskError, OSError, MemoryError, RequestValidationError, Exception), _problem
         ),
     )
     app.state.room = room
@@ -194,7 +194,7 @@ async def info(room: Here) -> dict[str, Any]:
     return {
         "version": __version__,
         "title": room.library.title,
-        "sources": [{"id": source.id, "label": source.label} for source in room.library.sources.values()],
+        "sources": [{"id": source.id, "label": printable(source.label)} for source in room.library.sources.values()],
         "model": {
             "name": jobs.model_name,
             "ready": jobs.model is not None,
@@ -390,4 +390,6 @@ async def _problem(_: Request, error: Exception) -> Problem:
         case OSError():
             status = 507 if error.errno == ENOSPC else 500
             return Problem(status, error.strerror or "a file cannot be read or written")
+        case MemoryError():
+            return Problem(507, "there is not enough memory for this case")
     return Problem(500, "something went wrong here; the terminal says what")

@@ -7,6 +7,9 @@ needed for everything.
 
 import hmac
 import json
+import logging
+from asyncio import sleep, timeout
+from collections import Counter
 from collections.abc import Collection
 from hashlib import sha256
 from http import HTTPStatus
@@ -18,7 +21,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LARGEST_BODY = 32 * 2**20
+LARGEST_BODY, BODY_WITHIN = 32 * 2**20, 60  # bytes, seconds
+_SLOWED, _MOST_WRONG = 1.0, 8  # seconds
 LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 
 _TOO_LARGE = f"a body has at most {LARGEST_BODY} bytes"
@@ -59,6 +63,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] | None, token: str | None = None) -> None:
         self._app, self._hosts, self._token = app, hosts, token
+        self._wrong: Counter[str] = Counter()
         self._cookie = sha256(f"plurimask {token}".encode()).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,14 +74,15 @@ class Guard:
         if scope["type"] != "http":
             return
         request, safe = Request(scope, receive), _with_security(send)
-        answer = self._refusal(request) or self._login(request)
-        if answer is None and not self._admits(request):
-            answer = Problem(401, "a token is needed: open the address that plurimask printed")
+        answer = self._refusal(request) or await self._stranger(request)
         if answer is None and request.method not in _READING:
             try:
-                receive = await _whole_body(request)
+                async with timeout(BODY_WITHIN):
+                    receive = await _whole_body(request)
             except ClientDisconnect:
                 return
+            except TimeoutError:
+                answer = Problem(408, f"a body comes within {BODY_WITHIN} seconds")
             except _TooLargeError:
                 answer = Problem(413, _TOO_LARGE)
         await (answer or self._app)(scope, receive, safe)
@@ -111,23 +117,45 @@ class Guard:
             return Problem(415, "a body is application/json")
         return None
 
+    async def _stranger(self, request: Request) -> Response | None:
+        """The answer for who is not admitted. A wrong token is logged, without the token, and answered late.
+
+        From one address so many wrong ones wait at most; until they are answered no further one is looked at.
+        """
+        if self._token is None:
+            return None
+        address = request.client.host if request.client else "an unknown address"
+        if self._wrong[address] >= _MOST_WRONG:
+            return Problem(429, "too many wrong tokens came from there; try again in a moment")
+        if self._is_admitted(request):
+            return None
+        if (answer := self._login(request)) is not None:
+            return answer
+        given = "token" in request.query_params or "authorization" in request.headers
+        if given or _cookie_name(request) in request.cookies:
+            logging.getLogger(__name__).warning("a wrong token from %s", address)
+            self._wrong[address] += 1
+            try:
+                await sleep(_SLOWED)
+            finally:
+                self._wrong -= Counter((address,))
+        return Problem(401, "a token is needed: open the address that plurimask printed")
+
     def _login(self, request: Request) -> Response | None:
         """Where to go on from an address with the right token in it, which a cookie holds from then on."""
         given = request.query_params.getlist("token")
-        if self._token is None or request.method not in _READING or not given or not _equal(given[0], self._token):
+        if request.method not in _READING or not given or not _equal(given[0], str(self._token)):
             return None
         rest = urlencode([(key, value) for key, value in request.query_params.multi_items() if key != "token"])
         answer = RedirectResponse(f"/?{rest}" if rest and request.scope["path"] == "/" else "/", 303)
         answer.set_cookie(_cookie_name(request), self._cookie, httponly=True, samesite="strict")
         return answer
 
-    def _admits(self, request: Request) -> bool:
-        """Whether a request brings the token, or the cookie that was given for it."""
-        if self._token is None:
-            return True
+    def _is_admitted(self, request: Request) -> bool:
+        """Whether a request brings the token as a header, or the cookie that was given for it."""
         scheme, _, token = _header(request, "authorization").partition(" ")
         if scheme.lower() == "bearer":
-            return _equal(token.strip(), self._token)
+            return _equal(token.strip(), str(self._token))
         return _equal(request.cookies.get(_cookie_name(request), ""), self._cookie)
 
 

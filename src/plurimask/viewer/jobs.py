@@ -98,7 +98,7 @@ class Jobs:
     def _load(self, name: str, device: str) -> None:
         try:
             self.model, self.reason = sampling().load(name, device), None
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             self.reason = told(error, f"{name} could not be loaded")
         finally:
             self.is_loading = False
@@ -175,7 +175,7 @@ class Jobs:
             job.state = "finished"
         except _Cancelled:
             job.state = "cancelled"
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             job.reason, job.state = told(error, "the drawing stopped"), "failed"
 
 
@@ -186,20 +186,24 @@ def _origin(model: "Model", loaded: Loaded, before: Panel) -> "tuple[int, Sample
     seed, count = before.settings.get("seed"), len(before.marks)
     ours = (
         isinstance(seed, int)
+        and abs(seed) < 2**64
         and before.checkpoint == model.checkpoint.digest
         and before.seeds == sample_seeds(loaded.study.case.image, seed, count)
     )
     if not ours:
         raise HTTPException(409, f"these samples were not drawn by {model.name} for this image; draw into 'drawn here'")
     try:
-        return int(before.settings["seed"]), model.sampler(before.settings.get("name"), before.settings.get("steps"))
+        return int(seed), model.sampler(before.settings.get("name"), before.settings.get("steps"))
     except PlurimaskError as error:
         raise HTTPException(409, str(error)) from error
 
 
 def _region(before: Panel, loaded: Loaded) -> str | None:
-    spans = before.settings.get("region")
-    return ",".join(f"{a}:{b}" for a, b in spans[: len(loaded.grid.shape)]) if spans else None
+    """That of the samples that are there, as `--roi` takes it; None where their settings say none, or no such thing."""
+    match before.settings.get("region"):
+        case [[int(), int()], [int(), int()], *_] as spans:
+            return ",".join(f"{a}:{b}" for a, b in spans[: len(loaded.grid.shape)])
+    return None
 
 
 def _check_size(

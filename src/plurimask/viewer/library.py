@@ -31,7 +31,9 @@ from plurimask.viewer.marks import Loaded, Marks, Panel
 from plurimask.viewer.views import Summary, summarise, window
 
 DRAWN_HERE = "drawn"
+_TABLES = ("patients.csv", "split.csv", "index.csv", "masks.npz")
 _CASE_BYTES, _PANEL_BYTES = 2**29, 2**28
+_READ, _LOOK = "files that can be read", "look at the files of this case"
 _KINDS = "a folder of mask sets, a study, a dataset, or the folder of a demo or a benchmark"
 _PATIENT = {"name": "PatientName", "number": "PatientID", "born": "PatientBirthDate", "sex": "PatientSex"}
 
@@ -66,14 +68,22 @@ class Library:
         sources: of mask sets; none for a study or a dataset.
         images: by name, read by a call; None where the mask sets come without.
         drawing: whether there is a source for what is drawn here, which is the last; without mask sets there always is.
+        follow_links: also out of the folders of the sources.
     """
 
-    def __init__(self, title: str, sources: tuple[Source, ...], images: Images | None, drawing: bool) -> None:
-        self.title = title
+    def __init__(
+        self,
+        title: str,
+        sources: tuple[Source, ...],
+        images: Images | None,
+        drawing: bool,
+        follow_links: bool = False,
+    ) -> None:
+        self.title = printable(title)
         own = (Source("drawn here", None, {}),) if drawing or not sources else ()
         self._first = (sources + own)[0]
         self.sources = {source.id: source for source in sources + own}
-        self.images = images
+        self.images, self._follow_links = images, follow_links
         listed = chain(images or (), *(source.paths for source in sources))
         self._names = {name_id(name): name for name in listed if name.isprintable()}
         self._cases: LRUCache[str, Loaded] = _latest(_CASE_BYTES)
@@ -131,7 +141,8 @@ class Library:
             raise InputError(
                 name, expected="masks of a case of the data", got="an unknown case", hint="give their own --data"
             )
-        return _loaded(self.images[name](), has_image=True)
+        with readable(name, _READ, _LOOK):
+            return _loaded(self.images[name](), has_image=True)
 
     def _read_panel(self, source: str, name: str, loaded: Loaded) -> Panel:
         if source == DRAWN_HERE:
@@ -146,14 +157,21 @@ class Library:
         if len(paths) != 1 or stored.root is None:
             got = f"{paths[0].name} and {paths[1].name}" if paths else "none"
             raise InputError(name, expected="masks of the case in one form", got=got, hint="keep one of them")
-        check_inside(stored.root, paths[0])
-        return read_mask_set(paths[0])
+        with readable(name, _READ, _LOOK):
+            check_plain(paths[0], None if self._follow_links else stored.root)
+            return read_mask_set(paths[0])
 
 
-def open_library(path: Path, data: Path | None, drawing: bool) -> Library:
+def open_library(path: Path, data: Path | None, drawing: bool, follow_links: bool = False) -> Library:
     """The library of a path; a lone study is read at once, so that it is there, or refused, when the page opens.
 
-    Names are listed; no other file is read. `data` is a dataset or a study with the images of the mask sets.
+    Names and tables are read, no other file.
+
+    Args:
+        path: what is served.
+        data: a dataset or a study with the images of the mask sets.
+        drawing: as `Library` has it.
+        follow_links: also out of `path` and `data`, as datasets of DVC, datalad or git-annex need it.
 
     Raises:
         InputError: nothing there, nothing that can be served, or a lone study that cannot be read.
@@ -165,11 +183,11 @@ def open_library(path: Path, data: Path | None, drawing: bool) -> Library:
     root, title = path.resolve(), path.absolute().name
     sources = _sources(locate(root))
     if sources:
-        images = _middles(root, _images(data.resolve())) if data else _demo_images(sources)
-        return Library(title, sources, images, drawing)
+        images = _middles(root, _images(data.resolve(), follow_links), follow_links) if data else _demo_images(sources)
+        return Library(title, sources, images, drawing, follow_links)
     if data is not None:
         raise InputError(path, expected="mask sets, where --data is given", got="none", hint="leave --data out")
-    library = Library(title, (), _images(root), drawing)
+    library = Library(title, (), _images(root, follow_links), drawing)
     if library.images and len(library.images) == 1:
         library.case(DRAWN_HERE, next(iter(library.images)))
     return library
@@ -180,21 +198,34 @@ def name_id(name: str) -> str:
     return urlsafe_b64encode(blake2b(os.fsencode(name), digest_size=12).digest()).decode()
 
 
-def check_inside(root: Path, found: Path) -> None:
-    """Raises InputError for a file or folder that is reached by a link out of `root`, or is no plain one (a pipe)."""
-    for path in (found, *(found.iterdir() if found.is_dir() else ())):
-        if not path.resolve().is_relative_to(root):
+def check_plain(found: Path, root: Path | None) -> None:
+    """Raises InputError for a pipe or a device, and for what a link leads to out of `root`, where there is one.
+
+    Args:
+        found: a file, or a folder with all that lies in it.
+        root: None where links may lead anywhere.
+    """
+    for path in (found, *found.rglob("*")):
+        if root is not None and not path.resolve().is_relative_to(root):
             raise InputError(
-                path, expected="files below the served folder", got="a link out of it", hint="copy what it leads to"
+                path,
+                expected="files below the served folder",
+                got="a link out of it",
+                hint="copy what it leads to, or add --follow-links",
             )
         if not (path.is_file() or path.is_dir()):
             raise InputError(path, expected="a plain file", got="a pipe, a device or a broken link", hint="remove it")
 
 
-def told(error: Exception, what: str) -> str:
+def printable(text: str) -> str:
+    """What a page can be sent: bytes of names that are no UTF-8, and whatever else cannot be printed, as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def told(error: BaseException, what: str) -> str:
     """What a page is told of an error in the background: of accidents `what` happened, and details in the terminal."""
     if isinstance(error, PlurimaskError | OSError | MemoryError):
-        return str(error) or type(error).__name__
+        return printable(str(error)) or type(error).__name__
     logging.getLogger(__name__).error(what, exc_info=error)
     return f"{what}; the terminal says why"
 
@@ -243,36 +274,41 @@ def _listed(root: Path) -> Source:
     return Source(root.name, root, {name: found[name] for name in sorted(found)})
 
 
-def _images(path: Path) -> Images:
-    kind = locate(path).kind
-    if kind in ("model", "nothing"):
+def _images(path: Path, follow_links: bool) -> Images:
+    found = locate(path)
+    if found.kind in ("model", "nothing"):
         raise InputError(path, expected=_KINDS, got="none of these", hint="name another folder")
-    if kind == "study":
-        return {study_name(path): partial(_study, path if path.is_dir() else path.parent, path, None)}
+    folder = path if path.is_dir() else path.parent
+    root = None if follow_links else folder
+    if found.kind == "study":
+        return {study_name(path): partial(_study, path, root, None)}
+    for table in filter(Path.is_symlink, (folder / name for name in _TABLES)):
+        check_plain(table, root)
     dataset = open_dataset(path)
     if isinstance(dataset, CaseFolder):
-        cases = zip(dataset.names, dataset.folders, dataset.patients, strict=True)
-        return {name: partial(_study, dataset.root, folder, patient) for name, folder, patient in cases}
-    return {name: partial(_slice, path, dataset, index) for index, name in enumerate(dataset.names)}
+        patients = zip(dataset.names, dataset.patients, strict=True)
+        return {name: partial(_study, folder / name, root, patient) for name, patient in patients}
+    return {name: partial(_slice, folder, root, dataset, index) for index, name in enumerate(dataset.names)}
 
 
-def _study(root: Path, path: Path, patient: str | None) -> Study:
-    check_inside(root, path)
+def _study(path: Path, root: Path | None, patient: str | None) -> Study:
+    check_plain(path, root)
     study = open_study(path)
     return replace(study, case=replace(study.case, patient=patient))
 
 
-def _slice(path: Path, dataset: Dataset, index: int) -> Study:
-    check_inside(path, path)
+def _slice(folder: Path, root: Path | None, dataset: Dataset, index: int) -> Study:
+    check_plain(folder / "images" / f"{dataset.patients[index]}.png", root)
     return Study(dataset[index], "npy", ())
 
 
-def _middles(root: Path, images: Images) -> Images:
+def _middles(root: Path, images: Images, follow_links: bool) -> Images:
     """The images that a benchmark's masks were drawn for, which are the middle of its data's; others as they are."""
     # Every run's record has the terms; results of earlier versions have them in a file of their own.
     record = next(iter(sorted((root / "records").glob("*.json"))), root / "terms.json")
     if not record.exists():
         return images
+    check_plain(record, None if follow_links else root)
     with readable(record, "a benchmark's record", "run the benchmark again"):
         tree = json.loads(record.read_bytes())
         size = int(tree.get("terms", tree)["image_size"])

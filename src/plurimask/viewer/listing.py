@@ -87,7 +87,7 @@ class Summaries:
     def _summary(self, key: Key) -> Summary | str:
         try:
             return self._read(*key)
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001  # a library may raise anything, and the next case is to be read
             return told(error, "it cannot be read")
 
 

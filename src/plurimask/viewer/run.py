@@ -32,6 +32,7 @@ def serve(
     token: str | None = None,
     browser: bool = True,
     show_identity: bool = False,
+    follow_links: bool = False,
     device: str = "auto",
     say: Callable[[str], object] = print,
 ) -> None:
@@ -46,6 +47,7 @@ def serve(
         token: demanded of every request.
         browser: whether to open the page.
         show_identity: whether names and numbers of patients are sent to the page.
+        follow_links: whether links may lead out of `path` and `data`.
         device: where the model computes.
         say: called with each line to print.
 
@@ -55,9 +57,9 @@ def serve(
             what is served.
     """
     _check_token(host, token)
-    _check_out(path, out)
+    _check_out(out, path, data)
     with listen(host, port) as listening:
-        library = open_library(path, data, drawing=model is not None)
+        library = open_library(path, data, model is not None, follow_links)
         room = Room(library, model, out, device=device, show_identity=show_identity)
         app = make_app(room, _names(host), token, compress=not _is_loopback(host))
         address = _address(host, listening.getsockname()[1], token)
@@ -107,12 +109,14 @@ def _check_token(host: str, token: str | None) -> None:
         )
 
 
-def _check_out(path: Path, out: Path) -> None:
-    """A folder of masks beside cases would no longer be a dataset."""
-    if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-        raise SettingsError(
-            "--out", expected="a folder outside of the served one", got=str(out), hint="name another, as --out ../saved"
-        )
+def _check_out(out: Path, *served: Path | None) -> None:
+    """A folder of masks beside cases would be one of them. A table of sides stands for the folder that it lies in."""
+    for path in filter(None, served):
+        folder = path if path.is_dir() else path.parent
+        is_cases = path.is_dir() or path.suffix.lower() == ".csv"
+        if is_cases and out.resolve().is_relative_to(folder.resolve()):
+            hint = "name another, as --out ../saved"
+            raise SettingsError("--out", expected="a folder outside of the served one", got=str(out), hint=hint)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -3,8 +3,9 @@
 OUT/CASE/0001/chosen.nii.gz or chosen.dcm, and saved.json
 """
 
-import json
+import unicodedata
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -14,20 +15,34 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import HTTPException
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import from_json
 
+from plurimask.errors import SettingsError
 from plurimask.files.dicom_seg import write_chosen_seg
 from plurimask.files.images import write_nifti
 from plurimask.files.stored import atomic_folder
 from plurimask.files.texts import json_text
 from plurimask.records import MaskSet
+from plurimask.settings import wrong
+from plurimask.viewer.library import printable
 from plurimask.viewer.marks import Loaded, Marks, Panel
 
 FORMATS = ("nifti", "dicom-seg")
 _RECORD = "saved.json"
+_HIDDEN, _JOINERS = ("Cc", "Cf", "Cs", "Zl", "Zp"), "\u200c\u200d"  # the latter are part of how some names are written
+
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _visible(text: str) -> str:
+    """A name reads the same everywhere: nothing in it steers a terminal or the direction of what follows."""
+    hidden = (char for char in text if unicodedata.category(char) in _HIDDEN and char not in _JOINERS)
+    if char := next(hidden, None):
+        raise wrong("text without control characters and direction marks", f"U+{ord(char):04X}")
+    return text
 
 
 class _Asked(BaseModel):
@@ -56,6 +71,19 @@ class Edited(_Asked):
     level: Count | None = None
 
 
+Origin = Annotated[Sample | Consensus | Edited, Field(discriminator="kind")]
+
+
+class _Saved(BaseModel):
+    """What a page needs to know of a record; it may hold more."""
+
+    author: str
+    note: str
+    when: datetime
+    file: str
+    origin: Origin
+
+
 class SaveRequest(_Asked):
     """A mask to save.
 
@@ -70,11 +98,11 @@ class SaveRequest(_Asked):
         slices: base64 of the packed bits of each slice in the box, by number; the others are empty.
     """
 
-    author: Text
+    author: Annotated[Text, AfterValidator(_visible)]
     note: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)] = ""
     format: Literal["nifti", "dicom-seg"]
     source: str
-    origin: Annotated[Sample | Consensus | Edited, Field(discriminator="kind")]
+    origin: Origin
     axis: Annotated[int, Field(ge=0, le=2)] = 2
     box: Annotated[list[Count], Field(min_length=4, max_length=4)]
     slices: Annotated[dict[str, str], Field(max_length=2**16)]
@@ -110,20 +138,26 @@ class Saved:
         _check_origin(asked.origin, panel.marks, mask)
         mask = mask.reshape(loaded.grid.shape)
         with self._lock:
-            folder = self._next(study.case.name)
-            with atomic_folder(folder) as work:
-                record = _record(asked, panel, mask, _write_mask(work, mask, loaded, panel, asked))
-                (work / _RECORD).write_text(json_text({"case": study.case.name} | record), encoding="utf-8")
-        return {"path": str(folder / record["file"]), "digest": record["digest"]}
+            while True:
+                folder = self._next(study.case.name)
+                try:
+                    with atomic_folder(folder) as work:
+                        record = _record(asked, panel, mask, _write_mask(work, mask, loaded, panel, asked))
+                        (work / _RECORD).write_text(json_text({"case": study.case.name} | record), encoding="utf-8")
+                    return {"path": printable(str(folder / record["file"])), "digest": record["digest"]}
+                except (SettingsError, OSError):
+                    if self._next(study.case.name) == folder:
+                        raise
+                    # Another server took the number meanwhile.
 
     def list(self, case: str) -> list[dict[str, Any]]:
         """What was saved of a case, oldest first. A record that cannot be read is passed over."""
         records = []
         for path in sorted((self.out / case).glob(f"*/{_RECORD}")):
-            try:
-                records.append({"path": str(path.parent), **json.loads(path.read_bytes())})
-            except (OSError, ValueError, TypeError):
-                continue
+            with suppress(OSError, ValueError):
+                record = from_json(path.read_bytes(), allow_inf_nan=False)
+                _Saved.model_validate(record)
+                records.append({**record, "path": printable(str(path.parent))})
         return records
 
     def _next(self, case: str) -> Path:
