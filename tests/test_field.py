@@ -108,7 +108,6 @@ def test_08_rounded_headers_are_refused_with_the_amount_and_a_way_on(run):
     assert "correct the header" not in said.out + said.err
 
 
-@yet()
 def test_10_a_dataset_of_links_is_shown_on_request():
     library = open_library(FIELD / "10-dataset-of-links/data", None, drawing=False, follow_links=True)
     assert {library.case(next(iter(library.sources)), name).readers.shape[0] for name in ("P0", "P1")} == {2}

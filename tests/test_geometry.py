@@ -54,8 +54,11 @@ def test_shape_that_is_no_image_is_refused(shape):
 
 @pytest.mark.parametrize(
     "affine",
-    [np.eye(3), np.full((4, 4), np.nan), np.diag([1.0, 0.0, 1.0, 1.0]), np.diag([np.inf, 1.0, 1.0, 1.0])],
-    ids=["3x3", "nan", "flat", "infinite"],
+    [
+        *(np.eye(3), np.full((4, 4), np.nan), np.diag([1.0, 0.0, 1.0, 1.0]), np.diag([np.inf, 1.0, 1.0, 1.0])),
+        *(np.diag([1e200, 1.0, 1.0, 1.0]), np.diag([1e-200, 1.0, 1.0, 1.0])),
+    ],
+    ids=["3x3", "nan", "flat", "infinite", "huge", "tiny"],
 )
 def test_affine_that_maps_nothing_is_refused(affine):
     with pytest.raises(InputError, match="expected a finite, invertible 4x4 affine"):

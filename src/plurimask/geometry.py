@@ -14,6 +14,15 @@ import numpy as np
 
 from plurimask.errors import InputError
 
+_MOST_MM = 1e9
+
+
+def _is_usable(affine: np.ndarray) -> bool:
+    if not np.abs(affine).max() < _MOST_MM:  # NaN is not below either
+        return False
+    steps = affine[:3, :3]
+    return bool(np.linalg.norm(steps, axis=0).min() > 1 / _MOST_MM and np.linalg.det(steps) != 0)
+
 
 def lps_to_ras(affine: np.ndarray) -> np.ndarray:
     """An affine (4, 4) to LPS+ mm, as DICOM and ITK have it, as one to RAS+ mm; also the way back."""
@@ -29,7 +38,8 @@ class Grid:
         affine: (4, 4) float64, index (row, column, slice, 1) to RAS+ mm; None if spacing is unknown.
 
     Raises:
-        InputError: not two or three positive sizes, or an affine that is not finite and invertible.
+        InputError: not two or three positive sizes, or an affine that is not finite and invertible, or whose steps no
+            image has: what is computed of them would be no number.
     """
 
     shape: tuple[int, ...]
@@ -43,9 +53,10 @@ class Grid:
         if self.affine is None:
             return
         affine = np.array(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        if affine.shape != (4, 4) or not _is_usable(affine):
+            expected = f"a finite, invertible 4x4 affine of steps between {1 / _MOST_MM:g} and {_MOST_MM:g} mm"
             got, hint = f"{affine.tolist()}", "repair the header of the file"
-            raise InputError("grid", expected="a finite, invertible 4x4 affine", got=got, hint=hint)
+            raise InputError("grid", expected=expected, got=got, hint=hint)
         affine.flags.writeable = False
         object.__setattr__(self, "affine", affine)
 

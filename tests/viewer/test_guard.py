@@ -6,6 +6,7 @@ import json
 import pytest
 from served import case, client, squares, write_case, write_set
 
+from plurimask.viewer import guard
 from plurimask.viewer.guard import LARGEST_BODY, LOOPBACK, Guard
 
 TOKEN = "a-token-of-24-characters"
@@ -29,6 +30,18 @@ def browser(folder):
 @pytest.fixture(scope="module")
 def guarded(folder):
     return client(folder / "masks", folder / "data", token=TOKEN)
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch):
+    """How long the answers to wrong tokens were held back, though nobody waits here."""
+    seconds = []
+
+    async def sleep(delay):
+        seconds.append(delay)
+
+    monkeypatch.setattr(guard, "sleep", sleep)
+    return seconds
 
 
 @pytest.fixture
@@ -192,6 +205,63 @@ def test_without_the_token_nothing_is_answered(fresh, path):
 def test_a_wrong_token_is_refused(fresh, token):
     is_problem(fresh.get(INFO, params={"token": token}), 401)
     is_problem(fresh.get(INFO, headers={"Authorization": f"Bearer {token}"}), 401)
+
+
+def test_a_wrong_token_is_slowed_and_logged_without_itself(fresh, slept, caplog):
+    for given in ({"params": {"token": "wrong-one"}}, {"headers": {"Authorization": "Bearer wrong-one"}}):
+        is_problem(fresh.get(INFO, **given), 401)
+    assert slept == [1.0, 1.0]
+    assert [record.getMessage() for record in caplog.records] == ["a wrong token from testclient"] * 2
+    is_problem(fresh.get(INFO), 401)  # no token at all is no guess
+    assert len(slept) == 2
+
+
+def test_many_wrong_tokens_at_once_are_not_looked_at(monkeypatch):
+    """Nor is a right one that comes among them, or slowing would slow nobody."""
+
+    async def answers():
+        gate = asyncio.Event()
+        monkeypatch.setattr(guard, "sleep", lambda delay: gate.wait())
+        door, wrong = Guard(None, LOOPBACK, TOKEN), [f"token={number}" for number in range(8)]
+        waiting = [asyncio.create_task(asked(door, query)) for query in wrong]
+        await asyncio.sleep(0)
+        found = [await asked(door, f"token={TOKEN}"), await asked(door, f"token={TOKEN}", "192.0.2.7")]
+        gate.set()
+        return found, await asyncio.gather(*waiting), await asked(door, f"token={TOKEN}")
+
+    assert asyncio.run(answers()) == ([429, 303], [401] * 8, 303)
+
+
+async def asked(door, query, client="192.0.2.1"):
+    """The status of an answer."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        **{"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"127.0.0.1:8765")]},
+        **{"query_string": query.encode(), "client": (client, 1)},
+    }
+    await door(scope, None, send)
+    return sent[0]["status"]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(guard, "BODY_WITHIN", 0.01)
+    sent = []
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    names = {"host": "127.0.0.1", "origin": "http://127.0.0.1", "content-type": "application/json"}
+    headers = [(key.encode(), value.encode()) for key, value in names.items()]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "query_string": b""}
+    asyncio.run(Guard(None, LOOPBACK)(scope, receive, send))
+    assert sent[0]["status"] == 408
 
 
 def test_the_token_is_taken_as_bearer(fresh):

@@ -2,11 +2,13 @@
 
 import os
 from functools import partial
+from pathlib import Path
 from threading import Barrier, Thread
 
 import numpy as np
 import pytest
 from dicom_series import noise, write_series
+from PIL import Image
 from served import SIZE, squares, write_case, write_set
 
 from plurimask.datasets.demo_cases import demo_cases
@@ -191,8 +193,8 @@ def test_a_broken_set_has_its_reason_and_the_good_one_works(tmp_path, what):
         library.summary(first(library), name)
 
 
-@pytest.mark.parametrize("link", ["folder", "file", "data"])
-def test_a_link_out_of_the_served_folder_is_refused(tmp_path, link):
+@pytest.mark.parametrize("link", ["folder", "file", "inner", "data"])
+def test_a_link_out_of_the_served_folder_is_followed_on_request_alone(tmp_path, link):
     write_case(tmp_path / "data", "a", 3)
     write_case(tmp_path / "data", "b", 3)
     write_case(tmp_path / "secret", "b", 5)
@@ -203,6 +205,10 @@ def test_a_link_out_of_the_served_folder_is_refused(tmp_path, link):
     elif link == "file":
         (tmp_path / "masks" / "b").mkdir()
         (tmp_path / "masks" / "b" / "masks.npz").symlink_to(tmp_path / "elsewhere" / "b" / "masks.npz")
+    elif link == "inner":
+        write_set(tmp_path / "masks", "b", squares(1))
+        (tmp_path / "masks" / "b" / "maps").mkdir()
+        (tmp_path / "masks" / "b" / "maps" / "x.nii.gz").symlink_to(tmp_path / "elsewhere" / "b" / "masks.npz")
     else:
         write_set(tmp_path / "masks", "b", squares(1))
         (tmp_path / "data" / "b" / "label0.png").unlink()
@@ -212,6 +218,42 @@ def test_a_link_out_of_the_served_folder_is_refused(tmp_path, link):
         library.summary(first(library), "b")
     assert "elsewhere" not in str(error.value)
     assert "secret" not in str(error.value)
+    following = open_library(tmp_path / "masks", tmp_path / "data", drawing=False, follow_links=True)
+    assert following.summary(first(following), "b").samples == 1
+
+
+def write_slices(root):
+    """A release of one slice of a patient `p0`."""
+    (root / "images").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(root / "images/p0.png")
+    np.savez(root / "masks.npz", masks_packed=np.full((1, 4, 8, 1), 255, np.uint8))
+    columns = "row,patient_id,nodule,slice,tile,non_empty_masks,pixel_spacing_mm"
+    (root / "index.csv").write_text(f"{columns}\n0,p0,0,0,0,4,1.0\n")
+
+
+@pytest.mark.parametrize("linked", ["index.csv", "masks.npz", "images", "images/p0.png", "patients.csv", "terms.json"])
+def test_tables_and_strips_are_not_read_through_links_out(tmp_path, linked):
+    served, data = tmp_path / "data", None
+    if linked == "patients.csv":
+        write_case(served, "p0", 3)
+        (served / linked).write_text("case,patient\np0,Doe\n")
+    elif linked == "terms.json":
+        served, data = tmp_path / "out", tmp_path / "data"
+        write_case(data, "p0", 3)
+        write_set(served / "masks/run", "p0", squares(3))
+        (served / linked).write_text('{"image_size": 8}')
+    else:
+        write_slices(served)
+    (tmp_path / "secret").mkdir()
+    (served / linked).rename(tmp_path / "secret" / Path(linked).name)
+    (served / linked).symlink_to(tmp_path / "secret" / Path(linked).name)
+    with pytest.raises(InputError, match="got a link out of it"):
+        see_first(opened(served, data))
+    see_first(open_library(served, data, drawing=False, follow_links=True))
+
+
+def see_first(library):
+    library.case(first(library), library.names(first(library))[0][0])
 
 
 def test_links_within_the_served_folder_work(tmp_path):

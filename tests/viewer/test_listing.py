@@ -35,6 +35,8 @@ def summaries(gate, looks):
             raise InputError(name, expected="masks", got="none", hint="draw some")
         if name == "odd":
             raise ZeroDivisionError("patient Doe")
+        if name == "panic":
+            raise BaseException("as extensions of other languages raise it")
         return len(looks)
 
     with ThreadPoolExecutor(1) as pool:
@@ -71,10 +73,11 @@ def test_the_reason_of_a_broken_one_is_kept(summaries, gate):
     assert summaries.get(("source", "a")) == 2
 
 
-def test_an_accident_with_one_case_stays_with_that_case(summaries, gate):
+@pytest.mark.parametrize("name", ["odd", "panic"])
+def test_an_accident_with_one_case_stays_with_that_case(summaries, gate, name):
     gate.set()
-    summaries.ask(keys(["odd", "a"]), PATIENCE)
-    assert summaries.get(("source", "odd")) == "it cannot be read; the terminal says why"
+    summaries.ask(keys([name, "a"]), PATIENCE)
+    assert summaries.get(("source", name)) == "it cannot be read; the terminal says why"
     assert summaries.get(("source", "a")) == 2
 
 

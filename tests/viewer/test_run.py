@@ -6,15 +6,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
-from served import squares, write_set
+import uvicorn
+from served import squares, write_case, write_set
 
 import plurimask as pm
 from plurimask.errors import InputError, SettingsError
 from plurimask.viewer import run
+from plurimask.viewer.app import Room, make_app
+from plurimask.viewer.library import open_library
 
 TOKEN = "a-token-of-24-characters"
 
@@ -61,9 +67,43 @@ def test_an_address_of_another_machine_is_refused(masks, tmp_path):
         serve(masks, tmp_path, host="192.0.2.7", token=TOKEN)
 
 
-def test_masks_are_not_saved_into_what_is_served(masks):
+@pytest.mark.parametrize(
+    ("data", "out"), [(None, "masks/saved"), ("data", "data/saved"), (".", "saved"), ("data/side.csv", "data/saved")]
+)
+def test_masks_are_not_saved_into_what_is_served(masks, tmp_path, monkeypatch, data, out):
+    write_case(tmp_path / "data", "a", 3)
+    (tmp_path / "data/side.csv").write_text("patient,side\n")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match="expected a folder outside of the served one"):
-        pm.serve(masks, out=masks / "saved", browser=False)
+        pm.serve(Path("masks"), data and Path(data), out=Path(out), browser=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_half_a_request_is_not_waited_for(masks, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_HEAD_WITHIN", 0.05)
+    with running(masks, tmp_path) as port:
+        for half in (b"", b"GET / HTTP/1.1\r\nHost: 127"):
+            with socket.create_connection(("127.0.0.1", port), 60) as asking:
+                asking.sendall(half)
+                assert asking.recv(100) == b""
+
+
+@contextmanager
+def running(path, tmp_path):
+    """The port of a server in a thread."""
+    room = Room(open_library(path, None, drawing=False), None, tmp_path / "saved")
+    server = uvicorn.Server(uvicorn.Config(make_app(room, None), port=0, lifespan="off", http=run.Connection))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        room.close()
 
 
 def test_nothing_to_serve_is_said_and_the_port_is_free_again(tmp_path):

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import threading
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from served import SIZE, case, client, get, squares, write_case, write_set
 from plurimask.files.images import write_nifti
 from plurimask.files.locate import open_study
 from plurimask.geometry import Grid
+from plurimask.viewer import saving
 
 AFFINE = np.array([[0, 0.7, 0, -20], [0.6, 0, 0.1, 30], [0, 0, 2.5, -100], [0, 0, 0, 1.0]])
 
@@ -137,14 +138,27 @@ def test_the_number_of_a_removed_one_is_not_used_while_a_later_one_is_there(brow
     assert saved(browser, asked(browser, squares(3)[0][..., None])).parent.name == "0003"
 
 
-def test_saving_at_once_gives_each_its_own(browser):
+def test_saving_at_once_gives_each_its_own(browser, tmp_path):
+    servers = [browser, client(tmp_path / "masks", tmp_path / "data", out=tmp_path / "saved")]
     request = asked(browser, squares(4)[0][..., None])
-    threads = [threading.Thread(target=save, args=(browser, request)) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(get(browser, case("a", "saved"))) == 6
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda server: save(server, request), 3 * servers))
+    assert [answer.status_code for answer in answers] == [201] * 6
+    assert len({answer.json()["path"] for answer in answers}) == len(get(browser, case("a", "saved"))) == 6
+
+
+def test_a_number_that_another_server_took_meanwhile_is_passed_over(browser, tmp_path, monkeypatch):
+    true, taken = saving.atomic_folder, tmp_path / "saved/a/0001"
+
+    def atomic_folder(folder):
+        if not taken.exists():
+            taken.mkdir(parents=True)
+            (taken / "saved.json").write_text("{}")
+        return true(folder)
+
+    monkeypatch.setattr(saving, "atomic_folder", atomic_folder)
+    assert saved(browser, asked(browser, squares(4)[0][..., None])).parent.name == "0002"
+    assert (taken / "saved.json").read_text() == "{}"
 
 
 def test_masks_that_were_read_are_left_alone(browser, tmp_path):
@@ -171,13 +185,23 @@ def test_a_wrong_request_is_refused_and_nothing_is_written(browser, tmp_path, wr
     assert not (tmp_path / "saved").exists()
 
 
-def test_half_a_character_is_no_author(browser):
-    request = asked(browser, squares(4)[0][..., None]) | {"author": "\ud800"}
+@pytest.mark.parametrize(
+    "author", ["\ud800", "A\x07da", "A\nda", "\u202eadA", "Ada\u200f", "A\u2066da", "\ufeffAda", "A\u2028da"]
+)
+def test_half_characters_control_characters_and_direction_marks_are_no_author(browser, author):
+    request = asked(browser, squares(4)[0][..., None]) | {"author": author}
     answer = browser.post(
         f"/api/v1/{case('a', 'saved')}", content=json.dumps(request), headers={"Content-Type": "application/json"}
     )
     assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("body")
     assert get(browser, case("a", "saved")) == []
+
+
+def test_joiners_and_spaces_are_part_of_names(browser):
+    author = "\u0645\u06cc\u200c\u0646\u0627 \u5c71\u7530\u3000\u592a\u90ce"
+    saved(browser, asked(browser, squares(4)[0][..., None], author=author))
+    assert get(browser, case("a", "saved"))[0]["author"] == author
 
 
 def test_a_folder_that_cannot_be_written_is_said(browser, tmp_path):
@@ -188,8 +212,10 @@ def test_a_folder_that_cannot_be_written_is_said(browser, tmp_path):
 
 def test_a_damaged_record_is_passed_over(browser, tmp_path):
     path = saved(browser, asked(browser, squares(4)[0][..., None]))
-    (tmp_path / "saved" / "a" / "0000").mkdir()
-    (tmp_path / "saved" / "a" / "0000" / "saved.json").write_text("{")
+    good = (path.parent / "saved.json").read_text()
+    for number, text in enumerate(("{", "[]", "[" * 10_000, good.replace('"Ada"', "3"), good.replace("edited", "?"))):
+        (tmp_path / f"saved/a/9{number}").mkdir()
+        (tmp_path / f"saved/a/9{number}/saved.json").write_text(text)
     assert [record["path"] for record in get(browser, case("a", "saved"))] == [str(path.parent)]
 
 

@@ -1,5 +1,6 @@
 """From a path to a server that listens: what may be served to whom, and where it is reached."""
 
+import asyncio
 import errno
 import secrets
 import socket
@@ -9,7 +10,9 @@ from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from plurimask.errors import SettingsError
 from plurimask.viewer.app import Room, make_app
@@ -19,6 +22,7 @@ from plurimask.viewer.library import open_library
 _SHORTEST_TOKEN = 16
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
 _TRIED = 100
+_HEAD_WITHIN = 20  # seconds
 
 
 def serve(
@@ -75,10 +79,41 @@ def serve(
             proxy_headers=False,
             lifespan="off",
             ws="none",
+            http=Connection,
             timeout_graceful_shutdown=1,
         )
         with suppress(KeyboardInterrupt):
             _Server(config, room).run(sockets=[listening])
+
+
+class Connection(H11Protocol):
+    """A connection that is closed where no whole head of a request comes within `_HEAD_WITHIN` seconds."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Go on waiting while the head is not whole, and stop when it is."""
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        if self._late:
+            self._late.cancel()
+
+    def _wait(self) -> None:
+        is_waiting = self.conn.their_state is h11.IDLE
+        if self._late and not is_waiting:
+            self._late.cancel()
+            self._late = None
+        elif is_waiting and not self._late:
+            self._late = self.loop.call_later(_HEAD_WITHIN, self.transport.close)
 
 
 class _Server(uvicorn.Server):
