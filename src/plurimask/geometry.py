@@ -8,6 +8,7 @@ the position of voxel (0, 0, 0). World coordinates are RAS+ in mm. A NIfTI file'
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -117,13 +118,21 @@ class Grid:
             return voxels.astype(np.float64), "pixels" if plane else "voxels"
         return voxels * self.voxel_size, "mm²" if plane else "mm³"
 
-    def same_as(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
-        """Equal shape, and equal affines within `tolerance_mm` where both are known."""
+    def same_as(self, other: "Grid", tolerance_mm: float = 0.0) -> bool:
+        """Equal shape, and known affines equal to 1e-3, or with corners no further than `tolerance_mm` apart."""
         if self.shape != other.shape:
             return False
         if self.affine is None or other.affine is None:
             return True
-        return bool(np.allclose(self.affine, other.affine, rtol=0, atol=tolerance_mm))
+        close = np.allclose(self.affine, other.affine, rtol=0, atol=1e-3)
+        return close or (tolerance_mm > 0 and self.apart_mm(other) <= tolerance_mm)
+
+    def apart_mm(self, other: "Grid") -> float:
+        """How far the corners of two grids of one shape lie apart at most; 0 where one has no affine."""
+        if self.affine is None or other.affine is None:
+            return 0.0
+        corners = np.array([(*(*corner, 0)[:3], 1) for corner in product(*((0, side - 1) for side in self.shape))])
+        return float(np.linalg.norm((self.affine - other.affine)[:3] @ corners.T, axis=0).max())
 
 
 def grid_of(subject: str | Path, shape: tuple[int, ...], affine: np.ndarray | None) -> Grid:
@@ -135,7 +144,7 @@ def grid_of(subject: str | Path, shape: tuple[int, ...], affine: np.ndarray | No
         raise InputError(subject, expected="a usable grid", got=got, hint=hint) from None
 
 
-def same_grid(subject: str | Path, came: Grid, wanted: Grid, of: str, hint: str) -> None:
+def same_grid(subject: str | Path, came: Grid, wanted: Grid, of: str, hint: str, tolerance_mm: float = 0.0) -> None:
     """THE refusal of what does not lie where it should. Raises InputError for another size or another affine.
 
     Args:
@@ -143,16 +152,20 @@ def same_grid(subject: str | Path, came: Grid, wanted: Grid, of: str, hint: str)
         came, wanted: compared by `Grid.same_as`.
         of: what lies on `wanted`, for the error.
         hint: what to do.
+        tolerance_mm: as of `Grid.same_as`.
     """
     if came.shape != wanted.shape:
         raise InputError(subject, expected=f"size {wanted.size}, as {of} has", got=came.size, hint=hint)
-    if not came.same_as(wanted):
-        raise InputError(subject, expected=f"the affine of {of}", got="another one", hint=hint)
+    if not came.same_as(wanted, tolerance_mm):
+        apart = came.apart_mm(wanted)
+        voxels = apart / min(wanted.spacing_mm or (1.0,))
+        got = f"another one, {apart:.2g} mm or {voxels:.2g} voxels off at a corner"
+        raise InputError(subject, expected=f"the affine of {of}", got=got, hint=hint)
 
 
-def common_grid(grids: Mapping[Path, Grid], hint: str) -> Grid:
+def common_grid(grids: Mapping[Path, Grid], hint: str, tolerance_mm: float = 0.0) -> Grid:
     """The grid of the first file that knows its affine, or of the first. Raises InputError where one has another."""
     first, grid = next((pair for pair in grids.items() if pair[1].affine is not None), next(iter(grids.items())))
     for path, other in grids.items():
-        same_grid(path, other, grid, first.name, hint)
+        same_grid(path, other, grid, first.name, hint, tolerance_mm)
     return grid

@@ -37,7 +37,7 @@ from plurimask.metrics import (
     soft_dice,
 )
 from plurimask.metrics.lesion import closest_surface
-from plurimask.records import MaskSet
+from plurimask.records import Case, MaskSet
 
 
 @pytest.fixture(scope="module")
@@ -317,3 +317,28 @@ def test_scores_of_both_kinds_stand_in_one_table(scores):
     both = scores.beside(evaluate([representative(name) for name in ("a", "b", "alone", "unread")], CASES))
     assert [row.label for row in both.table][:3] == ["toy", "toy, representative", scores.table[1].label]
     assert both.mean == scores.mean
+
+
+def corner(name, transposed, shape=(8, 8)):
+    masks = np.zeros((2, *shape), dtype=bool)
+    masks[:, :2, 3:6] = True
+    if transposed:
+        masks = masks.swapaxes(1, 2).copy()
+    return masks, Grid(masks.shape[1:])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_samples_that_fit_with_rows_and_columns_exchanged_are_asked_about(transposed):
+    masks, grid = corner("a", transposed)
+    readers, _ = corner("a", False)
+    one = Case("a", np.zeros((1, 8, 8), np.float32), readers, grid)
+    (question,) = evaluate([MaskSet("a", masks, grid)], {"a": one}).questions or ("",)
+    assert question.startswith("swapped axes: Dice of samples and readers 0.00, but 1.00 with") == transposed
+
+
+def test_another_size_that_fits_exchanged_is_refused_with_that_hint():
+    masks, grid = corner("a", True, (8, 9))
+    readers, own = corner("a", False, (8, 9))
+    one = Case("a", np.zeros((1, 8, 9), np.float32), readers, own)
+    with pytest.raises(InputError, match="expected size 8x9, as the case has, got 9x8; exchange the rows and columns"):
+        evaluate([MaskSet("a", masks, grid)], {"a": one})

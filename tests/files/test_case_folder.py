@@ -7,7 +7,7 @@ import pytest
 from case_files import IMAGE, MASK, fill, write
 
 from plurimask.errors import InputError
-from plurimask.files.case_folder import holds_case, list_case
+from plurimask.files.case_folder import holds_case, list_case, read_files
 from plurimask.files.locate import open_study, study_name
 
 
@@ -79,3 +79,18 @@ def test_another_affine_is_refused(tmp_path):
     write(tmp_path / "a" / "label1.nii", MASK.astype("u1"), np.diag([1, 1, 1.1, 1]))
     with pytest.raises(InputError, match=r"label1\.nii: expected the affine of label0\.nii, got another one"):
         read_case(tmp_path / "a")
+
+
+def test_headers_that_differ_by_rounding_are_told_in_mm_and_can_be_accepted(tmp_path):
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    image, label = tmp_path / "image.nii", tmp_path / "label0.nii"
+    write(image, np.zeros((6, 8, 3), "f4"), affine)
+    write(label, np.ones((6, 8, 3), "u1"), affine + 0.002 * np.eye(4))
+    with pytest.raises(
+        InputError, match=r"got another one, 0\.018 mm or 0\.018 voxels off at a corner; bring all files"
+    ):
+        read_files("a", [image], [label], None)
+    case = read_files("a", [image], [label], None, tolerance_mm=0.02)
+    assert np.array_equal(case.grid.affine, affine)
+    with pytest.raises(InputError, match="off at a corner"):
+        read_files("a", [image], [label], None, tolerance_mm=0.01)

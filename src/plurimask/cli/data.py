@@ -92,6 +92,7 @@ def folder(
     axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
     size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of every slice; else as they are.")] = None,
+    grid_mm: Annotated[float, typer.Option(min=0, help="How far headers of a case may differ at a corner.")] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is there and what looks wrong.")] = False,
 ) -> None:
     """Your own images with several readers each. Begin with --dry-run."""
@@ -99,7 +100,7 @@ def folder(
     from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.prepare.writer import refuse_none
 
-    settings = FolderSettings(image, reader, patient, label, axis, all_slices, size)
+    settings = FolderSettings(image, reader, patient, label, axis, all_slices, size, grid_mm)
     if dry_run:
         with progress("reading cases") as tick:
             survey = survey_folder(root, settings, tick)

@@ -137,6 +137,8 @@ def evaluate(
     if comparison:
         console.print()
         console.print(render_comparison(comparison))
+    for question in scores.questions:
+        say(f"\nlook at: {question}")
     if passed:
         sides = f" (only the {split} side is scored; --split all scores every side)"
         why = "" if case_list or split == "all" else sides

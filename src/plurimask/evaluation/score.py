@@ -43,7 +43,7 @@ from plurimask.metrics import (
     soft_dice,
 )
 from plurimask.metrics.lesion import closest_surface
-from plurimask.records import Case, MaskSet
+from plurimask.records import Case, MaskSet, count_votes
 
 Values = dict[str, Tensor]
 
@@ -126,6 +126,8 @@ def _share(which: Tensor, present: Tensor) -> Tensor:
 # Cases of one size are scored together, up to this many and this many bytes of masks.
 _CASES_AT_ONCE, _BYTES_AT_ONCE = 64, 2**26
 
+_RAISED = 0.25  # by so much Dice has to rise where rows and columns are exchanged, as `prepare folder` has it
+
 Pair = tuple[MaskSet, Case]
 
 
@@ -138,6 +140,7 @@ class _Scored:
     conventions: Mapping[str, Values]
     reliability: Reliability
     drawn: tuple[str, ...]
+    exchanged: np.ndarray
 
 
 def evaluate(
@@ -199,6 +202,7 @@ def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], units: Mapping
         missing=tuple(name for name in cases if name not in found),
         units=units,
         drawn=tuple(drawn),
+        questions=_questions(np.concatenate([batch.exchanged for batch in scored])),
     )
 
 
@@ -245,6 +249,29 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
         conventions=conventions,
         reliability=reliability.pooled(),
         drawn=tuple(_origin(panel) for panel, _ in batch),
+        exchanged=np.array([_dice_exchanged(panel.masks, case.readers) for panel, case in batch]),
+    )
+
+
+def _dice_exchanged(masks: np.ndarray, readers: np.ndarray) -> tuple[float, float]:
+    """Dice of the votes of samples and readers, as they lie and with rows and columns exchanged; NaN without votes."""
+    votes, wanted = (count_votes(stack) / np.float32(max(len(stack), 1)) for stack in (masks, readers))
+    total = float((votes**2).sum() + (wanted**2).sum())
+    if not votes.any() or not wanted.any() or votes.shape[0] != votes.shape[1]:
+        return math.nan, math.nan
+    first, second = (float(2 * (turned * wanted).sum()) / total for turned in (votes, votes.swapaxes(0, 1)))
+    return first, second
+
+
+def _questions(exchanged: np.ndarray) -> tuple[str, ...]:
+    """From Dice (n, 2) as they lie and with rows and columns exchanged."""
+    known = exchanged[~np.isnan(exchanged[:, 0])]
+    before, after = known.mean(axis=0) if len(known) else (0.0, 0.0)
+    if after < before + _RAISED:
+        return ()
+    return (
+        f"swapped axes: Dice of samples and readers {before:.2f}, but {after:.2f} with the rows and columns of all "
+        "samples exchanged; ITK writes columns first: transpose them before they are scored",
     )
 
 
@@ -304,6 +331,8 @@ def _pairs(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | No
         _check_alike(panel, first)
         case = cases[panel.name]
         hint = "bring the masks to the grid of the case, or correct set.json"
+        if panel.grid.shape != case.grid.shape == (*panel.grid.shape[1::-1], *panel.grid.shape[2:]):
+            hint = "exchange the rows and columns of the masks, which ITK writes columns first"
         same_grid(case.name, panel.grid, case.grid, "the case", hint)
         seen.add(panel.name)
         yield panel, case

@@ -92,6 +92,7 @@ class Scores:
         missing: names of the cases without a panel.
         units: of the values that have one, by the keys of COLUMNS.
         drawn: how the masks came about, as their sets say: distinct combinations of method, checkpoint and settings.
+        questions: what looks wrong, a sentence each.
     """
 
     rows: tuple[CaseScores, ...]
@@ -102,6 +103,7 @@ class Scores:
     missing: tuple[str, ...]
     units: Mapping[str, str]
     drawn: tuple[Mapping[str, Any], ...]
+    questions: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:

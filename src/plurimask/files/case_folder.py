@@ -17,6 +17,7 @@ from plurimask.files.stored import list_visible, one_form
 from plurimask.geometry import common_grid
 from plurimask.records import Case
 
+_ONE_GRID = "bring all files of a case to one grid, or correct the header"
 CASE_LAYOUT = "image.png (or .jpg, .npy, .nii, .nii.gz), label0.png, label1.png, ..."
 _NAME = re.compile(r"(image|label)([0-9]*)", re.IGNORECASE)
 
@@ -55,9 +56,18 @@ def list_case(folder: Path) -> CaseFiles:
 
 
 def read_files(
-    name: str, image_files: Sequence[Path], label_files: Sequence[Path], patient: str | None, rule: LabelRule = binarise
+    name: str,
+    image_files: Sequence[Path],
+    label_files: Sequence[Path],
+    patient: str | None,
+    rule: LabelRule = binarise,
+    tolerance_mm: float = 0.0,
+    hint: str = _ONE_GRID,
 ) -> Case:
     """A case from one or more files of channels and one label a reader, which must lie on one grid.
+
+    Headers may differ by so much that no corner is further than `tolerance_mm` off; the first with an affine holds.
+    Else `hint` says what to do.
 
     Raises:
         InputError: files that are unreadable, or on other grids.
@@ -67,7 +77,7 @@ def read_files(
     labels = {path: read_label(path, masks) for path in label_files}
     masks.check(name)
     grids = {path: grid for path, (_, grid) in (images | labels).items()}
-    grid = common_grid(grids, "bring all files of a case to one grid, or correct the header")
+    grid = common_grid(grids, hint, tolerance_mm)
     channels = np.concatenate([channel for channel, _ in images.values()])
     readers = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
     return Case(name, channels, readers, grid, patient)

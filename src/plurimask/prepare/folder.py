@@ -110,6 +110,7 @@ class FolderSettings:
         axis: along which volumes are cut into planes.
         every: also planes of volumes on which no reader drew.
         size: pixels a side of every plane, by `fit_square`; None: as they are.
+        grid_mm: how far off a corner headers may put the same voxels, such as by rounding.
     """
 
     images: Sequence[str]
@@ -119,6 +120,10 @@ class FolderSettings:
     axis: int = 2
     every: bool = False
     size: int | None = None
+    grid_mm: float = 0.0
+
+
+_ONE_GRID = "bring all files of a case to one grid, or take the voxels as they are with --grid-mm"
 
 
 def survey_folder(root: Path, settings: FolderSettings, progress: Progress = lambda done, total: None) -> Survey:
@@ -164,7 +169,9 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
                     raise InputError(one.name, expected=f"an image as {pattern}", got="none", hint="add it")
             if not one.readers:
                 raise InputError(one.name, expected="at least one reader", got="none", hint="add a label")
-            case = read_files(one.name, one.image_files, tuple(one.readers.values()), one.patient, rule)
+            case = read_files(
+                one.name, one.image_files, tuple(one.readers.values()), one.patient, rule, settings.grid_mm, _ONE_GRID
+            )
         except InputError as error:
             survey.skipped.append((one.name, str(error)))
             if writer:
