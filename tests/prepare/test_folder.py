@@ -161,8 +161,16 @@ def test_a_dry_run_says_what_is_there_and_writes_nothing(run, root):
     assert [path.name for path in root.parent.iterdir()] == ["data"]
 
 
-def test_sound_data_with_patients_raises_no_question(run):
-    assert "look at" not in run("--dry-run", "--patient", "{patient}_*").out
+def test_sound_data_with_patients_raises_no_question_and_says_their_sides(run):
+    said = run("--dry-run", "--patient", "{patient}_*").out
+    assert "look at" not in said
+    assert "2 patients: 2 train, 0 val, 0 test, by the hash of their ids" in said  # of P1 and P2
+
+
+def test_a_patient_in_two_spellings_is_asked_about(run, root):
+    (root / "P2_a").rename(root / "p1_a")
+    said = run("--dry-run", "--patient", "{patient}_*").out
+    assert "look at: the patients of P1_a and p1_a are written in two ways (character 1: U+0050 against U+0070)" in said
 
 
 def test_unknown_patients_are_told(run):

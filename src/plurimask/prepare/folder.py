@@ -180,7 +180,6 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
             numbers = tuple(known.index(reader) for reader in one.readers)
             written = write_planes(case, settings.axis, settings.size, settings.every, writer)
             survey.cases.append(see_case(case, numbers, written))
-            survey.unknown_patients += case.patient is None
             survey.sources += [*one.image_files, *one.readers.values()]
         rule.check(root, done=done == len(found))
         progress(done, len(found))

@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 from scipy import ndimage
 
+from plurimask.datasets.splits import Split, split_of
 from plurimask.errors import InputError, SettingsError, plural
 from plurimask.files.images import binarise
+from plurimask.files.stored import difference, look_alike
 from plurimask.geometry import Grid
 from plurimask.metrics.overlap import count_overlap
 from plurimask.records import Case
@@ -253,6 +255,7 @@ class SeenCase:
 
     Args:
         name: of the case.
+        patient: who it is, or None where that is unknown.
         readers: who read it.
         empty: those of them who drew nothing.
         alike: pairs of them with the same mask, other than an empty one.
@@ -264,6 +267,7 @@ class SeenCase:
     """
 
     name: str
+    patient: str | None
     readers: tuple[int, ...]
     empty: tuple[int, ...]
     alike: tuple[tuple[int, int], ...]
@@ -280,6 +284,7 @@ def see_case(case: Case, numbers: Sequence[int], written: int) -> SeenCase:
     drew = [number for number in numbers if masks[number].any()]
     return SeenCase(
         name=case.name,
+        patient=case.patient,
         readers=tuple(numbers),
         empty=tuple(number for number in numbers if number not in drew),
         alike=tuple((a, b) for a, b in combinations(drew, 2) if np.array_equal(masks[a], masks[b])),
@@ -301,7 +306,6 @@ class Survey:
         skipped: name and reason of each of the others.
         values: that labels hold.
         labels: what looks wrong in these values.
-        unknown_patients: cases in use whose patient is unknown.
         sources: the files of the cases in use.
     """
 
@@ -310,7 +314,6 @@ class Survey:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     values: set[float] = field(default_factory=set)
     labels: list[str] = field(default_factory=list)
-    unknown_patients: int = 0
     sources: list[Path] = field(default_factory=list)
 
     @property
@@ -368,8 +371,15 @@ class Survey:
                 yield f"cases differ in their number of {what}: " + ", ".join(
                     f"{number} in {times}" for number, times in sorted(counted.items())
                 )
-        if self.unknown_patients:
-            of = plural(self.unknown_patients, "case")
+        first: dict[str, SeenCase] = {}
+        for case in self.cases:
+            before = first.setdefault(look_alike(case.patient or ""), case)
+            if case.patient and before.patient and case.patient != before.patient:
+                apart = difference(before.patient, case.patient)
+                yield f"the patients of {before.name} and {case.name} are written in two ways ({apart}): one person?"
+        unknown = sum(case.patient is None for case in self.cases)
+        if unknown:
+            of = plural(unknown, "case")
             yield (
                 f"the patient of {of} is unknown, and splits are by patient: name it with {{patient}} in --image, "
                 "or with --patient, which is '{patient}' where each case is a patient of its own"
@@ -403,6 +413,11 @@ def summarise_survey(survey: Survey, most: int | None = None) -> list[str]:
         f"label values {shown(survey.values) or 'unknown'}{mean}"
     ]
     lines += [f"reader {number}: {files}" for number, files in enumerate(survey.readers)]
+    patients = {case.patient for case in survey.cases if case.patient is not None}
+    if patients:
+        sides = Counter(map(split_of, patients))
+        each = ", ".join(f"{sides[side]} {side}" for side in get_args(Split))
+        lines.append(f"{plural(len(patients), 'patient')}: {each}, by the hash of their ids")
     lines += _first([f"passed over: {name}: {why}" for name, why in survey.skipped], most)
     return lines + _first([f"look at: {question}" for question in survey.questions()], most)
 
