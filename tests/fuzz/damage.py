@@ -19,7 +19,10 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-COUNTS = (0, 1, 2, 3, 7, 8, 16, 17, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1)
+COUNTS = (
+    *(0, 1, 2, 3, 7, 8, 16, 17, 127, 128, 255, 256, 32767, 65535),
+    *(2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 10**30, 10**400),
+)
 FLOATS = (0.0, -1.0, 1e-38, 3e38, float("nan"), float("inf"), float("-inf"))
 DEEP, DIGITS = 3000, 5000
 TOKENS = (
@@ -316,7 +319,7 @@ def damage_safetensors(rng, whole):
     header, tensors = whole[8 : 8 + length], whole[8 + length :]
     kind = one(rng, ["length", "header", "header", "recipe", "recipe", "recipe", "type"])
     if kind == "length":
-        return struct.pack("<Q", one(rng, [*COUNTS, length - 1, length + 1])) + whole[8:]
+        return struct.pack("<Q", one(rng, [*COUNTS[:-2], length - 1, length + 1])) + whole[8:]
     tree = json.loads(header)
     if kind == "recipe":
         about = tree["__metadata__"]

@@ -137,8 +137,11 @@ def _lower_limits() -> None:
     space = pages * resource.getpagesize() + _SPACE_GIB * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # As in a command: nothing here takes what libraries log or warn of off the terminal.
+    # As in a command, which takes what libraries log and warn of off the terminal; nothing else here does.
     logging.root.handlers.clear()
+    with _terminal(), contextlib.suppress(SystemExit):
+        sys.argv = ["plurimask", "--version"]
+        main()
     model.load_weights = lambda path: _load(path, digest_file(path))
 
 
@@ -213,17 +216,11 @@ def _by_command(subject: Subject, before: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _terminal() -> Iterator[Callable[[], str]]:
-    """All that reaches a terminal, from Python or from a library; warnings that Python shows by itself too."""
-    with tempfile.TemporaryFile("w+") as file, warnings.catch_warnings():
-        warnings.resetwarnings()
-        for quiet in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-            warnings.simplefilter("ignore", quiet)
+    """All that reaches a terminal, from Python or from a library."""
+    with tempfile.TemporaryFile("w+") as file:
         kept = [os.dup(number) for number in (1, 2)]
         streams = sys.stdout, sys.stderr
         sys.stdout = sys.stderr = file
-        warnings.showwarning = lambda text, kind, where, line, *_: file.write(
-            f"{where}:{line}: {kind.__name__}: {text}\n"
-        )
         for number in (1, 2):
             os.dup2(file.fileno(), number)
 

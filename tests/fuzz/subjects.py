@@ -459,7 +459,7 @@ def _write_exported(folder):
 _PANEL = {
     "name": "panel",
     "encoder": {"widths": [16, 24, 32], "blocks": 1},
-    "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1, "basis": 4, "condition": 32},
+    "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
     "windows": [16],
 }
 

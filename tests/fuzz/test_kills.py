@@ -51,7 +51,7 @@ set = ["method.net.widths=[4]", "method.net.convolutions=1", "training.checkpoin
 PANEL = {
     "name": "panel",
     "encoder": {"widths": [16, 24, 32], "blocks": 1},
-    "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1, "basis": 4, "condition": 32},
+    "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
     "windows": [16],
 }
 
