@@ -428,7 +428,7 @@ def _write_exported(folder):
     """Nets of a few operations with the inputs and outputs of an export, and the card of the tiny panel."""
     recipe = tiny.recipe(method=_PANEL, sampler={"name": "ddim", "steps": 4}).model_dump(mode="json")
     card = {"format": FORMAT, "weights": "0" * 64, "image_channels": 1, "image_size": SIDE, "patch": 4, "cell": 8}
-    card |= {"least": 2, "visible": 0.01, "steps": 2, "recipe": recipe}
+    card |= {"least": 2, "visible": 0.01, "steps": 2, "latent": 0, "recipe": recipe}
     card["gamma"] = [round(math.cos(t / 20 * 1.5) ** 2, 6) for t in range(21)]
     (folder / "panel.json").write_text(json.dumps(card))
     value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
