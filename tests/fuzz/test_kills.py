@@ -1,7 +1,7 @@
 """Commands that write are killed at random moments: nothing that was there is lost, nothing is half-written.
 
-After each kill every file that can be seen is whole, and files that belong together are of one run. The command then
-goes on to its end, gives what an undisturbed one gives, and leaves nothing of the killed one behind.
+After each kill every file that can be seen is whole, and files that belong together are of one run. After every fourth
+the command goes on to its end, gives what an undisturbed one gives, and leaves nothing of the killed one behind.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def works(home):
-    weights, data = tiny.write_weights(home / "tiny.safetensors"), tiny.write_cases(home / "data", count=30)
+    weights, data = tiny.write_weights(home / "tiny.safetensors"), tiny.write_cases(home / "data", count=20)
     series = [
         write_series(home / f"dicom/{name}", noise((16, 16, 1), seed))[0].parent for seed, name in enumerate("abc")
     ]
@@ -94,11 +94,11 @@ def works(home):
     suite.write_text(SUITE)
     train = ("train", recipe, "--data", data, *STEPS)
     found = {
-        f"sample {format}": _twice("sample", weights, *studies, "--format", format, "--count", 3)
+        f"sample {format}": _twice("sample", weights, *studies, "--format", format, "--count", 2, "--steps", 2)
         for format, studies in {"dicom-seg": series, "nifti": planes, "png": pictures, "npz": pictures}.items()
     }
     found |= {
-        "sample a dataset": _twice("sample", weights, data, "--count", 3, "--limit", 8),
+        "sample a dataset": _twice("sample", weights, data, "--count", 2, "--steps", 2, "--limit", 8),
         "evaluate": Work(
             lambda out: command("evaluate", masks, "--data", data, "--split", "all", "--out", out),
             lambda out: command("evaluate", masks, "--data", data, "--split", "all", "--count", 2, "--out", out),
@@ -196,10 +196,11 @@ def test_a_killed_command_loses_nothing(works, tmp_path, monkeypatch, name):
             continue
         killed += 1
         _check(work, out, old, new)
-        again = work.continued if work.continued and (out / "recipe.json").exists() else work.run
-        assert ended(begin(again(out))) == 0
-        assert _result(work, _contents(out)) == _result(work, new)
-        left += hidden(out.parent)
+        if killed % 4 == 0:
+            again = work.continued if work.continued and (out / "recipe.json").exists() else work.run
+            assert ended(begin(again(out))) == 0
+            assert _result(work, _contents(out)) == _result(work, new)
+            left += hidden(out.parent)
         shutil.rmtree(out.parent)
         if killed == KILLS:
             break

@@ -10,12 +10,13 @@ import numpy as np
 from scipy import ndimage
 
 from plurimask.errors import InputError, MissingPackageError, need
+from plurimask.files.decoding import APART, frames_apart
 from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header, stack
 from plurimask.files.stored import list_visible, readable, refuse_giant
 from plurimask.geometry import Grid, grid_of
 
 _MEASURED = ("CT", "PT")  # their values are quantities, whichever way they are shown
-_PLUGINS = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")  # GDCM last: some damage makes it end the process
+_PLUGINS = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")
 _DECOMPRESS = "decompress it with another program (gdcmconv --raw, dcmdjpeg), or fetch it again"
 
 
@@ -37,10 +38,19 @@ def read_frames(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         syntax = _transfer_syntax(dataset)
     decoder = _decoder(path, syntax)
     with readable(path, f"pixels in {syntax.name}", _DECOMPRESS):
-        plugins = decoder.available_plugins if decoder.is_encapsulated else ()
-        plugin = next((name for name in _PLUGINS if name in plugins), "")
-        for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset)), decoding_plugin=plugin):
+        for values in _decoded(path, dataset, decoder):
             yield _channels(dataset, values), _padding(dataset, values)
+
+
+def _decoded(path: Path, dataset: Any, decoder: Any) -> Iterator[np.ndarray]:
+    """Each frame as it is stored, (H, W[, 3])."""
+    plugins = decoder.available_plugins if decoder.is_encapsulated else ()
+    plugin = next((name for name in _PLUGINS if name in plugins), "")
+    if plugin in APART:
+        yield from frames_apart(path, plugin, _count(dataset))
+    else:
+        for values, _ in decoder.iter_array(dataset, indices=range(_count(dataset)), decoding_plugin=plugin):
+            yield values
 
 
 def _refuse_other_pixels(path: Path, dataset: Any) -> None:

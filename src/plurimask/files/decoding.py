@@ -1,0 +1,98 @@
+"""Compressed DICOM pixels, decoded in a process of its own: what a damaged frame does to a decoder ends there.
+
+CharLS (JPEG-LS) and GDCM (lossless JPEG, JPEG of 12 bits) are C++. Some damage makes one of them run for ever, or end
+its process, or print to the terminal; Python can catch none of that. The process is started when it is first needed
+and stays. This module is both sides: run as a program, it decodes the files whose paths it is sent.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+
+import numpy as np
+
+from plurimask.errors import need
+from plurimask.files.dicom_headers import quiet
+
+APART = ("pyjpegls", "gdcm")
+"""Plugins of pydicom that are used in this way."""
+_CPU_SECONDS = 20  # a frame of 4096 x 4096 takes one
+_turn = Lock()
+
+
+def frames_apart(path: Path, plugin: str, count: int) -> Iterator[np.ndarray]:
+    """The frames of a file, (H, W[, 3]) each, as pydicom's plugin decodes them.
+
+    Raises:
+        ValueError: what the plugin said, that it ended, or that it had not come to an end after 20 seconds.
+    """
+    with _turn:
+        process, in_step = _process(os.getpid()), False
+        try:
+            process.stdin.write(json.dumps([os.fspath(path.absolute()), plugin, count]).encode() + b"\n")
+            process.stdin.flush()
+            for _ in range(count):
+                found = _next(process.stdout)
+                if isinstance(found, str):
+                    in_step = True
+                    raise ValueError(found)
+                yield found
+            in_step = True
+        finally:
+            if not in_step:  # it has ended, or its other answers are for nobody
+                process.kill()
+                process.wait()
+                _process.cache_clear()
+
+
+@cache
+def _process(parent: int) -> Any:
+    """The process of this one; one that came of a fork has its own."""
+    pipe, silence = subprocess.PIPE, subprocess.DEVNULL
+    program = [sys.executable, "-m", "plurimask.files.decoding"]
+    return subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=silence)  # noqa: S603 (our own, of this Python)
+
+
+def _next(answers: IO[bytes]) -> np.ndarray | str:
+    """A frame, or why there is none."""
+    line = answers.readline()
+    if not line:
+        raise ValueError("damage by which its decoder ends, or comes to no end")
+    said = json.loads(line)
+    if isinstance(said, str):
+        return said
+    kind, shape = np.dtype(said[0]), tuple(said[1])
+    content = answers.read(kind.itemsize * int(np.prod(shape)))
+    return np.frombuffer(content, kind).reshape(shape)
+
+
+def _answer(path: str, plugin: str, count: int, out: IO[bytes]) -> None:
+    try:
+        dataset = need("pydicom", "dicom").dcmread(path, force=True)
+        decoder = need("pydicom.pixels", "dicom").get_decoder(dataset.file_meta.TransferSyntaxUID)
+        for values, _ in decoder.iter_array(dataset, indices=range(count), decoding_plugin=plugin):
+            plain = np.ascontiguousarray(values)
+            out.write(json.dumps([plain.dtype.str, plain.shape]).encode() + b"\n" + plain.tobytes())
+    except Exception as error:  # noqa: BLE001 (whatever a decoder raises is said by who asked)
+        out.write(json.dumps(str(error) or type(error).__name__).encode() + b"\n")
+    out.flush()
+
+
+def main() -> None:
+    """Answer until nobody asks any more."""
+    for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)  # its signal ends the process
+        path, plugin, count = json.loads(line)
+        with quiet():
+            _answer(path, plugin, count, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main()
