@@ -1,6 +1,7 @@
 """DICOM series against the formula of the standard, SimpleITK and pydicom: values, order, and where voxels lie."""
 
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,26 @@ def test_without_a_declaration_ct_below_air_outside_of_the_circle_is_padding(tmp
     assert (padding is not None) == padded
     if padded:
         np.testing.assert_array_equal(np.argwhere(padding[..., 0]), np.argwhere(np.ones((3, 2))))
+
+
+@pytest.mark.parametrize(("zeros", "refused_"), [(2**20, False), (2**27, True)])
+def test_a_deflated_file_is_not_inflated_beyond_what_its_header_claims(tmp_path, zeros, refused_):
+    def change(dataset, number):
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.PixelData += bytes(zeros)
+
+    (path,) = write_series(tmp_path, noise((5, 6, 1)), change=change)
+    assert path.stat().st_size < 2**18
+    tracemalloc.start()
+    if refused_:
+        refused(
+            path, r"expected at most 16,777,276 bytes, as its header says, got \d+,\d+,\d+ or more when it is inflat"
+        )
+    else:
+        assert read_series(path).image.shape == (1, 5, 6, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * 2**20
 
 
 def test_a_mosaic_is_refused_and_an_enhanced_file_that_says_so_is_none(tmp_path):

@@ -476,3 +476,12 @@ def test_a_gzip_name_on_plain_content_is_refused(tmp_path):
     path.rename(tmp_path / "b.nii.gz")
     with pytest.raises(InputError, match=r"b\.nii\.gz: expected a readable NIfTI file, got 'Not a gzipped file"):
         read_nifti(tmp_path / "b.nii.gz")
+
+
+def test_an_sform_of_zeros_gives_way_to_a_good_qform(tmp_path):
+    path = write_volume(tmp_path / "a.nii", np.zeros((4, 5, 3), dtype=np.uint8), qform=(OBLIQUE, 1))
+    volume = nib.load(path)
+    for row in ("srow_x", "srow_y", "srow_z"):
+        volume.header[row] = 0
+    (tmp_path / "b.nii").write_bytes(volume.header.binaryblock + path.read_bytes()[348:])
+    assert np.allclose(read_image(tmp_path / "b.nii")[1].affine, OBLIQUE, atol=1e-4)

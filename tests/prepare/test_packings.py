@@ -262,3 +262,23 @@ def test_the_database_is_read_once_for_all_slices(monkeypatch, tmp_path, out):
     monkeypatch.setattr(packings, "patients_by_series", lambda path: calls.append(path) or real(path))
     import_packing(as_pickle(tmp_path), out)
     assert len(calls) == 1
+
+
+def test_names_that_are_lists_are_refused_since_they_may_double_without_end(tmp_path):
+    series = [0]
+    for _ in range(60):
+        series = [series, series]
+    record = {"image": np.zeros((4, 5)), "masks": [np.zeros((4, 5), bool)], "series_uid": series}
+    (tmp_path / "a.pickle").write_bytes(pickle.dumps({"a": record}))
+    with pytest.raises(InputError, match="expected names that are text or numbers, got a list"):
+        list(packings.open_packing(tmp_path / "a.pickle").slices)
+
+
+def test_an_hdf5_file_that_claims_what_it_cannot_hold_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", (2**40, 128, 128), "f4", chunks=(1, 128, 128))
+        file.create_dataset("labels", (2**40, 128, 128, 4), "u1", chunks=(1, 128, 128, 4))
+    with pytest.raises(
+        InputError, match=r"expected at most [\d,]+ bytes in a file of [\d,]+, got 144,115,188,075,855,872"
+    ):
+        packings.open_packing(tmp_path / "a.h5")

@@ -174,3 +174,14 @@ def test_a_damaged_pickle_gives_values_or_our_error(path):
         except InputError:
             refused += 1
     assert 0 < refused < 300
+
+
+@pytest.mark.parametrize(
+    "doubled",
+    [b"(2\x86" * 1 + b"2\x86" * 60, b"K\x01\x85\x94" + b"".join(b"h%ch%c\x86\x94" % (n, n) for n in range(60))],
+    ids=["the top of the stack", "the memo"],
+)
+def test_tuples_that_double_by_a_few_bytes_are_refused_before_they_are_hashed(path, doubled):
+    path.write_bytes(b"\x80\x04}" + doubled + b"K\x01s.")
+    with pytest.raises(InputError, match="got 'a value that doubles'"):
+        load_plain(path)

@@ -4,7 +4,10 @@ pydicom reads without its own warnings here, which quote patients; no error name
 `Frame` a slice.
 """
 
+import io
+import math
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,9 +123,38 @@ def read_header(path: Path) -> Header:
         )
     pydicom = need("pydicom", "dicom")
     with readable(path, "a readable DICOM file"):
+        _refuse_inflated(path)
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         _refuse_other_objects(path, dataset, pydicom.uid)
         return _header(path, dataset)
+
+
+def _refuse_inflated(path: Path) -> None:
+    """A deflated file, which pydicom inflates whole for its header alone, may hold no more than its header claims."""
+    reader, uids = need("pydicom.filereader", "dicom"), need("pydicom.uid", "dicom")
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return
+        meta = reader.read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") != uids.DeflatedExplicitVRLittleEndian:
+            return
+        file.seek(144 + meta.FileMetaInformationGroupLength)
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        start = inflater.decompress(file.read(), _HEADER_BYTES)
+    found = reader.read_dataset(io.BytesIO(start), False, True, stop_when=lambda tag, *_: tag >= _PIXELS)
+    shape = [int(found.get(name) or 1) for name in ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel")]
+    depth = -(-int(found.get("BitsAllocated") or 8) // 8)
+    refuse_giant(path, shape, max(4, depth))
+    allowed, size = math.prod(shape) * depth + _HEADER_BYTES, len(start)
+    while size <= allowed and inflater.unconsumed_tail:
+        size += len(inflater.decompress(inflater.unconsumed_tail, _HEADER_BYTES))
+    if size > allowed:
+        expected = f"at most {allowed:,} bytes, as its header says"
+        raise InputError(path, expected=expected, got=f"{size:,} or more when it is inflated", hint=_AGAIN)
+
+
+_HEADER_BYTES = 2**24  # beside the pixels
+_PIXELS = 0x7FE00008  # the first of the elements that may hold them
 
 
 def _refuse_other_objects(path: Path, dataset: Any, uids: Any) -> None:

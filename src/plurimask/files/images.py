@@ -120,7 +120,10 @@ def _open(path: Path) -> tuple[Any, np.ndarray]:
         # Kept open, a compressed file is read once, however many parts it is read in.
         image = kind.from_filename(path, keep_file_open=True)
         mm_per_unit = _MM_PER_UNIT[image.header.get_xyzt_units()[0]]
-        return image, np.diag([mm_per_unit] * 3 + [1.0]) @ image.affine
+        header, affine = image.header, image.affine
+        if not affine[:3, :3].any() and header["qform_code"] > 0:  # an sform that says it is one and is all zero
+            affine = header.get_qform()
+        return image, np.diag([mm_per_unit] * 3 + [1.0]) @ affine
 
 
 def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = None) -> None:

@@ -82,8 +82,15 @@ def _open_pickle(path: Path) -> Packing:
     records = dict(enumerate(content)) if isinstance(content, list | tuple) else content
     if not isinstance(records, dict) or not records:
         raise _unlike(path, "a dict of records with image and masks", f"a {type(content).__name__} without any")
-    slices = (_slice_of_record(path, str(key), record) for key, record in records.items())
+    slices = (_slice_of_record(path, _name(path, key), record) for key, record in records.items())
     return Packing("pickle", slices, len(records), [path])
+
+
+def _name(subject: str | Path, value: object) -> str:
+    """Text or a number as text; of lists in lists, it could be without end."""
+    if not isinstance(value, str | int | float | bytes):
+        raise _unlike(subject, "names that are text or numbers", f"a {type(value).__name__}")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _slice_of_record(path: Path, name: str, record: object) -> Slice:
@@ -93,9 +100,9 @@ def _slice_of_record(path: Path, name: str, record: object) -> Slice:
     image = as_array(record.get("image"))
     masks = next((array for key in _MASKS if (array := as_array(record.get(key))) is not None), None)
     if image is None or masks is None:
-        held = ", ".join(sorted(map(str, record))[:8])
+        held = ", ".join(sorted(key for key in record if isinstance(key, str))[:8])
         raise _unlike(subject, "arrays image and masks, all masks of one size", f"a record of {held or 'nothing'}")
-    series = next((str(record[key]) for key in _SERIES if record.get(key) is not None), None)
+    series = next((_name(subject, record[key]) for key in _SERIES if record.get(key) is not None), None)
     return _slice(subject, name, image, masks, series)
 
 

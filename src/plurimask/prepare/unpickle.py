@@ -11,7 +11,7 @@ import pickletools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,12 +31,33 @@ def load_plain(path: Path) -> Any:
     """
     hint = "nothing of it was run; write it again from such values, or take another packing"
     with readable(path, "a pickle of plain containers and NumPy arrays", hint), path.open("rb") as file:
-        # A place in the memo beyond the file's length would have the reader take memory for all before it.
-        for opcode, argument, position in pickletools.genops(file):
-            if opcode.name in _MEMO and int(argument or 0) > (position or 0):
-                raise pickle.UnpicklingError("a memo larger than the file")
+        _check_opcodes(file)
         file.seek(0)
         return _Plain(file, encoding="latin1").load()
+
+
+def _check_opcodes(file: BinaryIO) -> None:
+    """A place in the memo beyond the file's length would have the reader take memory for all before it.
+
+    A tuple that holds a tuple twice, and is held twice itself, doubles with every few bytes where it is hashed. No
+    writer repeats the top of the stack, and of fetched tuples none holds one that holds a fetched one.
+    """
+    depths: dict[int, int] = {}
+    depth, deepest, count = 0, 0, 0
+    for opcode, argument, position in pickletools.genops(file):
+        if opcode.name in _MEMO and int(argument or 0) > (position or 0):
+            raise pickle.UnpicklingError("a memo larger than the file")
+        if opcode.name in (*_MEMO, "MEMOIZE"):
+            depths[count if opcode.name == "MEMOIZE" else int(argument or 0)] = depth
+            count += 1
+        elif "GET" in opcode.name:
+            deepest = max(deepest, depths.get(int(argument or 0), 0))
+        if opcode.name == "DUP" or deepest > _DEEPEST:
+            raise pickle.UnpicklingError("a value that doubles")
+        depth = deepest + 1 if opcode.name.startswith("TUPLE") else 0
+
+
+_DEEPEST = 3
 
 
 def as_array(value: Any) -> np.ndarray | None:
@@ -55,7 +76,9 @@ class _Type:
     __slots__ = ("_code", "_order")
 
     def __init__(self, code: object, align: object = False, copy: object = False) -> None:
-        text = code.decode("latin1") if isinstance(code, bytes) else str(code)
+        text = code.decode("latin1") if isinstance(code, bytes) else code
+        if not isinstance(text, str):
+            raise pickle.UnpicklingError("an array of a compound type")
         if not _PLAIN_TYPE.fullmatch(text):
             raise pickle.UnpicklingError(f"an array of type {text[:20]!a}")
         self._code, self._order = text, "="
