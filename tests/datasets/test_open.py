@@ -301,11 +301,11 @@ def test_two_folders_of_one_name_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("patients", "sides", "message"),
     [
-        ("A,p\n", "", r"name of a case folder, got 'A'; character 1: U\+0041 against U\+0061 of the folder"),
+        ("A,p\n", "", r"name of a case folder, got 'A' \(character 1: U\+0041 against U\+0061\)"),
         (
             "a,Smith\nb,x\nc,x\n",
             "smith,val\nx,test\n",
-            r"1 without one, 1 spelt .*\(character 1: U\+0073 against U\+0053",
+            r"1 without one, one of .*\(character 1: U\+0053 against U\+0073",
         ),
     ],
 )
@@ -318,7 +318,7 @@ def test_names_that_differ_in_case_are_refused_with_how(root, patients, sides, m
 
 
 def test_a_listed_name_that_is_spelt_otherwise_is_told(root):
-    with pytest.raises(DatasetError, match=r"first B, there spelt otherwise \(character 1: U\+0042 against U\+0062\)"):
+    with pytest.raises(DatasetError, match=r"first B \(character 1: U\+0042 against U\+0062\)"):
         choose_cases(CaseFolder(root), "all", None, ["B"])
 
 

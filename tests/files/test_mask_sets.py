@@ -629,6 +629,8 @@ def test_damage_under_any_compression_is_refused(tmp_path, kind):
 def test_masks_bear_their_cases_name_in_any_unicode_form(tmp_path):
     np.save(tmp_path / "Mu\u0308ller.npy", np.ones((2, 4, 5), dtype=bool))
     assert list(MaskSets.under(tmp_path)) == ["M\u00fcller"]
+    with pytest.raises(InputError, match=r"got an unknown case \(character 1: U\+004D against U\+006D\)"):
+        MaskSets.under(tmp_path).among([], ["m\u00fcller"])
 
 
 CLASSES = np.random.default_rng(0).dirichlet(np.ones(4), (8, 9)).transpose(2, 0, 1)

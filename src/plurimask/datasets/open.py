@@ -22,7 +22,7 @@ from plurimask.datasets.splits import SplitOrAll, read_patients, read_sides, spl
 from plurimask.errors import DatasetError
 from plurimask.files.case_folder import CASE_LAYOUT, holds_case, list_case, read_files
 from plurimask.files.locate import locate
-from plurimask.files.stored import difference, digest_files, list_visible, look_alike, one_form
+from plurimask.files.stored import difference, digest_files, list_visible, one_form, other_spelling
 from plurimask.records import Case
 
 
@@ -74,12 +74,10 @@ def choose_cases(
         there = {dataset.names[index] for index in chosen}
         absent = [name for name in names if name not in there]
         if absent:
-            near = {look_alike(name): name for name in there}.get(look_alike(absent[0]))
-            apart = f", there spelt otherwise ({difference(absent[0], near)})" if near else ""
             raise DatasetError(
                 dataset.root,
                 expected=f"all {len(names)} listed cases {where}",
-                got=f"{len(absent)} that are not, first {absent[0]}{apart}",
+                got=f"{len(absent)} that are not, first {absent[0]}{other_spelling(absent[0], there)}",
                 hint=hint,
             )
     return CasesByName(dataset, [positions[name] for name in names[:limit]])

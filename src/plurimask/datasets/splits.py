@@ -18,7 +18,7 @@ from typing import Literal, cast, get_args
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.dataset import Split as Split
 from plurimask.errors import DatasetError, InputError, plural
-from plurimask.files.stored import difference, look_alike, one_form, readable
+from plurimask.files.stored import difference, look_alike, one_form, other_spelling, readable
 from plurimask.files.texts import plain_cell
 
 SplitOrAll = Literal["train", "val", "test", "all"]
@@ -153,12 +153,9 @@ def read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
         InputError: a file that cannot be read.
     """
     patients: dict[str, str] = {}
-    alike = {look_alike(name): name for name in names}
     for line, case, patient in _pairs(path, ("case", "patient")) if path.exists() else ():
         if case not in names:
-            near = alike.get(look_alike(case))
-            apart = f"; {difference(case, near)} of the folder" if near else ""
-            raise _bad_line(path, line, "the name of a case folder", f"'{case}'{apart}")
+            raise _bad_line(path, line, "the name of a case folder", f"'{case}'{other_spelling(case, names)}")
         if case in patients:
             raise _bad_line(path, line, "one line a case", f"'{case}' again")
         patients[case] = patient
@@ -191,9 +188,8 @@ def read_sides(path: Path, patients: Collection[str | None], of: str = "patients
         sides[patient], first[patient] = cast(Split, side), line
     absent = set(patients) - set(sides)
     if absent:
-        alike = {look_alike(patient): patient for patient in sides}
-        near = [(alike[key], one) for one in absent if one is not None and (key := look_alike(one)) in alike]
-        apart = f", {len(near)} spelt otherwise in {of} ({difference(*near[0])})" if near else ""
+        near = next(filter(None, (other_spelling(one, sides) for one in absent if one is not None)), "")
+        apart = f", one of whom is spelt otherwise{near}" if near else ""
         raise DatasetError(
             path,
             expected=f"the side of every patient of {of}, and the patient of every case there",

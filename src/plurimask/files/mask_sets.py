@@ -25,7 +25,15 @@ from pydantic_core import from_json
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import NoClasses, read_label, read_nifti_stack, read_npy_header, split_name
-from plurimask.files.stored import atomic_folder, list_visible, natural, one_form, readable, refuse_giant
+from plurimask.files.stored import (
+    atomic_folder,
+    list_visible,
+    natural,
+    one_form,
+    other_spelling,
+    readable,
+    refuse_giant,
+)
 from plurimask.geometry import Grid, common_grid, grid_of, same_grid
 from plurimask.records import MaskSet
 from plurimask.settings import Positive, parse
@@ -345,7 +353,7 @@ class MaskSets(Mapping[str, MaskSet]):
             raise InputError(
                 self._files[stranger].path,
                 expected="masks of a case of the dataset",
-                got="an unknown case",
+                got=f"an unknown case{other_spelling(stranger, known)}",
                 hint="give the dataset that the masks belong to, or rename the set as its case",
             )
         return MaskSets([files for name, files in self._files.items() if name in wanted])
@@ -386,7 +394,8 @@ def check_bears_name(folder: Path, name: str) -> None:
     """Raises InputError for a case name that cannot be a folder's, or another one than the folder's."""
     check_name(folder, name)
     if one_form(folder.name) != one_form(name):
-        raise InputError(folder, expected=f"a folder named {name}", got=folder.name, hint="name it as the case")
+        got = f"{folder.name}{other_spelling(folder.name, [name])}"
+        raise InputError(folder, expected=f"a folder named {name}", got=got, hint="name it as the case")
 
 
 def _read_description(path: Path) -> _SetFile:

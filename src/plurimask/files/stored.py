@@ -214,6 +214,12 @@ def difference(one: str, other: str) -> str:
     return f"character {place + 1}: {found} against {wanted}"
 
 
+def other_spelling(text: str, others: Iterable[str]) -> str:
+    """`difference` to the one among the others that looks alike, in brackets; nothing where none does."""
+    near = next((other for other in others if look_alike(other) == look_alike(text)), None)
+    return "" if near is None else f" ({difference(text, near)})"
+
+
 def natural(text: str) -> list[str | int]:
     """A key to sort by, in which runs of digits compare as numbers: 2 before 10."""
     # They are at the odd positions, so that like is compared with like.

@@ -157,10 +157,11 @@ def prepare_folder(
 
 
 def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progress: Progress) -> Survey:
+    rule = ChosenLabel(settings.label)
     images, readers = ([Pattern(text) for text in texts] for texts in (settings.images, settings.readers))
     found = find_cases(root, images, readers, Pattern(settings.patient) if settings.patient else None)
     known = sorted({reader for one in found for reader in one.readers}, key=natural)
-    survey, rule = Survey(tuple(known)), ChosenLabel(settings.label)
+    survey = Survey(tuple(known))
     for done, one in enumerate(found, start=1):
         try:
             check_name(Path(one.name), one.name)
