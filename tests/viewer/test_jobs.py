@@ -3,6 +3,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -87,6 +88,30 @@ def test_masks_of_another_origin_are_not(data, drawer, tmp_path):
     answer = start(browser, source=get(browser, "info")["sources"][0]["id"])
     assert answer.status_code == 409
     assert "draw into 'drawn here'" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"seed": True}, {"seed": -1}, {"seed": 2**70}, {"seed": "x"}, {"seed": 0, "steps": [1]}, {"region": 3}),
+        *(
+            {"seed": 0, "name": 3},
+            {"seed": 0, "name": [1]},
+            {"seed": 0, "name": {}},
+            {"seed": 0, "region": [[1, "x"], 2]},
+        ),
+        *({"seed": 0, "region": [["a", "b"], [1, 2]]}, {"seed": 0, "region": {"a": 1}}, {"seed": 0, "steps": 10**30}),
+    ],
+)
+def test_masks_of_odd_settings_are_shown_and_not_gone_on_with(data, drawer, tmp_path, settings):
+    panel = drawer.sample(CaseFolder(data)[0], 2)
+    write_mask_set(tmp_path / "masks" / "a", replace(panel, settings=settings))
+    browser = client(tmp_path / "masks", data, drawer)
+    source = get(browser, "info")["sources"][0]["id"]
+    answer = start(browser, source=source)
+    state = {"state": "failed"} if answer.status_code in (409, 422) else finished(browser, answer)
+    assert state["state"] == "failed"
+    assert drawn(browser, source=source)["samples"] == 2
 
 
 def listed(browser):

@@ -200,10 +200,10 @@ def _origin(model: "Model", loaded: Loaded, before: Panel) -> "tuple[int, Sample
 
 def _region(before: Panel, loaded: Loaded) -> str | None:
     """That of the samples that are there, as `--roi` takes it; None where their settings say none, or no such thing."""
-    match before.settings.get("region"):
-        case [[int(), int()], [int(), int()], *_] as spans:
-            return ",".join(f"{a}:{b}" for a, b in spans[: len(loaded.grid.shape)])
-    return None
+    try:
+        return ",".join(f"{a}:{b}" for a, b in before.settings["region"][: len(loaded.grid.shape)]) or None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _check_size(
