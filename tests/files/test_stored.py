@@ -414,3 +414,18 @@ def test_what_only_stands_for_a_file_is_refused_with_how_to_fetch_it(tmp_path, s
         InputError, match=r"image\.png: expected a readable PNG file, got what only stands for it; fetch"
     ):
         read_image(tmp_path / "data/image.png")
+
+
+def test_what_a_killed_run_was_writing_goes_at_the_next_start(tmp_path):
+    code = """
+import os, sys
+from pathlib import Path
+from plurimask.files.stored import files_together
+with files_together(Path(sys.argv[1])) as folder:
+    (folder / "a").write_text("half")
+    os._exit(1)
+"""
+    assert run(code, tmp_path / "out").returncode == 1
+    assert len(list((tmp_path / "out").iterdir())) == 1
+    check_usable(tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

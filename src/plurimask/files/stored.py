@@ -341,17 +341,16 @@ def files_together(folder: Path, former: Iterable[str] = ()) -> Iterator[Path]:
         OSError: as the file system does (disk full, no permission).
     """
     made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".new.") as place:
-            yield Path(place)
-            written = sorted(Path(place).iterdir())
+        with _beside(folder / "new", None) as fresh:
+            yield fresh
+            written = sorted(fresh.iterdir())
             for path in written:
                 path.replace(folder / path.name)
             for name in set(former) - {path.name for path in written}:
                 (folder / name).unlink(missing_ok=True)
     finally:
-        if made and not any(folder.iterdir()):
+        if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
