@@ -8,7 +8,17 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_series import AXIAL, OBLIQUE, PATIENT_ID, PATIENT_NAME, noise, set_pixels, write_multiframe, write_series
+from dicom_series import (
+    AXIAL,
+    OBLIQUE,
+    PATIENT_ID,
+    PATIENT_NAME,
+    noise,
+    set_pixels,
+    uid,
+    write_multiframe,
+    write_series,
+)
 from pydicom.uid import (
     MPEG2MPML,
     DeflatedExplicitVRLittleEndian,
@@ -316,7 +326,13 @@ def test_two_series_in_one_folder(tmp_path):
     write_series(tmp_path, noise())
     for path in write_series(tmp_path / "other", noise((5, 6, 2)), series="other"):
         path.rename(tmp_path / f"other-{path.name}")
-    refused(tmp_path, "expected one series, got 2, of 4, 2 files; put each into a folder of its own, and pass one")
+    names = rf"({uid('series')}|{uid('other')})"
+    refused(
+        tmp_path, rf"expected one series, got {names} \([24] files\), {names} \([24] files\); name one behind a #, as"
+    )
+    assert read_series(tmp_path, uid("other")).image.shape == (1, 5, 6, 2)
+    with pytest.raises(InputError, match=r"expected a series 7, got .*; name one of them behind the #"):
+        read_series(tmp_path, "7")
 
 
 def test_a_localizer_among_the_slices(tmp_path):

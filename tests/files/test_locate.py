@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import write_cases
 
 from plurimask.errors import InputError
-from plurimask.files.locate import locate, mask_sets_at, open_study
+from plurimask.files.locate import locate, mask_sets_at, open_study, study_name
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.geometry import Grid
 from plurimask.records import MaskSet
@@ -206,7 +206,29 @@ def test_what_is_no_study_is_refused(tmp_path, name, match):
         open_study(tmp_path / name)
 
 
-def test_a_fourth_axis_is_refused(tmp_path):
-    nib.save(nib.Nifti1Image(np.zeros((4, 5, 3, 2), dtype=np.float32), np.eye(4)), tmp_path / "a.nii")
-    with pytest.raises(InputError, match=r"a\.nii: expected one channel .*write one file a channel"):
-        open_study(tmp_path / "a.nii")
+def test_a_series_of_several_and_a_time_point_are_chosen_behind_a_number_sign(tmp_path):
+    stored = noise()
+    for number, count in ((3, 4), (8, 2)):
+        change = lambda dataset, _, number=number: setattr(dataset, "SeriesNumber", number)  # noqa: E731
+        for path in write_series(tmp_path / f"{number}", stored[..., :count], series=f"{number}", change=change):
+            (tmp_path / "scan").mkdir(exist_ok=True)
+            path.rename(tmp_path / "scan" / f"{number}-{path.name}")
+    with pytest.raises(InputError, match=r"got 3 \(4 files\), 8 \(2 files\); name one behind a #, as scan#3"):
+        open_study(tmp_path / "scan")
+    study = open_study(tmp_path / "scan#8")
+    assert (study.case.name, study.case.grid.shape, len(study.sources)) == ("scan-8", (5, 6, 2), 2)
+    assert (locate(tmp_path / "scan#8").kind, study_name(tmp_path / "scan#8")) == ("study", "scan-8")
+
+    volumes = np.random.default_rng(0).normal(size=(4, 5, 3, 2)).astype("f4")
+    nib.save(nib.Nifti1Image(volumes, np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(
+        InputError, match=r"expected one volume, \(H, W, D\), got size .*; name a time point, as a\.nii\.gz#0"
+    ):
+        open_study(tmp_path / "a.nii.gz")
+    case = open_study(tmp_path / "a.nii.gz#1").case
+    assert case.name == "a-1"
+    np.testing.assert_array_equal(case.image[0], volumes[..., 1])
+    with pytest.raises(
+        InputError, match=r"a\.nii\.gz: expected a time point from 0 to 1, got 2; correct what follows #"
+    ):
+        open_study(tmp_path / "a.nii.gz#2")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from plurimask.errors import InputError, MissingPackageError, need
+from plurimask.errors import InputError, MissingPackageError, need, plural
 from plurimask.files.decoding import APART, frames_apart
 from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header, stack
 from plurimask.files.stored import list_visible, readable, refuse_giant
@@ -178,8 +178,10 @@ class Series:
     padding: np.ndarray | None = None
 
 
-def read_series(path: Path) -> Series:
+def read_series(path: Path, chosen: str | None = None) -> Series:
     """The series in a folder, one file a slice, or the image in a single file; a single slice has D = 1.
+
+    Of several, the one of the number or UID `chosen`.
 
     Hidden files, folders, DICOMDIR, and files whose names say that they are of another kind (.xml, .txt, LICENSE, ...)
     are passed over. Padding keeps its values, and is told apart. Slices are read one after the other: besides the
@@ -192,6 +194,11 @@ def read_series(path: Path) -> Series:
     """
     with quiet():
         headers = [read_header(file) for file in (list_files(path) if path.is_dir() else [path])]
+        if chosen is not None:
+            known, headers = headers, [header for header in headers if chosen in (header.number, header.series)]
+            if not headers:
+                got = ", ".join(_names(known).values())
+                raise InputError(path, expected=f"a series {chosen}", got=got, hint="name one of them behind the #")
         _check_series(path, headers)
         slices = [(header, frame) for header in headers for frame in header.frames]
         order, affine = stack(path, [frame for _, frame in slices])
@@ -218,8 +225,8 @@ def _check_series(path: Path, headers: Sequence[Header]) -> None:
         raise InputError(
             path,
             expected="one series",
-            got=f"{len(sizes)}, of {', '.join(map(str, sizes.values()))} files",
-            hint="put each into a folder of its own, and pass one",
+            got=", ".join(f"{name} ({plural(sizes[uid], 'file')})" for uid, name in _names(headers).items()),
+            hint=f"name one behind a #, as {path.name}#{next(iter(_names(headers).values()))}",
         )
     for header in headers[1:]:
         for what in ("localizer", "reference", "shape"):
@@ -229,6 +236,13 @@ def _check_series(path: Path, headers: Sequence[Header]) -> None:
         raise InputError(
             path, expected="one multi-frame file, or one slice a file", got="both", hint="pass one file of them"
         )
+
+
+def _names(headers: Sequence[Header]) -> dict[str, str]:
+    """By UID what each series can be named by: its number where no other has it."""
+    numbers = {header.series: header.number for header in headers}
+    times = Counter(numbers.values())
+    return {uid: number if number and times[number] == 1 else uid for uid, number in numbers.items()}
 
 
 def _mixed(path: Path, what: str, first: Header, other: Header) -> InputError:

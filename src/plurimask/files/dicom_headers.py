@@ -90,6 +90,7 @@ class Header:
     Args:
         path: where it is.
         series, reference: UIDs of series and frame of reference; "" where not given.
+        number: of the series, as text; "" where not given.
         shape: H, W.
         localizer: it was made to plan others.
         modality: CT, MR, ...; "" where not given.
@@ -100,6 +101,7 @@ class Header:
     path: Path
     series: str
     reference: str
+    number: str
     shape: tuple[int, int]
     localizer: bool
     modality: str
@@ -178,6 +180,7 @@ def _header(path: Path, dataset: Any) -> Header:
         path,
         str(dataset.get("SeriesInstanceUID") or ""),
         str(dataset.get("FrameOfReferenceUID") or ""),
+        str(dataset.get("SeriesNumber") or ""),
         shape,
         "LOCALIZER" in (dataset.get("ImageType") or ()),
         str(dataset.get("Modality") or ""),

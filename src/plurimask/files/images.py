@@ -6,6 +6,7 @@ nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol
 
@@ -111,6 +112,18 @@ def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray],
             yield one
 
     return image.shape, parts(), affine
+
+
+def read_time_point(path: Path, number: str) -> Stored:
+    """Of a file of four axes what lies at one place of the last, counted from 0. InputError where there is none."""
+    shape, parts, affine = read_nifti_stack(path)
+    points = shape[-1] if len(shape) == 4 else 0
+    if not number.isdecimal() or int(number) >= points:
+        expected = f"a time point from 0 to {points - 1}" if points else "four axes, the last of them time"
+        raise InputError(
+            path, expected=expected, got=number if points else f"size {shape}", hint="correct what follows #"
+        )
+    return Stored(one_channel(path, next(islice(parts, int(number), None))), affine)
 
 
 def _open(path: Path) -> tuple[Any, np.ndarray]:
@@ -318,15 +331,16 @@ def split_name(path: Path) -> tuple[str, str]:
     return path.name.partition(".")[0], ""
 
 
-def read_image(path: Path) -> tuple[np.ndarray, Grid]:
+def read_image(path: Path, time_point: str | None = None) -> tuple[np.ndarray, Grid]:
     """An image as (C, H, W[, D]) float32 with the values of the file, and its grid.
 
-    C is 3 for a colour PNG or JPEG and 1 for everything else. Intensities are not scaled: that belongs to the model.
+    Of a NIfTI file of four axes, `time_point` names one of the last. C is 3 for a colour PNG or JPEG and 1 for
+    everything else. Intensities are not scaled: that belongs to the model.
 
     Raises:
         InputError: a file that cannot be read, or whose values are not finite real numbers.
     """
-    stored = _read(path)
+    stored = _read(path) if time_point is None else read_time_point(path, time_point)
     if stored.values.dtype.kind not in "biuf":
         got = f"values of type {stored.values.dtype}"
         raise InputError(path, expected="real numbers", got=got, hint="convert to float32")

@@ -16,7 +16,7 @@ from plurimask.files.dicom import read_series
 from plurimask.files.dicom_headers import is_dicom
 from plurimask.files.images import FORMATS, Format, read_image, split_name
 from plurimask.files.mask_sets import MaskSets, find_mask_files, names_masks
-from plurimask.files.stored import list_visible
+from plurimask.files.stored import OtherAxesError, list_visible
 from plurimask.geometry import Grid
 from plurimask.records import Case
 
@@ -51,6 +51,9 @@ def locate(path: Path) -> Located:
     Raises:
         InputError: a folder that cannot be read.
     """
+    base, part = _parted(path)
+    if part and base.exists():
+        return Located(path, "study", "part")
     if path.is_dir():
         inside = list_visible(path)
         kind, layout = next((kind, layout) for kind, layout, fits in _FOLDERS if fits(path, inside))
@@ -145,8 +148,17 @@ class Study:
     sources: tuple[Path, ...]
 
 
+def _parted(path: Path) -> tuple[Path, str | None]:
+    """A file or folder, and what of it follows a `#`: a series by its number or UID, a time point by its number."""
+    base, mark, part = path.name.rpartition("#")
+    return (path, None) if path.exists() or not mark or not base or not part else (path.with_name(base), part)
+
+
 def open_study(path: Path) -> Study:
     """The study at a path: a DICOM file or the folder of a series, NIfTI, PNG, JPEG, NPY, or the folder of one case.
+
+    Of a folder of several series, FOLDER#3 is the one of number 3 (or of a UID); of a NIfTI file of four axes,
+    FILE.nii#0 is the first time point.
 
     DICOM is known by its content, the other formats by suffix. Arrays are as the format has them: (row, column, slice)
     in DICOM, a NIfTI file's own axes in their order.
@@ -155,25 +167,33 @@ def open_study(path: Path) -> Study:
         InputError: nothing there, or what `read_series`, `read_image`, `study_name` or `list_case` refuse.
         MissingPackageError: DICOM without `pydicom`, or without a decoder that the file needs.
     """
+    name, (path, part) = path, _parted(path)
     if not path.exists():
         raise InputError(
             path, expected="an image, a DICOM series or a case", got="nothing there", hint="check the path"
         )
-    if path.is_dir() and holds_case(path):
+    if path.is_dir() and holds_case(path) and not part:
         files = list_case(path)
         case = read_files(files.name, files.images, files.labels, None)
         return Study(case, FORMATS[split_name(files.images[0])[1]].name, files.images + files.labels)
     format: Format
     suffix, padding = split_name(path)[1], None
     if path.is_dir() or is_dicom(path) or path.suffix.lower() in _DICOM_SUFFIXES:
-        series = read_series(path)
+        series = read_series(path, part)
         image, grid, format, sources = series.image, series.grid, "dicom", series.files
         padding = series.padding
         if grid.shape[2] == 1:
             image, grid = image[..., 0], Grid(grid.shape[:2], grid.affine)
             padding = None if padding is None else padding[..., 0]
     elif suffix:
-        (image, grid), format, sources = read_image(path), FORMATS[suffix].name, (path,)
+        format, sources = FORMATS[suffix].name, (path,)
+        try:
+            image, grid = read_image(path, part)
+        except OtherAxesError as error:
+            if format != "nifti" or len(error.shape) != 4:
+                raise
+            got, hint = f"size {error.shape}", f"name a time point, as {path.name}#0"
+            raise InputError(path, expected="one volume, (H, W, D)", got=got, hint=hint) from None
     else:
         raise InputError(
             path,
@@ -182,7 +202,7 @@ def open_study(path: Path) -> Study:
             hint="convert the file",
         )
     nobody = np.zeros((0, *grid.shape), dtype=np.bool_)
-    return Study(Case(study_name(path), image, nobody, grid, padding=padding), format, sources)
+    return Study(Case(study_name(name), image, nobody, grid, padding=padding), format, sources)
 
 
 def study_name(path: Path) -> str:
@@ -193,6 +213,9 @@ def study_name(path: Path) -> str:
     Raises:
         InputError: a name that not every file system can hold.
     """
+    path, part = _parted(path)
+    if part:
+        return check_name(path, f"{study_name(path)}-{part}")
     if path.is_dir():
         return check_name(path, path.absolute().name)
     stem, suffix = split_name(path)

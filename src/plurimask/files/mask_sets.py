@@ -375,7 +375,7 @@ class MaskSets(Mapping[str, MaskSet]):
 def _read(files: MaskFiles) -> MaskSet:
     path = files.path / DESCRIPTION
     description = _read_description(path)
-    stated = description.grid and tuple(description.grid.shape)
+    stated = tuple(description.grid.shape) if description.grid else None
     masks, grid = read_samples(files.samples) if files.stack is None else read_stack(files.stack, stated)
     _check_description(path, description, files.name, masks)
     return MaskSet(
