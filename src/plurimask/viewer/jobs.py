@@ -193,7 +193,7 @@ def _origin(model: "Model", loaded: Loaded, before: Panel) -> "tuple[int, Sample
     if not ours:
         raise HTTPException(409, f"these samples were not drawn by {model.name} for this image; draw into 'drawn here'")
     try:
-        return int(seed), model.sampler(before.settings.get("name"), before.settings.get("steps"))
+        return int(before.settings["seed"]), model.sampler(before.settings.get("name"), before.settings.get("steps"))
     except PlurimaskError as error:
         raise HTTPException(409, str(error)) from error
 
