@@ -10,6 +10,7 @@ which diameters and pictures are, from 0 across the axis that planes lie across.
     npz         masks.npz
 """
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.images import Format, write_nifti
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY, check_bears_name, describe
-from plurimask.files.stored import atomic_folder, check_free
+from plurimask.files.stored import atomic_folder, check_free, check_room
 from plurimask.files.texts import csv_text
 from plurimask.geometry import same_grid
 from plurimask.metrics.measurements import measure, summarise
@@ -74,8 +75,23 @@ def write_panel(
     return tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
+def rehearse(folder: Path, study: Study, format: str | None = None) -> None:
+    """Refuse, before anything is drawn, whatever `write_panel` would refuse of the study or its folder.
+
+    Raises as that.
+    """
+    chosen = check_writable(folder, study, format)
+    check_bears_name(folder, study.case.name)
+    check_room(folder)
+    if WRITERS[chosen].alone:  # it may refuse what the source says of itself: an empty mask is written and removed
+        grid = study.case.grid
+        empty = MaskSet(study.case.name, np.zeros((1, *grid.shape), dtype=bool), grid, "rehearsal", (0,), None, {})
+        with tempfile.TemporaryDirectory() as place:
+            WRITERS[chosen].write(Path(place), empty, study, 1.0)
+
+
 def check_writable(folder: Path, study: Study, format: str | None = None) -> str:
-    """The format that `write_panel` will write, refused before anything is drawn where it would refuse it.
+    """The format that `write_panel` will write.
 
     Raises:
         SettingsError: another format, DICOM SEG for a study that is not DICOM, or a folder of other files.

@@ -4,6 +4,7 @@ import re
 import resource
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -114,6 +115,49 @@ def test_a_folder_of_other_files_is_refused_before_it_is_drawn(sample, scan, out
     said = sample(scan, "--roi", "1,12,12")
     assert (said.code, files(out)) == (2, {"scan/notes.txt"})
     assert "notes.txt" in said.err
+
+
+@pytest.fixture
+def unasked(monkeypatch):
+    """Ends the test where a model is asked."""
+
+    def asked(*_, **__):
+        raise AssertionError("the model was asked")
+
+    monkeypatch.setattr("plurimask.sampling.study.draw_area", asked)
+    monkeypatch.setattr("plurimask.sampling.model.draw_masks", asked)
+
+
+def test_dicom_seg_without_a_frame_of_reference_is_refused_before_the_model_is_asked(sample, tmp_path, out, unasked):
+    def spoil(dataset, number):
+        del dataset.FrameOfReferenceUID
+
+    write_series(tmp_path / "CT", noise((24, 20, 4)), change=spoil)
+    said = sample(tmp_path / "CT", "--roi", "12,10,1:3")
+    refused(said, out, "expected a header that a DICOM SEG can refer to", "choose --format nifti")
+
+
+def test_the_outputs_of_all_studies_are_checked_before_the_first_is_drawn(sample, tmp_path, out, unasked):
+    write_series(tmp_path / "CT", noise((12, 10, 2)))
+    picture = grey(tmp_path / "plane.png", (16, 16))
+    refused(sample(tmp_path / "CT", picture, "--format", "dicom-seg"), out, "plane: expected a DICOM study", "nifti")
+    refused(sample(picture, grey(tmp_path / "large.png", (40, 40))), out, "large: expected a region")
+
+
+@pytest.mark.parametrize("inputs", [["plane.png"], ["cases"], ["plane.png", "--format", "nifti"]])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_model_is_asked(run, weights, tmp_path, inputs, unasked):
+    grey(tmp_path / "plane.png", (16, 16))
+    write_cases(tmp_path / "cases", count=1)
+    first, *options = inputs
+    assert run("sample", weights, tmp_path / first, *options, "--out", "/proc/masks").refused("/proc", "permissions")
+    (tmp_path / "file").touch()
+    said = run("sample", weights, tmp_path / first, *options, "--out", tmp_path / "file/masks")
+    assert said.refused("expected a folder, got a file", "name another --out")
+
+
+def test_too_little_room_is_refused_before_the_model_is_asked(sample, scan, out, unasked, monkeypatch):
+    monkeypatch.setattr("plurimask.files.stored.shutil.disk_usage", lambda place: SimpleNamespace(free=100))
+    refused(sample(scan, "--whole"), out, "expected room for", "MiB free", "draw less")
 
 
 @pytest.mark.parametrize("options", [["--roi", "1,2"], ["--whole"], ["--format", "nifti"]])

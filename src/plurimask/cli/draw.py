@@ -1,7 +1,8 @@
 """Draw masks, choose among them, draw in another runtime: `plurimask sample`, `select` and `export`."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -65,8 +66,9 @@ def sample(
     """
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.locate import open_study
-    from plurimask.files.mask_sets import write_mask_set
-    from plurimask.sampling import inputs_at, load, parse_region, sample_study
+    from plurimask.files.mask_sets import check_case_folder, write_mask_set
+    from plurimask.files.stored import check_room
+    from plurimask.sampling import check_study, inputs_at, load, parse_region, sample_study
 
     drawer = load(model, device, runtime)
     settings = drawer.sampler(sampler, steps)
@@ -74,30 +76,44 @@ def sample(
     found = inputs_at(inputs, split, limit, read_case_list(case_list) if case_list else None, split_file)
     found.check(region is not None, whole, format)
     drawer.pool(panel, pool, count)
+    # All outputs are checked before the model is asked once. A lone study is kept, others are read once more.
+    read_study = lru_cache(maxsize=1)(open_study)
+    voxels = len(found.cases) * drawer.recipe.image_size**2
+    for name in found.cases:
+        check_case_folder(out / name)
+    for name, path in found.studies.items():
+        study = read_study(path)
+        voxels += prod(span.stop - span.start for span in check_study(drawer, study, region, whole))
+        if _is_plain(drawer, study, format):
+            check_case_folder(out / name)
+        else:
+            from plurimask.panel_files import rehearse, write_panel  # brings pictures, and what measures masks
+
+            rehearse(out / name, study, format)
+    check_room(out, count * voxels // 8)  # as bits
     with progress("drawing panels", len(found)) as tick:
         for done, (name, read) in enumerate(found.cases.items(), start=1):
             watch = _watch(drawer, name, panel, None, tick, done - 1)
             write_mask_set(out / name, drawer.sample(read(), count, seed, settings, panel, pool, watch))
             tick(done)
         for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
-            study = open_study(path)
+            study = read_study(path)
             watch = _watch(drawer, name, panel, study if whole else None, tick, done)
             draw = partial(
                 sample_study, drawer, study, count, seed, settings, region, whole, watch, panel=panel, pool=pool
             )
-            if format is None and study.format != "dicom" and drawer.fits(study.case):
+            if _is_plain(drawer, study, format):
                 write_mask_set(out / name, draw())
             else:
-                from plurimask.panel_files import (  # brings pictures, and what measures masks
-                    check_writable,
-                    write_panel,
-                )
-
-                check_writable(out / name, study, format)
                 write_panel(out / name, draw(), study, format)
             tick(done + 1)
     panels = "1 panel" if len(found) == 1 else f"{len(found)} panels"
     say(f"{panels} of {count} masks in {out}")
+
+
+def _is_plain(drawer: "Model", study: "Study", format: str | None) -> bool:
+    """Whether a study is drawn as a case of a dataset is: a plane of just the model's size that is not DICOM."""
+    return format is None and study.format != "dicom" and drawer.fits(study.case)
 
 
 def select(

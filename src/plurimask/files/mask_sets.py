@@ -27,6 +27,8 @@ from plurimask.files.case_folder import check_name
 from plurimask.files.images import NoClasses, read_label, read_nifti_stack, read_npy_header, split_name
 from plurimask.files.stored import (
     atomic_folder,
+    check_free,
+    check_room,
     list_visible,
     natural,
     one_form,
@@ -284,6 +286,13 @@ class _SetFile(BaseModel):
     grid: _GridFile | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     weights: list[Positive] | None = None
+
+
+def check_case_folder(folder: Path) -> None:
+    """Refuse, before the work, what `write_mask_set` would refuse of a folder. Raises as that."""
+    check_name(folder, folder.name)
+    check_free(folder, *REPLACEABLE)
+    check_room(folder)
 
 
 def write_mask_set(folder: Path, panel: MaskSet) -> None:

@@ -286,6 +286,32 @@ def check_free(folder: Path, ours: Ours = lambda name: False, that: str = "") ->
         raise SettingsError(folder, expected=expected, got=held[0], hint="name another --out")
 
 
+def check_room(folder: Path, needed: int = 0) -> None:
+    """Refuse, before the work, a folder that cannot be written, or a disk with less than `needed` bytes left.
+
+    Raises:
+        SettingsError: too little room, or a file where a folder has to be.
+        OSError: as the file system does (no permission, read-only); it names a path.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise SettingsError(folder, expected="a folder", got=f"a file, {there}", hint="name another --out")
+    try:
+        with tempfile.TemporaryDirectory(dir=there.parent if there == folder else there, prefix=".plurimask-"):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        error.filename = str(there)
+        raise
+    if free < needed:
+        got = f"{free / 2**20:,.1f} MiB free"
+        raise SettingsError(
+            folder,
+            expected=f"room for {needed / 2**20:,.1f} MiB",
+            got=got,
+            hint="free some, draw less, or name another --out",
+        )
+
+
 @contextmanager
 def atomic_folder(folder: Path, ours: Ours = lambda name: False, that: str = "") -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its place when the block ends well, and vanishes when it does not.

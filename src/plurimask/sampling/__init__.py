@@ -4,7 +4,7 @@ from plurimask.sampling.inputs import Inputs, inputs_at
 from plurimask.sampling.model import Model, load
 from plurimask.sampling.region import Region, parse_region
 from plurimask.sampling.represent import PanelKind, represent
-from plurimask.sampling.study import TimeLeft, needs_region, sample_study
+from plurimask.sampling.study import TimeLeft, check_study, needs_region, sample_study
 
 __all__ = [
     "Inputs",
@@ -12,6 +12,7 @@ __all__ = [
     "PanelKind",
     "Region",
     "TimeLeft",
+    "check_study",
     "inputs_at",
     "load",
     "needs_region",

@@ -116,7 +116,7 @@ class Model:
         """
         if count < 1:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
-        self._check_channels(case)
+        self.check_channels(case)
         sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
         size = self.pool(kind, pool, count)
         seeds = sample_seeds(case.image, seed, size) if size else sample_seeds(case.image, seed, skip + count)[skip:]
@@ -172,7 +172,8 @@ class Model:
             hint=f"cut {size}x{size} pixels around the lesion, without rescaling",
         )
 
-    def _check_channels(self, case: Case) -> None:
+    def check_channels(self, case: Case) -> None:
+        """Raises InputError for an image of other channels than the model's."""
         if case.image.shape[0] != self.method.image_channels:
             raise InputError(
                 case.name,
@@ -207,9 +208,11 @@ def _load_exported(folder: Path) -> Model:
     method: ExportedOnePass | ExportedPanel
     if isinstance(recipe.method, OnePassSettings):
         method = ExportedOnePass(recipe.method, panel)
-    else:
-        assert isinstance(recipe.method, PanelSettings), "one-pass and panel alone are exported"
+    elif isinstance(recipe.method, PanelSettings):
         method = ExportedPanel(recipe.method, panel)
+    else:
+        name, hint = recipe.method.name, "run plurimask export MODEL --out DIR"
+        raise CheckpointError(folder, expected="an exported panel", got=f"a recipe of {name}", hint=hint)
     checkpoint = Checkpoint(method, recipe, step=0, data="", digest=panel.card.weights)
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
 

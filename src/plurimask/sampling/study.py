@@ -58,8 +58,7 @@ def sample_study(
         SettingsError: as `Model.sample`; a region outside the image; no region where there must be one; or a region and
             `whole`.
     """
-    slicing = slicing_axis(study)
-    box = _box(model, study, slicing, region, whole)
+    slicing, box = slicing_axis(study), check_study(model, study, region, whole)
     image = study.case.image if study.case.image.ndim == 4 else study.case.image[..., None]
     planes = np.moveaxis(image, slicing + 1, 1)
     padding = study.case.padding
@@ -67,22 +66,41 @@ def sample_study(
     rows, columns = (span for axis, span in enumerate(box) if axis != slicing)
     height, width = planes.shape[2:]
     tiling = tile((rows, columns), (height, width), model.recipe.image_size, model.recipe.method.multiple)
-    _refuse_giant(study, tiling)
 
     def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
         return _draw(model, planes, unmeasured, (box[slicing], rows, columns), tiling, seeds, own, ranks, progress)
 
+    # Before the model is asked, so that too little memory is said then.
+    masks = np.zeros((max(count, 0), *planes.shape[1:]), dtype=np.bool_)
+
     def unpacked(drawn: list[np.ndarray]) -> np.ndarray:
-        masks = np.zeros((len(drawn[0]), *planes.shape[1:]), dtype=np.bool_)
         shape = rows.stop - rows.start, columns.stop - columns.start
         for number, plane in enumerate(drawn, start=box[slicing].start):
             masks[:, number, rows, columns] = unpack(plane, shape)
-        masks = np.moveaxis(masks, 1, slicing + 1)
-        return masks if study.case.image.ndim == 4 else masks[..., 0]
+        whole = np.moveaxis(masks, 1, slicing + 1)
+        return whole if study.case.image.ndim == 4 else whole[..., 0]
 
     partly = [[span.start, span.stop] for span in box] if _sizes(box) != image.shape[1:] else None
     more = {"region": partly} if partly else {}
     return model.panel(study.case, count, seed, sampler, draw, unpacked, panel, pool, skip, **more)
+
+
+def check_study(model: Model, study: Study, region: Region | None = None, whole: bool = False) -> Box:
+    """The box that `sample_study` draws, refused as it refuses it, before the model is asked."""
+    slicing = slicing_axis(study)
+    model.check_channels(study.case)
+    box = _box(model, study, slicing, region, whole)
+    rows, columns = (axis for number, axis in enumerate(box) if number != slicing)
+    height, width = (axis.stop for number, axis in enumerate(_whole(study)) if number != slicing)
+    tiling = tile((rows, columns), (height, width), model.recipe.image_size, model.recipe.method.multiple)
+    if prod(tiling.size) > _MOST_PIXELS:
+        raise InputError(
+            study.case.name,
+            expected=f"at most {_MOST_PIXELS} pixels of a plane to draw at once",
+            got="x".join(map(str, tiling.size)),
+            hint="give a smaller region with --roi",
+        )
+    return box
 
 
 def needs_region(model: Model, study: Study) -> bool:
@@ -179,17 +197,11 @@ def _box(model: Model, study: Study, slicing: int, region: Region | None, whole:
             got="x".join(map(str, study.case.grid.shape)),
             hint="give --roi, for instance --roi 240,260,31 (row, column, slice), or --whole",
         )
+    return _whole(study)
+
+
+def _whole(study: Study) -> Box:
     return tuple(slice(0, side) for side in (*study.case.grid.shape, 1)[:3])
-
-
-def _refuse_giant(study: Study, tiling: Tiling) -> None:
-    if prod(tiling.size) > _MOST_PIXELS:
-        raise InputError(
-            study.case.name,
-            expected=f"at most {_MOST_PIXELS} pixels of a plane to draw at once",
-            got="x".join(map(str, tiling.size)),
-            hint="give a smaller region with --roi",
-        )
 
 
 def _sizes(box: Box) -> tuple[int, ...]:
