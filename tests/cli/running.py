@@ -40,14 +40,14 @@ def full_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def interrupt(process, ready):
-    """Ctrl-C once `ready` says that the work has begun."""
+def interrupt(process, ready, by=signal.SIGINT):
+    """Ctrl-C, or another signal, once `ready` says that the work has begun."""
     until = time.monotonic() + 300
     while not ready():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     out, err = process.communicate(timeout=300)
     return Said(process.returncode, out, err)
 

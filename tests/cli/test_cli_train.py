@@ -1,6 +1,7 @@
 """plurimask train: what it refuses, and what is left when it stops."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,16 @@ def test_full_disk_while_decoding(run, tmp_path, toml, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_ctrl_c_while_training_leaves_a_run_to_resume(script, run, tmp_path, dataset, toml):
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_training_leaves_a_run_to_resume_by_one_process(script, run, tmp_path, dataset, toml, by):
     trained = tmp_path / "run"
     arguments = ["train", toml, "--data", dataset, "--out", trained, "--set", "training.validate_every=100000"]
     process = script.start(*arguments, "--set", "training.steps=100000")
-    said = interrupt(process, (trained / "last.pt").exists)
+
+    def ready():
+        return (trained / "last.pt").exists() and run(*arguments, "--resume").refused("another process is training")
+
+    said = interrupt(process, ready, by)
     assert (said.code, said.err.count("\n")) == (130, 1)
     assert not [name for name in files(trained) if Path(name).name.startswith(".")]
     reached = pm.load(trained, "cpu").checkpoint.step

@@ -5,6 +5,8 @@ import math
 import os
 import re
 import struct
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -100,6 +102,37 @@ def test_a_damaged_state_is_refused_before_anything_is_written(folder):
 def test_other_data_are_refused(folder):
     with pytest.raises(CheckpointError, match="expected data aaaaaaaaaaaa, got bbbbbbbbbbbb; resume on the data"):
         folder.resume(recipe(), "b" * 64)
+
+
+def test_a_folder_that_another_process_trains_into_is_refused(folder):
+    with folder.alone():
+        done = subprocess.run(
+            [sys.executable, "-c", _ALONE, str(folder.root)], capture_output=True, text=True, check=True
+        )
+        assert "run: expected a run folder that nobody trains into, got one that another process is" in done.stdout
+    done = subprocess.run([sys.executable, "-c", _ALONE, str(folder.root)], capture_output=True, text=True, check=True)
+    assert done.stdout == "mine\n"
+    assert {path.name for path in folder.root.iterdir()} == {"recipe.json", "split.json", "tensorboard"}
+
+
+_ALONE = """
+import sys
+from pathlib import Path
+from plurimask.errors import CheckpointError
+from plurimask.training.run import RunFolder
+try:
+    with RunFolder(Path(sys.argv[1])).alone():
+        print("mine")
+except CheckpointError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("damage", ['{"step": 1}}', '{"stop": 1}', "{3}"])
+def test_a_damaged_log_is_refused_by_name(tmp_path, damage):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1, "split": "train"}}\n{damage}\n')
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl: expected the log of this run, got .*; remove it"):
+        opened(tmp_path, first=2)
 
 
 def test_nothing_to_resume_is_said(tmp_path):

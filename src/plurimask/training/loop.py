@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,7 @@ from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
+from plurimask.files.stored import check_room
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method, build
 from plurimask.metrics import collective_insight, dice_max, empty_share, ged, reader_diversity, sample_diversity
@@ -84,7 +86,8 @@ def train(
 
     Raises:
         DatasetError: cases without a patient, of another size than the recipe's, or too few.
-        CheckpointError: a run folder in use without `resume`, or nothing to resume there.
+        CheckpointError: a run folder in use without `resume`, nothing to resume there, or another process that trains
+            into it.
         DivergedError: a loss that is not finite.
         TrainingError: one of several processes failed otherwise.
     """
@@ -97,24 +100,32 @@ def train(
         cases = [dataset[int(index)] for index in picked]
         validation = partial(validate, cases=cases, sampler=recipe.sampler, count=settings.validation_samples)
     if resume:
-        folder.resume(recipe, dataset.digest)
-    else:
-        if settings.start is not None:
-            find_weights(settings.start)
-        split = {"rule": dataset.split_by, "data": dataset.digest, "patients": _patients(dataset, sides)}
-        folder.start(recipe, split)
+        folder.check()
+    elif settings.start is not None:
+        find_weights(settings.start)
     half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     precision = settings.precision if settings.precision != "auto" else "bf16-mixed" if half else "32-true"
     strategy = "ddp_spawn" if settings.devices > 1 else "auto"
     fabric = Fabric(devices=settings.devices, precision=precision, strategy=strategy)
     run = _Run(recipe, batches, validation, dataset.digest, folder, resume)
-    try:
-        # A divergence is handed back and raised here: an error does not pass whole from one process to another.
-        diverged = fabric.launch(partial(_train, run=run))
-    except ProcessRaisedException as error:
-        raise TrainingError(
-            out, expected="every process to train", got=str(error).strip().splitlines()[-1], hint="mend that, --resume"
-        ) from error
+    others = active_children()
+    with folder.alone():
+        if resume:
+            folder.resume(recipe, dataset.digest)
+        else:
+            split = {"rule": dataset.split_by, "data": dataset.digest, "patients": _patients(dataset, sides)}
+            folder.start(recipe, split)
+        try:
+            # A divergence is handed back and raised here: an error does not pass whole from one process to another.
+            diverged = fabric.launch(partial(_train, run=run))
+        except ProcessRaisedException as error:
+            got = str(error).strip().splitlines()[-1]
+            raise TrainingError(out, expected="every process to train", got=got, hint="mend that, --resume") from error
+        finally:
+            # Of several processes those that are left: a signal may have come to this one alone.
+            for process in active_children():
+                if process not in others:
+                    process.terminate()
     if diverged is not None:
         raise DivergedError(*diverged)
 
@@ -162,6 +173,8 @@ def _train(fabric: Fabric, run: _Run) -> Diverged | None:
     )
     average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))  # type: ignore[no-untyped-call]
     state = RunState(0, math.inf, method, average, optimizer)
+    # Weights, their average and two moments, beside what they replace; and the two files to draw from.
+    check_room(folder.root, 40 * sum(weight.numel() for weight in method.parameters()))
     if resumed:
         state.load(folder.state)
     parallel, _ = fabric.setup(_Loss(method), optimizer)

@@ -1,10 +1,13 @@
 """What lies in a run folder: the one state that survives a restart, and the log (metrics.jsonl, TensorBoard, a bar)."""
 
+import fcntl
 import io
 import json
 import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +55,30 @@ class RunFolder:
         with readable(self.state, "the state of this run", "start a new run", CheckpointError):
             return int(torch.load(self.state, map_location="cpu", weights_only=True, mmap=True)["step"])
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else trains into the folder meanwhile: a lock, which ends with the process and leaves nothing.
+
+        Raises CheckpointError where somebody does.
+        """
+        # That of the folder itself is taken for every file that is written whole.
+        board = self.root / "tensorboard"
+        board.mkdir(parents=True, exist_ok=True)
+        handle = os.open(board, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                self.root,
+                expected="a run folder that nobody trains into",
+                got="one that another process is training into",
+                hint="wait for it or stop it, or choose another --out",
+            ) from None
+        else:
+            yield
+        finally:
+            os.close(handle)
+
     def lines(self, split: str) -> list[dict[str, Any]]:
         """The log's lines of one split, `train` or `val`, in their order."""
         lines = (json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines())
@@ -66,14 +93,18 @@ class RunFolder:
         write_text(self.split, json.dumps(split, indent=2) + "\n")
         write_text(self.recipe, recipe.model_dump_json(indent=2) + "\n")
 
+    def check(self) -> None:
+        """Raises CheckpointError where there is no run."""
+        if not self.recipe.exists() or not self.split.exists():
+            raise CheckpointError(self.root, expected="a run to resume", got="none", hint="leave --resume out")
+
     def resume(self, recipe: Recipe, data: str) -> None:
         """Go on with a run; only its number of steps may change, and to no fewer than are done.
 
         Raises:
             CheckpointError: no run, another recipe or other data; then nothing of the run is written.
         """
-        if not self.recipe.exists() or not self.split.exists():
-            raise CheckpointError(self.root, expected="a run to resume", got="none", hint="leave --resume out")
+        self.check()
         saved = parse_recipe(_read_json(self.recipe), str(self.recipe)).model_dump(mode="json")
         now, steps = recipe.model_dump(mode="json"), recipe.training.steps
         different = first_difference(saved | {"training": saved["training"] | {"steps": steps}}, now)
@@ -209,5 +240,6 @@ class RunLog:
 def _cut(metrics: Path, last_step: int) -> None:
     lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
     whole = [line for line in lines if line.endswith("}")]
-    kept = [line for line in whole if json.loads(line)["step"] <= last_step]
+    with readable(metrics, "the log of this run", "remove it, or start a new run", CheckpointError):
+        kept = [line for line in whole if json.loads(line)["step"] <= last_step]
     write_text(metrics, "".join(f"{line}\n" for line in kept))
