@@ -18,7 +18,7 @@ from plurimask.export import PROGRAM, export_onnx
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import read_mask_set
 from plurimask.geometry import Grid
-from plurimask.methods.onnx_panel import CARD, DENOISER, OnnxPanel
+from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, OnnxPanel
 from plurimask.records import Batch, Case
 from plurimask.sampling import load, sample_study
 
@@ -59,7 +59,7 @@ def test_the_unit_of_the_image_does_not_matter(folder):
     panel, shown = OnnxPanel(folder), image(0, BIG)
     seeds = panel.masks(shown, 2), panel.masks(shown, 2)
     assert np.array_equal(*seeds)
-    encoded = [panel._encoder.run(None, {"image": values[None]})[0] for values in (shown, shown * 3 - 7)]
+    encoded = [panel._encoder.run({"image": values[None]})[0] for values in (shown, shown * 3 - 7)]
     np.testing.assert_allclose(*encoded, rtol=1e-4)
 
 
@@ -159,18 +159,83 @@ def test_numbers_that_make_no_panel_are_refused(folder, asked, match):
     assert np.array_equal(panel.masks(np.full((BIG, BIG), 7.0), 2), panel.masks(np.zeros((BIG, BIG)), 2, steps=4))
 
 
-@pytest.mark.parametrize("change", [{"format": "plurimask-panel-onnx-9"}, {"cell": "wide"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "plurimask-panel-onnx-9"},
+        {"cell": "wide"},
+        {"cell": 0},
+        {"gamma": ["one", "two"]},
+        {"gamma": [[1.0], [0.5]]},
+        {"gamma": [1.0, 0.5, 0.7]},
+        {"gamma": [1.0, 0.5, 0.0]},
+        {"gamma": []},
+        {"image_size": 1e400},
+    ],
+)
 def test_a_card_of_another_form_is_refused(folder, tmp_path, change):
     (tmp_path / CARD).write_text(json.dumps(json.loads((folder / CARD).read_text()) | change))
     with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
         OnnxPanel(tmp_path)
 
 
-def test_a_damaged_net_is_refused(folder, tmp_path):
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"format": ' + "1" * 5000 + "}", "3"])
+def test_a_card_that_is_no_table_is_refused(tmp_path, content):
+    (tmp_path / CARD).write_text(content)
+    with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
+        OnnxPanel(tmp_path)
+
+
+def test_the_recipe_of_another_method_is_refused(folder, tmp_path):
+    other = copied(folder, tmp_path)
+    card = json.loads((other / CARD).read_text())
+    (other / CARD).write_text(
+        json.dumps(
+            card | {"recipe": card["recipe"] | {"method": {"name": "unet", "net": {"widths": [4, 8]}}, "sampler": None}}
+        )
+    )
+    with pytest.raises(CheckpointError, match="expected an exported panel, got a recipe of unet"):
+        load(other, runtime="onnx")
+
+
+def copied(folder, to):
     for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / DENOISER).write_bytes(b"nothing of the kind")
-    with pytest.raises(CheckpointError, match="expected an ONNX file"):
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+def test_another_net_is_refused_when_it_is_loaded_or_first_asked(folder, tmp_path):
+    swapped = copied(folder, tmp_path)
+    (swapped / DENOISER).write_bytes((folder / ENCODER).read_bytes())
+    with pytest.raises(
+        CheckpointError, match=rf"{DENOISER}: expected the ONNX file of an export, got a net that takes im"
+    ):
+        OnnxPanel(swapped)
+    # The nets of another export: the inputs are the same, their sizes are not.
+    card = json.loads((folder / CARD).read_text())
+    (copied(folder, tmp_path) / CARD).write_text(json.dumps(card | {"image_channels": 2}))
+    with pytest.raises(CheckpointError, match=rf"{ENCODER}: expected the ONNX file of an export, got .*image"):
+        OnnxPanel(tmp_path).masks(np.zeros((2, BIG, BIG)), 1)
+
+
+def test_whatever_is_damaged_in_a_net_is_refused(folder, tmp_path):
+    content = bytearray((copied(folder, tmp_path) / ENCODER).read_bytes())
+    draw, refused = np.random.default_rng(0), 0
+    for _ in range(20):
+        damaged = bytearray(content)
+        for place in draw.integers(len(damaged), size=20):
+            damaged[place] ^= int(draw.integers(1, 256))
+        (tmp_path / ENCODER).write_bytes(damaged)
+        try:
+            OnnxPanel(tmp_path).masks(image(0, BIG), 1)
+        except CheckpointError as error:
+            refused += "expected the ONNX file of an export" in str(error)
+    assert refused > 5
+
+
+def test_a_damaged_net_is_refused(folder, tmp_path):
+    (copied(folder, tmp_path) / DENOISER).write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match="expected the ONNX file of an export"):
         OnnxPanel(tmp_path)
 
 

@@ -33,6 +33,7 @@ from plurimask.datasets.open import choose_cases
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import COLUMNS, HEADLINE
 from plurimask.methods.method import BUILT_IN, method_class
+from plurimask.settings import MOST
 from plurimask.show.charts import BLUE, GREY, VERMILLION, in_style, save_figure
 from plurimask.show.figures import samples_figure
 from plurimask.show.tables import STRATUM_KEYS, Cell, Head, Number, Row, Table, number, plain_table, score_head
@@ -282,7 +283,7 @@ def _limits(field: FieldInfo) -> list[str]:
         f"{sign} {getattr(one, kind.__name__.lower())}"
         for one in field.metadata
         for kind, sign in SIGNS.items()
-        if isinstance(one, kind)
+        if isinstance(one, kind) and getattr(one, kind.__name__.lower()) != MOST  # which is no limit in practice
     ]
 
 

@@ -14,10 +14,13 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from plurimask.errors import PlurimaskError, SettingsError
 
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+MOST = 2**31 - 1
+Natural = Annotated[int, Field(ge=0, le=MOST)]
+Positive = Annotated[int, Field(ge=1, le=MOST)]
+Layers = Annotated[int, Field(ge=1, le=100)]
+"""Of a net, which is built one by one."""
 Patch = Annotated[int, Field(ge=1, le=16)]
-Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Widths = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=16)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -63,13 +66,15 @@ class Settings(BaseModel):
 
 def wrong(expected: str, got: object, key: str = "", hint: str = "correct it") -> PydanticCustomError:
     """What a validator raises: the parts of the line that `parse` makes of it; `key` is one of the validated table."""
-    context = {"expected": expected, "got": str(got), "key": key, "hint": hint}
+    shown = got if isinstance(got, str) else _shown(got)
+    context = {"expected": expected, "got": shown, "key": key, "hint": hint}
     return PydanticCustomError("wrong", f"{key} {{expected}}, not {{got}}".lstrip(), context)
 
 
 def unknown(key: str, word: object, known: Sequence[str]) -> PydanticCustomError:
     """What a validator of a table raises where its `key` is none of the known words; the nearest of them is offered."""
-    return wrong(f"one of {', '.join(known)}", word, key, _nearest(str(word), known) or "")
+    hint = _nearest(word, known) if isinstance(word, str) else None
+    return wrong(f"one of {', '.join(known)}", word, key, hint or "")
 
 
 def parse(
@@ -158,9 +163,16 @@ def _explain(
         fields = [*table.model_fields, *getattr(table, "also", ())]
         hint = _nearest(key, fields, "".join(f"{part}." for part in above)) or docs
         return refusal(where, expected=f"one of {', '.join(fields)}", got=key, hint=hint)
-    got = "none" if error["type"] == "missing" else repr(error["input"])
-    shown = got if len(got) <= 100 else f"{got[:97]}..."
-    return refusal(where, expected=_expected(error), got=shown, hint="correct it")
+    got = "none" if error["type"] == "missing" else _shown(error["input"])
+    return refusal(where, expected=_expected(error), got=got, hint="correct it")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, tables in tables without end
+        return "one too large to show"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _nearest(word: str, known: Sequence[str], above: str = "") -> str | None:

@@ -11,6 +11,8 @@
 `methods.draw` does the rest for all of them: it gives noise and maps their part of the plane, blends what is predicted
 of fields that overlap, takes the sampler's steps, and thresholds.
 
+Building one looks at no value of a weight: to compare shapes it is also done on PyTorch's device "meta", without any.
+
 A method is one file with one class, its line in `BUILT_IN`, and a recipe. Another package registers its own by an entry
 point of the group `plurimask.methods`, whose name is the method's and whose value is `module:Class`.
 """

@@ -41,7 +41,7 @@ from plurimask.methods.method import Method, MethodSettings
 from plurimask.nets.conv_unet import ConvUnet, ConvUnetSettings, convolution, convolutions
 from plurimask.nets.latent import GaussianMixture
 from plurimask.records import Batch, LossTerms
-from plurimask.settings import Natural, Positive, Weight, wrong
+from plurimask.settings import Layers, Natural, Positive, Weight, wrong
 
 
 class MoseSettings(MethodSettings):
@@ -61,7 +61,7 @@ class MoseSettings(MethodSettings):
 
     name: Literal["mose"] = "mose"
     net: ConvUnetSettings = ConvUnetSettings()
-    combining: Positive = 3
+    combining: Layers = 3
     experts: Annotated[int, Field(ge=2)] = 4
     latent: Positive = 1
     draws: Positive = 4

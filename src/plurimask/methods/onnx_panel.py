@@ -16,7 +16,9 @@ plurimask need not be installed. What draws is `generator.onnx` (z and maps -> 2
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -108,8 +110,8 @@ class OnnxPanel:
     def __init__(self, folder: Path) -> None:
         self.card = _read_card(folder)
         self._gamma = np.array(self.card.gamma, dtype=np.float32)
-        draws = GENERATOR if self.card.latent else DENOISER
-        self._encoder, self._net = (_open(folder / name) for name in (ENCODER, draws))
+        draws, inputs = (GENERATOR, ["z"]) if self.card.latent else (DENOISER, ["x", "time", "rank", "basis"])
+        self._encoder, self._net = _Net(folder / ENCODER, ["image"]), _Net(folder / draws, inputs)
 
     def masks(self, image: np.ndarray, count: int = 16, seed: int = 0, steps: int | None = None) -> np.ndarray:
         """Draw a panel: the masks that PyTorch draws by DDIM from the same weights and seed, up to float rounding.
@@ -178,17 +180,27 @@ class OnnxPanel:
 
     def encode(self, image: np.ndarray) -> "Encoded":
         """What draws takes of an image (C, H, W) float32."""
-        share, empty, *features = self._encoder.run(None, {"image": image[None]})
-        cells = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
-        return Encoded(self._cut(cells, features), float(empty[0]), cells.scaled(self.card.cell))
+        with self._encoder.trusted():
+            share, empty, *features = self._encoder.run({"image": image[None]})
+            if share.shape != (1, 1, *image.shape[1:]) or not np.isfinite(share).all() or not 0 <= empty[0] <= 1:
+                raise ValueError(f"shares of size {share.shape}, and {empty[:1]} of empty masks")
+            cells = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
+            return Encoded(self._cut(cells, features), float(empty[0]), cells.scaled(self.card.cell))
 
     def generate(self, encoded: "Encoded", z: np.ndarray) -> np.ndarray:
         """Masks (n, 1, h, w) in [-1, 1] in the window: z (n, latent) float32."""
-        return np.asarray(self._net.run(None, {"z": z, **encoded.features})[0])
+        return self._drawn({"z": z, **encoded.features}, encoded.window)
 
     def denoise(self, encoded: "Encoded", x: np.ndarray, time: np.ndarray, rank: np.ndarray) -> np.ndarray:
         """x_0 (n, 1, h, w) in the window: x (n, 1, h, w), time and rank (n,) in [0, 1], all float32."""
-        return np.asarray(self._net.run(None, {"x": x, "time": time, "rank": rank, **encoded.features})[0])
+        return self._drawn({"x": x, "time": time, "rank": rank, **encoded.features}, encoded.window)
+
+    def _drawn(self, given: dict[str, np.ndarray], window: Window) -> np.ndarray:
+        with self._net.trusted():
+            drawn = np.asarray(self._net.run(given)[0])
+            if drawn.shape[1:] != (1, window.height, window.width) or not np.isfinite(drawn).all():
+                raise ValueError(f"masks of size {drawn.shape[1:]}, or not finite")
+            return drawn
 
     def _draw(
         self,
@@ -268,30 +280,58 @@ def _span(occupied: np.ndarray, least: int) -> tuple[int, int]:
     return min(max(start, 0), len(occupied) - length), length
 
 
+class _Net:
+    """One of the nets, which must be that of an export."""
+
+    def __init__(self, path: Path, inputs: Sequence[str]) -> None:
+        """Raises CheckpointError for a file that is missing, damaged, or a net without these inputs."""
+        self._path = path
+        runtime = need("onnxruntime", "onnx")
+        with self.trusted():
+            self._session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            found = [one.name for one in self._session.get_inputs()]
+            if not set(inputs) <= set(found):
+                raise ValueError(f"a net that takes {', '.join(found)}")
+
+    def run(self, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Its outputs."""
+        return list(self._session.run(None, given))
+
+    @contextmanager
+    def trusted(self) -> Iterator[None]:
+        """Whatever ONNX Runtime raises, and whatever comes of another net's outputs, as one error."""
+        try:
+            yield
+        except (PlurimaskError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (ONNX Runtime has many of its own)
+            got = "damaged text" if isinstance(error, UnicodeDecodeError) else textwrap.shorten(str(error), 160)
+            hint = "export the model again"
+            raise CheckpointError(self._path, expected="the ONNX file of an export", got=got, hint=hint) from None
+
+
 def _read_card(folder: Path) -> Card:
     try:
         tree = json.loads((folder / CARD).read_bytes())
         if tree["format"] != FORMAT:
             raise ValueError(f"format {tree['format']!r}")
         kinds: dict[str, Any] = {field.name: get_origin(field.type) or field.type for field in fields(Card)}
-        return Card(**{name: kind(tree[name]) for name, kind in kinds.items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        card = Card(**{name: kind(tree[name]) for name, kind in kinds.items()})
+        for name in ("image_channels", "image_size", "patch", "cell", "least", "steps"):
+            if not 1 <= getattr(card, name) < 2**31:
+                raise ValueError(f"{name} {getattr(card, name)}")
+        gamma = np.array(card.gamma, dtype=np.float32)
+        falls = gamma.ndim == 1 and len(gamma) > 1 and gamma[0] == 1 and (np.diff(gamma) < 0).all() and gamma[-1] > 0
+        if not 0 <= card.latent < 2**31 or not (card.latent or falls):
+            raise ValueError("a gamma that does not fall from 1 towards 0")
+        return card
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(
             folder,
             expected=f"a folder of plurimask export ({CARD}, {ENCODER}, {DENOISER})",
-            got=f"{type(error).__name__}: {error}",
+            got=textwrap.shorten(f"{type(error).__name__}: {error}", 160),
             hint="run plurimask export MODEL --out DIR",
         ) from None
-
-
-def _open(path: Path) -> Any:
-    runtime = need("onnxruntime", "onnx")
-    state = runtime.capi.onnxruntime_pybind11_state
-    damage = (state.NoSuchFile, state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.Fail)
-    try:
-        return runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except damage as error:
-        raise CheckpointError(path, expected="an ONNX file", got=str(error), hint="export the model again") from None
 
 
 def _uniform(normal: float) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from plurimask.nets import residual
-from plurimask.settings import Positive, Settings, Widths
+from plurimask.settings import Layers, Settings, Widths
 
 convolution = partial(residual.convolution, bias=0.001)
 """With biases of about 0.001 at first, as the released code has them."""
@@ -27,7 +27,7 @@ class ConvUnetSettings(Settings):
     """
 
     widths: Widths = (32, 64, 128, 192, 192, 192, 192)
-    convolutions: Positive = 3
+    convolutions: Layers = 3
 
     @property
     def multiple(self) -> int:

@@ -14,7 +14,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle
 
-from plurimask.settings import Patch, Positive, Settings, wrong
+from plurimask.settings import Layers, Patch, Positive, Settings, Widths, wrong
 
 GROWTH = 32
 """Channels that each convolution of a dense block adds."""
@@ -33,8 +33,8 @@ class DenoiserSettings(Settings):
         patch: pixels per side that a space-to-depth stem folds into channels before the first level (1: none).
     """
 
-    channels: tuple[Positive, ...] = (128, 128, 256, 384, 512)
-    residual_blocks: Positive = 2
+    channels: Widths = (128, 128, 256, 384, 512)
+    residual_blocks: Layers = 2
     attention: tuple[bool, ...] = (False, False, False, True, False)
     head_channels: Positive = 64
     patch: Patch = 1
@@ -97,7 +97,7 @@ class SummedDenoiserSettings(DenoiserSettings):
     fixed: ClassVar[Mapping[str, object]] = {"growth": GROWTH}
 
     features: Positive = 128
-    image_blocks: Positive = 10
+    image_blocks: Layers = 10
 
 
 class SummedDenoiser(nn.Module):

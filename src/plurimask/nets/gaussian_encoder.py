@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from plurimask.settings import Positive, Settings
+from plurimask.settings import Layers, Positive, Settings, Widths
 
 
 class EncoderSettings(Settings):
@@ -28,8 +28,8 @@ class EncoderSettings(Settings):
         covariance: `diagonal`, or `full` as in CIMD-FC.
     """
 
-    widths: tuple[Positive, ...] = (32, 64, 128, 192)
-    convolutions: Positive = 3
+    widths: Widths = (32, 64, 128, 192)
+    convolutions: Layers = 3
     latent: Positive = 6
     covariance: Literal["diagonal", "full"] = "diagonal"
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pixel_unshuffle, relu
 
 from plurimask.nets.residual import ResidualStage, convolution, growing, shrinking
-from plurimask.settings import Patch, Positive, Settings, Widths
+from plurimask.settings import Layers, Patch, Settings, Widths
 
 
 class ImageEncoderSettings(Settings):
@@ -24,7 +24,7 @@ class ImageEncoderSettings(Settings):
 
     patch: Patch = 2
     widths: Widths = (64, 128, 192, 192)
-    blocks: Positive = 2
+    blocks: Layers = 2
 
     @property
     def multiple(self) -> int:

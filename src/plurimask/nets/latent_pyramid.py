@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.nn.functional import softplus
 
-from plurimask.settings import Positive, Settings, Widths
+from plurimask.settings import Layers, Positive, Settings, Widths
 
 LATENT_LEVELS = 5
 MIN_SCALE = 1e-5
@@ -34,7 +34,7 @@ class PyramidSettings(Settings):
 
     widths: Widths = (32, 64, 128, 192, 192, 192, 192)
     latent: Positive = 2
-    convolutions: Positive = 3
+    convolutions: Layers = 3
 
     @property
     def skipped(self) -> int:

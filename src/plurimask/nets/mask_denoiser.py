@@ -19,7 +19,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle, relu
 from plurimask.nets.image_encoder import ImageEncoderSettings
 from plurimask.nets.residual import ResidualStage, convolution, growing, normalise, shrinking
 from plurimask.nets.windows import Windows
-from plurimask.settings import Patch, Positive, Settings, Widths, wrong
+from plurimask.settings import Layers, Patch, Settings, Widths, wrong
 
 BASIS = 8
 """Maps of the image that a mask is put together from."""
@@ -42,7 +42,7 @@ class MaskDenoiserSettings(Settings):
 
     patch: Patch = 2
     widths: Widths = (64, 128, 128)
-    blocks: Positive = 1
+    blocks: Layers = 1
 
     @field_validator("patch")
     @classmethod

@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pixel_shuffle, pixel_unshuf
 
 from plurimask.nets.image_encoder import closeness
 from plurimask.nets.residual import convolution, growing, shrinking
-from plurimask.settings import Patch, Positive, Settings, Widths
+from plurimask.settings import Layers, Patch, Positive, Settings, Widths
 
 
 class PyramidSettings(Settings):
@@ -28,8 +28,8 @@ class PyramidSettings(Settings):
 
     patch: Patch = 2
     widths: Widths = (48, 96, 128, 160)
-    blocks: Positive = 2
-    up_blocks: Positive = 1
+    blocks: Layers = 2
+    up_blocks: Layers = 1
 
     @property
     def multiple(self) -> int:
@@ -48,7 +48,7 @@ class GeneratorSettings(Settings):
     """
 
     widths: Widths = (48, 96, 96)
-    blocks: Positive = 1
+    blocks: Layers = 1
     latent: Annotated[int, Field(ge=15)] = 16
     condition: Positive = 64
 

@@ -2,6 +2,8 @@
 
 import json
 import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from plurimask.errors import CheckpointError, SettingsError
+from plurimask.errors import CheckpointError
 from plurimask.files.stored import digest_file, readable, write_bytes
 from plurimask.methods.method import Method, build
 from plurimask.training.recipe import Recipe, parse_recipe
@@ -71,21 +73,49 @@ def load_weights(path: Path) -> Checkpoint:
     hint = "give best.safetensors of a run folder"
     with readable(path, "a safetensors file", hint, CheckpointError), safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
-        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        stored = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
     if header.get("format") != FORMAT:
         raise CheckpointError(
             path, expected=f"format {FORMAT}", got=header.get("format", "another program's weights"), hint=_TRAIN
         )
-    try:
+    with _fitting(path):
         recipe = parse_recipe(json.loads(header["recipe"]), str(path))
-        with torch.random.fork_rng(devices=[]):
-            method = build(recipe.method)
-        method.load_state_dict(tensors)
         step, data = int(header["step"]), header["data"]
-    except (KeyError, ValueError, SettingsError, RuntimeError) as error:
-        reason = textwrap.shorten(str(error), 300)
-        raise CheckpointError(path, expected="weights that fit their recipe", got=reason, hint=_TRAIN) from error
+    # Compared without memory: a header may claim a net of any size.
+    with _fitting(path), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        _compare(stored, build(recipe.method).state_dict())
+    with _fitting(path), torch.random.fork_rng(devices=[]), safe_open(path, framework="pt") as file:
+        method = build(recipe.method)
+        method.load_state_dict({name: file.get_tensor(name).float() for name in stored})
     return Checkpoint(method.eval(), recipe, step, data, digest_file(path))
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a header, or with weights beside it, as one error."""
+    try:
+        yield
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        got = textwrap.shorten(f"no {error}" if isinstance(error, KeyError) else str(error), 300)
+        raise CheckpointError(path, expected="weights that fit their recipe", got=got, hint=_TRAIN) from error
+
+
+def _compare(stored: Mapping[str, tuple[str, tuple[int, ...]]], wanted: Mapping[str, torch.Tensor]) -> None:
+    """Raises ValueError for the first tensor, of the names, types and shapes in a file, that a method has not so."""
+    for name, tensor in wanted.items():
+        if name not in stored:
+            raise ValueError(f"no tensor {name}")
+        kind, shape = stored[name]
+        if kind not in _TYPES:
+            raise ValueError(f"{name} of type {kind}, not one of {', '.join(_TYPES)}")
+        if shape != tuple(tensor.shape):
+            raise ValueError(f"size {shape} of {name}, not {tuple(tensor.shape)}")
+    foreign = next((name for name in stored if name not in wanted), None)
+    if foreign is not None:
+        raise ValueError(f"a tensor {foreign}, which the method has not")
 
 
 def find_weights(model: str) -> tuple[str, Path]:
@@ -127,3 +157,4 @@ def start_from(method: Method, model: str) -> None:
 
 
 _TRAIN = "train with this version, or install the version that wrote it"
+_TYPES = ("F32", "F16", "BF16")

@@ -152,7 +152,8 @@ def _on_base(tree: dict[str, Any], source: str) -> dict[str, Any]:
         return tree
     base = tree.pop("base")
     if base not in _RECIPES.names:
-        raise SettingsError(f"{source}: base", expected="a shipped recipe", got=str(base), hint=_RECIPES.known)
+        got = base if isinstance(base, str) else "no name"
+        raise SettingsError(f"{source}: base", expected="a shipped recipe", got=got, hint=_RECIPES.known)
     return _filled(tree, _on_base(_RECIPES.read(base), base))
 
 
