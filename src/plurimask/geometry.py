@@ -37,6 +37,7 @@ class Grid:
     Args:
         shape: (H, W) or (H, W, D).
         affine: (4, 4) float64, index (row, column, slice, 1) to RAS+ mm; None if spacing is unknown.
+        placed: whether the affine says where the image lies, and not its spacing alone.
 
     Raises:
         InputError: not two or three positive sizes, or an affine that is not finite and invertible, or whose steps no
@@ -45,6 +46,7 @@ class Grid:
 
     shape: tuple[int, ...]
     affine: np.ndarray | None = None
+    placed: bool = True
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (2, 3) or min(self.shape) < 1:

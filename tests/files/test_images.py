@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from plurimask.errors import InputError
+from plurimask.errors import InputError, SettingsError
 from plurimask.files.images import binarise, read_image, read_label, read_nifti, read_npy, read_picture, split_name
+from plurimask.sampling.region import find_box, parse_region
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 9), dtype=np.uint8)
 NAMES = ["a.png", "a.jpg", "a.npy", "a.nii", "a.nii.gz"]
@@ -485,3 +486,15 @@ def test_an_sform_of_zeros_gives_way_to_a_good_qform(tmp_path):
         volume.header[row] = 0
     (tmp_path / "b.nii").write_bytes(volume.header.binaryblock + path.read_bytes()[348:])
     assert np.allclose(read_image(tmp_path / "b.nii")[1].affine, OBLIQUE, atol=1e-4)
+
+
+def test_a_nifti_whose_codes_are_both_0_has_a_spacing_and_no_place(tmp_path):
+    path = write_volume(tmp_path / "a.nii", np.zeros((4, 5, 3), dtype=np.uint8))
+    assert read_image(path)[1].placed
+    volume = nib.Nifti1Image(np.zeros((4, 5, 3), dtype=np.uint8), None)
+    volume.header.set_zooms((1, 2, 3))
+    nib.save(volume, path)
+    grid = read_image(path)[1]
+    assert (grid.spacing_mm, grid.placed) == ((1, 2, 3), False)
+    with pytest.raises(SettingsError, match=r"expected voxels, since this file does not say where it lies .* both 0"):
+        find_box(parse_region("mm:1,2,3"), grid, 2, 8)

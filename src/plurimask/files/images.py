@@ -5,6 +5,7 @@ nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -92,7 +93,8 @@ def read_nifti(path: Path) -> Stored:
     refuse_giant(path, image.shape, max(4, image.get_data_dtype().itemsize))
     with readable(path, _NIFTI):
         values = np.asanyarray(image.dataobj)
-    return Stored(one_channel(path, values), affine)
+    placed = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
+    return Stored(one_channel(path, values), affine, placed=placed)
 
 
 def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray], np.ndarray]:
@@ -136,7 +138,8 @@ def _open(path: Path) -> tuple[Any, np.ndarray]:
         header, affine = image.header, image.affine
         if not affine[:3, :3].any() and header["qform_code"] > 0:  # an sform that says it is one and is all zero
             affine = header.get_qform()
-        return image, np.diag([mm_per_unit] * 3 + [1.0]) @ affine
+        with np.errstate(invalid="ignore"):  # an affine that is not finite is refused where the grid is built
+            return image, np.diag([mm_per_unit] * 3 + [1.0]) @ affine
 
 
 def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = None) -> None:
@@ -350,7 +353,7 @@ def read_image(path: Path, time_point: str | None = None) -> tuple[np.ndarray, G
     if broken:
         got = f"{broken} NaN or infinite values"
         raise InputError(path, expected="finite float32 values", got=got, hint="replace them before use")
-    return image, grid_of(path, image.shape[1:], stored.affine)
+    return image, replace(grid_of(path, image.shape[1:], stored.affine), placed=stored.placed)
 
 
 def read_label(path: Path, rule: LabelRule = binarise) -> tuple[np.ndarray, Grid]:

@@ -38,11 +38,13 @@ class Stored:
         values: (C, H, W[, D]) in the type of the file; a scale factor in its header is applied.
         affine: (4, 4), index (row, column, slice, 1) to RAS+ mm, or None where the file does not say.
         lossy: the file went through a compression that changes values (JPEG).
+        placed: as of `Grid`.
     """
 
     values: np.ndarray
     affine: np.ndarray | None = None
     lossy: bool = False
+    placed: bool = True
 
 
 class OtherAxesError(InputError):

@@ -128,6 +128,9 @@ def _nearest(region: Region, grid: Grid) -> list[int | slice]:
         raise _wrong(
             "voxels, since this image has no spacing", _text(region), "leave out mm: and count rows and columns"
         )
+    if not grid.placed:
+        expected = "voxels, since this file does not say where it lies (its qform and sform codes are both 0)"
+        raise _wrong(expected, _text(region), "leave out mm: and count rows and columns")
     to_voxel = np.linalg.inv(grid.affine)
     ends = [axis if isinstance(axis, tuple) else (axis, axis) for axis in region.axes]
     corners = np.array([to_voxel[:3] @ (*corner, 1.0) for corner in itertools.product(*ends)])
