@@ -222,7 +222,7 @@ def test_a_model_is_scored_with_both_kinds_of_panel(run, out, dataset, weights):
     assert [sum(panel.weights) for panel in chosen] == [6, 6]
     again = run("evaluate", out / "representative", "--data", dataset, "--split", "all", "--out", out / "again")
     assert again.code == 0
-    assert "of readers</span>" in (out / "again/report.html").read_text()
+    assert "what share of readers would draw about each" in (out / "again/report.html").read_text()
 
 
 @pytest.mark.parametrize(

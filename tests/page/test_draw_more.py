@@ -174,7 +174,7 @@ def test_a_representative_panel_is_shown_as_drawn_here_with_its_shares(tmp_path,
         page.get_by_label("a panel that represents a pool").check()
         start(page, 4)
         page.wait_for_url("**source=drawn**")
-        page.locator("#film [role=option]", has_text="% of readers").first.wait_for()
+        page.locator("#film [role=option]", has_text="%").first.wait_for()
         shares = state_of(page, "description")["shares"]
         assert sum(shares) == pytest.approx(1)
         names = page.locator("#film [role=option]").evaluate_all("all => all.map((one) => one.ariaLabel)")

@@ -53,11 +53,15 @@ function group({ members, text }, place, description) {
 }
 
 function frame(index, { sizes, unit, shares }) {
-  const readers = shares && `${Math.round(100 * shares[index])}% of readers`;
   const [words, short] = [sizeWords(sizes[index], unit), sizeWords(sizes[index], "")]; // the unit stands above
   const picture = make("canvas", { ariaHidden: "true" });
-  const caption = make("span", {}, short, ...(shares ? [make("br"), readers] : []));
-  const label = `sample ${index + 1}, ${words}${shares ? `; ${readers} would draw about this` : ""}`;
+  const caption = make("span", {}, short);
+  let label = `sample ${index + 1}, ${words}`;
+  if (shares) {
+    const percent = `${Math.round(100 * shares[index])}%`;
+    label += `; ${percent} of readers would draw about this`;
+    caption.append(make("br"), make("b", { title: "of readers would draw about this" }, percent));
+  }
   return make(
     "div",
     { className: "film-frame", role: "option", data: { index }, aria: { label } },
