@@ -15,7 +15,7 @@ import numpy as np
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.open import open_dataset
 from plurimask.datasets.splits import read_case_list
-from plurimask.files.stored import atomic_path
+from plurimask.files.atomic import atomic_path
 
 OUT = Path(__file__).parent.parent / "src" / "plurimask" / "demo_cases" / "cases.npz"
 COUNT = 12

@@ -9,7 +9,7 @@ from pathlib import Path
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.open import open_dataset
 from plurimask.datasets.splits import ranked, split_indices
-from plurimask.files.stored import write_text
+from plurimask.files.atomic import write_text
 
 OUT = Path(__file__).parent.parent / "src" / "plurimask" / "lists" / "lidc-eval-200.txt"
 COUNT = 200

@@ -27,7 +27,7 @@ import plurimask as pm
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.demo import run_demo
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.files.stored import atomic_path
+from plurimask.files.atomic import atomic_path
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/page")]
 from hands import choose, correct, drag, open_case, places, shown

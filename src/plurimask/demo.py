@@ -5,8 +5,8 @@ from pathlib import Path
 
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.evaluation import Scores, evaluate, write_scores
+from plurimask.files.atomic import check_usable
 from plurimask.files.mask_sets import write_mask_set
-from plurimask.files.stored import check_usable
 from plurimask.sampling import load
 from plurimask.show.cases import write_report
 

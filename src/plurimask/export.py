@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from plurimask import errors, seeds
 from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import PlurimaskError, SettingsError, need
-from plurimask.files.stored import atomic_folder
+from plurimask.files.atomic import atomic_folder
 from plurimask.methods import onnx_panel
 from plurimask.methods.one_pass import OnePass, OnePassSettings
 from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, GENERATOR, VISIBLE, Card, OnnxPanel

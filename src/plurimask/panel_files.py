@@ -21,11 +21,11 @@ from PIL import Image
 
 from plurimask.dicom_findings import write_consensus, write_report
 from plurimask.errors import InputError, SettingsError
+from plurimask.files.atomic import atomic_folder, check_free, check_room
 from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.images import Format, write_nifti
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY, check_bears_name, describe
-from plurimask.files.stored import atomic_folder, check_free, check_room
 from plurimask.files.texts import csv_text
 from plurimask.geometry import same_grid
 from plurimask.metrics.measurements import measure, summarise

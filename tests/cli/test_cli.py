@@ -121,7 +121,7 @@ WAITS = """
 import sys, time, typer
 from pathlib import Path
 import plurimask.cli as cli
-from plurimask.files.stored import atomic_folder
+from plurimask.files.atomic import atomic_folder
 
 def wait(out: Path):
     with atomic_folder(out) as fresh:

@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_model_is_asked(ru
 
 
 def test_too_little_room_is_refused_before_the_model_is_asked(sample, scan, out, unasked, monkeypatch):
-    monkeypatch.setattr("plurimask.files.stored.shutil.disk_usage", lambda place: SimpleNamespace(free=100))
+    monkeypatch.setattr("plurimask.files.atomic.shutil.disk_usage", lambda place: SimpleNamespace(free=100))
     refused(sample(scan, "--whole"), out, "expected room for", "MiB free", "draw less")
 
 

@@ -14,7 +14,7 @@ from plurimask.benchmark.results import Results, collect, render_results, write_
 from plurimask.benchmark.run import run_part
 from plurimask.benchmark.suite import Suite, load_suite, open_bench, parse_shard, suite_names
 from plurimask.datasets.dataset import Dataset
-from plurimask.files.stored import check_usable
+from plurimask.files.atomic import check_usable
 
 __all__ = [
     "Results",

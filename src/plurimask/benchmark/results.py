@@ -16,7 +16,7 @@ from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.dataset import BY_HASH
 from plurimask.evaluation import COLUMNS, Comparison, Scores, TableRow, compare, read_scores
 from plurimask.evaluation.scores import LEVEL, summarise, values_of
-from plurimask.files.stored import write_text
+from plurimask.files.atomic import write_text
 from plurimask.files.texts import csv_text, json_text
 from plurimask.show.tables import Cell, Head, Number, Row, Table, number, plain_table, score_cells, score_head
 

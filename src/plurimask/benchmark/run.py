@@ -23,8 +23,9 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, SettingsError
 from plurimask.evaluation import evaluate, write_scores
 from plurimask.evaluation.store import Known
+from plurimask.files.atomic import write_text
 from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
-from plurimask.files.stored import readable, write_text
+from plurimask.files.stored import readable
 from plurimask.methods.method import Method, build
 from plurimask.records import Batch, Case
 from plurimask.sampling import Model, load

@@ -65,9 +65,9 @@ def sample(
     that are not DICOM, give masks.npz and set.json.
     """
     from plurimask.datasets.splits import read_case_list
+    from plurimask.files.atomic import check_room
     from plurimask.files.locate import open_study
     from plurimask.files.mask_sets import check_case_folder, write_mask_set
-    from plurimask.files.stored import check_room
     from plurimask.sampling import check_study, inputs_at, load, parse_region, sample_study
 
     drawer = load(model, device, runtime)
@@ -122,9 +122,9 @@ def select(
     count: Annotated[int, typer.Option(min=1, help="Masks a case.")] = 4,
 ) -> None:
     """Choose of each case the masks that represent all of them, into OUT/CASE."""
+    from plurimask.files.atomic import atomic_folder
     from plurimask.files.locate import mask_sets_at
     from plurimask.files.mask_sets import write_mask_set
-    from plurimask.files.stored import atomic_folder
     from plurimask.sampling.represent import represent
 
     found = mask_sets_at(masks)

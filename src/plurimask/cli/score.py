@@ -48,7 +48,7 @@ def train(
 ) -> None:
     """Train a recipe's method on the train side of a dataset."""
     from plurimask.datasets.store import open_store
-    from plurimask.files.stored import check_usable
+    from plurimask.files.atomic import check_usable
     from plurimask.training.loop import train as train_method
     from plurimask.training.recipe import load_recipe
     from plurimask.training.run import RunFolder
@@ -96,7 +96,7 @@ def evaluate(
     """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
     from plurimask.datasets.open import choose_cases
     from plurimask.datasets.splits import read_case_list
-    from plurimask.files.stored import check_usable, files_together
+    from plurimask.files.atomic import check_usable, files_together
 
     _check_drawn(masks, model, panel, pool)
     check_usable(out)

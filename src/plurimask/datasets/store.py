@@ -13,7 +13,7 @@ import numpy as np
 
 from plurimask.datasets.dataset import Dataset
 from plurimask.errors import DatasetError, SettingsError
-from plurimask.files.stored import atomic_folder
+from plurimask.files.atomic import atomic_folder
 from plurimask.records import Case
 
 _LAYOUT = "1"

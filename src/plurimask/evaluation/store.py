@@ -14,7 +14,8 @@ from plurimask import __version__
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
-from plurimask.files.stored import readable, write_text
+from plurimask.files.atomic import write_text
+from plurimask.files.stored import readable
 from plurimask.files.texts import csv_text, json_text, plain_cell
 from plurimask.metrics import CONVENTIONS, Reliability
 from plurimask.settings import Natural, Positive, parse

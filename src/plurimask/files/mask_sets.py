@@ -23,19 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
 from plurimask.errors import InputError
+from plurimask.files.atomic import atomic_folder, check_free, check_room
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import NoClasses, read_label, read_nifti_stack, read_npy_header, split_name
-from plurimask.files.stored import (
-    atomic_folder,
-    check_free,
-    check_room,
-    list_visible,
-    natural,
-    one_form,
-    other_spelling,
-    readable,
-    refuse_giant,
-)
+from plurimask.files.stored import list_visible, natural, one_form, other_spelling, readable, refuse_giant
 from plurimask.geometry import Grid, common_grid, grid_of, same_grid
 from plurimask.records import MaskSet
 from plurimask.settings import Positive, parse
@@ -171,7 +162,7 @@ REPLACEABLE = (
     ).fullmatch,
     "that of a panel",
 )
-"""What a panel that is written may replace, as `files.stored.check_free` takes it: all that we write of one."""
+"""What a panel that is written may replace, as `files.atomic.check_free` takes it: all that we write of one."""
 _STACK_SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz")
 _LAYOUTS = "CASE/masks.npz (or .npy, .nii, .nii.gz), CASE.npz, or CASE/ with one file a sample"
 

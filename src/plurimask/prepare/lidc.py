@@ -22,9 +22,10 @@ import numpy as np
 from PIL import Image
 
 from plurimask.errors import DatasetError, InputError, SettingsError
+from plurimask.files.atomic import atomic_path, check_free, write_text
 from plurimask.files.dicom import list_files
 from plurimask.files.dicom_headers import quiet, read_header
-from plurimask.files.stored import atomic_path, check_free, digest_file, walk, write_text
+from plurimask.files.stored import digest_file, walk
 from plurimask.files.texts import csv_text
 from plurimask.prepare.lidc_contours import READERS, Scan, find_database, patients_by_series
 from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, ScanPlan, plan

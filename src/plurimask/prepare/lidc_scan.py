@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from plurimask.errors import InputError, PlurimaskError, need
+from plurimask.files.atomic import atomic_path
 from plurimask.files.dicom import list_files, read_frames
 from plurimask.files.dicom_headers import Header, quiet, read_header
-from plurimask.files.stored import atomic_path, readable
+from plurimask.files.stored import readable
 from plurimask.prepare.lidc_contours import Scan
 from plurimask.prepare.lidc_protocol import MATRIX, Cut, ScanPlan, Window
 

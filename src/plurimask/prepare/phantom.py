@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from plurimask.files.stored import atomic_folder
+from plurimask.files.atomic import atomic_folder
 from plurimask.files.texts import csv_text
 from plurimask.geometry import Grid
 from plurimask.prepare.lidc_contours import READERS, Nodule, find_database, read_nodules

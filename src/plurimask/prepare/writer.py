@@ -23,9 +23,9 @@ from plurimask.datasets.dataset import Split
 from plurimask.datasets.open import CaseFolder
 from plurimask.datasets.splits import patient_id
 from plurimask.errors import DatasetError, SettingsError
+from plurimask.files.atomic import atomic_folder, write_text
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import write_nifti
-from plurimask.files.stored import atomic_folder, write_text
 from plurimask.files.texts import csv_text
 from plurimask.geometry import Grid
 from plurimask.records import Case

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from plurimask.errors import InputError
-from plurimask.files.stored import atomic_path
+from plurimask.files.atomic import atomic_path
 
 # Of Okabe and Ito's palette for colour-blind readers, for charts on white.
 BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#555555"

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 from plurimask.evaluation import COLUMNS, GENERAL_CONVENTIONS, HEADLINE
 from plurimask.evaluation.scores import LEVEL
-from plurimask.files.stored import write_text
+from plurimask.files.atomic import write_text
 from plurimask.records import MaskSet
 from plurimask.show.raster import frequency_colours
 from plurimask.show.tables import number

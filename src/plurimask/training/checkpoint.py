@@ -13,7 +13,8 @@ from safetensors.torch import save
 from torch import nn
 
 from plurimask.errors import CheckpointError
-from plurimask.files.stored import digest_file, readable, write_bytes
+from plurimask.files.atomic import write_bytes
+from plurimask.files.stored import digest_file, readable
 from plurimask.methods.method import Method, build
 from plurimask.training.recipe import Recipe, parse_recipe
 

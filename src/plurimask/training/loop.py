@@ -23,7 +23,7 @@ from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
-from plurimask.files.stored import check_room
+from plurimask.files.atomic import check_room
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method, build
 from plurimask.metrics import collective_insight, dice_max, empty_share, ged, reader_diversity, sample_diversity

@@ -22,7 +22,8 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from plurimask.errors import CheckpointError
-from plurimask.files.stored import readable, write_bytes, write_text
+from plurimask.files.atomic import write_bytes, write_text
+from plurimask.files.stored import readable
 from plurimask.methods.method import Method
 from plurimask.settings import first_difference
 from plurimask.training.checkpoint import BEST, LAST

@@ -19,9 +19,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import from_json
 
 from plurimask.errors import SettingsError
+from plurimask.files.atomic import atomic_folder
 from plurimask.files.dicom_seg import write_chosen_seg
 from plurimask.files.images import write_nifti
-from plurimask.files.stored import atomic_folder
 from plurimask.files.texts import json_text
 from plurimask.records import MaskSet
 from plurimask.settings import wrong
