@@ -168,7 +168,8 @@ class OnnxPanel:
         own = [generator(seed, OWN).standard_normal(1 + self.card.latent, dtype=np.float32) for seed in seeds]
         u = np.array([_uniform(numbers[0]) for numbers in own]) if ranks is None else ranks
         drawn = np.flatnonzero(u >= encoded.empty)
-        rank = ((u - encoded.empty) / (1 - encoded.empty)).astype(np.float32)
+        # Where all are empty, nothing is drawn at any rank.
+        rank = ((u - encoded.empty) / max(1 - encoded.empty, 1e-9)).astype(np.float32)
         for start in range(0, len(drawn), CHUNK):
             part = drawn[start : start + CHUNK]
             if self.card.latent:
