@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import pickle
 import pickletools
 import re
@@ -89,6 +90,30 @@ def _entries(tree):
         if isinstance(tree[key], dict | list):
             yield from _entries(tree[key])
 
+
+def _chain(file, copy):
+    links = [copy.with_name(f"{number}-{copy.name}") for number in range(50)]
+    for link, target in zip(links, [copy, *links], strict=False):
+        link.symlink_to(target)
+    file.symlink_to(links[-1])
+
+
+REPLACED = (
+    lambda file, copy: file.symlink_to(copy),
+    lambda file, copy: file.symlink_to(file),
+    lambda file, copy: (file.symlink_to(copy.with_suffix(".x")), copy.with_suffix(".x").symlink_to(file)),
+    lambda file, copy: file.symlink_to("nothing"),
+    lambda file, copy: file.symlink_to(file.parent),
+    lambda file, copy: file.symlink_to("/dev/zero"),
+    lambda file, copy: file.symlink_to("/dev/null"),
+    lambda file, copy: file.symlink_to("/proc/self/mem"),
+    lambda file, copy: os.mkfifo(file),
+    lambda file, copy: file.mkdir(),
+    lambda file, copy: file.hardlink_to(copy),
+    lambda file, copy: file.write_text("../../.git/annex/objects/x/y/SHA256E-s1--0.png"),
+    _chain,
+)
+"""What may lie in the place of a file, of which there is a copy elsewhere."""
 
 _TYPES = (
     *(

@@ -44,7 +44,7 @@ SEED = 20261129
 FOUR_PARTS = re.compile(r".+: expected .+, got .*; .+")
 MOST_MIB = 200
 """What a refused file may take of memory."""
-_SPACE_GIB, _CPU_SECONDS, _SECONDS = 3, 10, 300  # so that a fault costs neither the machine nor the night
+_SPACE_GIB, _CPU_SECONDS, _SECONDS = 3, 15, 200  # so that a fault costs neither the machine nor the night
 
 Damage = Callable[[np.random.Generator, bytes], bytes]
 
@@ -60,6 +60,7 @@ class Subject:
         is_right: opens it, and compares it with a plain reading.
         command: that must refuse what `is_right` refuses; its --out comes last.
         structured: damage that knows the format, for every other mutant.
+        replaced: instead of damage, what puts something else in the place of the file, of which a copy lies elsewhere.
     """
 
     family: str
@@ -68,16 +69,31 @@ class Subject:
     is_right: Callable[[Path], bool]
     command: Sequence[object] = ()
     structured: Damage | None = None
+    replaced: Sequence[Callable[[Path, Path], object]] = ()
 
     @property
     def name(self) -> str:
         """What it is called, and its mutants are drawn by."""
         return f"{self.family}/{self.path.name}/{self.file.name}"
 
-    def spoiled(self, number: int, whole: bytes) -> bytes:
-        """The mutant of a number, always the same."""
+    def spoil(self, number: int, whole: bytes) -> None:
+        """Put the mutant of a number in the place of the file; it is always the same."""
+        clear(self.file)
+        if self.replaced:
+            copy = Path(tempfile.mkdtemp()) / self.file.name
+            copy.write_bytes(whole)
+            self.replaced[number](self.file, copy)
+            return
         rng = np.random.default_rng([SEED, crc32(self.name.encode()), number])
-        return (self.structured if self.structured and number % 2 else damage_bytes)(rng, whole)
+        damage = self.structured if self.structured and number % 2 else damage_bytes
+        self.file.write_bytes(damage(rng, whole))
+
+
+def clear(path: Path) -> None:
+    """Take away whatever lies there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 class Outcome(NamedTuple):
@@ -93,7 +109,7 @@ class Outcome(NamedTuple):
 def judged(subject: Subject, numbers: Sequence[int]) -> Iterator[Outcome]:
     """The outcomes of some mutants. A process that dies of one is a fault, and the next begins after it."""
     whole = subject.file.read_bytes()
-    left = list(numbers)
+    left = [number for number in numbers if not subject.replaced or number < len(subject.replaced)]
     while left:
         done, end = _in_child(subject, whole, left)
         yield from done
@@ -105,6 +121,7 @@ def judged(subject: Subject, numbers: Sequence[int]) -> Iterator[Outcome]:
                 else f"exit {os.waitstatus_to_exitcode(end)}"
             )
             yield Outcome(subject.name, left.pop(0), "died", how, 0)
+    clear(subject.file)
     subject.file.write_bytes(whole)
 
 
@@ -153,7 +170,7 @@ def _load(path: Path, digest: str) -> Checkpoint:
 
 def _outcome(subject: Subject, number: int, whole: bytes) -> Outcome:
     try:
-        subject.file.write_bytes(subject.spoiled(number, whole))
+        subject.spoil(number, whole)
     except Exception:  # noqa: BLE001 (of the libraries that write formats)
         return Outcome(subject.name, number, "no mutant", traceback.format_exc()[-1500:], 0)
     kind, said, mib = judge(subject)

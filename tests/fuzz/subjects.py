@@ -8,6 +8,7 @@ import shutil
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pydicom
 import tiny
 import torch
 from damage import (
+    REPLACED,
     damage_csv,
     damage_dicom,
     damage_hdf5,
@@ -74,7 +76,14 @@ MASK = GREY > 120
 
 
 def subjects(root: Path) -> Iterator[Subject]:
-    """One of each kind, each in a folder of its own."""
+    """One of each kind, each in a folder of its own; each file also with something else in its place."""
+    for subject in _subjects(root):
+        yield subject
+        if subject.family not in ("dicom", "pictures") or subject.file.name in ("grey.png", "frames.dcm"):
+            yield replace(subject, family=f"links: {subject.family}", structured=None, replaced=REPLACED)
+
+
+def _subjects(root: Path) -> Iterator[Subject]:
     weights = tiny.write_weights(root / "tiny.safetensors")
     data = tiny.write_cases(root / "data", count=12)
     picture = root / "picture.png"
