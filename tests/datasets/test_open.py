@@ -329,3 +329,12 @@ def test_what_systems_leave_is_no_case_and_no_file_of_one(root):
     for name in ("Thumbs.db", "desktop.ini", "b/Thumbs.db", "b/._image.png"):
         (root / name).write_text("")
     assert CaseFolder(root).digest == before
+
+
+@pytest.mark.parametrize("name", ["patients.csv", "split.csv"])
+def test_a_table_that_is_a_link_to_nothing_is_no_missing_table(tmp_path, name):
+    root = write_cases(tmp_path / "cases", count=3)
+    (root / name).unlink(missing_ok=True)
+    (root / name).symlink_to("nothing")
+    with pytest.raises(InputError, match=rf"{name}: .* got what only stands for it; fetch it first"):
+        open_dataset(root)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import math
+import os
 
 import pytest
 
@@ -107,3 +108,11 @@ def test_what_only_stands_for_a_file_is_refused_with_how_to_fetch_it(tmp_path, s
         InputError, match=r"image\.png: expected a readable PNG file, got what only stands for it; fetch"
     ):
         read_image(tmp_path / "data/image.png")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_has_no_end_is_refused_unread(tmp_path, make):
+    make(tmp_path / "set.json")
+    said = r"set\.json: expected text, got a pipe or a device; put a plain file there"
+    with pytest.raises(InputError, match=said), stored.readable(tmp_path / "set.json", "text"):
+        pytest.fail("it was read")

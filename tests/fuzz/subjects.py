@@ -280,7 +280,7 @@ def _plain_masks(folder):
         values = np.moveaxis(np.asanyarray(plain_nifti(folder / "masks.nii.gz").dataobj), -1, 0)
         values = values[..., 0] if values.shape[-1] == 1 else values
         return np.stack([plain_mask(one) for one in values])
-    return np.stack([plain_label(path) for path in sorted(folder.glob("*.png"))])
+    return np.stack([plain_label(path) for path in sorted(folder.glob("*.png")) if not path.is_dir()])
 
 
 def plain_label(path):

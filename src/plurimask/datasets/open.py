@@ -10,6 +10,7 @@ A case folder: one folder a case, as `plurimask.files.case_folder` reads it, and
 Other files and hidden folders are ignored.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -117,7 +118,7 @@ class CaseFolder:
         patients = read_patients(root / "patients.csv", frozenset(self.names))
         self.patients = tuple(patients.get(name) for name in self.names)
         own = root / "split.csv"
-        self._split = split or (own if own.exists() else None)
+        self._split = split or (own if os.path.lexists(own) else None)
         self.sides: Mapping[str, Split] = read_sides(self._split, self.patients) if self._split else {}
         self.split_by = self._split.name if self._split else BY_HASH
 

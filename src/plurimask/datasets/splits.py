@@ -7,6 +7,7 @@ lines that start with # are ignored. Errors name the line and the case, never a 
 """
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -153,7 +154,7 @@ def read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
         InputError: a file that cannot be read.
     """
     patients: dict[str, str] = {}
-    for line, case, patient in _pairs(path, ("case", "patient")) if path.exists() else ():
+    for line, case, patient in _pairs(path, ("case", "patient")) if os.path.lexists(path) else ():
         if case not in names:
             raise _bad_line(path, line, "the name of a case folder", f"'{case}'{other_spelling(case, names)}")
         if case in patients:

@@ -15,7 +15,7 @@ from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
 from plurimask.files.atomic import write_text
-from plurimask.files.stored import readable
+from plurimask.files.stored import is_endless, readable
 from plurimask.files.texts import csv_text, json_text, plain_cell
 from plurimask.metrics import CONVENTIONS, Reliability
 from plurimask.settings import Natural, Positive, parse
@@ -140,6 +140,8 @@ def read_scores(folder: Path) -> Scores:
         InputError: files that are damaged or missing, or a value that cannot be one.
     """
     with readable(folder, "scores as plurimask writes them", "score them again"):
+        if any(is_endless(folder / name) for name in ("summary.json", "scores.csv")):
+            raise ValueError("a pipe or a device")
         summary = parse(_Read, json.loads((folder / "summary.json").read_bytes()), folder / "summary.json", InputError)
         with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
             rows = tuple(map(_case, csv.DictReader(file)))

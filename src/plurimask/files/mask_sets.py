@@ -10,6 +10,7 @@ set.json is optional and may hold name, method, seeds, checkpoint, grid {shape, 
 
 import json
 import math
+import os
 import re
 import zipfile
 from collections import Counter
@@ -399,7 +400,7 @@ def check_bears_name(folder: Path, name: str) -> None:
 
 
 def _read_description(path: Path) -> _SetFile:
-    if not path.exists():
+    if not os.path.lexists(path):
         return _SetFile()
     with readable(path, "a description as plurimask writes it", "correct it"):
         tree = from_json(path.read_bytes(), allow_inf_nan=False)

@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import re
+import stat
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -103,8 +104,10 @@ def readable(
         subject: the file.
         expected: such as "a readable NPY file".
         hint: what to do.
-        error: raised in place of the library's, from it.
+        error: raised in place of the library's, from it, and for a pipe or a device, of which no end need come.
     """
+    if is_endless(subject):
+        raise error(subject, expected=expected, got="a pipe or a device", hint="put a plain file there, or remove it")
     try:
         yield
     except PlurimaskError:
@@ -114,6 +117,15 @@ def readable(
         if isinstance(subject, Path) and _stands_for_another(subject):
             got, hint = "what only stands for it", "fetch it first: dvc pull, git annex get, or git lfs pull"
         raise error(subject, expected=expected, got=got, hint=hint) from problem
+
+
+def is_endless(path: str | Path) -> bool:
+    """Whether a pipe or a device lies at a path."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # what opens it says why
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _stands_for_another(path: Path) -> bool:

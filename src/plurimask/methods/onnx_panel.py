@@ -313,6 +313,8 @@ class _Net:
 
 def _read_card(folder: Path) -> Card:
     try:
+        if not (folder / CARD).is_file():  # a device has no end
+            raise ValueError(f"no {CARD}")
         tree = json.loads((folder / CARD).read_bytes())
         if tree["format"] != FORMAT:
             raise ValueError(f"format {tree['format']!r}")
