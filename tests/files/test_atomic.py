@@ -280,7 +280,7 @@ def test_files_take_their_places_together_and_what_is_not_of_the_run_goes(tmp_pa
     for name in ("a", "b", "mine"):
         (tmp_path / name).write_text("old")
     with files_together(tmp_path, ("a", "b", "c")) as folder:
-        (folder / "a").write_text("new")
+        write_text(folder / "a", "new")
         assert (tmp_path / "a").read_text() == "old"
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "mine": "old"}
 

@@ -145,7 +145,9 @@ def files_together(folder: Path, former: Iterable[str] = ()) -> Iterator[Path]:
     """
     made = not folder.exists()
     try:
-        with _beside(folder / "new", None) as fresh:
+        with _beside(folder / "new", None) as temporary:
+            fresh = temporary / "new"  # who writes a file locks the folder around it, and `temporary` is locked
+            fresh.mkdir()
             yield fresh
             written = sorted(fresh.iterdir())
             for path in written:
