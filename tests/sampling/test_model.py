@@ -73,7 +73,11 @@ def test_global_random_state_is_left_alone(model):
     ("shape", "said"),
     [
         ((16, 24), r"expected an image of 16x16 pixels.*got 16x24; cut 16x16"),
-        ((1, SIZE, SIZE, SIZE), r"expected an image of 16x16 pixels.*got 16x16x16"),
+        (
+            (1, SIZE, SIZE, SIZE),
+            r"expected an image of 16x16 pixels.*got 16x16x16; it is a volume: give its own folder",
+        ),
+        ((20, 30, 3), r"expected \(1, 16, 16\), channels first, .*got \(20, 30, 3\); move the last axis"),
         ((3, SIZE, SIZE), r"expected 1 image channel\(s\), as mine was trained on, got 3"),
         ((SIZE,), "expected two or three positive sizes"),
     ],

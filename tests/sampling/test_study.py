@@ -136,7 +136,7 @@ def test_progress_counts_the_looks_at_fields(cimd, monkeypatch):
 def test_a_model_of_crops_needs_a_region_of_a_larger_image(cimd):
     said = (
         r"scan: expected a region \(--roi\), or an image of 16x16 pixels: tiny saw crops of lesions alone, "
-        r"got 16x17x2; give --roi, for instance --roi 240,260,31 .* or --whole"
+        r"got 16x17x2; give --roi, for instance --roi 8,8,1 \(row, column, slice\), or --whole"
     )
     with pytest.raises(SettingsError, match=said):
         sample_study(cimd, of(volume((16, 17, 2))))

@@ -236,7 +236,9 @@ def test_mixed_precision_computes_in_half_precision_and_keeps_weights_in_single(
 
 
 def test_images_of_another_size_are_refused_and_nothing_is_written(data, tmp_path):
-    with pytest.raises(DatasetError, match=r"expected images of \(1, 32, 32\) .*, got \(1, 16, 16\); choose"):
+    with pytest.raises(
+        DatasetError, match=r"expected images of \(1, 32, 32\) .*, got \(1, 16, 16\); prepare folder --size"
+    ):
         train(recipe(image_size=32), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -353,6 +355,12 @@ def test_a_start_of_another_shape_is_refused(unbroken, data, tmp_path):
     wider = {"denoiser": TREE["method"]["denoiser"] | {"channels": [64]}}
     with pytest.raises(CheckpointError, match=r"training.start: expected weights of the recipe's own network"):
         train(made(wider, start=str(unbroken)), data, tmp_path / "run")
+
+
+def test_a_start_of_another_method_is_refused_by_name(data, tmp_path):
+    said = "expected weights of cimd, the recipe's method, got lidc-one-pass, which is of one-pass"
+    with pytest.raises(CheckpointError, match=said):
+        train(made(start="lidc-one-pass"), data, tmp_path / "run")
 
 
 def test_an_unknown_start_begins_no_run(data, tmp_path):

@@ -248,7 +248,7 @@ class OnnxPanel:
                 "image",
                 expected=f"{expected} (channels, rows, columns)",
                 got=str(shown.shape),
-                hint=f"cut {size}x{size} pixels around the lesion, without rescaling",
+                hint=f"cut {size}x{size} pixels, without rescaling",
             )
         if not np.isfinite(shown).all():
             raise InputError("image", expected="finite numbers", got="NaN or infinity", hint="replace them before use")

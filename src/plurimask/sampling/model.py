@@ -164,13 +164,16 @@ class Model:
         return {} if sampler is None else sampler.model_dump() | {"steps": self.evaluations(sampler)}
 
     def _other_size(self, case: Case) -> InputError:
-        size = self.recipe.image_size
-        return InputError(
-            case.name,
-            expected=f"an image of {size}x{size} pixels, as {self.name} was trained on",
-            got="x".join(map(str, case.image.shape[1:])),
-            hint=f"cut {size}x{size} pixels around the lesion, without rescaling",
-        )
+        size, channels = self.recipe.image_size, self.method.image_channels
+        expected, got = f"an image of {size}x{size} pixels", "x".join(map(str, case.image.shape[1:]))
+        if case.image.shape[-1] in (3, 4) and len(case.grid.shape) == 2:
+            expected, got = f"({channels}, {size}, {size}), channels first", str(case.image.shape)
+            hint = "move the last axis to the front, or make the picture grey"
+        elif len(case.grid.shape) == 3:
+            hint = "it is a volume: give its own folder or file as a study, not its dataset (pm.sample_study)"
+        else:
+            hint = f"cut {size}x{size} pixels, without rescaling, or give a region (pm.sample_study)"
+        return InputError(case.name, expected=f"{expected}, as {self.name} was trained on", got=got, hint=hint)
 
     def check_channels(self, case: Case) -> None:
         """Raises InputError for an image of other channels than the model's."""

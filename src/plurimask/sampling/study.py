@@ -195,9 +195,15 @@ def _box(model: Model, study: Study, slicing: int, region: Region | None, whole:
             study.case.name,
             expected=f"a region (--roi), or an image of {size}x{size} pixels: {model.name} saw crops of lesions alone",
             got="x".join(map(str, study.case.grid.shape)),
-            hint="give --roi, for instance --roi 240,260,31 (row, column, slice), or --whole",
+            hint=f"give --roi, for instance --roi {_example(study)}, or --whole",
         )
     return _whole(study)
+
+
+def _example(study: Study) -> str:
+    """A region of this very image: its middle."""
+    middle = ",".join(str(side // 2) for side in study.case.grid.shape)
+    return f"{middle} (row, column{', slice' * (len(study.case.grid.shape) == 3)})"
 
 
 def _whole(study: Study) -> Box:

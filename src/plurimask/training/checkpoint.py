@@ -146,8 +146,17 @@ def built_in_names() -> list[str]:
 def start_from(method: Method, model: str) -> None:
     """Take the weights of another model as the first ones. Raises CheckpointError where their shapes differ."""
     name, path = find_weights(model)
+    loaded = load_weights(path).method
+    if type(loaded) is not type(method):
+        own, other = method.settings.name, loaded.settings.name
+        raise CheckpointError(
+            "training.start",
+            expected=f"weights of {own}, the recipe's method",
+            got=f"{name}, which is of {other}",
+            hint=f"give weights of {own}, a recipe of {other}, or leave training.start out",
+        )
     try:
-        method.load_state_dict(load_weights(path).method.state_dict())
+        method.load_state_dict(loaded.state_dict())
     except RuntimeError as error:
         raise CheckpointError(
             "training.start",

@@ -152,7 +152,7 @@ def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
             dataset.root,
             expected=f"images of {expected} (channels, rows, columns), as the recipe says",
             got=str(store.image_shape),
-            hint="choose the recipe for this data, or --set image_size and method.image_channels",
+            hint="prepare folder --size makes squares of one size; or --set image_size and method.image_channels",
         )
     crop = CropSettings(settings.crop, settings.crop_steps, settings.crop_shift)
     warp = WarpSettings(settings.warp, settings.turn, settings.zoom)

@@ -109,8 +109,12 @@ class Recipe(Settings):
         if self.training.crop_steps:
             sizes["training.crop"] = self.training.crop
         for name, size in sizes.items():
-            if size % multiple or size > self.image_size:
-                raise wrong(f"{name} a multiple of {multiple} (patch and levels) up to image_size", got=size)
+            if size % multiple:
+                least = max(size // multiple, 1) * multiple
+                near = f"for instance {least} or {least + multiple}"
+                raise wrong(f"{name} a multiple of {multiple} (patch and levels), {near}", got=size)
+            if size > self.image_size:
+                raise wrong(f"{name} at most image_size, {self.image_size}", got=size)
         settings = self.training
         if settings.batch_size % settings.devices:
             raise wrong("training.batch_size in multiples of training.devices", got=settings.batch_size)
