@@ -5,6 +5,8 @@
     python tools/pages.py settings                                   docs/settings.md, from the types of the settings
     python tools/pages.py figures demo                               docs/figures/demo.png, of shipped cases
     python tools/pages.py figures lidc --data lidc-slices-128        docs/figures/lidc.png (LIDC-IDRI, see NOTICE)
+    python tools/pages.py figures panels --data lidc-slices-128      docs/figures/panels.png (the same)
+    python tools/pages.py curve                                      docs/benchmarks/one-pass/curve.png
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`, and is made from the kept files alone.
 """
@@ -30,6 +32,7 @@ from pydantic.fields import FieldInfo
 import plurimask as pm
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.datasets.open import choose_cases
+from plurimask.datasets.splits import read_case_list
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import COLUMNS, HEADLINE
 from plurimask.methods.method import BUILT_IN, method_class
@@ -89,14 +92,48 @@ def metrics(scores: Annotated[Path, typer.Argument(help="Folder with n16, n4, al
 
 @app.command()
 def figures(
-    of: Literal["demo", "lidc"], data: Annotated[Path | None, typer.Option(help="A lidc-slices release.")] = None
+    of: Literal["demo", "lidc", "panels"],
+    data: Annotated[Path | None, typer.Option(help="A lidc-slices release.")] = None,
 ) -> None:
-    """Readers beside eight samples: every second shipped case, or six test slices, each of another patient."""
-    if (of == "lidc") != (data is not None):
-        raise typer.BadParameter("lidc wants --data, demo does not")
-    cases = list(choose_cases(pm.open_dataset(data), "test", 6).values()) if data else demo_cases()[::2]
+    """Readers beside eight samples: every second shipped case, or six test slices, each of another patient.
+
+    panels: beside the four masks that represent 256, of the first ten of lidc-eval-200.
+    """
+    if (of == "demo") != (data is None):
+        raise typer.BadParameter("lidc and panels want --data, demo does not")
     model = pm.load("lidc")
-    samples_figure(cases, [model.sample(case, 8) for case in cases]).savefig(DOCS / f"figures/{of}.png", dpi=110)
+    if of == "panels":
+        cases = list(choose_cases(pm.open_dataset(data), "test", 10, read_case_list("lidc-eval-200")).values())
+        drawn = [model.sample(case, 4, panel="representative") for case in cases]
+    else:
+        cases = list(choose_cases(pm.open_dataset(data), "test", 6).values()) if data else demo_cases()[::2]
+        drawn = [model.sample(case, 8) for case in cases]
+    samples_figure(cases, drawn).savefig(DOCS / f"figures/{of}.png", dpi=110)
+
+
+@app.command()
+def curve() -> None:
+    """U-GED of the one-pass model on validation slices, against its training."""
+    save_figure(curve_figure(read(SUITES / "one-pass/training.json")), SUITES / "one-pass/curve")
+
+
+@in_style
+def curve_figure(kept: Json) -> Figure:
+    """Of docs/benchmarks/one-pass/training.json, beside the line of the flow panel."""
+    figure = Figure(figsize=(7.6, 3.2))
+    flow, courses = kept["validation"]["lidc-panel"], kept["validation"]["one-pass"]
+    titles = {"minutes": "minutes of one core", "images": "thousand images seen"}
+    for axes, key in zip(figure.subplots(1, 2, sharey=True), titles, strict=True):
+        for course, form in zip(courses, ("o-", "^-"), strict=True):
+            values = [point[key] / (1 if key == "minutes" else 1000) for point in course["points"]]
+            axes.plot(values, [point["ged_u"] for point in course["points"]], form, label=course["what"])
+        axes.axhline(flow["ged_u"], color=GREY, linestyle="--", label=flow["what"])
+        axes.set(xlabel=titles[key])
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+    figure.axes[0].set_ylabel("U-GED, 200 validation slices")
+    figure.axes[0].legend(fontsize=8)
+    return figure
 
 
 Tables = Mapping[str, Callable[[], Table]]

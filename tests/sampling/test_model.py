@@ -15,7 +15,7 @@ from plurimask.methods.method import build, method_class
 from plurimask.records import Case
 from plurimask.sampling import Model, load
 from plurimask.seeds import sample_seeds
-from plurimask.training.checkpoint import ALIASES, BUILT_IN, Checkpoint, built_in_names
+from plurimask.training.checkpoint import ALIASES, BUILT_IN, RETIRED, Checkpoint, built_in_names
 from plurimask.training.recipe import Recipe
 
 TOO_MANY = SamplerSettings(name="ddim", steps=21)
@@ -159,7 +159,13 @@ def test_device_that_is_not_there_is_refused(weights, device):
 
 def test_built_in_weights_are_there_and_small():
     assert {"phantom", *ALIASES.values()} <= set(built_in_names())
-    assert sum(path.stat().st_size for path in BUILT_IN.glob("*.safetensors")) < 40e6
+    assert sum(path.stat().st_size for path in BUILT_IN.glob("*.safetensors")) < 25e6
+
+
+@pytest.mark.parametrize("name", RETIRED)
+def test_weights_that_do_not_ship_any_more_are_refused_by_name(name):
+    with pytest.raises(CheckpointError, match=f"{name}: expected weights that ship.*; use {RETIRED[name]}"):
+        load(name, "cpu")
 
 
 @pytest.mark.parametrize("name", ["phantom", "lidc-cimd", "lidc"])

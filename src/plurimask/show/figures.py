@@ -54,7 +54,8 @@ def panel_figure(case: Case, panel: MaskSet) -> Figure:
 def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
     """A row a case: its image, its readers and its samples as white on black, in the manner of the paper's Fig. 3.
 
-    All tiles of all rows of one case show the same close-up. `panels[i]` belongs to `cases[i]`.
+    All tiles of all rows of one case show the same close-up. `panels[i]` belongs to `cases[i]`. Samples of a
+    representative panel bear the share of readers that they stand for.
 
     Raises:
         InputError: a panel is another case's, or lies on another grid; not one panel a case.
@@ -75,9 +76,11 @@ def samples_figure(cases: Sequence[Case], panels: Sequence[MaskSet]) -> Figure:
     columns = 1 + readers + max(len(view.samples) for view in views)
     figure = Figure(figsize=(0.75 * columns, 0.75 * len(views) + 0.2))
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.2 / figure.get_figheight(), hspace=0)
-    for axes, view in zip(figure.subplots(len(views), squeeze=False)[:, 0], views, strict=True):
+    for axes, view, panel in zip(figure.subplots(len(views), squeeze=False)[:, 0], views, panels, strict=True):
         groups = [view.image[None, *view.window], view.readers[:, *view.window], view.samples[:, *view.window]]
         _draw_tiles(axes, groups, view.aspect, (0, 1, 1 + readers), columns)
+        for column, share in enumerate([] if panel.shares is None else panel.shares, start=1 + readers):
+            axes.text(column + 0.06, 0.94, f"{share:.0%}", fontsize=7, color=VERMILLION)
     for x, label in ((0, "image"), (1, "readers"), (1 + readers, "samples")):
         figure.axes[0].text(x + 0.04, -0.03, label, fontsize=9)
     return figure

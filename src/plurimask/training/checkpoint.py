@@ -22,7 +22,9 @@ FORMAT = "plurimask-1"
 BEST, LAST = "best.safetensors", "last.safetensors"
 """The weights in a run folder."""
 BUILT_IN = Path(__file__).parents[1] / "weights"
-ALIASES = {"lidc": "lidc-panel"}
+ALIASES = {"lidc": "lidc-one-pass"}
+RETIRED = {"lidc-panel": "lidc"}
+"""Built-in names of earlier versions, and what replaces them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +134,10 @@ def find_weights(model: str) -> tuple[str, Path]:
         return path.name, path / (BEST if (path / BEST).exists() else LAST)
     if path.is_file():
         return path.stem, path
+    if model in RETIRED:
+        raise CheckpointError(
+            model, expected="weights that ship", got="those of an earlier version", hint=f"use {RETIRED[model]}"
+        )
     known = ", ".join([*ALIASES, *built_in_names()])
     raise CheckpointError(
         model, expected="a built-in name, a .safetensors file or a run folder", got="neither", hint=f"built in: {known}"
