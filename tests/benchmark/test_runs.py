@@ -32,7 +32,7 @@ def whole(home, data):
     return home / "whole"
 
 
-def _interrupt(*given):
+def _interrupt(*given, **named):
     raise KeyboardInterrupt
 
 

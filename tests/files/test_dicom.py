@@ -460,7 +460,7 @@ def test_a_truncated_file(tmp_path, lost):
 def test_a_link_to_a_slice_that_is_gone(tmp_path):
     write_series(tmp_path, noise())
     (tmp_path / "IM00001.dcm").symlink_to(tmp_path / "gone.dcm")
-    refused(tmp_path, r"IM00001\.dcm: expected a readable file, got 'No such file or directory'")
+    refused(tmp_path, r"IM00001\.dcm: expected a readable file, got what only stands for it; fetch it first")
 
 
 def test_a_path_without_dicom(tmp_path):
