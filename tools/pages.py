@@ -190,7 +190,7 @@ def references() -> Table:
     """The predictors that need no image, on the same cases."""
     keys = [*HEADLINE, "brier", "ece"]
     own, *others = kept_scores("n16")["table"]
-    rows = [("`lidc-cimd`", *cells(own, keys)), *((row["label"], *cells(row, keys)) for row in others)]
+    rows = [("`lidc-one-pass`", *cells(own, keys)), *((row["label"], *cells(row, keys)) for row in others)]
     return plain_table(["", *labels(keys)], rows)
 
 
