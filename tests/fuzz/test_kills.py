@@ -191,7 +191,7 @@ def test_a_killed_command_loses_nothing(works, tmp_path, monkeypatch, name):
             shutil.copytree(tmp_path / "old", out)
         else:
             out.parent.mkdir()
-        moment = _while_writing(out, rng) if attempt % 2 else _after(rng.uniform(0, whole))
+        moment = _while_writing(out, rng) if attempt % 2 else _after(rng.uniform(0, 0.9 * whole))
         if kill(begin(work.run(out)), moment) != -signal.SIGKILL:
             continue
         killed += 1

@@ -75,7 +75,7 @@ def is_over(child: int) -> bool:
 def kill(child: int, moment: Callable[[], bool], number: int = signal.SIGKILL) -> int:
     """End a process at a moment, unless it has ended by then; how it ended."""
     while not is_over(child) and not moment():
-        time.sleep(0.0005)
+        time.sleep(0.003)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, number)
     return ended(child)
