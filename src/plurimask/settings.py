@@ -127,6 +127,8 @@ class Shipped:
         # Numbers of thousands of digits are a ValueError of their own, tables in tables without end a RecursionError.
         except (ValueError, RecursionError) as error:
             raise SettingsError(source, expected="TOML", got=str(error), hint="mend that line") from None
+        except OSError as error:
+            raise SettingsError(source, expected="a readable file", got=str(error), hint="check the path") from None
 
     def _content(self, source: str) -> bytes:
         path = Path(source)

@@ -278,19 +278,20 @@ def damage_png(rng, whole):
     )
 
 
+WORD = "91919"  # stands for a word in the place of a number, which pydicom does not write
 _DICOM = {
     "Rows": (0, 1, 5, 63, 65, 65535), "Columns": (0, 1, 5, 63, 65, 65535),
     "BitsAllocated": (0, 1, 8, 12, 16, 24, 32, 64),
     "BitsStored": (0, 1, 7, 8, 12, 16, 17, 99), "HighBit": (0, 7, 11, 15, 16, 99), "PixelRepresentation": (0, 1, 2),
     "SamplesPerPixel": (0, 1, 2, 3, 4, 65535), "PlanarConfiguration": (0, 1, 2),
     "PhotometricInterpretation": ("MONOCHROME1", "RGB", "YBR_FULL", "YBR_FULL_422", "PALETTE COLOR", "x", ""),
-    "NumberOfFrames": ("0", "1", "2", "1000000000", "99999999999999999999", "-1", "x", ""),
-    "RescaleSlope": ("0", "1e38", "1e300", "nan", "inf", "-1", "0.5", "x", ""),
-    "RescaleIntercept": ("1e38", "nan", "-9", "x"),
-    "PixelSpacing": (["0", "0"], ["-1", "1"], ["1e-30", "1"], ["1"], ["nan", "1"], ["x", "y"], ["1e300", "1"], None),
-    "ImagePositionPatient": (["0", "0"], ["1e300", "0", "0"], ["nan", "0", "0"], ["x", "0", "0"], None),
+    "NumberOfFrames": ("0", "1", "2", "1000000000", "99999999999999999999", "-1", WORD, ""),
+    "RescaleSlope": ("0", "1e38", "1e300", "nan", "inf", "-1", "0.5", WORD, ""),
+    "RescaleIntercept": ("1e38", "nan", "-9", WORD),
+    "PixelSpacing": (["0", "0"], ["-1", "1"], ["1e-30", "1"], ["1"], ["nan", "1"], [WORD, WORD], ["1e300", "1"], None),
+    "ImagePositionPatient": (["0", "0"], ["1e300", "0", "0"], ["nan", "0", "0"], [WORD, "0", "0"], None),
     "ImageOrientationPatient": (["1", "0", "0"], ["0"] * 6, ["1", "0", "0", "1", "0", "0"], ["nan"] * 6, None),
-    "SliceThickness": ("0", "-1", "nan", "x"), "ImageType": (["DERIVED"], ["ORIGINAL", "PRIMARY", "LOCALIZER"], ""),
+    "SliceThickness": ("0", "-1", "nan", WORD), "ImageType": (["DERIVED"], ["ORIGINAL", "PRIMARY", "LOCALIZER"], ""),
     "SOPClassUID": ("", "1.2.3", "1.2.840.10008.5.1.4.1.1.66.4", "x"), "SeriesInstanceUID": ("", "1.2.3", "x" * 200),
     "Modality": ("CT", "", "MR", "SEG"), "PixelPaddingValue": (0, 65535),
     "SpecificCharacterSet": ("x", "ISO 2022 IR 87"),
@@ -335,7 +336,7 @@ def _damage_dicom(rng, whole):
         dataset.ReferencedImageSequence = [inner]
     buffer = io.BytesIO()
     dataset.save_as(buffer)
-    return buffer.getvalue()
+    return buffer.getvalue().replace(WORD.encode(), b"words")
 
 
 def damage_safetensors(rng, whole):

@@ -537,10 +537,11 @@ class _NumpyAlone(pickle.Unpickler):
 
 
 def _slice_is_right(found, image, masks):
-    masks = masks if masks.shape[1:] == found.image.shape else np.moveaxis(masks, -1, 0)
+    case, _ = found
+    masks = masks if masks.shape[1:] == case.grid.shape else np.moveaxis(masks, -1, 0)
     with np.errstate(over="ignore"):
         image = image.squeeze().astype(np.float32)
-    return np.array_equal(found.image, image, equal_nan=True) and np.array_equal(found.readers, plain_mask(masks))
+    return np.array_equal(case.image[0], image, equal_nan=True) and np.array_equal(case.readers, plain_mask(masks))
 
 
 def hdf5_is_right(path):

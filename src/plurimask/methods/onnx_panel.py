@@ -289,7 +289,13 @@ class _Net:
         self._path = path
         runtime = need("onnxruntime", "onnx")
         with self.trusted():
-            self._session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            if not path.is_file():  # a pipe has no end
+                raise ValueError("no file")
+            options = runtime.SessionOptions()
+            options.log_severity_level = 4  # what it logs of a file is said once, here
+            # Its fallback to other providers prints, and there is none but the CPU.
+            providers = ["CPUExecutionProvider"]
+            self._session = runtime.InferenceSession(path, options, providers=providers, enable_fallback=0)
             found = [one.name for one in self._session.get_inputs()]
             if not set(inputs) <= set(found):
                 raise ValueError(f"a net that takes {', '.join(found)}")
