@@ -103,6 +103,46 @@ def test_ctrl_c_before_the_first_checkpoint_says_so(script, tmp_path, dataset, t
     assert "before the first checkpoint" in said.err
 
 
+def test_folds_are_trained_in_turn_and_scored_as_one_table(run, out, tmp_path, toml):
+    """Each of six patients by the one run of three that it is tested on, from two commands."""
+    data = write_cases(tmp_path / "cases", count=6)
+    command = "train", toml, "--data", data, "--out", out, "--set", "training.steps=2"
+    said = run(*command, "--folds", 3)
+    assert said.code == 0
+    assert "6 patients: 3 train, 1 val, 2 test, by fold 3 of 3" in said.out
+    assert run(*command, "--folds", 3).refused("fold-1", "add --resume")
+    (out / "fold-3/recipe.json").unlink()
+    assert run(*command, "--folds", 3, "--resume").code == 0  # of a run that was stopped between two folds
+    scored = run("evaluate", "--model", out, "--data", data, "--out", tmp_path / "scores", "--count", 2)
+    assert scored.code == 0
+    assert "6 cases, each drawn by the one of 3 runs that is tested on it" in scored.out
+    summary = json.loads((tmp_path / "scores/summary.json").read_text())
+    assert (summary["cases"], summary["patients"], summary["data"]["split_by"]) == (6, 6, "3 folds of out")
+    for fold in (1, 2, 3):
+        tested = json.loads((out / f"fold-{fold}/split.json").read_text())["patients"]["test"]
+        digest = pm.load(out / f"fold-{fold}", "cpu").checkpoint.digest
+        for patient in tested:
+            panel = pm.read_mask_set(tmp_path / f"scores/masks/case-{int(patient.removeprefix('patient-')):02d}")
+            assert panel.checkpoint == digest
+    assert run("evaluate", "--model", out, "--data", data, "--out", out / "x", "--split", "all").refused("--split all")
+
+
+def test_a_run_with_sides_by_rank_is_drawn_and_scored_on_them(run, out, tmp_path, toml):
+    data = write_cases(tmp_path / "cases", count=5)
+    refused = run("train", toml, "--data", data, "--out", out)
+    assert refused.refused("at least one patient on the val side", "--split-by rank", "--folds 5", "split.csv")
+    command = "train", toml, "--data", data, "--out", out, "--set", "training.steps=2"
+    assert run(*command, "--folds", 6).refused("at least 6 patients for 6 folds, got 5")
+    assert run(*command, "--folds", 5, "--test", 0.2).refused("--folds", "got --test")
+    assert "5 patients: 3 train, 1 val, 1 test" in run(*command, "--split-by", "rank").out
+    tested = json.loads((out / "split.json").read_text())["patients"]["test"]
+    assert run("sample", out, data, "--split", "test", "--out", tmp_path / "masks", "--count", 2).code == 0
+    assert run("evaluate", "--model", out, "--data", data, "--out", tmp_path / "scores", "--count", 2).code == 0
+    names = [f"case-{int(patient.removeprefix('patient-')):02d}" for patient in tested]
+    assert names == [path.name for path in (tmp_path / "masks").iterdir()]
+    assert names == [path.name for path in (tmp_path / "scores/masks").iterdir()]
+
+
 def test_a_run_on_sides_of_a_file_says_so_and_goes_on_with_the_same_alone(run, out, dataset, toml, tmp_path, sides):
     table = sides(tmp_path / "list.csv", val=["case-03"], test=["case-04"])
     command = "train", toml, "--data", dataset, "--out", out, "--set", "training.steps=2"

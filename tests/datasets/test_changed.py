@@ -1,14 +1,23 @@
 """Changed datasets: the centre crop, counted by hand, and one reader a training case."""
 
+import json
 import math
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from plurimask.datasets.changed import centre_crop, crop_case, crop_loss, one_reader, split_as
+from plurimask.datasets.changed import (
+    centre_crop,
+    crop_case,
+    crop_loss,
+    one_reader,
+    split_as,
+    split_as_trained,
+    split_by_rule,
+)
 from plurimask.datasets.dataset import BY_HASH
-from plurimask.datasets.splits import split_indices, split_of
+from plurimask.datasets.splits import SplitRule, split_indices, split_of
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -149,6 +158,31 @@ def test_a_file_says_the_sides_in_place_of_hash_and_dataset(tmp_path):
     assert (split_indices(other, "train"), split_indices(other, "test")) == ([0], [1])
     assert split_indices(centre_crop(other, 4), "test") == [1]
     assert (data.split_by, other.split_by, centre_crop(other, 4).split_by) == (BY_HASH, "sides.csv", "sides.csv")
+
+
+def test_a_rule_gives_other_sides_and_the_usual_one_changes_nothing():
+    data = Listed([case(name=name, patient=name) for name in "abc"])
+    assert split_by_rule(data, SplitRule()) is data
+    folds = [split_by_rule(data, SplitRule(folds=3), fold) for fold in (1, 2, 3)]
+    assert sorted(index for fold in folds for index in split_indices(fold, "test")) == [0, 1, 2]
+    assert len({fold.digest for fold in folds}) == 3
+
+
+def test_sides_of_a_run_are_taken_as_far_as_the_data_has_its_patients(tmp_path):
+    data = Listed([case(name=name, patient=name) for name in "abc"])
+    sides = SplitRule(folds=3).sides("abc", 1)
+    patients = {side: [one for one in sides if sides[one] == side] for side in ("train", "val", "test")}
+    (tmp_path / "split.json").write_text(json.dumps({"rule": "fold 1", "patients": patients}))
+    trained = split_as_trained(data, tmp_path)
+    assert [data.patients[index] for index in split_indices(trained, "test")] == patients["test"]
+    assert split_as_trained(trained, tmp_path) is trained
+    others = Listed([case(patient="other")])
+    assert split_as_trained(others, tmp_path) is others
+    assert split_as_trained(data, tmp_path / "none") is data
+    with pytest.raises(
+        DatasetError, match=r"split\.json: expected the side of every patient .* got 1 without one; train on"
+    ):
+        split_as(others, tmp_path)
 
 
 def test_the_digest_of_other_sides_depends_on_those_of_its_own_patients_alone(tmp_path):

@@ -2,13 +2,16 @@
 
 import os
 import runpy
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from plurimask.datasets.open import choose_cases, open_dataset
 from plurimask.datasets.splits import (
+    SplitRule,
     check_disjoint,
+    describe_sides,
     ranked,
     read_case_list,
     read_patients,
@@ -17,7 +20,7 @@ from plurimask.datasets.splits import (
     split_of,
     spread,
 )
-from plurimask.errors import DatasetError, InputError
+from plurimask.errors import DatasetError, InputError, SettingsError
 from plurimask.files.texts import csv_text
 
 
@@ -84,7 +87,7 @@ def test_a_case_without_patient_is_refused():
 def test_only_a_command_with_that_option_is_pointed_to_split_all(patients, asked):
     with pytest.raises(DatasetError, match=r"patients\.csv|split\.csv") as caught:
         split_indices(Listed(["x"], patients, {"p": "train"}), "val", asked=asked)
-    assert ("--split" in str(caught.value)) is asked
+    assert ("--split all" in str(caught.value)) is asked
 
 
 def test_all_asks_for_no_patients():
@@ -104,8 +107,55 @@ def test_an_unknown_split_is_refused():
 
 def test_an_empty_side_is_refused():
     train_only = next(f"p{i}" for i in range(99) if split_of(f"p{i}") == "train")
-    with pytest.raises(DatasetError, match="at least one patient on the test side, got none among 1 patient;"):
+    with pytest.raises(
+        DatasetError, match=r"at least one patient on the test side, got none among 1 patient; .*--split-by rank"
+    ):
         split_indices(Listed(["x"], [train_only]), "test")
+
+
+@pytest.mark.parametrize("count", [3, 4, 10, 29])
+def test_exact_shares_leave_no_side_empty_and_are_the_nearest(count):
+    patients = [f"p{number}" for number in range(count)]
+    sides = Counter(SplitRule("rank", 0.2, 0.2).sides(patients).values())
+    assert sides.total() == count
+    assert min(sides.values()) >= 1
+    assert sides["test"] == sides["val"] == max(1, round(count / 5))
+
+
+@pytest.mark.parametrize(("count", "folds"), [(29, 5), (5, 5), (4, 2), (3, 3)])
+def test_folds_test_every_patient_once_and_share_no_patient(count, folds):
+    patients = [f"p{number}" for number in range(count)]
+    parts = [SplitRule(folds=folds).sides(patients, fold) for fold in range(1, folds + 1)]
+    tested = [patient for sides in parts for patient, side in sides.items() if side == "test"]
+    assert sorted(tested) == sorted(patients)
+    assert all(set(sides) == set(patients) and set(sides.values()) == {"train", "val", "test"} for sides in parts)
+    sizes = [list(sides.values()).count("test") for sides in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "count", "message"),
+    [
+        (SplitRule(folds=5), 4, "at least 5 patients for 5 folds, got 4; ask for fewer folds"),
+        (SplitRule(folds=2), 3, "at least 4 patients for 2 folds, got 3"),
+        (SplitRule("rank"), 2, "at least 3 patients for three sides, got 2"),
+    ],
+)
+def test_too_few_patients_for_a_rule_are_refused(rule, count, message):
+    with pytest.raises(DatasetError, match=message):
+        rule.sides([f"p{number}" for number in range(count)], 1)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0, 0.1), (0.1, -1), (float("nan"), 0.1)])
+def test_shares_that_leave_none_to_train_are_refused(shares):
+    with pytest.raises(SettingsError, match="shares above 0 that leave some to train"):
+        SplitRule("rank", *shares)
+
+
+def test_sides_in_words_count_patients_and_cases():
+    said = describe_sides(["p", "p", "q", None], {"p": "train", "q": "val"}, "split.csv")
+    assert said == "2 patients: 1 train (2 cases), 1 val (1 case), 0 test (0 cases), by split.csv"
+    assert describe_sides(["p", "q"], {"p": "val", "q": "val"}, "x") == "2 patients: 0 train, 2 val, 0 test, by x"
 
 
 def test_spread_takes_every_patient_before_any_second_case():

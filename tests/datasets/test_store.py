@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from plurimask.datasets.changed import Resided
 from plurimask.datasets.store import cache_folder, open_store
 from plurimask.errors import DatasetError
 from plurimask.geometry import Grid
@@ -55,6 +56,14 @@ def test_images_and_readers_come_back_exactly(width, channels):
         np.testing.assert_array_equal(readers[position][valid[position]], cases[index].readers)
     assert valid.sum(axis=1).tolist() == [3, 4, 1]
     assert (len(store), store.image_shape) == (4, (channels, 5, width))
+
+
+def test_what_is_decoded_is_that_of_the_whole_whatever_the_sides():
+    whole = Made([case(number, 2) for number in range(3)])
+    whole.sides, whole.split_by = {}, "x"
+    open_store(whole)
+    open_store(Resided(whole, {"p": "test"}, "y"))
+    assert whole.reads == 4  # the first is read to learn the shape
 
 
 def test_there_are_as_many_slots_as_the_chosen_cases_need_and_those_beyond_are_empty():

@@ -67,6 +67,21 @@ def written(root):
     return pm.open_dataset(root.parent / "out")
 
 
+@pytest.mark.parametrize(
+    ("options", "files"),
+    [(("--val", 0.2), {"split.csv"}), (("--folds", 3), {"fold-1.csv", "fold-2.csv", "fold-3.csv"})],
+)
+def test_a_rule_of_sides_is_written_beside_the_cases(run, root, tmp_path, options, files):
+    assert run("--patient", "{patient}_*", *options, "--dry-run").refused("at least 3 patients", "got 2")
+    assert (
+        "3 patients: 1 train (3 cases), 1 val (3 cases), 1 test (3 cases)"
+        in run("--patient", "{patient}", *options).out
+    )
+    assert {path.name for path in (tmp_path / "out").glob("*.csv")} == files | {"patients.csv"}
+    dataset = pm.open_dataset(tmp_path / "out" / min(files))
+    assert set(dataset.sides.values()) == {"train", "val", "test"}
+
+
 def test_marked_slices_become_cases_where_they_lay_with_the_patient_of_their_name(run, root):
     said = run("--patient", "{patient}_*")
     assert said.code == 0
@@ -164,7 +179,9 @@ def test_a_dry_run_says_what_is_there_and_writes_nothing(run, root):
 def test_sound_data_with_patients_raises_no_question_and_says_their_sides(run):
     said = run("--dry-run", "--patient", "{patient}_*").out
     assert "look at" not in said
-    assert "2 patients: 2 train, 0 val, 0 test, by the hash of their ids" in said  # of P1 and P2
+    assert (
+        "2 patients: 2 train (9 cases), 0 val (0 cases), 0 test (0 cases), by the hash of their ids" in said
+    )  # of P1 and P2
 
 
 def test_a_patient_in_two_spellings_is_asked_about(run, root):

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from plurimask.datasets.dataset import Dataset
+    from plurimask.datasets.splits import SplitRule
 
 # Names of files and methods are printed as they are, not read as markup.
 console = Console(markup=False, highlight=False)
@@ -28,8 +29,21 @@ CaseList = Annotated[
 ]
 SplitFile = Annotated[
     Path | None,
-    typer.Option(help="A CSV file, patient,side, that says which patients are train, val and test; else their hashes."),
+    typer.Option(
+        help="A CSV file, patient,side, that says which patients are train, val and test, or a run whose sides are "
+        "taken; else their hashes."
+    ),
 ]
+SplitBy = Annotated[
+    Literal["hash", "rank"] | None,
+    typer.Option(
+        help="hash: of the patient's id, 80/10/10. rank: exact shares of the patients, for few of them; so where --val "
+        "or --test is given."
+    ),
+]
+Val = Annotated[float | None, typer.Option(help="Share of the patients to validate on (0.1).")]
+Test = Annotated[float | None, typer.Option(help="Share of the patients to test on (0.1).")]
+Folds = Annotated[int | None, typer.Option(help="So many splits, in which each patient is tested on once.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
@@ -70,3 +84,25 @@ def open_data(path: Path, split_file: Path | None) -> "Dataset":
             first = next(number for number, patient in enumerate(dataset.sides, start=1) if patient not in there)
             say(f"{split_file}: the data lacks {lacking.total()} of its patients ({counts}), first its number {first}")
     return dataset
+
+
+def split_rule(
+    by: Literal["hash", "rank"] | None, val: float | None, test: float | None, folds: int | None
+) -> "SplitRule":
+    """The rule that options name; shares go by rank unless told otherwise."""
+    from plurimask.datasets.splits import USUAL, SplitRule
+    from plurimask.errors import SettingsError
+
+    if folds and (test is not None or by == "hash"):
+        got, hint = "--test" if test is not None else "--split-by hash", "leave it out: folds are equal parts, by rank"
+        raise SettingsError("--folds", expected="no other rule of the test side", got=got, hint=hint)
+    chosen = by or ("hash" if val is test is folds is None else "rank")
+    return SplitRule(chosen, USUAL.val if val is None else val, USUAL.test if test is None else test, folds)
+
+
+def fold_runs(path: Path) -> list[Path]:
+    """The runs that train --folds has left in a folder, in their order; none in any other folder."""
+    from plurimask.files.stored import natural
+
+    runs = (folder for folder in path.glob("fold-*") if (folder / "split.json").is_file())
+    return sorted(runs, key=lambda folder: natural(folder.name))

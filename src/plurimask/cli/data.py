@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plurimask.cli.common import Out, console, progress, say
+from plurimask.cli.common import Folds, Out, SplitBy, Test, Val, console, progress, say, split_rule
 from plurimask.errors import plural
 
 prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
@@ -93,6 +93,10 @@ def folder(
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
     size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of every slice; else as they are.")] = None,
     grid_mm: Annotated[float, typer.Option(min=0, help="How far headers of a case may differ at a corner.")] = 0.0,
+    split_by: SplitBy = None,
+    val: Val = None,
+    test: Test = None,
+    folds: Folds = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is there and what looks wrong.")] = False,
 ) -> None:
     """Your own images with several readers each. Begin with --dry-run."""
@@ -100,7 +104,9 @@ def folder(
     from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.prepare.writer import refuse_none
 
-    settings = FolderSettings(image, reader, patient, label, axis, all_slices, size, grid_mm)
+    settings = FolderSettings(
+        image, reader, patient, label, axis, all_slices, size, grid_mm, split_rule(split_by, val, test, folds)
+    )
     if dry_run:
         with progress("reading cases") as tick:
             survey = survey_folder(root, settings, tick)
@@ -114,4 +120,6 @@ def folder(
         survey = prepare_folder(root, out, settings, tick)
     for line in summarise_survey(survey, most=20):
         say(line)
+    if folds:
+        say(f"The folds: --data {out / 'fold-1.csv'} to fold-{folds}.csv, or all with train --folds {folds}")
     say(f"{plural(survey.written, 'case')} in {out}, how they were made in {out / 'manifest.json'}")

@@ -73,7 +73,8 @@ def sample(
     drawer = load(model, device, runtime)
     settings = drawer.sampler(sampler, steps)
     region = parse_region(roi) if roi is not None else None
-    found = inputs_at(inputs, split, limit, read_case_list(case_list) if case_list else None, split_file)
+    names = read_case_list(case_list) if case_list else None
+    found = inputs_at(inputs, split, limit, names, split_file, Path(model))
     found.check(region is not None, whole, format)
     drawer.pool(panel, pool, count)
     # All outputs are checked before the model is asked once. A lone study is kept, others are read once more.

@@ -1,6 +1,8 @@
 """Train methods and score masks: `plurimask train`, `evaluate` and `benchmark`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,18 +11,24 @@ import typer
 from plurimask.cli.common import (
     CaseList,
     Device,
+    Folds,
     Limit,
     Out,
     Split,
+    SplitBy,
     SplitFile,
     Stopped,
+    Test,
+    Val,
     console,
     fail,
+    fold_runs,
     open_data,
     progress,
     say,
+    split_rule,
 )
-from plurimask.errors import PlurimaskError, SettingsError
+from plurimask.errors import PlurimaskError, SettingsError, plural
 
 if TYPE_CHECKING:
     from plurimask.datasets.dataset import Dataset
@@ -43,29 +51,45 @@ def train(
     data: Annotated[Path, typer.Option(help="The dataset's folder.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     split_file: SplitFile = None,
+    split_by: SplitBy = None,
+    val: Val = None,
+    test: Test = None,
+    folds: Folds = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     set: Annotated[list[str] | None, typer.Option(help="Change a setting: training.steps=200. Repeatable.")] = None,
 ) -> None:
-    """Train a recipe's method on the train side of a dataset."""
+    """Train a recipe's method on the train side of a dataset.
+
+    With --folds, one run a fold, OUT/fold-1, OUT/fold-2, ...: plurimask evaluate --model OUT scores every patient once.
+    """
+    from plurimask.datasets.changed import split_by_rule
+    from plurimask.datasets.splits import describe_sides
     from plurimask.datasets.store import open_store
     from plurimask.files.atomic import check_usable
     from plurimask.training.loop import train as train_method
     from plurimask.training.recipe import load_recipe
     from plurimask.training.run import RunFolder
 
-    settings = load_recipe(recipe, tuple(set or ()))
+    settings, rule = load_recipe(recipe, tuple(set or ())), split_rule(split_by, val, test, folds)
+    if split_file is not None and not rule.usual:
+        raise SettingsError("--split-file", expected="it, or a rule", got="both", hint="give one of them")
     check_usable(out)
-    dataset = open_data(data, split_file)
-    with progress("decoding once", len(dataset)) as tick:
-        open_store(dataset, tick)
-    try:
-        train_method(settings, dataset, out, resume=resume)
-    except KeyboardInterrupt as stop:
-        if not RunFolder(out).state.exists():
-            every = settings.training.checkpoint_every
-            raise Stopped(f"stopped before the first checkpoint in {out} (training.checkpoint_every={every})") from stop
-        raise Stopped(f"stopped; go on from the last checkpoint in {out} with --resume") from stop
-    say(f"Trained. Draw from it: plurimask sample {out} INPUT --out masks")
+    whole = open_data(data, split_file)
+    runs = {out / name if folds else out: split_by_rule(whole, rule, fold) for fold, name in rule.files.items()}
+    with progress("decoding once", len(whole)) as tick:
+        open_store(whole, tick)
+    for folder, dataset in runs.items():
+        run = RunFolder(folder)
+        say(describe_sides(dataset.patients, dataset.sides, dataset.split_by))
+        try:
+            train_method(settings, dataset, folder, resume=resume and (folds is None or run.recipe.exists()))
+        except KeyboardInterrupt as stop:
+            if not run.state.exists():
+                every = f"training.checkpoint_every={settings.training.checkpoint_every}"
+                raise Stopped(f"stopped before the first checkpoint in {folder} ({every})") from stop
+            raise Stopped(f"stopped; go on from the last checkpoint in {folder} with --resume") from stop
+    score = f"Score them: plurimask evaluate --model {out} --data {data} --out scores"
+    say(f"Trained. {score if folds else f'Draw from it: plurimask sample {out} INPUT --out masks'}")
 
 
 def evaluate(
@@ -94,17 +118,31 @@ def evaluate(
     compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
 ) -> None:
     """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
+    from plurimask.datasets.changed import split_as, split_as_trained
+    from plurimask.datasets.dataset import CasesByName
     from plurimask.datasets.open import choose_cases
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.atomic import check_usable, files_together
 
     _check_drawn(masks, model, panel, pool)
     check_usable(out)
-    dataset = open_data(data, split_file)
-    cases = choose_cases(dataset, split, limit, read_case_list(case_list) if case_list else None, asked=True)
-    beside = None
-    if model is not None:
-        masks, beside = _draw(model, device, cases, out, count or 16, seed, panel, pool)
+    dataset, beside = open_data(data, split_file), None
+    names = read_case_list(case_list) if case_list else None
+    choose = partial(choose_cases, limit=limit, names=names, asked=True)
+    if model is not None and (folds := fold_runs(Path(model))):
+        _check_folds(model, split, split_file, case_list)
+        parts = {str(run): choose(split_as(dataset, run), "test") for run in folds}
+        tested = frozenset(chain.from_iterable(parts.values()))
+        cases = CasesByName(dataset, [place for place, name in enumerate(dataset.names) if name in tested])
+        split_by = f"{plural(len(folds), 'fold')} of {Path(model).name}"
+        say(f"{plural(len(cases), 'case')}, each drawn by the one of {plural(len(folds), 'run')} that is tested on it")
+    else:
+        if model is not None and split_file is None:
+            dataset = split_as_trained(dataset, Path(model))
+        cases, split_by = choose(dataset, split), dataset.split_by
+        parts = {model: cases} if model is not None else {}
+    for one, of_one in parts.items():
+        masks, beside = _draw(one, device, of_one, out, count or 16, seed, panel, pool)
     assert masks is not None, "there are masks or a model"
     scores, panels, passed = _score(masks, dataset, cases, count)
     if beside is not None:
@@ -125,7 +163,7 @@ def evaluate(
     chosen = {
         "digest": dataset.digest,
         "split": split,
-        "split_by": dataset.split_by,
+        "split_by": split_by,
         "cases": case_list,
         "limit": limit,
     }
@@ -165,6 +203,14 @@ def benchmark(
     say(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}")
     if results.scored:
         say(f"Open {out / 'report.html'} in a browser.")
+
+
+def _check_folds(model: str, split: str, split_file: Path | None, case_list: str | None) -> None:
+    given = {f"--split {split}": split != "test", "--split-file": split_file, "--cases": case_list}
+    option = next((option for option, is_given in given.items() if is_given), None)
+    if option is not None:
+        hint = "leave it out: each patient is scored by the run that was not trained on them"
+        raise SettingsError(model, expected="no choice of a side for folds", got=option, hint=hint)
 
 
 def _check_drawn(masks: Path | None, model: str | None, panel: str, pool: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from plurimask.datasets.dataset import Dataset, Split
-from plurimask.datasets.splits import read_sides, split_indices
+from plurimask.datasets.splits import SplitRule, check_patients, read_sides, side_of, split_indices
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.records import Case
 
@@ -77,21 +77,65 @@ def centre_crop(dataset: Dataset, size: int) -> Changed:
     return Changed(dataset, f"centre {size}", lambda index, case: crop_case(case, size))
 
 
-def split_as(dataset: Dataset, path: Path) -> Changed:
-    """A dataset whose sides are those of a file with the header `patient,side`, which may list other patients too.
+class Resided(Changed):
+    """A dataset with other sides.
 
-    Its digest is another one, so that what was trained and drawn under other sides is told apart; what is decoded
-    once for training is decoded again.
+    Its digest is another one, so that what was trained and drawn under other sides is told apart. What is decoded once
+    for training is that of the whole.
+
+    Args:
+        dataset: the other one.
+        sides: of its patients; they may list other patients too. Who is not listed is on the side that the hash gives.
+        by: what says so, for records.
+    """
+
+    def __init__(self, dataset: Dataset, sides: Mapping[str, Split], by: str) -> None:
+        super().__init__(dataset, "", lambda index, case: case)
+        self.whole, self.sides, self.split_by = dataset, sides, by
+        self._rule = f"sides {json.dumps(_sides_of(self))}"
+
+
+def _sides_of(dataset: Dataset) -> dict[str, Split]:
+    """The side of each known patient, sorted."""
+    return {one: side_of(dataset, one) for one in sorted(set(filter(None, dataset.patients)))}
+
+
+def split_as(dataset: Dataset, path: Path) -> Resided:
+    """A dataset whose sides are those of a file with the header `patient,side`, or of a run (see `read_sides`).
 
     Raises:
         DatasetError: a file that gives one of the dataset's patients no side or two, or is not of this form.
         InputError: a file that cannot be read.
     """
-    sides = read_sides(path, dataset.patients, str(dataset.root))
-    own = {patient: sides[patient] for patient in sorted(set(map(str, dataset.patients)))}
-    made = Changed(dataset, f"sides {json.dumps(own)}", lambda index, case: case)
-    made.sides, made.split_by = sides, path.name
-    return made
+    return Resided(dataset, read_sides(path, dataset.patients, str(dataset.root)), path.name)
+
+
+def split_as_trained(dataset: Dataset, run: Path) -> Dataset:
+    """A dataset with the sides that a run was trained on, as far as it has its patients.
+
+    It is left as it is where these sides are its own, and where `run` is no run folder.
+
+    Raises:
+        DatasetError: a split.json that says something else.
+        InputError: one that cannot be read.
+    """
+    file = run / "split.json"
+    trained = read_sides(file, ()) if file.is_file() else {}
+    if all(trained.get(one, side) == side for one, side in _sides_of(dataset).items()):
+        return dataset
+    return Resided(dataset, {**dataset.sides, **trained}, f"the run {run.name}")
+
+
+def split_by_rule(dataset: Dataset, rule: SplitRule, fold: int | None = None) -> Dataset:
+    """A dataset whose patients are divided by a rule; of folds one of them, counted from 1.
+
+    Raises:
+        DatasetError: a case without a patient, or fewer patients than the rule needs.
+    """
+    if rule.usual:
+        return dataset
+    check_patients(dataset)
+    return Resided(dataset, rule.sides(set(map(str, dataset.patients)), fold), rule.describe(fold))
 
 
 class CropLoss(NamedTuple):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from plurimask.datasets.changed import Resided
 from plurimask.datasets.dataset import Dataset
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.files.atomic import atomic_folder
@@ -64,6 +65,8 @@ def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done
     Raises:
         DatasetError: cases of different sizes, volumes, or a case that nobody read.
     """
+    if isinstance(dataset, Resided):
+        return open_store(dataset.whole, progress)  # the same cases
     folder = cache_folder() / f"store-{_LAYOUT}-{dataset.digest}"
     try:
         if not folder.is_dir():

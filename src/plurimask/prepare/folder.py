@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from plurimask.datasets.splits import USUAL, SplitRule
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
 from plurimask.files.stored import digest_files, natural
@@ -111,6 +112,7 @@ class FolderSettings:
         every: also planes of volumes on which no reader drew.
         size: pixels a side of every plane, by `fit_square`; None: as they are.
         grid_mm: how far off a corner headers may put the same voxels, such as by rounding.
+        split: how patients are divided.
     """
 
     images: Sequence[str]
@@ -121,6 +123,7 @@ class FolderSettings:
     every: bool = False
     size: int | None = None
     grid_mm: float = 0.0
+    split: SplitRule = USUAL
 
 
 _ONE_GRID = "bring all files of a case to one grid, or take the voxels as they are with --grid-mm"
@@ -150,6 +153,7 @@ def prepare_folder(
     """
     with writing_cases(out, root) as writer:
         survey = _run(root, settings, writer, progress)
+        writer.add_splits(settings.split)
         source = {"files": len(survey.sources), "sha256": digest_files(root, survey.sources)}
         facts = {"settings": asdict(settings), "source": source, **survey.facts()}
         writer.finish("plurimask prepare folder", facts)
@@ -161,7 +165,7 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
     images, readers = ([Pattern(text) for text in texts] for texts in (settings.images, settings.readers))
     found = find_cases(root, images, readers, Pattern(settings.patient) if settings.patient else None)
     known = sorted({reader for one in found for reader in one.readers}, key=natural)
-    survey = Survey(tuple(known))
+    survey = Survey(tuple(known), rule=settings.split)
     for done, one in enumerate(found, start=1):
         try:
             check_name(Path(one.name), one.name)

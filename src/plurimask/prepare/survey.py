@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from plurimask.datasets.splits import Split, split_of
+from plurimask.datasets.splits import USUAL, SplitRule, describe_sides
 from plurimask.errors import InputError, SettingsError, plural
 from plurimask.files.images import binarise
 from plurimask.files.stored import difference, look_alike
@@ -307,6 +307,7 @@ class Survey:
         values: that labels hold.
         labels: what looks wrong in these values.
         sources: the files of the cases in use.
+        rule: how their patients are divided.
     """
 
     readers: tuple[str, ...]
@@ -315,6 +316,7 @@ class Survey:
     values: set[float] = field(default_factory=set)
     labels: list[str] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
+    rule: SplitRule = USUAL
 
     @property
     def written(self) -> int:
@@ -413,11 +415,10 @@ def summarise_survey(survey: Survey, most: int | None = None) -> list[str]:
         f"label values {shown(survey.values) or 'unknown'}{mean}"
     ]
     lines += [f"reader {number}: {files}" for number, files in enumerate(survey.readers)]
-    patients = {case.patient for case in survey.cases if case.patient is not None}
+    patients = [case.patient for case in survey.cases for _ in range(case.written) if case.patient is not None]
     if patients:
-        sides = Counter(map(split_of, patients))
-        each = ", ".join(f"{sides[side]} {side}" for side in get_args(Split))
-        lines.append(f"{plural(len(patients), 'patient')}: {each}, by the hash of their ids")
+        for fold in survey.rule.files:
+            lines.append(describe_sides(patients, survey.rule.sides(patients, fold), survey.rule.describe(fold)))
     lines += _first([f"passed over: {name}: {why}" for name, why in survey.skipped], most)
     return lines + _first([f"look at: {question}" for question in survey.questions()], most)
 

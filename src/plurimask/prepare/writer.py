@@ -21,7 +21,7 @@ from PIL import Image
 from plurimask import __version__
 from plurimask.datasets.dataset import Split
 from plurimask.datasets.open import CaseFolder
-from plurimask.datasets.splits import patient_id
+from plurimask.datasets.splits import SplitRule, patient_id
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.files.atomic import atomic_folder, write_text
 from plurimask.files.case_folder import check_name
@@ -116,6 +116,16 @@ class CaseWriter:
     def add_split(self, name: str, sides: Mapping[str, Split]) -> None:
         """Write the side of each patient to `name`.csv."""
         self._write_table(name, ("patient", "side"), sorted(sides.items()))
+
+    def add_splits(self, rule: SplitRule) -> None:
+        """Write split.csv where a rule other than the usual one divides the patients, or fold-1.csv, fold-2.csv, ...
+
+        Raises:
+            DatasetError: fewer patients than the rule needs.
+        """
+        if not rule.usual:
+            for fold, name in rule.files.items():
+                self.add_split(name, rule.sides(self.patients, fold))
 
     def finish(self, made_by: str, facts: Mapping[str, Any]) -> None:
         """Write patients.csv and the manifest; `made_by` and `facts` as `manifest.write_manifest` takes them.

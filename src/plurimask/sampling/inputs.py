@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from plurimask.datasets.changed import split_as_trained
 from plurimask.datasets.open import choose_cases, open_dataset
 from plurimask.datasets.splits import SplitOrAll
 from plurimask.errors import InputError, SettingsError
@@ -53,10 +54,11 @@ def inputs_at(
     limit: int | None,
     names: Sequence[str] | None,
     split_file: Path | None = None,
+    run: Path | None = None,
 ) -> Inputs:
     """Everything at some paths; `split`, `limit` and `names` choose from each dataset as `choose_cases` does.
 
-    `split_file` says the sides, as `open_dataset` takes it.
+    `split_file` says the sides, as `open_dataset` takes it; else `run`, as `split_as_trained` does.
 
     Raises:
         InputError: a path where neither a study nor a dataset lies, or two studies or cases of one name.
@@ -65,6 +67,8 @@ def inputs_at(
     found = [_input(path) for path in paths]
     studies = [(study_name(one.path), one.path) for one in found if one.kind == "study"]
     datasets = [open_dataset(one.path, split_file) for one in found if one.kind != "study"]
+    if run is not None and split_file is None:
+        datasets = [split_as_trained(dataset, run) for dataset in datasets]
     chosen = [choose_cases(dataset, split, limit, names, asked=True) for dataset in datasets]
     cases = [(name, partial(of_dataset.__getitem__, name)) for of_dataset in chosen for name in of_dataset]
     for name, times in Counter(name for name, _ in (*studies, *cases)).items():
