@@ -18,13 +18,13 @@ from plurimask.export import PROGRAM, export_onnx
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import read_mask_set
 from plurimask.geometry import Grid
-from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, OnnxPanel
+from plurimask.methods.onnx_model import CARD, DENOISER, ENCODER, OnnxModel
 from plurimask.records import Batch, Case
 from plurimask.sampling import load, sample_study
 
 pytest.importorskip("onnxruntime")
 PANEL = {
-    "name": "panel",
+    "name": "flow",
     "encoder": {"widths": [16, 24, 32], "blocks": 1},
     "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
     "windows": [16],
@@ -40,7 +40,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
-    out = tmp_path_factory.mktemp("exported") / "panel"
+    out = tmp_path_factory.mktemp("exported") / "flow"
     export_onnx(model, out)
     return out
 
@@ -49,14 +49,14 @@ def folder(model, tmp_path_factory):
 def test_masks_are_those_of_pytorch(model, folder, count, steps):
     shown = image(3, BIG)
     expected = model.sample(shown, count, seed=2, sampler=model.sampler("ddim", steps)).masks
-    drawn = OnnxPanel(folder).masks(shown, count, seed=2, steps=steps)
+    drawn = OnnxModel(folder).masks(shown, count, seed=2, steps=steps)
     assert (drawn.shape, drawn.dtype) == (expected.shape, np.bool_)
     assert (drawn != expected).mean() < 0.002
     assert 0.01 < expected.mean() < 0.99
 
 
 def test_the_unit_of_the_image_does_not_matter(folder):
-    panel, shown = OnnxPanel(folder), image(0, BIG)
+    panel, shown = OnnxModel(folder), image(0, BIG)
     seeds = panel.masks(shown, 2), panel.masks(shown, 2)
     assert np.array_equal(*seeds)
     encoded = [panel._encoder.run({"image": values[None]})[0] for values in (shown, shown * 3 - 7)]
@@ -96,7 +96,7 @@ def test_the_command_draws_from_it_as_from_any_model(model, folder, tmp_path):
     assert done.exit_code == 0
     drawn, expected = read_mask_set(tmp_path / "out/someone"), model.sample(image(3, BIG), 3)
     assert (drawn.masks != expected.masks).mean() < 0.002
-    assert (drawn.method, drawn.checkpoint, drawn.seeds) == ("panel", expected.checkpoint, expected.seeds)
+    assert (drawn.method, drawn.checkpoint, drawn.seeds) == ("flow", expected.checkpoint, expected.seeds)
 
 
 @pytest.mark.parametrize(
@@ -113,18 +113,18 @@ def test_any_sampler_and_any_study_will_do(model, folder, sampler, size):
     assert 0.01 < masks[0].mean() < 0.99
 
 
-def test_an_exported_panel_asks_for_its_runtime_and_does_not_learn(folder):
-    with pytest.raises(CheckpointError, match="expected weights, got an exported panel; add --runtime onnx"):
+def test_an_exported_model_asks_for_its_runtime_and_does_not_learn(folder):
+    with pytest.raises(CheckpointError, match="expected weights, got an exported model; add --runtime onnx"):
         load(folder)
     batch = Batch(torch.zeros(1, 1, BIG, BIG), torch.zeros(1, 1, BIG, BIG, dtype=torch.bool), torch.ones(1, 1) > 0)
-    with pytest.raises(SettingsError, match="expected weights, got an exported panel"):
+    with pytest.raises(SettingsError, match="expected weights, got an exported model"):
         load(folder, runtime="onnx").method.loss(batch)
 
 
 def test_another_method_is_not_exported(tmp_path):
     other = load(write_weights(tmp_path / "cimd.safetensors"), "cpu")
     with pytest.raises(
-        SettingsError, match="expected a model of the method one-pass or panel, got cimd; of the other methods none"
+        SettingsError, match="expected a model of the method one-pass or flow, got cimd; of the other methods none"
     ):
         export_onnx(other, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -147,12 +147,12 @@ def test_a_folder_in_use_is_left_alone(model, tmp_path):
 )
 def test_images_that_do_not_fit_are_refused(folder, shown, match):
     with pytest.raises(InputError, match=match):
-        OnnxPanel(folder).masks(shown)
+        OnnxModel(folder).masks(shown)
 
 
 @pytest.mark.parametrize(("asked", "match"), [({"count": 0}, "at least one mask, got 0"), ({"steps": 0}, "1 to 1000")])
 def test_numbers_that_make_no_panel_are_refused(folder, asked, match):
-    panel = OnnxPanel(folder)
+    panel = OnnxModel(folder)
     with pytest.raises(SettingsError, match=match):
         panel.masks(image(0, BIG), **asked)
     # Other numbers that are not said are the recipe's; a constant image is drawn on.
@@ -176,14 +176,14 @@ def test_numbers_that_make_no_panel_are_refused(folder, asked, match):
 def test_a_card_of_another_form_is_refused(folder, tmp_path, change):
     (tmp_path / CARD).write_text(json.dumps(json.loads((folder / CARD).read_text()) | change))
     with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
-        OnnxPanel(tmp_path)
+        OnnxModel(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"format": ' + "1" * 5000 + "}", "3"])
 def test_a_card_that_is_no_table_is_refused(tmp_path, content):
     (tmp_path / CARD).write_text(content)
     with pytest.raises(CheckpointError, match="expected a folder of plurimask export"):
-        OnnxPanel(tmp_path)
+        OnnxModel(tmp_path)
 
 
 def test_the_recipe_of_another_method_is_refused(folder, tmp_path):
@@ -194,7 +194,7 @@ def test_the_recipe_of_another_method_is_refused(folder, tmp_path):
             card | {"recipe": card["recipe"] | {"method": {"name": "unet", "net": {"widths": [4, 8]}}, "sampler": None}}
         )
     )
-    with pytest.raises(CheckpointError, match="expected an exported panel, got a recipe of unet"):
+    with pytest.raises(CheckpointError, match="expected an exported model, got a recipe of unet"):
         load(other, runtime="onnx")
 
 
@@ -210,12 +210,12 @@ def test_another_net_is_refused_when_it_is_loaded_or_first_asked(folder, tmp_pat
     with pytest.raises(
         CheckpointError, match=rf"{DENOISER}: expected the ONNX file of an export, got a net that takes im"
     ):
-        OnnxPanel(swapped)
+        OnnxModel(swapped)
     # The nets of another export: the inputs are the same, their sizes are not.
     card = json.loads((folder / CARD).read_text())
     (copied(folder, tmp_path) / CARD).write_text(json.dumps(card | {"image_channels": 2}))
     with pytest.raises(CheckpointError, match=rf"{ENCODER}: expected the ONNX file of an export, got .*image"):
-        OnnxPanel(tmp_path).masks(np.zeros((2, BIG, BIG)), 1)
+        OnnxModel(tmp_path).masks(np.zeros((2, BIG, BIG)), 1)
 
 
 def test_whatever_is_damaged_in_a_net_is_refused(folder, tmp_path):
@@ -227,7 +227,7 @@ def test_whatever_is_damaged_in_a_net_is_refused(folder, tmp_path):
             damaged[place] ^= int(draw.integers(1, 256))
         (tmp_path / ENCODER).write_bytes(damaged)
         try:
-            OnnxPanel(tmp_path).masks(image(0, BIG), 1)
+            OnnxModel(tmp_path).masks(image(0, BIG), 1)
         except CheckpointError as error:
             refused += "expected the ONNX file of an export" in str(error)
     assert refused > 5
@@ -236,13 +236,13 @@ def test_whatever_is_damaged_in_a_net_is_refused(folder, tmp_path):
 def test_a_damaged_net_is_refused(folder, tmp_path):
     (copied(folder, tmp_path) / DENOISER).write_bytes(b"nothing of the kind")
     with pytest.raises(CheckpointError, match="expected the ONNX file of an export"):
-        OnnxPanel(tmp_path)
+        OnnxModel(tmp_path)
 
 
 def test_a_missing_runtime_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingPackageError, match=r'pip install "plurimask\[onnx\]"'):
-        OnnxPanel(folder)
+        OnnxModel(folder)
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +259,7 @@ def generator(one_pass, tmp_path_factory):
 
 def test_one_pass_draws_a_real_slice_as_pytorch_does(one_pass, generator):
     """Both kinds of panel, by the folder itself and through plurimask."""
-    case, exported, runtime = demo_cases()[2], OnnxPanel(generator), load(generator, runtime="onnx")
+    case, exported, runtime = demo_cases()[2], OnnxModel(generator), load(generator, runtime="onnx")
     independent = one_pass.sample(case, 20, seed=1).masks
     assert independent.any()
     assert (independent != exported.masks(case.image, 20, seed=1)).sum() <= 2
@@ -296,11 +296,11 @@ def test_its_own_program_draws_representative_panels_without_plurimask(one_pass,
 )
 def test_one_pass_refuses_what_makes_no_panel(generator, asked, match):
     with pytest.raises(SettingsError, match=match):
-        OnnxPanel(generator).representative(demo_cases()[2].image, **asked)
+        OnnxModel(generator).representative(demo_cases()[2].image, **asked)
 
 
 def test_a_panel_of_several_steps_is_represented_too(model, folder):
     expected = model.sample(image(3, BIG), 3, panel="representative", pool=12)
-    masks, weights = OnnxPanel(folder).representative(image(3, BIG), 3, pool=12)
+    masks, weights = OnnxModel(folder).representative(image(3, BIG), 3, pool=12)
     assert (expected.masks != masks).mean() < 0.002
     assert sum(weights) == 12

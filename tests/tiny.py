@@ -30,7 +30,7 @@ SMALL = {
     "ssn": {"net": {"widths": [8, 12], "convolutions": 1}},
     "mose": {"net": {"widths": [4, 8, 8], "convolutions": 1}, "combining": 2},
     "unet": {"net": {"widths": [8, 12], "convolutions": 1}},
-    "panel": {
+    "flow": {
         "encoder": {"widths": [16, 24, 32], "blocks": 1},
         "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
     },

@@ -119,7 +119,7 @@ def curve() -> None:
 
 @in_style
 def curve_figure(kept: Json) -> Figure:
-    """Of docs/benchmarks/one-pass/training.json, beside the line of the flow panel."""
+    """Of docs/benchmarks/one-pass/training.json, beside the line of flow matching."""
     figure = Figure(figsize=(7.6, 3.2))
     flow, courses = kept["validation"]["lidc-panel"], kept["validation"]["one-pass"]
     titles = {"minutes": "minutes of one core", "images": "thousand images seen"}

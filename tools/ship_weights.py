@@ -60,7 +60,7 @@ def card(
         summaries=[json.loads(path.read_text(encoding="utf-8")) for path in scores],
         megabytes=(WEIGHTS / f"{name}.safetensors").stat().st_size / 1e6,
         parameters=sum(parameter.numel() for parameter in model.method.parameters()),
-        panel=model.recipe.method.name == "panel",
+        flow=model.recipe.method.name == "flow",
     )
     (WEIGHTS / f"{name}.md").write_text(text, encoding="utf-8")
 

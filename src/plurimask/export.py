@@ -20,10 +20,10 @@ from plurimask import errors, seeds
 from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import PlurimaskError, SettingsError, need
 from plurimask.files.atomic import atomic_folder
-from plurimask.methods import onnx_panel
+from plurimask.methods import onnx_model
+from plurimask.methods.flow import FlowMatching
 from plurimask.methods.one_pass import OnePass, OnePassSettings
-from plurimask.methods.onnx_panel import CARD, DENOISER, ENCODER, FORMAT, GENERATOR, VISIBLE, Card, OnnxPanel
-from plurimask.methods.panel import Panel
+from plurimask.methods.onnx_model import CARD, DENOISER, ENCODER, FORMAT, GENERATOR, VISIBLE, Card, OnnxModel
 from plurimask.metrics import representative
 from plurimask.nets.mask_denoiser import ImageFeatures
 from plurimask.sampling import Model
@@ -39,7 +39,7 @@ class ExportError(PlurimaskError):
 
 
 def export_onnx(model: Model, out: Path) -> float:
-    """Write a model's nets as ONNX, what else `OnnxPanel` needs, and `draw.py` into the folder `out`.
+    """Write a model's nets as ONNX, what else `OnnxModel` needs, and `draw.py` into the folder `out`.
 
     Returns:
         The share of pixels in which 4 masks of one image of noise differ from those of PyTorch.
@@ -50,10 +50,10 @@ def export_onnx(model: Model, out: Path) -> float:
         MissingPackageError: the packages of the extra `onnx` are not installed.
     """
     method = model.method
-    if not isinstance(method, Panel | OnePass):
+    if not isinstance(method, FlowMatching | OnePass):
         raise SettingsError(
             f"export of {model.name}",
-            expected="a model of the method one-pass or panel",
+            expected="a model of the method one-pass or flow",
             got=model.recipe.method.name,
             hint="of the other methods none is exported; draw from them with plurimask sample",
         )
@@ -64,7 +64,7 @@ def export_onnx(model: Model, out: Path) -> float:
         write(method.cpu().eval(), model.recipe.image_size, folder)
         (folder / CARD).write_text(json.dumps(asdict(_card(model, method)), indent=1) + "\n", encoding="utf-8")
         (folder / PROGRAM).write_text(_program(), encoding="utf-8")
-        differing = _difference(model, OnnxPanel(folder))
+        differing = _difference(model, OnnxModel(folder))
         if differing > TOLERANCE:
             raise ExportError(
                 out,
@@ -78,7 +78,7 @@ def export_onnx(model: Model, out: Path) -> float:
 class _Encoder(nn.Module):
     """image (1, C, H, W) in any unit -> shares (1, 1, H, W), share of empty masks (1,), basis, maps."""
 
-    def __init__(self, method: Panel) -> None:
+    def __init__(self, method: FlowMatching) -> None:
         super().__init__()
         self.method = method
 
@@ -91,7 +91,7 @@ class _Encoder(nn.Module):
 class _Denoiser(nn.Module):
     """x (n, 1, H, W), time and rank (n,), basis and maps of one image -> 2 D - 1, (n, 1, H, W)."""
 
-    def __init__(self, method: Panel) -> None:
+    def __init__(self, method: FlowMatching) -> None:
         super().__init__()
         self.denoiser = method.denoiser
 
@@ -192,14 +192,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _program() -> str:
-    """`methods.onnx_panel` as one file, which begins with the modules of this package that it imports."""
+    """`methods.onnx_model` as one file, which begins with the modules of this package that it imports."""
     used = [inspect.getsource(module) for module in (errors, seeds, representative)]
-    alone = [re.sub(r'\A""".*?"""\n', "", text, flags=re.DOTALL) for text in [*used, inspect.getsource(onnx_panel)]]
+    alone = [re.sub(r'\A""".*?"""\n', "", text, flags=re.DOTALL) for text in [*used, inspect.getsource(onnx_model)]]
     code = re.sub(r"^from plurimask\.\S+ import .*\n", "", "\n".join(alone), flags=re.MULTILINE)
-    return f'"""{onnx_panel.__doc__}"""\n{code}'
+    return f'"""{onnx_model.__doc__}"""\n{code}'
 
 
-def _card(model: Model, method: Panel | OnePass) -> Card:
+def _card(model: Model, method: FlowMatching | OnePass) -> Card:
     settings, sampler = method.settings, model.recipe.sampler
     if isinstance(settings, OnePassSettings):
         patch, cell, latent, visible = (
@@ -226,7 +226,7 @@ def _card(model: Model, method: Panel | OnePass) -> Card:
     )
 
 
-def _difference(model: Model, exported: OnnxPanel) -> float:
+def _difference(model: Model, exported: OnnxModel) -> float:
     size = model.recipe.image_size
     image = np.random.default_rng(0).standard_normal((model.method.image_channels, size, size), dtype=np.float32)
     sampler = None if model.method.process is None else model.sampler("ddim", exported.card.steps)

@@ -4,7 +4,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
@@ -105,9 +105,11 @@ class Shipped:
 
     Args:
         kind: as errors name one, `recipe` or `suite`; they lie in the package's folder of that name with an s.
+        renamed: names of earlier versions, and those of today.
     """
 
     kind: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -131,15 +133,15 @@ class Shipped:
             raise SettingsError(source, expected="a readable file", got=str(error), hint="check the path") from None
 
     def _content(self, source: str) -> bytes:
-        path = Path(source)
+        path, name = Path(source), self.renamed.get(source, source)
         if path.suffix == ".toml":
             if not path.is_file():
                 raise SettingsError(source, expected=f"a {self.kind} file", got="no such file", hint=self.known)
             return path.read_bytes()
-        if source not in self.names:
+        if name not in self.names:
             expected = f"a shipped {self.kind} or a .toml file"
             raise SettingsError(self.kind, expected=expected, got=source, hint=self.known)
-        return bytes((self._folder / f"{source}.toml").read_bytes())
+        return bytes((self._folder / f"{name}.toml").read_bytes())
 
     @property
     def _folder(self) -> Any:

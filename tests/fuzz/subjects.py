@@ -49,7 +49,7 @@ from plurimask.evaluation import COLUMNS, evaluate, read_scores, write_scores
 from plurimask.files.locate import open_study
 from plurimask.files.mask_sets import read_mask_set, write_mask_set
 from plurimask.geometry import Grid
-from plurimask.methods.onnx_panel import FORMAT, OnnxPanel
+from plurimask.methods.onnx_model import FORMAT, OnnxModel
 from plurimask.prepare.packings import open_packing
 from plurimask.records import MaskSet
 from plurimask.sampling import load
@@ -466,7 +466,7 @@ def _write_exported(folder):
 
 
 _PANEL = {
-    "name": "panel",
+    "name": "flow",
     "encoder": {"widths": [16, 24, 32], "blocks": 1},
     "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
     "windows": [16],
@@ -481,7 +481,7 @@ def _save_net(path, nodes, inputs, outputs, constants):
 def exported_is_right(folder):
     """Whether it draws whole masks; its nets have no check sum, so other weights are other masks."""
     drawn = load(folder, runtime="onnx").sample(GREY.astype(np.float32), 2)
-    again = OnnxPanel(folder).masks(GREY.astype(np.float32), 2)
+    again = OnnxModel(folder).masks(GREY.astype(np.float32), 2)
     return drawn.masks.shape == (2, SIDE, SIDE) and np.array_equal(drawn.masks, again)
 
 

@@ -49,7 +49,7 @@ recipe = "unet"
 set = ["method.net.widths=[4]", "method.net.convolutions=1", "training.checkpoint_every=2"]
 """
 PANEL = {
-    "name": "panel",
+    "name": "flow",
     "encoder": {"widths": [16, 24, 32], "blocks": 1},
     "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
     "windows": [16],

@@ -52,7 +52,7 @@ def test_unread_slots_hold_rubbish(name):
     [
         *((name, "unet") for name in ("prob-unet", "ssn", "unet")),
         ("mose", "gate"),
-        ("panel", "encoder"),
+        ("flow", "encoder"),
         ("one-pass", "encoder"),
     ],
 )
@@ -72,7 +72,7 @@ def test_a_panel_of_many_chunks_costs_one_encoding(name, net):
         ("phiseg", 200, 1e-2, 4),
         ("mose", 150, 1e-2, 4),
         ("unet", 100, 1e-2, 8),
-        ("panel", 80, 3e-3, 1),
+        ("flow", 80, 3e-3, 1),
     ],
 )
 def test_one_case_with_one_reader_is_learned(name, steps, rate, copies):
@@ -96,8 +96,8 @@ def known_task(name, form=None):
     if name in TOYS:
         return toy.diffusion(**TOYS[name][0]), {}
     torch.manual_seed(0)
-    if name == "panel":  # the boxes are of one size, so that ranks say nothing and the flow alone decides
-        return small("panel", std=0), {}
+    if name == "flow":  # the boxes are of one size, so that ranks say nothing and the flow alone decides
+        return small("flow", std=0), {}
     if name == "phiseg":
         return build(method_class(name).Settings(pyramid={"widths": (8, 16, 16)})), {}
     if name == "ssn":
@@ -112,7 +112,7 @@ def known_task(name, form=None):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form"),
-    [*((name, None) for name in (*TOYS, "panel", "phiseg", "ssn", "mose")), *(("prob-unet", form) for form in FORMS)],
+    [*((name, None) for name in (*TOYS, "flow", "phiseg", "ssn", "mose")), *(("prob-unet", form) for form in FORMS)],
 )
 def test_both_modes_of_a_known_task_are_drawn_at_their_shares(name, form):
     made, training = known_task(name, form)
@@ -138,7 +138,7 @@ def test_a_deterministic_control_draws_what_most_readers_drew():
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    [("panel-lidc", 7.5), ("panel-phantom", 1.3), ("one-pass-lidc", 3.34), ("one-pass-phantom", 0.6)],
+    [("flow-lidc", 7.5), ("flow-phantom", 1.3), ("one-pass-lidc", 3.34), ("one-pass-phantom", 0.6)],
 )
 def test_shipped_recipes_have_the_size_they_say(name, millions):
     with torch.device("meta"):
@@ -150,11 +150,11 @@ def test_shipped_recipes_have_the_size_they_say(name, millions):
     ("name", "wrong", "match"),
     [
         (
-            "panel",
+            "flow",
             {"encoder": {"patch": 4, "widths": (4, 4)}, "denoiser": {"patch": 2, "widths": (4,)}},
             r"an encoder stage at 1/2 of the size, not \[4, 8\] alone",
         ),
-        ("panel", {"windows": (32, 36)}, r"windows in multiples of 8 \(patch and stages\), not \(32, 36\)"),
+        ("flow", {"windows": (32, 36)}, r"windows in multiples of 8 \(patch and stages\), not \(32, 36\)"),
         ("one-pass", {"encoder": {"widths": (4,)}}, r"at most the encoder's 1 stages, not \(48, 96, 96\)"),
         ("one-pass", {"windows": (32, 36)}, r"windows in multiples of 8 \(patch and stages\), not \(32, 36\)"),
         ("unet", {"raters": "some"}, "Input should be 'one'"),

@@ -11,7 +11,16 @@ from pydantic import TypeAdapter, ValidationError
 from plurimask.errors import SettingsError
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.mask_diffusion import CimdSettings
-from plurimask.methods.method import BUILT_IN, AnySettings, Method, build, method_class, method_names, reader_masks
+from plurimask.methods.method import (
+    BUILT_IN,
+    AnySettings,
+    Method,
+    MethodSettings,
+    build,
+    method_class,
+    method_names,
+    reader_masks,
+)
 from plurimask.records import Batch
 
 ADAPTER = TypeAdapter(AnySettings)
@@ -74,6 +83,11 @@ def test_settings_build_their_method(name):
     assert (made.process is None) == (made.settings.timesteps is None)
 
 
+def test_names_of_earlier_versions_are_read():
+    assert ADAPTER.validate_python({"name": "panel", "windows": [32]}).name == "flow"
+    assert MethodSettings.variant({"name": "panel"}) is method_class("flow").Settings
+
+
 def test_without_a_name_settings_are_those_of_cimd():
     assert ADAPTER.validate_python({"vlb_weight": 0.5}) == CimdSettings(vlb_weight=0.5)
 
@@ -90,12 +104,12 @@ def test_the_modules_of_other_methods_are_not_imported():
     code = """
 import sys
 from plurimask.methods.method import method_class
-print(method_class("panel").__name__)
+print(method_class("flow").__name__)
 others = ("monai", "plurimask.methods.mask_diffusion", "plurimask.methods.ssn")
 print([name for name in others if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == ["Panel", "[]"]
+    assert done.stdout.split("\n")[:2] == ["FlowMatching", "[]"]
 
 
 THEIRS = '''

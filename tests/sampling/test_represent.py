@@ -39,7 +39,7 @@ def one_pass():
     return made
 
 
-@pytest.mark.parametrize("name", ["cimd", "one-pass", "panel", "unet"])
+@pytest.mark.parametrize("name", ["cimd", "one-pass", "flow", "unet"])
 def test_every_method_draws_representative_panels(name):
     made = model(name)
     panel = made.sample(image(), 3, panel="representative", pool=8)

@@ -15,7 +15,7 @@ def test_every_shipped_recipe_loads_with_its_method():
         ("cimd-bone-us", "cimd-fc", "cimd-lidc", "cimd-ms-mri", "cimd-phantom", "cimd-small"), "cimd"
     )
     methods |= {"ddpm-det": "cimd", "ddpm-prob": "cimd", "segdiff-cimd": "segdiff", "gen-prob-unet": "prob-unet"}
-    methods |= {"panel-lidc": "panel", "panel-phantom": "panel"}
+    methods |= {"flow-lidc": "flow", "flow-phantom": "flow"}
     methods |= {"one-pass-lidc": "one-pass", "one-pass-phantom": "one-pass"}
     methods |= {name: name for name in ("mose", "phiseg", "prob-unet", "ssn", "unet")}
     assert {name: load_recipe(name).method.name for name in recipe_names()} == methods
@@ -85,10 +85,15 @@ def test_sizes_process_loss_optimiser_and_sampler_are_the_papers(name, size, cha
     assert (recipe.sampler.name, len(recipe.sampler.times(1000))) == ("ddpm", 1001)
 
 
-@pytest.mark.parametrize("name", ["cimd-lidc", "panel-lidc"])
+@pytest.mark.parametrize("name", ["cimd-lidc", "flow-lidc"])
 def test_json_gives_the_recipe_back(name):
     recipe = load_recipe(name)
     assert parse_recipe(json.loads(recipe.model_dump_json()), name) == recipe
+
+
+def test_shipped_recipes_of_earlier_names_are_read(tmp_path):
+    (tmp_path / "own.toml").write_text('base = "panel-lidc"\n[method]\nname = "panel"\n')
+    assert load_recipe(str(tmp_path / "own.toml")) == load_recipe("panel-lidc") == load_recipe("flow-lidc")
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,12 @@ BUILT_IN = {
     "ssn": "plurimask.methods.ssn:Ssn",
     "mose": "plurimask.methods.mose:Mose",
     "unet": "plurimask.methods.unet:Unet",
-    "panel": "plurimask.methods.panel:Panel",
+    "flow": "plurimask.methods.flow:FlowMatching",
     "one-pass": "plurimask.methods.one_pass:OnePass",
 }
 """Where the class of each method lies. Its module is imported when its name is asked for."""
+RENAMED = {"panel": "flow"}
+"""Names of earlier versions, which their recipes, runs, weights and exported models still say."""
 
 ReaderChoice = Literal["one", "all", "mean", "majority"]
 
@@ -78,7 +80,7 @@ class MethodSettings(Settings):
     @classmethod
     def variant(cls, table: object) -> type[Settings]:
         """The class of the method that a table names."""
-        name = table.get("name", "cimd") if isinstance(table, dict) else None
+        name = _name_in(table) if isinstance(table, dict) else None
         return method_class(name).Settings if cls is MethodSettings and name in method_names() else cls
 
 
@@ -187,10 +189,16 @@ def parse_settings(value: Any) -> Any:
     """
     if not isinstance(value, dict):
         return value
-    name = value.get("name", "cimd")
+    name = _name_in(value)
     if name not in method_names():
         raise unknown("name", name, method_names())
-    return method_class(name).Settings.model_validate(value)
+    return method_class(name).Settings.model_validate(value | {"name": name})
+
+
+def _name_in(table: dict[str, Any]) -> Any:
+    """The method's name of today, or whatever stands in its place."""
+    name = table.get("name", "cimd")
+    return RENAMED.get(name, name) if isinstance(name, str) else name
 
 
 AnySettings = Annotated[SerializeAsAny[MethodSettings], BeforeValidator(parse_settings)]

@@ -1,10 +1,9 @@
 """One evaluation a mask: a generator trained by the score that judges it.
 
-Whether a reader draws anything is one question and what they draw another (a hurdle model):
+Whether a reader draws anything is decided first (methods.hurdle). What they draw then comes from a generator
 
-    p(mask | b) = e(b) [mask is empty] + (1 - e(b)) p(mask | b, something is drawn)                          (1)
+    g(features of b, z),    z ~ N(0, I),    a mask is the pixels where its logit is above 0                  (1)
 
-The second is a generator g(features of b, z), z ~ N(0, I), of which a mask is the pixels where its logit is above 0.
 Its logits are lifted so that the largest is at least `lift`, since e alone decides on empty masks:
 
     l = g + max(0, lift - max over pixels of g),    x = 1 / (1 + exp(-l))                                    (2)
@@ -26,23 +25,21 @@ soft IoU of products, would draw the samples together or to 0 and 1. (5) has a g
 it knows pixels alone, and at a weight of 0.3 it keeps two modes that exclude each other from being learned.
 In (4) and (5) a batch is averaged over its readers, so that an image counts as many times as readers drew.
 
-A lesion fills a small part of its image. The generator works in a window: in training one of several sizes around the
-masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out. Training begins
-with crops and ends with whole images, in which the nets learn that nothing is drawn far from the middle.
+In training the generator works in a window of one of several sizes around the masks, in sampling in that of
+methods.hurdle. Training begins with crops and ends with whole images, in which the nets learn that nothing is drawn far
+from the middle.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.errors import SettingsError
+from plurimask.methods.hurdle import Exported, View, sampling_window
 from plurimask.methods.method import Method, MethodSettings, reader_masks
-from plurimask.methods.onnx_panel import OnnxPanel
-from plurimask.methods.panel import View, hurdle, sampling_window
 from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
 from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, training_windows
@@ -58,7 +55,7 @@ class OnePassSettings(MethodSettings):
         generator: size of the net that draws.
         windows: sides in pixels of the generator's windows in training, one drawn per step. The smallest is also the
             smallest in sampling.
-        visible: least share of readers, as the encoder sees it, at a pixel that the window of a panel has to hold.
+        visible: least share of readers, as the encoder sees it, at a pixel that the window has to hold.
         draws: S of (4).
         constant: c of (3), in pixels.
         lift: least logit of a mask's likeliest pixel (2).
@@ -173,21 +170,17 @@ class OnePass(Method):
         (shares, empty), maps = self.expected(features), self.generator.features(features)
         settings = self.settings
         windows, window = sampling_window(shares, settings.visible, settings.cell, min(settings.windows))
-        return View((self._cut(maps, windows), image.shape[2:]), empty[0], window)
+        return View(self._cut(maps, windows), empty[0], window, image.shape[2:])
 
     @property
     def noise(self) -> list[tuple[int, int]]:
-        """The first number makes u of (1), the others are z."""
+        """The first number makes u, the others are z."""
         return [(1 + self.settings.generator.latent, 0)]
 
     def predict(self, encoded: View, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
         """2 x - 1 of each sample: -1 outside of the window, and everywhere where u says that nothing is drawn."""
-        (maps, size), z = encoded.features, noise[0][:, 1:]
-
-        def inside(drawn: Tensor, rank: Tensor) -> Tensor:
-            return self.generate(maps, z[drawn])
-
-        return hurdle(noise[0][:, 0], encoded, z.new_full((len(z), 1, *size), -1.0), inside)
+        z = noise[0][:, 1:]
+        return encoded.draw(noise[0][:, 0], lambda drawn, rank: self.generate(encoded.features, z[drawn]))
 
     def generate(self, features: Any, z: Tensor) -> Tensor:
         """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, h, w)."""
@@ -205,21 +198,8 @@ class OnePass(Method):
         return logits + (self.settings.lift - logits.amax((1, 2, 3), keepdim=True)).clamp(min=0)
 
 
-class ExportedOnePass(OnePass):
-    """The method with nets that run in ONNX Runtime on the CPU; it does not learn."""
-
-    def __init__(self, settings: OnePassSettings, nets: OnnxPanel) -> None:
-        Method.__init__(self, settings)
-        self.nets = nets
-
-    def loss(self, batch: Batch) -> NoReturn:
-        """Raises SettingsError: it has no gradient."""
-        raise SettingsError("training", expected="weights", got="an exported panel", hint="train its run, then export")
-
-    def encode(self, image: Tensor) -> View:
-        """What the generator takes of an image, in the window of what is visible."""
-        encoded = self.nets.encode(image[0].numpy())
-        return View((encoded, image.shape[2:]), torch.tensor(encoded.empty), encoded.window.slices)
+class ExportedOnePass(Exported, OnePass):
+    """The method with exported nets."""
 
     def generate(self, features: Any, z: Tensor) -> Tensor:
         """2 x - 1 (2) in a window."""

@@ -1,4 +1,4 @@
-"""The image encoder of `panel`: a residual U-Net that runs once an image and gives features at every scale. Beside it
+"""The image encoder of `flow`: a residual U-Net that runs once an image and gives features at every scale. Beside it
 the head that tells from these features whether a reader draws nothing.
 
 Besides the image it is shown how close each pixel is to the middle, in pixels and so alike in a centred crop and in the

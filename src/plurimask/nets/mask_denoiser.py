@@ -1,4 +1,4 @@
-"""The denoiser of `panel`: a small residual U-Net on a noisy mask, to which the image's features are added.
+"""The denoiser of `flow`: a small residual U-Net on a noisy mask, to which the image's features are added.
 
 `features` computes once what depends on the image alone: the features at each scale, made as wide as the stages that
 they are added to, and `basis`, fine maps of the image. A step then costs a few convolutions at the resolution of the

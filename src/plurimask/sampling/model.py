@@ -13,9 +13,9 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
+from plurimask.methods.flow import ExportedFlow, FlowSettings
 from plurimask.methods.one_pass import ExportedOnePass, OnePassSettings
-from plurimask.methods.onnx_panel import CARD, OnnxPanel
-from plurimask.methods.panel import ExportedPanel, PanelSettings
+from plurimask.methods.onnx_model import CARD, OnnxModel
 from plurimask.metrics.representative import pool_distances, select
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.represent import PanelKind, pack, pool_size, unpack
@@ -200,22 +200,22 @@ def load(model: str | Path, device: str = "auto", runtime: Literal["torch", "onn
     if runtime == "onnx":
         return _load_exported(Path(model))
     if (Path(model) / CARD).is_file():
-        raise CheckpointError(model, expected="weights", got="an exported panel", hint="add --runtime onnx")
+        raise CheckpointError(model, expected="weights", got="an exported model", hint="add --runtime onnx")
     name, path = find_weights(str(model))
     return Model(name, load_weights(path), _device(device))
 
 
 def _load_exported(folder: Path) -> Model:
-    panel = OnnxPanel(folder)
+    panel = OnnxModel(folder)
     recipe = parse_recipe(panel.card.recipe, str(folder))
-    method: ExportedOnePass | ExportedPanel
+    method: ExportedOnePass | ExportedFlow
     if isinstance(recipe.method, OnePassSettings):
         method = ExportedOnePass(recipe.method, panel)
-    elif isinstance(recipe.method, PanelSettings):
-        method = ExportedPanel(recipe.method, panel)
+    elif isinstance(recipe.method, FlowSettings):
+        method = ExportedFlow(recipe.method, panel)
     else:
         name, hint = recipe.method.name, "run plurimask export MODEL --out DIR"
-        raise CheckpointError(folder, expected="an exported panel", got=f"a recipe of {name}", hint=hint)
+        raise CheckpointError(folder, expected="an exported model", got=f"a recipe of {name}", hint=hint)
     checkpoint = Checkpoint(method, recipe, step=0, data="", digest=panel.card.weights)
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
 

@@ -10,7 +10,7 @@ from plurimask.errors import SettingsError
 from plurimask.methods.method import AnySettings, parse_settings
 from plurimask.settings import Natural, Positive, Rate, Seed, Settings, Share, Shipped, Weight, parse, wrong
 
-_RECIPES = Shipped("recipe")
+_RECIPES = Shipped("recipe", renamed={"panel-lidc": "flow-lidc", "panel-phantom": "flow-phantom"})
 
 
 class TrainingSettings(Settings):
@@ -155,7 +155,7 @@ def _on_base(tree: dict[str, Any], source: str) -> dict[str, Any]:
     if "base" not in tree:
         return tree
     base = tree.pop("base")
-    if base not in _RECIPES.names:
+    if base not in [*_RECIPES.names, *_RECIPES.renamed]:
         got = base if isinstance(base, str) else "no name"
         raise SettingsError(f"{source}: base", expected="a shipped recipe", got=got, hint=_RECIPES.known)
     return _filled(tree, _on_base(_RECIPES.read(base), base))

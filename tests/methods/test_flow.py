@@ -1,4 +1,4 @@
-"""The fast panel: ranks, emptiness, the loss by hand, one encoding an image, and masks in their proportions."""
+"""Flow matching: ranks, emptiness, the loss by hand, one encoding an image, and masks in their proportions."""
 
 import math
 
@@ -11,7 +11,7 @@ from tiny import SIZE, small
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.methods.panel import draw_ranks
+from plurimask.methods.flow import draw_ranks
 from plurimask.records import Batch
 
 EULER = SamplerSettings(name="ddim", steps=4)
@@ -19,7 +19,7 @@ ONE_STEP = SamplerSettings(name="ddim", steps=1)
 
 
 def method(**changed):
-    return small("panel", std=0, **changed)
+    return small("flow", std=0, **changed)
 
 
 def panel(made, seeds, shown=None, sampler=EULER):
@@ -63,7 +63,7 @@ def test_a_fresh_denoiser_costs_a_bit_a_pixel():
 
 def test_the_loss_is_the_cross_entropy_at_every_reader_who_drew_at_the_mean_and_at_emptiness():
     """The denoiser is replaced by constants, so that what it is shown and what it is compared with can be told."""
-    made, cases, shown = small("panel"), batch(), []
+    made, cases, shown = small("flow"), batch(), []
     cases.readers[1, :2] = False
     drew = cases.readers.any((2, 3))
 
@@ -95,7 +95,7 @@ def test_the_loss_is_the_cross_entropy_at_every_reader_who_drew_at_the_mean_and_
 
 
 def test_a_batch_in_which_nobody_drew_is_learned_from():
-    made, cases = small("panel"), batch()
+    made, cases = small("flow"), batch()
     terms = loss(made, Batch(cases.image, torch.zeros_like(cases.readers), cases.valid))
     terms.total.backward()
     assert terms.terms["drawn"] == 0
@@ -104,7 +104,7 @@ def test_a_batch_in_which_nobody_drew_is_learned_from():
 
 
 def test_the_denoiser_learns_in_windows_that_hold_the_masks():
-    made, shown = small("panel", windows=(16, 24)), []
+    made, shown = small("flow", windows=(16, 24)), []
     made.process.draw_times = lambda count: torch.ones(count, dtype=torch.int64)  # x_t is all but the mask
     made.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
     for seed in range(6):
@@ -136,7 +136,7 @@ def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top
 
 
 def test_ranks_of_samples_are_uniform_and_unrelated_to_their_noise():
-    made, given = small("panel"), []
+    made, given = small("flow"), []
     torch.nn.init.constant_(made.empty_head.last.bias, -1.0)
     made.denoiser.register_forward_pre_hook(lambda module, inputs: given.append((inputs[0][:, 0, 0, 0], inputs[3])))
     panel(made, list(range(2000)), sampler=ONE_STEP)
@@ -157,7 +157,7 @@ def test_masks_are_empty_as_often_as_the_head_says(logit):
 
 
 def test_a_panel_that_is_surely_empty_asks_no_denoiser():
-    made, asked = small("panel"), []
+    made, asked = small("flow"), []
     torch.nn.init.constant_(made.empty_head.last.bias, 30.0)
     made.denoiser.register_forward_hook(lambda *_: asked.append(1))
     assert not panel(made, [1, 2, 3]).any()
@@ -185,7 +185,7 @@ def test_nothing_is_drawn_as_often_as_readers_drew_nothing():
 
 
 def test_each_mask_is_learned_at_its_own_rank_and_from_its_own_noise():
-    made, shown = small("panel"), []
+    made, shown = small("flow"), []
     made.process.draw_times = lambda count: torch.ones(count, dtype=torch.int64)
     made.denoiser.register_forward_pre_hook(lambda module, given: shown.append((given[0], given[3])))
     readers = torch.zeros((50, 2, SIZE, SIZE), dtype=torch.bool)

@@ -1,18 +1,17 @@
-"""The fast panel: the image is encoded once, and a small flow draws each mask in a few steps.
+"""Flow matching in a window: the image is encoded once, and a small flow draws each mask in a few steps.
 
-Whether a reader draws anything is one question and what they draw another (a hurdle model):
+Whether a reader draws anything is decided first (methods.hurdle); the flow draws the masks of those who do.
 
-    p(mask | b) = e(b) [mask is empty] + (1 - e(b)) p(mask | b, something is drawn)                          (1)
-    D(x_t, b, t, u) = P(pixel is in the mask | x_t, b, u)                 x_0 is predicted as 2 D - 1        (2)
+    D(x_t, b, t, u) = P(pixel is in the mask | x_t, b, u)                 x_0 is predicted as 2 D - 1        (1)
     L = E[cross-entropy of D at the reader's mask, if they drew]
         + cross-entropy of the encoder at the mean mask
-        + cross-entropy of e at whether the reader's mask is empty                                           (3)
+        + cross-entropy of e at whether the reader's mask is empty                                           (2)
 
 x_t lies on the straight path from noise to the reader's mask (diffusion.flow). u in (0, 1) is the rank of the reader
 among the R of the image who drew by the size of what they drew: the r-th smallest has u uniform in
 ((r - 1) / R, r / R), equal ones in random order. Of all who drew together u is uniform whatever the image, so
 
-    p(mask | b, something is drawn) = integral of p(mask | b, u) du                                          (4)
+    p(mask | b, something is drawn) = integral of p(mask | b, u) du                                          (3)
 
 holds exactly and a sample draws its u uniformly. So two numbers decide, before the first step and in the readers' own
 proportions, whether a mask is empty and how large it is; few steps need not make that of noise.
@@ -20,13 +19,12 @@ proportions, whether a mask is empty and how large it is; few steps need not mak
 e is read from the encoder's features where its mean mask lies. It is learned beside them: neither features nor mean
 mask learn from it.
 
-A lesion fills a small part of its image. The denoiser therefore works in a window: in training one of several sizes
-around the masks, in sampling the smallest one around the pixels that the encoder's mean mask does not rule out. Outside
-of it nothing is drawn, and a panel costs as much as its lesion is large, whatever the size of the image.
+In training the denoiser works in a window of one of several sizes around the masks, in sampling in that of
+methods.hurdle.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import model_validator
@@ -34,19 +32,18 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.diffusion.flow import Flow
-from plurimask.diffusion.samplers import Window
-from plurimask.errors import SettingsError
+from plurimask.methods.hurdle import Exported, View, sampling_window
 from plurimask.methods.method import Method, MethodSettings, reader_masks
-from plurimask.methods.onnx_panel import VISIBLE, OnnxPanel, panel_window
+from plurimask.methods.onnx_model import VISIBLE, OnnxModel
 from plurimask.nets.image_encoder import EmptinessHead, ImageEncoder, ImageEncoderSettings
 from plurimask.nets.mask_denoiser import MaskDenoiser, MaskDenoiserSettings
 from plurimask.nets.residual import convolution
-from plurimask.nets.windows import Windows, training_windows
+from plurimask.nets.windows import training_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Widths, wrong
 
 
-class PanelSettings(MethodSettings):
+class FlowSettings(MethodSettings):
     """Everything that defines the method.
 
     Args:
@@ -60,13 +57,13 @@ class PanelSettings(MethodSettings):
         **{"time_mean": -1.5, "time_scale": 1.4, "mean_weight": 1.0},
     }
 
-    name: Literal["panel"] = "panel"
+    name: Literal["flow"] = "flow"
     encoder: ImageEncoderSettings = ImageEncoderSettings()
     denoiser: MaskDenoiserSettings = MaskDenoiserSettings()
     windows: Widths = (32, 48, 64)
 
     @model_validator(mode="after")
-    def _stages_meet(self) -> "PanelSettings":
+    def _stages_meet(self) -> "FlowSettings":
         encoder, denoiser = self.encoder, self.denoiser
         scales = [encoder.patch * 2**level for level in range(len(encoder.widths))]
         for level in range(len(denoiser.widths)):
@@ -82,15 +79,15 @@ class PanelSettings(MethodSettings):
         return 1000
 
 
-class Panel(Method):
+class FlowMatching(Method):
     """The method: encoder, its heads for the mean mask and for emptiness, and denoiser."""
 
-    Settings = PanelSettings
+    Settings = FlowSettings
     hurdled = True
-    settings: PanelSettings
+    settings: FlowSettings
     process: Flow
 
-    def __init__(self, settings: PanelSettings) -> None:
+    def __init__(self, settings: FlowSettings) -> None:
         super().__init__(settings, Flow())
         self.encoder = ImageEncoder(settings.image_channels, settings.encoder)
         self.denoiser = MaskDenoiser(settings.encoder, settings.denoiser)
@@ -99,7 +96,7 @@ class Panel(Method):
         self.empty_head = EmptinessHead(settings.encoder.widths[0], settings.encoder.patch)
 
     def loss(self, batch: Batch) -> LossTerms:
-        """L of a batch (3), all readers of an image at a time each; nats per pixel, and e's nats per mask."""
+        """L of a batch (2), all readers of an image at a time each; nats per pixel, and e's nats per mask."""
         features = self.encoder(batch.image)
         _, share = reader_masks(batch, "mean")
         expected = self.mean_head(features[0])
@@ -114,7 +111,7 @@ class Panel(Method):
         )
 
     def _drawn(self, batch: Batch, features: list[Tensor], sizes: Tensor, drew: Tensor) -> Tensor:
-        """The denoiser's part of (3): sizes (B, R) in pixels, drew (B, R) bool."""
+        """The denoiser's part of (2): sizes (B, R) in pixels, drew (B, R) bool."""
         # Where nobody drew, empty masks stand in, at no weight: no net takes a batch of none.
         shown = drew if drew.any() else batch.valid
         inside = (batch.readers & drew[:, :, None, None]).any(1)
@@ -138,91 +135,42 @@ class Panel(Method):
         shares = self.mean_head(features[0]).sigmoid()
         return shares, self.empty_head(features[0], shares).sigmoid()
 
-    def encode(self, image: Tensor) -> "View":
+    def encode(self, image: Tensor) -> View:
         """What the denoiser takes of an image, in the window of what is visible."""
         features = self.encoder(image)
         (shares, empty), given = self.expected(features), self.denoiser.features(features)
         cell, least = self.settings.denoiser.multiple, min(self.settings.windows)
         windows, window = sampling_window(shares, VISIBLE, cell, least)
-        return View(given.cut(windows), empty[0], window)
+        return View(given.cut(windows), empty[0], window, image.shape[2:])
 
     @property
     def noise(self) -> list[tuple[int, int]]:
         """The number that makes u."""
         return [(1, 0)]
 
-    def predict(self, encoded: "View", noise: Sequence[Tensor], *state: Tensor) -> Tensor:
+    def predict(self, encoded: View, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
         """x_0 of each sample: -1 outside of the window, and everywhere where u says that nothing is drawn."""
         x_t, t = state
 
         def inside(drawn: Tensor, rank: Tensor) -> Tensor:
             return self.denoise(encoded.features, x_t[encoded.window][drawn], t[drawn] / self.process.timesteps, rank)
 
-        return hurdle(noise[0][:, 0], encoded, torch.full_like(x_t, -1.0), inside)
+        return encoded.draw(noise[0][:, 0], inside)
 
     def denoise(self, features: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
-        """2 D - 1 (2) in a window: x (n, 1, h, w), time and rank (n,) in [0, 1] -> (n, 1, h, w)."""
+        """2 D - 1 (1) in a window: x (n, 1, h, w), time and rank (n,) in [0, 1] -> (n, 1, h, w)."""
         return torch.tanh(self.denoiser(x, features, time, rank) / 2)
 
 
-class ExportedPanel(Panel):
-    """A panel whose nets run in ONNX Runtime on the CPU; it does not learn."""
+class ExportedFlow(Exported, FlowMatching):
+    """The method with exported nets."""
 
-    def __init__(self, settings: PanelSettings, nets: OnnxPanel) -> None:
-        Method.__init__(self, settings, Flow())
-        self.nets = nets
-
-    def loss(self, batch: Batch) -> NoReturn:
-        """Raises SettingsError: it has no gradient."""
-        raise SettingsError("training", expected="weights", got="an exported panel", hint="train its run, then export")
-
-    def encode(self, image: Tensor) -> "View":
-        """What the denoiser takes of an image, in the window of what is visible."""
-        encoded = self.nets.encode(image[0].numpy())
-        return View(encoded, torch.tensor(encoded.empty), encoded.window.slices)
+    def __init__(self, settings: FlowSettings, nets: OnnxModel) -> None:
+        super().__init__(settings, nets, Flow())
 
     def denoise(self, features: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
-        """2 D - 1 (2) in a window."""
+        """2 D - 1 (1) in a window."""
         return torch.from_numpy(self.nets.denoise(features, x.numpy(), time.numpy(), rank.numpy()))
-
-
-class View(NamedTuple):
-    """A field as the denoiser sees it: what it takes of the image in a window, and e of (1)."""
-
-    features: Any
-    empty: Tensor
-    window: Window
-
-
-def hurdle(normal: Tensor, view: View, masks: Tensor, inside: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Masks (n, 1, h, w) in [-1, 1]: filled in the window of the view for those samples that draw anything (1).
-
-    Args:
-        normal: (n,) standard normal, whose quantiles decide.
-        view: of the field.
-        masks: (n, 1, h, w) of -1.
-        inside: takes which samples draw, (n,) bool, and the rank of each that does; gives masks of the window.
-    """
-    u = torch.special.ndtr(normal)
-    drawn = u >= view.empty
-    if drawn.any():
-        rows = drawn.nonzero()[:, 0]
-        masks[view.window][rows] = inside(drawn, (u[drawn] - view.empty) / (1 - view.empty))
-    return masks
-
-
-def sampling_window(share: Tensor, visible: float, cell: int, least: int) -> tuple[Windows, Window]:
-    """The smallest window around what is visible of one image, in cells for its features and as what cuts it out.
-
-    Args:
-        share: (1, 1, h, w) of readers, as the encoder sees it.
-        visible: least share at a pixel that the window has to hold.
-        cell: pixels a side of a cell.
-        least: least side of the window in pixels.
-    """
-    cells = panel_window(share[0, 0].cpu().numpy(), visible, cell, least // cell)
-    windows = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
-    return windows, cells.scaled(cell).slices
 
 
 def draw_ranks(sizes: Tensor, counted: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from plurimask.methods.onnx_panel import Window, panel_window
+from plurimask.methods.onnx_model import Window, visible_window
 
 CELL = 4
 
@@ -26,14 +26,14 @@ def shares(box, size=(40, 48)):
     ],
 )
 def test_the_window_is_what_is_visible_and_a_margin(box, window):
-    assert panel_window(shares(box), visible=0.01, cell=CELL, least=4) == window
+    assert visible_window(shares(box), visible=0.01, cell=CELL, least=4) == window
 
 
 def test_all_that_is_visible_is_inside():
     rng = np.random.default_rng(0)
     for _ in range(200):
         share = rng.random((40, 48)) ** 200
-        top, left, height, width = panel_window(share, 0.3, CELL, least=3).scaled(CELL)
+        top, left, height, width = visible_window(share, 0.3, CELL, least=3).scaled(CELL)
         seen = share >= min(share.max(), 0.3)
         assert seen[top : top + height, left : left + width].sum() == seen.sum()
 
@@ -41,7 +41,7 @@ def test_all_that_is_visible_is_inside():
 def test_where_nothing_is_visible_the_likeliest_pixel_is_inside():
     share = np.zeros((40, 48))
     share[21, 9] = 1e-6
-    assert panel_window(share, 0.5, CELL, least=1) == (4, 1, 3, 3)
+    assert visible_window(share, 0.5, CELL, least=1) == (4, 1, 3, 3)
 
 
 def test_a_window_in_pixels():

@@ -1,16 +1,16 @@
-"""Draws masks from an exported panel: NumPy and ONNX Runtime are enough, and nothing else is imported.
+"""Draws masks from an exported model: NumPy and ONNX Runtime are enough, and nothing else is imported.
 
     python draw.py image.npy masks.npy --count 16 --seed 0
     python draw.py image.npy masks.npz --count 4 --panel representative
 
-    panel = OnnxPanel(Path("panel-onnx"))
-    masks = panel.masks(image, count=16, seed=0)
-    masks, weights = panel.representative(image, count=4, pool=256)
+    model = OnnxModel(Path("lidc-onnx"))
+    masks = model.masks(image, count=16, seed=0)
+    masks, weights = model.representative(image, count=4, pool=256)
 
 A folder holds `encoder.onnx` (image -> shares, share of empty masks, features; it scales intensities itself), what
 draws, and `panel.json`, which says the rest; and, as `draw.py`, this module with what it takes of plurimask, so that
 plurimask need not be installed. What draws is `generator.onnx` (z and maps -> 2 x - 1, see `methods.one_pass`) or
-`denoiser.onnx` (noisy mask, time, rank, basis and maps -> 2 D - 1, see `methods.panel`).
+`denoiser.onnx` (noisy mask, time, rank, basis and maps -> 2 D - 1, see `methods.flow`).
 """
 
 import argparse
@@ -36,7 +36,7 @@ ENCODER, DENOISER, GENERATOR, CARD = "encoder.onnx", "denoiser.onnx", "generator
 CHUNK = 16
 """Samples in work at once."""
 VISIBLE = 0.01
-"""Least share of readers, as the encoder sees it, at a pixel that the window of a panel must contain."""
+"""Least share of readers, as the encoder sees it, at a pixel that a window must contain."""
 MARGIN = 1
 """Cells about what is visible."""
 
@@ -61,7 +61,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """What an exported panel is, besides its nets.
+    """What an exported model is, besides its nets.
 
     Args:
         format: of the folder.
@@ -99,7 +99,7 @@ class Encoded(NamedTuple):
     window: Window
 
 
-class OnnxPanel:
+class OnnxModel:
     """A folder of `plurimask export`, ready to draw.
 
     Raises:
@@ -185,7 +185,7 @@ class OnnxPanel:
             share, empty, *features = self._encoder.run({"image": image[None]})
             if share.shape != (1, 1, *image.shape[1:]) or not np.isfinite(share).all() or not 0 <= empty[0] <= 1:
                 raise ValueError(f"shares of size {share.shape}, and {empty[:1]} of empty masks")
-            cells = panel_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
+            cells = visible_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
             return Encoded(self._cut(cells, features), float(empty[0]), cells.scaled(self.card.cell))
 
     def generate(self, encoded: "Encoded", z: np.ndarray) -> np.ndarray:
@@ -257,7 +257,7 @@ class OnnxPanel:
         return np.ascontiguousarray(shown)
 
 
-def panel_window(share: np.ndarray, visible: float, cell: int, least: int) -> Window:
+def visible_window(share: np.ndarray, visible: float, cell: int, least: int) -> Window:
     """The window of one image, in cells of `cell` x `cell` pixels.
 
     Args:
@@ -361,7 +361,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="network evaluations a mask; the exported recipe's own by default")
     asked = parser.parse_args()
     try:
-        model, image = OnnxPanel(asked.model), np.load(asked.image)
+        model, image = OnnxModel(asked.model), np.load(asked.image)
         found: dict[str, Any] = {}
         if asked.panel == "independent":
             found["masks"] = model.masks(image, asked.count, asked.seed, asked.steps)

@@ -1,0 +1,84 @@
+"""Hurdle models: whether a reader draws anything is one question, and what they draw another.
+
+    p(mask | b) = e(b) [mask is empty] + (1 - e(b)) p(mask | b, something is drawn)                          (1)
+
+A sample's u, uniform in (0, 1), decides before anything is drawn: where u < e(b) the mask is empty.
+
+A lesion fills a small part of its image. What draws therefore works in a window: the smallest one around the pixels
+that the encoder's mean mask does not rule out. Outside of it nothing is drawn, and a panel costs as much as its lesion
+is large, whatever the size of the image.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from torch import Tensor
+
+from plurimask.diffusion.process import Diffusion
+from plurimask.diffusion.samplers import Window
+from plurimask.errors import SettingsError
+from plurimask.methods.method import Method, MethodSettings
+from plurimask.methods.onnx_model import OnnxModel, visible_window
+from plurimask.nets.windows import Windows
+
+
+class View(NamedTuple):
+    """A field as what draws sees it.
+
+    Args:
+        features: what it takes of the image in the window.
+        empty: () tensor, e of (1).
+        window: where masks may hold anything.
+        plane: rows and columns of the field.
+    """
+
+    features: Any
+    empty: Tensor
+    window: Window
+    plane: torch.Size
+
+    def draw(self, normal: Tensor, inside: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Masks (n, 1, h, w) in [-1, 1]: -1 outside of the window, and everywhere for those samples that are empty (1).
+
+        Args:
+            normal: (n,) standard normal, whose quantiles are u.
+            inside: takes which samples draw, (n,) bool, and the rank of each that does, uniform in (0, 1); gives masks
+                of the window.
+        """
+        u = torch.special.ndtr(normal)
+        drawn, masks = u >= self.empty, normal.new_full((len(normal), 1, *self.plane), -1.0)
+        if drawn.any():
+            masks[self.window][drawn.nonzero()[:, 0]] = inside(drawn, (u[drawn] - self.empty) / (1 - self.empty))
+        return masks
+
+
+def sampling_window(share: Tensor, visible: float, cell: int, least: int) -> tuple[Windows, Window]:
+    """The smallest window around what is visible of one image, in cells for its features and as what cuts it out.
+
+    Args:
+        share: (1, 1, h, w) of readers, as the encoder sees it.
+        visible: least share at a pixel that the window has to hold.
+        cell: pixels a side of a cell.
+        least: least side of the window in pixels.
+    """
+    cells = visible_window(share[0, 0].cpu().numpy(), visible, cell, least // cell)
+    windows = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
+    return windows, cells.scaled(cell).slices
+
+
+class Exported(Method):
+    """A method whose nets run in ONNX Runtime on the CPU; it does not learn."""
+
+    def __init__(self, settings: MethodSettings, nets: OnnxModel, process: Diffusion | None = None) -> None:
+        Method.__init__(self, settings, process)
+        self.nets = nets
+
+    def loss(self, batch: object) -> NoReturn:
+        """Raises SettingsError: it has no gradient."""
+        raise SettingsError("training", expected="weights", got="an exported model", hint="train its run, then export")
+
+    def encode(self, image: Tensor) -> View:
+        """What draws takes of an image, in the window of what is visible."""
+        encoded = self.nets.encode(image[0].numpy())
+        return View(encoded, torch.tensor(encoded.empty), encoded.window.slices, image.shape[2:])
