@@ -7,8 +7,8 @@ Whether a reader draws anything is decided first (methods.hurdle); the flow draw
         + cross-entropy of the encoder at the mean mask
         + cross-entropy of e at whether the reader's mask is empty                                           (2)
 
-x_t lies on the straight path from noise to the reader's mask (diffusion.flow). u in (0, 1) is the rank of the reader
-among the R of the image who drew by the size of what they drew: the r-th smallest has u uniform in
+x_t lies on the straight path from noise to the reader's mask (diffusion.straight_path). u in (0, 1) is the rank of the
+reader among the R of the image who drew, by the size of what they drew: the r-th smallest has u uniform in
 ((r - 1) / R, r / R), equal ones in random order. Of all who drew together u is uniform whatever the image, so
 
     p(mask | b, something is drawn) = integral of p(mask | b, u) du                                          (3)
@@ -31,7 +31,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.diffusion.flow import Flow
+from plurimask.diffusion.straight_path import StraightPath
 from plurimask.methods.hurdle import Exported, View, sampling_window
 from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.methods.onnx_model import VISIBLE, OnnxModel
@@ -85,10 +85,10 @@ class FlowMatching(Method):
     Settings = FlowSettings
     hurdled = True
     settings: FlowSettings
-    process: Flow
+    process: StraightPath
 
     def __init__(self, settings: FlowSettings) -> None:
-        super().__init__(settings, Flow())
+        super().__init__(settings, StraightPath())
         self.encoder = ImageEncoder(settings.image_channels, settings.encoder)
         self.denoiser = MaskDenoiser(settings.encoder, settings.denoiser)
         head = convolution(settings.encoder.widths[0], settings.encoder.patch**2, 1)
@@ -166,7 +166,7 @@ class ExportedFlow(Exported, FlowMatching):
     """The method with exported nets."""
 
     def __init__(self, settings: FlowSettings, nets: OnnxModel) -> None:
-        super().__init__(settings, nets, Flow())
+        super().__init__(settings, nets, StraightPath())
 
     def denoise(self, features: Any, x: Tensor, time: Tensor, rank: Tensor) -> Tensor:
         """2 D - 1 (1) in a window."""

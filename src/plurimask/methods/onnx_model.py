@@ -74,7 +74,7 @@ class Card:
         steps: network evaluations a mask, by default.
         latent: numbers of z; 0 where a denoiser draws.
         recipe: of the run, as plain values.
-        gamma: gamma_t of the denoiser's process for t = 0..T (diffusion.flow).
+        gamma: gamma_t of the denoiser's process for t = 0..T (diffusion.straight_path).
     """
 
     format: str

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from plurimask.diffusion.flow import Flow
 from plurimask.diffusion.samplers import Noise, SamplerSettings, sample
+from plurimask.diffusion.straight_path import StraightPath
 
 T = 1000
 
@@ -26,11 +26,11 @@ def test_x_t_is_the_straight_path_over_its_scale(shift):
     x_0, eps, t = torch.randn(3, 1, 4, 4), torch.randn(3, 1, 4, 4), torch.tensor([1, 400, 1000])
     tau = tau_of(t, shift)[:, None, None, None]
     expected = (tau * x_0 + (1 - tau) * eps) / (tau**2 + (1 - tau) ** 2).sqrt()
-    torch.testing.assert_close(Flow(shift).q_sample(x_0, t, eps), expected)
+    torch.testing.assert_close(StraightPath(shift).q_sample(x_0, t, eps), expected)
 
 
 def test_noise_grows_with_time_from_none():
-    flow = Flow(1.0)
+    flow = StraightPath(1.0)
     assert flow.gamma[0] == 1
     assert (flow.gamma.diff() < 0).all()
     assert flow.gamma[-1].sqrt().item() == pytest.approx(1 / T, rel=1e-2)
@@ -41,14 +41,14 @@ def test_noise_grows_with_time_from_none():
 @SHIFTS
 def test_the_logit_of_a_drawn_time_is_normal(shift):
     torch.manual_seed(0)
-    tau = tau_of(Flow(shift).draw_times(20_000, -0.5, 0.8), shift)
+    tau = tau_of(StraightPath(shift).draw_times(20_000, -0.5, 0.8), shift)
     # Rounded to a thousandth of the way, which moves a logit far less than the test can see.
     assert kstest(((tau / (1 - tau)).log() + 0.5) / 0.8, "norm").pvalue > 0.01
 
 
 def test_drawn_times_are_those_of_the_process():
     torch.manual_seed(0)
-    t = Flow(1.0).draw_times(20_000, 0.0, 20.0)
+    t = StraightPath(1.0).draw_times(20_000, 0.0, 20.0)
     assert (t.dtype, t.min().item(), t.max().item()) == (torch.int64, 1, T)
 
 
@@ -69,7 +69,7 @@ def test_ddim_is_eulers_method_on_the_straight_path(shift):
     y = noise.double() * (times[0] ** 2 + (1 - times[0]) ** 2) ** 0.5
     for now, then in pairwise(times):
         y = y + (then - now) * (clean(y, now) - y) / (1 - now)
-    got = sample(denoise, Flow(shift), settings, seeds, (1, 4, 4))
+    got = sample(denoise, StraightPath(shift), settings, seeds, (1, 4, 4))
     torch.testing.assert_close(got.double(), y, rtol=1e-4, atol=1e-4)
 
 
@@ -84,7 +84,7 @@ def test_ddim_is_eulers_method_on_the_straight_path(shift):
 )
 def test_independent_pixels_come_at_their_frequency(settings):
     """The best denoiser of a pixel that is +1 with probability p is known: tanh of half its log odds given x_t."""
-    flow, p = Flow(1.0), 0.3
+    flow, p = StraightPath(1.0), 0.3
     prior = torch.tensor(p / (1 - p)).log()
 
     def denoise(x_t, t):
@@ -101,7 +101,7 @@ def test_independent_pixels_come_at_their_frequency(settings):
 )
 def test_a_shift_draws_pixels_that_go_together_at_their_frequency(pixels, shift, share):
     """All pixels are +1 together with probability 0.25: the best denoiser sums the evidence of all."""
-    flow, prior = Flow(shift), torch.tensor(0.25 / 0.75).log()
+    flow, prior = StraightPath(shift), torch.tensor(0.25 / 0.75).log()
 
     def denoise(x_t, t):
         signal, variance = flow.gamma[t].sqrt(), flow.one_minus_gamma[t]

@@ -26,7 +26,7 @@ from torch import Tensor
 from plurimask.diffusion.process import Diffusion, DiffusionSettings
 
 
-class Flow(Diffusion):
+class StraightPath(Diffusion):
     """The process (2), of which x_0 is predicted."""
 
     def __init__(self, shift: float = 8.0) -> None:
