@@ -143,6 +143,14 @@ def test_a_truncated_strip_is_refused(tmp_path):
         LidcSlices(tmp_path)[0]
 
 
+def test_a_missing_strip_is_refused_before_any_slice_is_read(tmp_path):
+    (write(tmp_path) / "images" / "P-1.png").unlink()
+    with pytest.raises(
+        DatasetError, match=r"index\.csv: expected the strip images/P-1\.png of a patient that it names"
+    ):
+        LidcSlices(tmp_path)
+
+
 def test_a_strip_of_another_width_is_refused(tmp_path):
     Image.fromarray(IMAGES[0][:, :100]).save(write(tmp_path) / "images" / "P-1.png")
     with pytest.raises(DatasetError, match="a grey strip of 128x128 tiles"):

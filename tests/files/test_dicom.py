@@ -2,6 +2,7 @@
 
 import sys
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,18 @@ def test_a_deflated_file_is_not_inflated_beyond_what_its_header_claims(tmp_path,
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100 * 2**20
+
+
+def test_a_length_in_a_file_takes_no_memory_beyond_it(tmp_path):
+    (path,) = write_series(tmp_path, noise((5, 6, 1)))
+    whole = path.read_bytes()
+    at = whole.rindex(b"\xe0\x7f\x10\x00OW") + 8
+    path.write_bytes(whole[:at] + b"\xfe\xff\xff\x7f" + whole[at + 4 :])
+    tracemalloc.start()
+    with suppress(InputError):
+        read_series(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 def test_a_mosaic_is_refused_and_an_enhanced_file_that_says_so_is_none(tmp_path):

@@ -488,7 +488,7 @@ def test_a_stack_that_is_not_there_or_cut_short_is_refused(tmp_path, suffix):
     whole = path.read_bytes()
     for length in range(0, len(whole) - 8, 97):
         path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=rf"/a\{suffix}: expected a (whole|readable)"):
+        with pytest.raises(InputError, match=rf"/a\{suffix}: expected (a whole|a readable|at least [\d,]+ bytes)"):
             read_stack(path)
 
 
@@ -534,15 +534,11 @@ def test_beside_the_masks_of_a_nifti_stack_little_memory_is_taken(tmp_path, suff
     assert peak < 1.25 * masks.nbytes
 
 
-def test_more_masks_than_the_bound_are_refused(tmp_path):
-    save_nifti(tmp_path / "a.nii", VOLUMES)
-    claim = bytearray((tmp_path / "a.nii").read_bytes())
-    claim[42:50] = np.array([1000, 1000, 1000, 30000], dtype="<i2").tobytes()
-    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(claim)))
-    with pytest.raises(
-        InputError, match=r"b\.nii\.gz: expected at most 4 GiB of memory for an array, got size 30000x1000x1000x1000"
-    ):
-        read_stack(tmp_path / "b.nii.gz")
+def test_more_masks_than_the_bound_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(MOST_GIB, str((VOLUMES.size - 1) / 2**30))
+    save_nifti(tmp_path / "a.nii.gz", VOLUMES)
+    with pytest.raises(InputError, match=r"a\.nii\.gz: expected at most .* of memory for an array, got size 5x6x7x4"):
+        read_stack(tmp_path / "a.nii.gz")
 
 
 @pytest.mark.parametrize("suffix", SAVERS)

@@ -128,7 +128,9 @@ def dicom_is_right(path):
     image, grid = study.case.image, study.case.grid
     found = image if len(image) == 3 else np.moveaxis(image[0].reshape(*image.shape[1:3], -1), -1, 0)
     expected = np.concatenate([plain_dicom(source) for source in study.sources])
-    position = pydicom.dcmread(study.sources[0], force=True).get("ImagePositionPatient")
+    header = pydicom.dcmread(study.sources[0], force=True)
+    frames = header.get("PerFrameFunctionalGroupsSequence")
+    position = (frames[0].get("PlanePositionSequence", [header])[0] if frames else header).get("ImagePositionPatient")
     placed = not position or grid.affine is None or np.allclose(grid.affine[:3, 3], np.array(position) * [-1, -1, 1])
     with np.errstate(over="ignore"):
         return placed and np.array_equal(found, expected.astype(np.float32))

@@ -30,7 +30,6 @@ def told(faults):
     return "\n".join(f"{one.kind}: {one.subject} {one.number}: {one.said}" for one in faults)
 
 
-@pytest.mark.xfail(reason="one spoiled pickle is read that the plain reader refuses; which is right is open")
 @pytest.mark.filterwarnings("ignore")  # by the plain readers
 def test_spoiled_files_are_read_rightly_or_refused_by_name(tmp_path):
     counts, faults = fuzz(tmp_path, 0, 6)

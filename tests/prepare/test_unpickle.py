@@ -107,7 +107,7 @@ def hostile(mark):
         "a compound type": np.zeros(2, dtype=[("a", "u1"), ("b", "f4")]),
         "a class of this module": Runs(Runs, os.system, touch),
     }
-    dtype = b"cnumpy\ndtype\n(S'u1'\nI00\nI01\ntR"
+    dtype, array = b"cnumpy\ndtype\n(S'u1'\nI00\nI01\ntR", PYTHON_2
     written = {
         "REDUCE by hand": b"cos\nsystem\n(S'touch MARK'\ntR.",
         "INST": b"(S'touch MARK'\nios\nsystem\n.",
@@ -128,6 +128,14 @@ def hostile(mark):
         "an extension": b"\x80\x02\x82\x01.",
         "a codec that is none": b"c_codecs\nencode\n(S'x'\nS'zlib_codec'\ntR.",
         "a memo beyond the file": b"\x80\x02Nr\xff\xff\xff\x7f.",
+        "an array that begins as a number": array.replace(b"cnumpy\nndarray\n", b"K\x07"),
+        "an array that begins as a dtype": array.replace(b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"),
+        "an array that begins in a shape of text": array.replace(b"K\x00\x85", b"U\x01x\x85"),
+        "an array whose version is text": array.replace(b"R(K\x01K\x02", b"R(U\x01xK\x02"),
+        "an array whose version is 2": array.replace(b"R(K\x01K\x02", b"R(K\x02K\x02"),
+        "a type whose version is 5": array.replace(b"R(K\x03U", b"R(K\x05U"),
+        "an array whose order is None": array.replace(b"tb\x89", b"tbN"),
+        "a type whose length is text": array.replace(b"NNNJ\xff\xff\xff\xff", b"NNNU\x01x"),
         "no pickle": b"not a pickle",
         "nothing": b"",
         "cut short": pickle.dumps(np.zeros((9, 9)))[:-20],

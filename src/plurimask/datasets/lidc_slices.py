@@ -122,7 +122,7 @@ def _parse(path: Path, line: int, row: dict[str, str]) -> _Slice:
 
 
 def _check_same_release(root: Path, slices: list[_Slice], masks: np.ndarray) -> None:
-    """The index has each row of the masks once, counts the same slots as drawn, and names no slice twice."""
+    """The index has each row of the masks once, counts the same slots as drawn, and names slices once, with strips."""
     if [one.row for one in slices] != list(range(len(masks))):
         expected, got = f"rows 0 to {len(masks) - 1} in order, as in masks.npz", f"{len(slices)} others"
     elif [one.drawn for one in slices] != masks.any(axis=(2, 3)).sum(axis=1).tolist():
@@ -131,6 +131,8 @@ def _check_same_release(root: Path, slices: list[_Slice], masks: np.ndarray) -> 
         expected, got = "every slice of a nodule once", "one of them twice"
     elif not any(one.drawn for one in slices):
         expected, got = "at least one slice with a mask", "none"
+    elif absent := [one for one in slices if one.drawn and not (root / "images" / f"{one.patient}.png").exists()]:
+        expected, got = f"the strip images/{absent[0].patient}.png of a patient that it names", "none"
     else:
         return
     raise DatasetError(root / "index.csv", expected=expected, got=got, hint=_ONE_RELEASE)

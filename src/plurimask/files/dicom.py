@@ -12,7 +12,7 @@ from scipy import ndimage
 from plurimask.errors import InputError, MissingPackageError, need, plural
 from plurimask.files.decoding import APART, frames_apart
 from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header, stack
-from plurimask.files.stored import list_visible, readable, refuse_giant
+from plurimask.files.stored import HeldFile, list_visible, readable, refuse_giant
 from plurimask.geometry import Grid, grid_of
 
 _MEASURED = ("CT", "PT")  # their values are quantities, whichever way they are shown
@@ -32,8 +32,8 @@ def read_frames(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         InputError: a file that is damaged, of another length than its header says, or has no pixels.
         MissingPackageError: a decoder that is not installed.
     """
-    with readable(path, "a readable DICOM file"):
-        dataset = need("pydicom", "dicom").dcmread(path, force=True)
+    with readable(path, "a readable DICOM file"), HeldFile(path) as file:
+        dataset = need("pydicom", "dicom").dcmread(file, force=True)
         _refuse_other_pixels(path, dataset)
         syntax = _transfer_syntax(dataset)
     decoder = _decoder(path, syntax)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError, need
-from plurimask.files.stored import readable, refuse_giant
+from plurimask.files.stored import HeldFile, readable, refuse_giant
 from plurimask.geometry import lps_to_ras
 
 
@@ -124,9 +124,9 @@ def read_header(path: Path) -> Header:
             hint="fetch it again, or unpack or decrypt it first; if it is of another kind, move it out of the folder",
         )
     pydicom = need("pydicom", "dicom")
-    with readable(path, "a readable DICOM file"):
+    with readable(path, "a readable DICOM file"), HeldFile(path) as file:
         _refuse_inflated(path)
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
         _refuse_other_objects(path, dataset, pydicom.uid)
         return _header(path, dataset)
 
@@ -134,10 +134,10 @@ def read_header(path: Path) -> Header:
 def _refuse_inflated(path: Path) -> None:
     """A deflated file, which pydicom inflates whole for its header alone, may hold no more than its header claims."""
     reader, uids = need("pydicom.filereader", "dicom"), need("pydicom.uid", "dicom")
-    with path.open("rb") as file:
+    with HeldFile(path) as file:
         if file.read(132)[128:] != b"DICM":
             return
-        meta = reader.read_file_meta_info(path)
+        meta = reader.read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
         if meta.get("TransferSyntaxUID") != uids.DeflatedExplicitVRLittleEndian:
             return
         file.seek(144 + meta.FileMetaInformationGroupLength)

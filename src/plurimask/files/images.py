@@ -4,6 +4,7 @@ NIfTI goes through nibabel, in nibabel's own order of axes (see `plurimask.geome
 nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what a label file holds into a mask.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -15,7 +16,16 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from plurimask.errors import InputError
-from plurimask.files.stored import OtherAxesError, Stored, one_channel, readable, refuse_giant
+from plurimask.files.stored import (
+    DEFLATED,
+    HeldFile,
+    OtherAxesError,
+    Stored,
+    one_channel,
+    readable,
+    refuse_giant,
+    refuse_unheld,
+)
 from plurimask.geometry import Grid, grid_of
 
 
@@ -53,11 +63,11 @@ def read_array(path: Path) -> np.ndarray:
     Raises:
         InputError: a file that is missing, damaged, shorter than its header says, holds Python objects, or too much.
     """
-    with readable(path, "a readable NPY file"):
-        # Mapping compares the header's size with the file's before any memory is taken, and refuses Python objects.
-        mapped = np.lib.format.open_memmap(path, mode="r")
-        refuse_giant(path, mapped.shape, max(4, mapped.itemsize))
-        return np.array(mapped)
+    with readable(path, "a readable NPY file"), path.open("rb") as file:
+        shape, by_columns, dtype = read_npy_header(file)
+        refuse_giant(path, shape, max(4, dtype.itemsize))
+        refuse_unheld(path, math.prod(shape) * dtype.itemsize + file.tell())
+        return np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
 
 
 def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -90,7 +100,7 @@ def read_nifti(path: Path) -> Stored:
         InputError: a file that is missing, damaged or over 2**30 voxels, or more than three axes.
     """
     image, affine = _open(path)
-    refuse_giant(path, image.shape, max(4, image.get_data_dtype().itemsize))
+    _check_size(path, image, image.shape)
     with readable(path, _NIFTI):
         values = np.asanyarray(image.dataobj)
     placed = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
@@ -105,7 +115,7 @@ def read_nifti_stack(path: Path) -> tuple[tuple[int, ...], Iterator[np.ndarray],
             refused where it is met.
     """
     image, affine = _open(path)
-    refuse_giant(path, image.shape[:-1], max(4, image.get_data_dtype().itemsize))
+    _check_size(path, image, image.shape[:-1])
 
     def parts() -> Iterator[np.ndarray]:
         for index in range(image.shape[-1]):
@@ -140,6 +150,13 @@ def _open(path: Path) -> tuple[Any, np.ndarray]:
             affine = header.get_qform()
         with np.errstate(invalid="ignore"):  # an affine that is not finite is refused where the grid is built
             return image, np.diag([mm_per_unit] * 3 + [1.0]) @ affine
+
+
+def _check_size(path: Path, image: Any, part: Sequence[int]) -> None:
+    """What is read at once is no giant, and the whole is in the file."""
+    itemsize = image.get_data_dtype().itemsize
+    refuse_giant(path, part, max(4, itemsize))
+    refuse_unheld(path, math.prod(image.shape) * itemsize, DEFLATED if path.name.lower().endswith(".gz") else 1)
 
 
 def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = None) -> None:
@@ -182,7 +199,11 @@ def read_picture(path: Path) -> Stored:
             bombs, several frames, transparency, 16-bit colour, CMYK or an EXIF rotation.
     """
     kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
-    with readable(path, f"a readable {kind} file"), Image.open(path, formats=[kind]) as picture:
+    with (
+        readable(path, f"a readable {kind} file"),
+        HeldFile(path) as file,
+        Image.open(file, formats=[kind]) as picture,
+    ):
         if picture.mode != "I;16" and any(";16B" in str(tile.args) for tile in picture.tile):
             # Pillow cuts it to 8 bits without a word.
             hint = "write one 16-bit grey file a channel: image0, ..."

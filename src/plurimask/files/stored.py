@@ -1,6 +1,7 @@
 """Files as such: listed, hashed, bounded in memory, and the error for one that cannot be read."""
 
 import hashlib
+import io
 import math
 import os
 import re
@@ -87,6 +88,42 @@ def refuse_giant(path: str | Path, shape: Sequence[int], itemsize: int = 4) -> N
             got=f"size {size}, which takes {needed:,.2f} GiB",
             hint=f"crop or resample it, or set {MOST_GIB}",
         )
+
+
+def refuse_unheld(path: Path, claimed: int, ratio: int = 1) -> None:
+    """Refuse a header that claims more bytes of values than its file can hold, before memory is taken for them.
+
+    Args:
+        path: the file.
+        claimed: bytes.
+        ratio: what one byte of the file may stand for at most; `DEFLATED` where zlib wrote it.
+
+    Raises:
+        InputError: as above.
+    """
+    held, needed = path.stat().st_size, -(-claimed // ratio)
+    if needed > held:
+        expected, got = f"at least {needed:,} bytes, as its header says", f"a file of {held:,}"
+        raise InputError(path, expected=expected, got=got, hint="it is cut off or damaged; fetch or write it again")
+
+
+DEFLATED = 1032
+
+
+class HeldFile(io.BufferedReader):
+    """A file of which no more is asked than it holds.
+
+    Libraries read as many bytes as a length in a file claims, and Python takes memory for all of them before it reads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file."""
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from plurimask.errors import InputError, MissingPackageError, need
 from plurimask.files.case_folder import read_files
 from plurimask.files.images import binarise, read_array
-from plurimask.files.stored import digest_files, readable, refuse_giant, walk
+from plurimask.files.stored import DEFLATED, digest_files, readable, refuse_giant, refuse_unheld, walk
 from plurimask.geometry import Grid
 from plurimask.prepare.lidc_contours import find_database, patients_by_series
 from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
@@ -132,10 +132,8 @@ def _datasets(path: Path, h5py: Any, group: Any) -> tuple[Any, Any, Any]:
         raise _unlike(path, "images (n, H, W) and labels (n, H, W, R) in a group", got)
     for dataset in (images, labels):
         refuse_giant(path, dataset.shape[1:], max(4, dataset.dtype.itemsize))
-    # Slices are read one by one, but those that nobody stored are without number: zlib makes 1 byte of 1,032 at best.
-    claimed, held = images.nbytes + labels.nbytes, path.stat().st_size
-    if claimed > 1032 * held:
-        raise _unlike(path, f"at most {1032 * held:,} bytes in a file of {held:,}", f"{claimed:,}")
+    # Slices are read one by one, but those that nobody stored are without number.
+    refuse_unheld(path, images.nbytes + labels.nbytes, DEFLATED)
     if uids is not None and uids.shape != images.shape[:1]:
         raise _unlike(path, f"uids of shape ({len(images)},)", str(uids.shape))
     return images, labels, uids

@@ -2,7 +2,8 @@
 
 A pickle is a program: it names callables and has them called. Here every name outside a short list is refused, and
 those on it stand for code of this module, not for what they are in NumPy: an array is made from its bytes, shape and
-type, all checked. So nothing is imported, no attribute is set, and NumPy's own decoding sees no foreign state.
+type, all checked. What NumPy itself would refuse is refused too. So nothing is imported, no attribute is set, and
+NumPy's own decoding sees no foreign state.
 """
 
 import math
@@ -15,9 +16,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from plurimask.files.stored import readable
+from plurimask.files.stored import HeldFile, readable
 
 _PLAIN_TYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][0-9]{1,5}")
+_TYPE_VERSION, _ARRAY_VERSION = 4, 1  # of what NumPy writes today; of types there were earlier ones
 _MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
 
 
@@ -30,7 +32,7 @@ def load_plain(path: Path) -> Any:
         InputError: a file that is missing, damaged, or holds anything else; nothing of it has been run.
     """
     hint = "nothing of it was run; write it again from such values, or take another packing"
-    with readable(path, "a pickle of plain containers and NumPy arrays", hint), path.open("rb") as file:
+    with readable(path, "a pickle of plain containers and NumPy arrays", hint), HeldFile(path) as file:
         _check_opcodes(file)
         file.seek(0)
         return _Plain(file, encoding="latin1").load()
@@ -86,6 +88,8 @@ class _Type:
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) < 5 or any(part is not None for part in state[2:5]):
             raise pickle.UnpicklingError("an array of a compound type")
+        if any(type(part) is not int for part in (state[0], *state[5:])) or not 0 <= state[0] <= _TYPE_VERSION:
+            raise pickle.UnpicklingError("a type of an unknown state")
         order = state[1].decode("latin1") if isinstance(state[1], bytes) else state[1]
         if order not in ("<", ">", "|", "="):
             raise pickle.UnpicklingError("an unknown order of bytes")
@@ -107,20 +111,22 @@ class _Array:
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
             raise pickle.UnpicklingError("an array of an unknown state")
-        _, shape, kind, by_columns, content = state
+        version, shape, kind, by_columns, content = state
+        if type(version) is not int or version != _ARRAY_VERSION or not isinstance(by_columns, int):
+            raise pickle.UnpicklingError("an array of an unknown state")
         self.values = _values(content, kind, shape, "F" if by_columns else "C")
 
 
 class _Name:
     """What a name on the list stands for; it can be called, and nothing else."""
 
-    __slots__ = ("_make",)
+    __slots__ = ("make",)
 
     def __init__(self, make: Callable[..., Any]) -> None:
-        self._make = make
+        self.make = make
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._make(*arguments)
+        return self.make(*arguments)
 
     def __setstate__(self, state: object) -> None:
         raise pickle.UnpicklingError("a state for a name")
@@ -147,6 +153,12 @@ def _values(content: object, kind: object, shape: object, order: object) -> np.n
 
 
 def _reconstruct(subtype: object, shape: object, kind: object) -> _Array:
+    if (
+        not isinstance(subtype, _Name)
+        or subtype.make is not _no_call
+        or (shape, kind) not in (((0,), b"b"), ((0,), "b"))
+    ):
+        raise pickle.UnpicklingError("an array that begins as no NumPy writes it")
     return _Array()
 
 
@@ -160,10 +172,10 @@ def _scalar(kind: object, content: object = b"") -> Any:
     return _values(content, kind, (), "C").item()
 
 
-def _bytes(content: object = b"", encoding: object = "latin1") -> bytes:
-    if isinstance(content, bytes):
+def _bytes(content: object = b"", *encoding: object) -> bytes:
+    if isinstance(content, bytes) and not encoding:
         return content
-    if not isinstance(content, str) or encoding not in ("latin1", "latin-1"):
+    if not isinstance(content, str) or encoding not in (("latin1",), ("latin-1",)):
         raise pickle.UnpicklingError("bytes in another encoding than latin1")
     return content.encode("latin1")
 
