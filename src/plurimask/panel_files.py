@@ -96,7 +96,8 @@ def check_writable(folder: Path, study: Study, format: str | None = None) -> str
     Raises:
         SettingsError: another format, DICOM SEG for a study that is not DICOM, or a folder of other files.
     """
-    chosen = format or next(name for name, writer in WRITERS.items() if writer.studies == study.format)
+    own = "nifti" if study.format == "picture" and len(study.case.grid.shape) == 3 else study.format
+    chosen = format or next((name for name, writer in WRITERS.items() if writer.studies == own), "nifti")
     if chosen not in WRITERS:
         raise SettingsError("format", expected=" or ".join(WRITERS), got=chosen, hint="choose one of them")
     if WRITERS[chosen].alone and study.format != WRITERS[chosen].studies:

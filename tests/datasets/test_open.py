@@ -139,7 +139,7 @@ def test_links_are_followed_under_their_own_name(root, tmp_path):
         ({"label00": MASK}, r"b: expected one file for label0, got label0\.png and label00\.png"),
         ({"image0": IMAGE}, r"b: expected image, or image0, image1, \.\.\., got both"),
         ({"label": MASK}, r"b: expected image\.png .*, got label\.png; rename or convert it"),
-        ({"label2__tif": MASK}, r"b: expected image\.png .*, got label2\.tif; rename or convert it"),
+        ({"label2__bmp": MASK}, r"b: expected image\.png .*, got label2\.bmp; rename or convert it"),
     ],
 )
 def test_a_case_with_unclear_files_is_refused_when_the_dataset_is_built(root, extra, message):

@@ -192,7 +192,7 @@ def test_the_nifti_of_simpleitk_has_the_same_voxels_in_the_same_places(tmp_path)
     ("name", "match"),
     [
         ("none.nii", r"none\.nii: expected an image, a DICOM series or a case, got nothing there"),
-        ("a.tif", r"a\.tif: expected DICOM, or one of \.png, .*, got '\.tif' without DICOM's mark"),
+        ("a.bmp", r"a\.bmp: expected DICOM, or one of \.png, .*, got '\.bmp' without DICOM's mark"),
         ("a.dcm", r"a\.dcm: expected a DICOM file, got one without DICOM's mark"),
         ("a.nii", r"a\.nii: expected a readable NIfTI file"),
         ("empty", r"empty: expected the DICOM files of one series, got none"),
@@ -200,7 +200,7 @@ def test_the_nifti_of_simpleitk_has_the_same_voxels_in_the_same_places(tmp_path)
 )
 def test_what_is_no_study_is_refused(tmp_path, name, match):
     (tmp_path / "empty").mkdir()
-    for other in ("a.tif", "a.dcm", "a.nii"):
+    for other in ("a.bmp", "a.dcm", "a.nii"):
         (tmp_path / other).write_text("no image")
     with pytest.raises(InputError, match=match):
         open_study(tmp_path / name)

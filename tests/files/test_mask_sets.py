@@ -361,8 +361,8 @@ def test_two_forms_are_refused_by_name(make, paths, message):
 @pytest.mark.parametrize(
     ("paths", "got"),
     [
-        (("a/0.png", "a/1.png", "a/0.tif"), r"0\.tif"),
-        (("a/0.tif", "b.npz"), r"0\.tif"),
+        (("a/0.png", "a/1.png", "a/0.bmp"), r"0\.bmp"),
+        (("a/0.bmp", "b.npz"), r"0\.bmp"),
         (("a/samples.npz",), r"samples\.npz"),
     ],
 )

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def sample(
     model: Annotated[str, typer.Argument(help="A built-in name (lidc, phantom), a .safetensors file or a run folder.")],
     inputs: Annotated[
-        list[Path], typer.Argument(help="Studies (DICOM series, NIfTI, PNG, JPEG, NPY, folders of a case) or datasets.")
+        list[Path],
+        typer.Argument(
+            help="Studies (DICOM series, NIfTI, NRRD, MHA, PNG, JPEG, TIFF, NPY, folders of a case) or datasets."
+        ),
     ],
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="Masks a case.")] = 16,

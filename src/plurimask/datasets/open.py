@@ -22,6 +22,7 @@ from plurimask.datasets.lidc_slices import LidcSlices
 from plurimask.datasets.splits import SplitOrAll, read_patients, read_sides, split_indices, spread
 from plurimask.errors import DatasetError
 from plurimask.files.case_folder import CASE_LAYOUT, holds_case, list_case, read_files
+from plurimask.files.itk_images import data_beside
 from plurimask.files.locate import locate
 from plurimask.files.stored import difference, digest_files, list_visible, one_form, other_spelling
 from plurimask.records import Case
@@ -136,4 +137,5 @@ class CaseFolder:
         if self._split:
             tables.append(self._split)
         files = [path for case in self._cases for path in case.images + case.labels]
+        files += [beside for path in files for beside in data_beside(path) if beside.is_file()]
         return digest_files(self.root, files + tables)

@@ -1,7 +1,7 @@
 """The files of one case: `image*` and `label0`, `label1`, ... in a folder, or any files that a caller names.
 
-Files are PNG, JPEG, NPY or NIfTI, mixed as they come. Whatever is hidden or has another name is ignored; links are
-followed.
+Files are PNG, JPEG, TIFF, NPY, NIfTI, NRRD or MetaImage, mixed as they come. Whatever is hidden or has another name is
+ignored; links are followed.
 """
 
 import re

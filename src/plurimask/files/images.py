@@ -1,7 +1,7 @@
 """A file of any format that is read -> an image or a reader's mask, with its grid. The suffix decides on the format.
 
-NIfTI goes through nibabel, in nibabel's own order of axes (see `plurimask.geometry`); PNG and JPEG go through Pillow;
-nothing in an NPY file is ever unpickled. `binarise` is THE rule that turns what a label file holds into a mask.
+NIfTI goes through nibabel, in nibabel's own order of axes (see `plurimask.geometry`); nothing in an NPY file is ever
+unpickled. `binarise` is THE rule that turns what a label file holds into a mask.
 """
 
 import math
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from plurimask.errors import InputError
+from plurimask.files.itk_images import read_metaimage, read_nrrd
+from plurimask.files.pictures import read_picture, read_tiff
 from plurimask.files.stored import (
     DEFLATED,
-    HeldFile,
     OtherAxesError,
     Stored,
     one_channel,
@@ -187,57 +187,6 @@ def write_nifti(path: Path, values: np.ndarray, grid: Grid, like: Path | None = 
     image.to_filename(path)
 
 
-def read_picture(path: Path) -> Stored:
-    """The pixels of a PNG or JPEG in the order in which they are stored, without spacing; a JPEG is marked as lossy.
-
-    bool for 1 bit, uint8, or uint16 for 16-bit grey. Three equal channels are one grey channel; any other colour gives
-    three (red, green, blue). A palette counts as the colours it stands for. An alpha channel that is opaque everywhere
-    is dropped. The content must be of the format that the name says.
-
-    Raises:
-        InputError: a file that is missing or damaged, or holds more pixels than Pillow's limit against decompression
-            bombs, several frames, transparency, 16-bit colour, CMYK or an EXIF rotation.
-    """
-    kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
-    with (
-        readable(path, f"a readable {kind} file"),
-        HeldFile(path) as file,
-        Image.open(file, formats=[kind]) as picture,
-    ):
-        if picture.mode != "I;16" and any(";16B" in str(tile.args) for tile in picture.tile):
-            # Pillow cuts it to 8 bits without a word.
-            hint = "write one 16-bit grey file a channel: image0, ..."
-            raise InputError(path, expected="8-bit colour", got="16-bit colour", hint=hint)
-        refuse_giant(path, (*picture.size[::-1], 4), 1)  # which colours and a palette are decoded to
-        picture.load()
-        _refuse_unclear_pixels(path, picture)
-        values = _channels(path, picture)
-    return Stored(values, lossy=kind == "JPEG")
-
-
-def _refuse_unclear_pixels(path: Path, picture: Image.Image) -> None:
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1:
-        raise InputError(path, expected="one picture", got=f"{frames} frames", hint="write one file a frame")
-    if picture.mode == "CMYK":
-        raise InputError(path, expected="a grey or RGB picture", got="CMYK", hint="convert it to grey or RGB")
-    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation != 1:
-        got, hint = f"EXIF orientation {orientation}", "save it rotated, so that image and labels agree"
-        raise InputError(path, expected="pixels stored upright", got=got, hint=hint)
-
-
-def _channels(path: Path, picture: Image.Image) -> np.ndarray:
-    """(1, H, W) grey, or (3, H, W) colour."""
-    if picture.mode in ("1", "L", "I;16") and not picture.has_transparency_data:
-        return np.array(picture)[None]
-    red_green_blue_alpha = np.moveaxis(np.array(picture.convert("RGBA")), -1, 0)
-    colour, alpha = red_green_blue_alpha[:3], red_green_blue_alpha[3]
-    if (alpha < 255).any():
-        raise InputError(path, expected="an opaque picture", got="transparent pixels", hint="save it without alpha")
-    return colour[:1] if (colour == colour[0]).all() else colour
-
-
 _ROUNDING = 1e-5  # what a scale factor in a NIfTI header may add to 0 and 1
 
 
@@ -326,7 +275,7 @@ class NoClasses:
             )
 
 
-Format = Literal["dicom", "nifti", "picture", "npy"]
+Format = Literal["dicom", "nifti", "picture", "itk", "npy"]
 
 
 class ImageFormat(NamedTuple):
@@ -340,6 +289,11 @@ FORMATS = {
     ".png": ImageFormat("picture", read_picture),
     ".jpg": ImageFormat("picture", read_picture),
     ".jpeg": ImageFormat("picture", read_picture),
+    ".tif": ImageFormat("picture", read_tiff),
+    ".tiff": ImageFormat("picture", read_tiff),
+    ".nrrd": ImageFormat("itk", read_nrrd),
+    ".mha": ImageFormat("itk", read_metaimage),
+    ".mhd": ImageFormat("itk", read_metaimage),
     ".npy": ImageFormat("npy", read_npy),
     ".nii": ImageFormat("nifti", read_nifti),
     ".nii.gz": ImageFormat("nifti", read_nifti),
@@ -358,7 +312,7 @@ def split_name(path: Path) -> tuple[str, str]:
 def read_image(path: Path, time_point: str | None = None) -> tuple[np.ndarray, Grid]:
     """An image as (C, H, W[, D]) float32 with the values of the file, and its grid.
 
-    Of a NIfTI file of four axes, `time_point` names one of the last. C is 3 for a colour PNG or JPEG and 1 for
+    Of a NIfTI file of four axes, `time_point` names one of the last. C is 3 for a colour picture and 1 for
     everything else. Intensities are not scaled: that belongs to the model.
 
     Raises:

@@ -155,7 +155,7 @@ def _parted(path: Path) -> tuple[Path, str | None]:
 
 
 def open_study(path: Path) -> Study:
-    """The study at a path: a DICOM file or the folder of a series, NIfTI, PNG, JPEG, NPY, or the folder of one case.
+    """The study at a path: a DICOM file or the folder of a series, a file of `FORMATS`, or the folder of one case.
 
     Of a folder of several series, FOLDER#3 is the one of number 3 (or of a UID); of a NIfTI file of four axes,
     FILE.nii#0 is the first time point.

@@ -13,6 +13,7 @@ import numpy as np
 from plurimask.datasets.splits import USUAL, SplitRule
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
+from plurimask.files.itk_images import data_beside
 from plurimask.files.stored import digest_files, natural
 from plurimask.prepare.patterns import Pattern, find_cases
 from plurimask.prepare.survey import ChosenLabel, Survey, see_case
@@ -185,7 +186,8 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
             numbers = tuple(known.index(reader) for reader in one.readers)
             written = write_planes(case, settings.axis, settings.size, settings.every, writer)
             survey.cases.append(see_case(case, numbers, written))
-            survey.sources += [*one.image_files, *one.readers.values()]
+            files = [*one.image_files, *one.readers.values()]
+            survey.sources += files + [beside for path in files for beside in data_beside(path) if beside.is_file()]
         rule.check(root, done=done == len(found))
         progress(done, len(found))
     survey.values, survey.labels = rule.seen, rule.questions()
