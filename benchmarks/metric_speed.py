@@ -17,16 +17,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from plurimask.datasets.lidc_slices import LidcSlices
-from plurimask.metrics import (
-    ci_score,
-    combined_sensitivity,
-    count_pairs,
-    energy_distance,
-    matched_mean,
-    mean_distance,
-    mean_of_best,
-    range_agreement,
-)
+from plurimask.metrics.ci_score import ci_score, combined_sensitivity, mean_of_best, range_agreement
+from plurimask.metrics.ged import energy_distance, matched_mean, mean_distance
+from plurimask.metrics.overlap import count_pairs
 
 SIZE = 128
 CASES, SAMPLES, READERS, BATCH, LOOPED = 1500, 16, 4, 32, 60

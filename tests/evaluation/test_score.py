@@ -13,30 +13,19 @@ from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, Scores, evaluate
 from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.geometry import Grid
-from plurimask.metrics import (
-    CONVENTIONS,
-    DEGENERATE,
+from plurimask.metrics.calibration import (
     brier_score,
-    calibrated_level,
-    ci_harmonic,
-    ci_score,
-    combined_sensitivity,
-    convention_scores,
-    dice_max,
-    diversity_agreement,
     empty_share,
     expected_calibration_error,
-    ged,
-    hm_iou,
-    leave_one_out,
     ncc,
-    reader_diversity,
     reliability_curve,
-    sample_diversity,
-    size_crps,
     soft_dice,
 )
-from plurimask.metrics.lesion import closest_surface
+from plurimask.metrics.ci_score import ci_harmonic, ci_score, combined_sensitivity, dice_max, diversity_agreement
+from plurimask.metrics.conventions import CONVENTIONS, convention_scores
+from plurimask.metrics.degenerate import DEGENERATE, leave_one_out
+from plurimask.metrics.ged import calibrated_level, ged, hm_iou, reader_diversity, sample_diversity
+from plurimask.metrics.lesion import closest_surface, size_crps
 from plurimask.records import Case, MaskSet
 
 

@@ -11,7 +11,7 @@ from small_panels import CASES, case, panel
 
 from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, CaseScores, Scores, compare, evaluate, read_scores, write_scores
-from plurimask.metrics import CONVENTIONS
+from plurimask.metrics.conventions import CONVENTIONS
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, CaseScores, compare, evaluate
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, stratify, summarise
 from plurimask.geometry import Grid
-from plurimask.metrics import patient_bootstrap
+from plurimask.metrics.bootstrap import patient_bootstrap
 from plurimask.records import Case, MaskSet
 
 PATIENTS = ["a", "a", "b", "c", None, None]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from slow_pairs import by_case, panels, row, slow_dice, slow_iou
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.metrics import DEGENERATE, ci_score, combined_sensitivity, dice_max, diversity_agreement, ged
-from plurimask.metrics.degenerate import leave_one_out
-from plurimask.metrics.ged import panel_ceiling, reader_diversity
+from plurimask.metrics.ci_score import ci_score, combined_sensitivity, dice_max, diversity_agreement
+from plurimask.metrics.degenerate import DEGENERATE, leave_one_out
+from plurimask.metrics.ged import ged, panel_ceiling, reader_diversity
 
 READERS = row("1110", "1100", "0100", "0000", "1111")
 READ = torch.tensor([[True, True, True, True, False]])

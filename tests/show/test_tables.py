@@ -8,7 +8,8 @@ from rich.console import Console
 from small_panels import CASES, panel
 
 from plurimask.evaluation import COLUMNS, HEADLINE, Scores, compare, evaluate
-from plurimask.metrics import CONVENTIONS, DEGENERATE
+from plurimask.metrics.conventions import CONVENTIONS
+from plurimask.metrics.degenerate import DEGENERATE
 from plurimask.show.tables import (
     Head,
     Number,

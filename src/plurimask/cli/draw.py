@@ -164,7 +164,7 @@ _LONG = 20.0
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="A model of the method one-pass or panel: name, .safetensors file or run folder.")
+        str, typer.Argument(help="A model of the method one-pass or flow: name, .safetensors file or run folder.")
     ],
     out: Annotated[Path, typer.Option(help="New folder.")],
     format: Annotated[Literal["onnx"], typer.Option(help="What to write.")] = "onnx",

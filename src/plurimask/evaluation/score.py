@@ -20,29 +20,13 @@ from plurimask.errors import InputError
 from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.evaluation.scores import CaseScores, Scores, stratify, summarise, values_of
 from plurimask.geometry import same_grid
-from plurimask.metrics import (
-    CONVENTIONS,
-    DEGENERATE,
-    Overlap,
-    Pairs,
-    Reliability,
-    calibrated_level,
-    ci_harmonic,
-    ci_score,
-    combined_sensitivity,
-    convention_values,
-    count_pairs,
-    crps,
-    energy_distance,
-    frequency_table,
-    leave_one_out,
-    matched_mean,
-    mean_distance,
-    mean_of_best,
-    range_agreement,
-    soft_dice,
-)
-from plurimask.metrics.lesion import closest_surface
+from plurimask.metrics.calibration import Reliability, frequency_table, soft_dice
+from plurimask.metrics.ci_score import ci_harmonic, ci_score, combined_sensitivity, mean_of_best, range_agreement
+from plurimask.metrics.conventions import CONVENTIONS, convention_values
+from plurimask.metrics.degenerate import DEGENERATE, leave_one_out
+from plurimask.metrics.ged import calibrated_level, energy_distance, matched_mean, mean_distance
+from plurimask.metrics.lesion import closest_surface, crps
+from plurimask.metrics.overlap import Overlap, Pairs, count_pairs
 from plurimask.records import Case, MaskSet, count_votes
 
 Values = dict[str, Tensor]

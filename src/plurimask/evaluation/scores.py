@@ -12,7 +12,8 @@ import numpy as np
 
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS
-from plurimask.metrics import Reliability, patient_bootstrap
+from plurimask.metrics.bootstrap import patient_bootstrap
+from plurimask.metrics.calibration import Reliability
 
 DRAWS, LEVEL, SEED = 10_000, 0.95, 0
 """Of the patient bootstrap behind every interval."""

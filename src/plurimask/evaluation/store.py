@@ -17,7 +17,8 @@ from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparis
 from plurimask.files.atomic import write_text
 from plurimask.files.stored import is_endless, readable
 from plurimask.files.texts import csv_text, json_text, plain_cell
-from plurimask.metrics import CONVENTIONS, Reliability
+from plurimask.metrics.calibration import Reliability
+from plurimask.metrics.conventions import CONVENTIONS
 from plurimask.settings import Natural, Positive, parse
 
 Json = dict[str, Any]

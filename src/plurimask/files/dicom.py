@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from plurimask.errors import InputError, MissingPackageError, need, plural
 from plurimask.files.decoding import APART, frames_apart
@@ -144,7 +143,8 @@ def _padding(dataset: Any, values: np.ndarray) -> np.ndarray | None:
 
 def _beyond_the_circle(image: np.ndarray) -> np.ndarray:
     """(H, W) bool of a slice in HU: what is less than air can be and hangs together with the edge."""
-    parts = ndimage.label(image < _AIR_HU)[0]
+    # Not imported above: that takes longer than drawing a mask, and few studies need it.
+    parts = need("scipy.ndimage", "dicom").label(image < _AIR_HU)[0]
     edge = np.ones_like(parts, dtype=np.bool_)
     edge[1:-1, 1:-1] = False
     return np.isin(parts, np.setdiff1d(parts[edge], [0]))

@@ -26,7 +26,9 @@ from plurimask.evaluation.scores import mean_of_defined
 from plurimask.files.atomic import check_room
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method, build
-from plurimask.metrics import collective_insight, dice_max, empty_share, ged, reader_diversity, sample_diversity
+from plurimask.metrics.calibration import empty_share
+from plurimask.metrics.ci_score import collective_insight, dice_max
+from plurimask.metrics.ged import ged, reader_diversity, sample_diversity
 from plurimask.records import Batch, Case
 from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import find_weights, save_weights, start_from
