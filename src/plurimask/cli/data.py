@@ -89,6 +89,10 @@ def folder(
     label: Annotated[
         str | None, typer.Option(help="The value that is drawn, nonzero, or half (above half of the maximum).")
     ] = None,
+    structure: Annotated[
+        str | None,
+        typer.Option(help="The segment or structure to take of DICOM SEG and RTSTRUCT; else all are readers."),
+    ] = None,
     axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
     size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of every slice; else as they are.")] = None,
@@ -105,7 +109,16 @@ def folder(
     from plurimask.prepare.writer import refuse_none
 
     settings = FolderSettings(
-        image, reader, patient, label, axis, all_slices, size, grid_mm, split_rule(split_by, val, test, folds)
+        image,
+        reader,
+        patient,
+        label,
+        axis,
+        all_slices,
+        size,
+        grid_mm,
+        split_rule(split_by, val, test, folds),
+        structure,
     )
     if dry_run:
         with progress("reading cases") as tick:

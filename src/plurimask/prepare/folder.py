@@ -13,9 +13,11 @@ import numpy as np
 from plurimask.datasets.splits import USUAL, SplitRule
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
+from plurimask.files.dicom import list_files
 from plurimask.files.itk_images import data_beside
 from plurimask.files.stored import digest_files, natural
-from plurimask.prepare.patterns import Pattern, find_cases
+from plurimask.prepare.dicom_marks import is_series, read_dicom_case
+from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
 from plurimask.prepare.survey import ChosenLabel, Survey, see_case
 from plurimask.prepare.writer import CaseWriter, writing_cases
 from plurimask.records import Case
@@ -114,6 +116,7 @@ class FolderSettings:
         size: pixels a side of every plane, by `fit_square`; None: as they are.
         grid_mm: how far off a corner headers may put the same voxels, such as by rounding.
         split: how patients are divided.
+        structure: the segment or structure that is taken of each DICOM object; None: its only one, or all as readers.
     """
 
     images: Sequence[str]
@@ -125,6 +128,7 @@ class FolderSettings:
     size: int | None = None
     grid_mm: float = 0.0
     split: SplitRule = USUAL
+    structure: str | None = None
 
 
 _ONE_GRID = "bring all files of a case to one grid, or take the voxels as they are with --grid-mm"
@@ -164,9 +168,11 @@ def prepare_folder(
 def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progress: Progress) -> Survey:
     rule = ChosenLabel(settings.label)
     images, readers = ([Pattern(text) for text in texts] for texts in (settings.images, settings.readers))
-    found = find_cases(root, images, readers, Pattern(settings.patient) if settings.patient else None)
-    known = sorted({reader for one in found for reader in one.readers}, key=natural)
-    survey = Survey(tuple(known), rule=settings.split)
+    found = find_cases(root, images, readers, Pattern(settings.patient) if settings.patient else None, is_series)
+    # What DICOM objects hold is known once they are read.
+    named = {name: path for one in found for name, path in one.readers.items()}
+    known = sorted((name for name, path in named.items() if not is_series(path)), key=natural)
+    survey = Survey(known, rule=settings.split)
     for done, one in enumerate(found, start=1):
         try:
             check_name(Path(one.name), one.name)
@@ -175,20 +181,29 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
                     raise InputError(one.name, expected=f"an image as {pattern}", got="none", hint="add it")
             if not one.readers:
                 raise InputError(one.name, expected="at least one reader", got="none", hint="add a label")
-            case = read_files(
-                one.name, one.image_files, tuple(one.readers.values()), one.patient, rule, settings.grid_mm, _ONE_GRID
-            )
+            case, of_case = _read(one, rule, settings)
         except InputError as error:
             survey.skipped.append((one.name, str(error)))
             if writer:
                 writer.skip(one.name, str(error))
         else:
-            numbers = tuple(known.index(reader) for reader in one.readers)
+            known += [reader for reader in of_case if reader not in known]
+            numbers = tuple(known.index(reader) for reader in of_case)
             written = write_planes(case, settings.axis, settings.size, settings.every, writer)
             survey.cases.append(see_case(case, numbers, written))
-            files = [*one.image_files, *one.readers.values()]
-            survey.sources += files + [beside for path in files for beside in data_beside(path) if beside.is_file()]
+            for path in (*one.image_files, *one.readers.values()):
+                beside = [file for file in data_beside(path) if file.is_file()]
+                survey.sources += list_files(path) if path.is_dir() else [path, *beside]
         rule.check(root, done=done == len(found))
         progress(done, len(found))
     survey.values, survey.labels = rule.seen, rule.questions()
     return survey
+
+
+def _read(one: FoundCase, rule: ChosenLabel, settings: FolderSettings) -> tuple[Case, tuple[str, ...]]:
+    """A case and its readers."""
+    if any(map(is_series, one.image_files)):
+        return read_dicom_case(one.name, one.image_files, one.readers, one.patient, rule, settings.structure)
+    labels = tuple(one.readers.values())
+    case = read_files(one.name, one.image_files, labels, one.patient, rule, settings.grid_mm, _ONE_GRID)
+    return case, tuple(one.readers)

@@ -7,7 +7,7 @@ the patient.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -88,7 +88,11 @@ class FoundCase:
 
 
 def find_cases(
-    root: Path, images: Sequence[Pattern], readers: Sequence[Pattern], patient: Pattern | None = None
+    root: Path,
+    images: Sequence[Pattern],
+    readers: Sequence[Pattern],
+    patient: Pattern | None = None,
+    whole: Callable[[Path], bool] = lambda folder: False,
 ) -> list[FoundCase]:
     """The cases below `root`, sorted by name, whether whole or not; files are those of `files.stored.walk`.
 
@@ -99,6 +103,7 @@ def find_cases(
         images: patterns of paths below it, one a channel; all with the same placeholders.
         readers: patterns with the same placeholders, and `{reader}` where there are several of one form.
         patient: a pattern of names of cases that holds `{patient}`.
+        whole: whether a folder that fits an image's pattern stands for an image, as that of a DICOM series does.
 
     Raises:
         SettingsError: patterns whose placeholders do not fit each other.
@@ -110,8 +115,10 @@ def find_cases(
         raise DatasetError(root, expected="a folder", got="none", hint="correct --root")
     cases: dict[str, FoundCase] = {}
     labels: list[tuple[str, str, Path]] = []
-    for path in (folder / name for folder, names in walk(root) for name in names):
+    for path in (path for folder, names in walk(root) for path in (folder, *(folder / name for name in names))):
         relative = path.relative_to(root).as_posix()
+        if path.is_dir() and not (_first_match(images, relative) and whole(path)):
+            continue
         label = _first_match(readers, relative)
         if label is not None:
             number, values = label

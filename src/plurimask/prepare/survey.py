@@ -310,7 +310,7 @@ class Survey:
         rule: how their patients are divided.
     """
 
-    readers: tuple[str, ...]
+    readers: Sequence[str]
     cases: list[SeenCase] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     values: set[float] = field(default_factory=set)
