@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import need
-from plurimask.files.dicom_seg import DicomSource, WrittenImages, describe_object, identify, referring
+from plurimask.files.dicom_seg import DicomSource, WrittenImages, derive_uid, describe_object, identify, referring
 from plurimask.geometry import lps_to_ras
 from plurimask.metrics.measurements import summarise
 from plurimask.records import MaskSet, count_votes
@@ -53,7 +53,7 @@ def write_consensus(
             sop_class_uid=_STRUCTURE_SET,
             modality="RTSTRUCT",
             transfer_syntax_uid=need("pydicom.uid", "dicom").ExplicitVRLittleEndian,
-            **describe_object(source, "consensus", f"Consensus of {len(panel.masks)} plausible outlines"),
+            **describe_object(source, "consensus", f"Consensus of {len(panel.masks)} plausible outlines", str(least)),
         )
         built.OperatorsName, built.ApprovalStatus = "", "UNAPPROVED"
         built.StructureSetLabel, built.StructureSetDescription = "CONSENSUS", _CAUTION
@@ -138,7 +138,7 @@ def write_report(folder: Path, panel: MaskSet, written: WrittenImages, quantitie
     highdicom, codes = need("highdicom", "dicom"), need("pydicom.sr.codedict", "dicom").codes
     sr, source = highdicom.sr, written.source
     with referring([folder / "report.dcm"]):
-        device = sr.DeviceObserverIdentifyingAttributes(uid=highdicom.UID(), name="plurimask")
+        device = sr.DeviceObserverIdentifyingAttributes(uid=derive_uid(source, "device"), name="plurimask")
         observer = sr.ObserverContext(codes.DCM.Device, device)
         context = sr.ObservationContext(observer_device_context=observer)
         found = sr.MeasurementsAndQualitativeEvaluations(

@@ -224,15 +224,25 @@ def test_names_that_dicom_cannot_hold_are_made_plain(series, panel, tmp_path):
     assert complaints(path) == []
 
 
-def test_each_object_is_a_fresh_series_of_its_own_that_outlines_the_same(written, series, panel, tmp_path):
+def test_each_object_is_a_series_of_its_own_that_outlines_the_same(written, series):
     objects = [dcmread(written / name) for name in FILES]
     assert len({one.SeriesInstanceUID for one in objects}) == len({one.SOPInstanceUID for one in objects}) == 5
     assert {one.StudyInstanceUID for one in objects} == {dcmread(series.files[0]).StudyInstanceUID}
     assert sorted(one.SeriesNumber for one in objects) == [301, 302, 303, 305, 306]
     segments = [segment for one in objects for segment in one.get("SegmentSequence", []) if segment.SegmentNumber]
     assert len({segment.TrackingUID for segment in segments}) == 1
-    again = dcmread(write(tmp_path / "case", series, panel) / "samples.dcm")
-    assert again.SOPInstanceUID not in {one.SOPInstanceUID for one in objects}
+
+
+def test_uids_are_those_of_the_panel_and_its_images(written, series, panel, tmp_path):
+    def instances(folder):
+        return [dcmread(folder / name).SOPInstanceUID for name in FILES]
+
+    assert instances(write(tmp_path / "case", series, panel)) == instances(written)
+    other = replace(panel, masks=panel.masks[::-1])
+    assert not set(instances(write(tmp_path / "other", series, other))) & set(instances(written))
+    write_series(tmp_path / "elsewhere", noise((16, 18, 6)), orientation=OBLIQUE, series="elsewhere")
+    source = read_series(tmp_path / "elsewhere")
+    assert not set(instances(write(tmp_path / "copied", source, panel))) & set(instances(written))
 
 
 def no_comma(dataset: Dataset, _: int) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from plurimask import __version__
-from plurimask.cli import data, draw, score, view
+from plurimask.cli import archive, data, draw, score, view
 from plurimask.cli.common import Stopped, console, errors, fail
 from plurimask.errors import PlurimaskError
 
@@ -26,6 +26,9 @@ for _command in (
     score.evaluate,
     score.benchmark,
     view.view,
+    archive.fetch,
+    archive.store,
+    archive.watch,
 ):
     app.command()(_command)
 app.add_typer(data.prepare, name="prepare")

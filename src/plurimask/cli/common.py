@@ -2,9 +2,10 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from plurimask.datasets.dataset import Dataset
     from plurimask.datasets.splits import SplitRule
+    from plurimask.files.dicomweb import Archive
 
 # Names of files and methods are printed as they are, not read as markup.
 console = Console(markup=False, highlight=False)
@@ -69,6 +71,36 @@ def progress(text: str, total: int | None = None) -> Iterator[Callable[..., None
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda done, total=None: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def at_hand(places: Sequence[str]) -> Iterator[list[Path]]:
+    """Paths as they are; what lies at an address in an archive as a folder that goes when the block ends."""
+    from plurimask.files.dicomweb import at_hand, is_address
+
+    if not any(map(is_address, places)):
+        yield [Path(place) for place in places]
+        return
+    with TemporaryDirectory(prefix="plurimask-") as folder:
+        with progress("retrieving") as tick:
+            paths = at_hand(places, Path(folder), tick)
+        yield paths
+
+
+def store_panels(archive: "Archive", folders: Sequence[Path]) -> None:
+    """Store the DICOM objects of some panels, and say how many were accepted."""
+    from plurimask.errors import InputError
+
+    files = []
+    for folder in folders:
+        found = sorted(folder.glob("*.dcm"))
+        if not found:
+            hint = "name the folder of one panel of a DICOM study"
+            raise InputError(folder, expected="DICOM objects", got="none", hint=hint)
+        files += found
+    with progress("storing", len(files)) as tick:
+        accepted, there = archive.store(files, tick)
+    say(f"{accepted} objects stored in {archive.root}; {there} were there already")
 
 
 def open_data(path: Path, split_file: Path | None) -> "Dataset":

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from plurimask.cli.common import CaseList, Device, Limit, Out, Split, SplitFile, errors, progress, say
+from plurimask.cli.common import (
+    CaseList,
+    Device,
+    Limit,
+    Out,
+    Split,
+    SplitFile,
+    at_hand,
+    errors,
+    progress,
+    say,
+    store_panels,
+)
 
 if TYPE_CHECKING:
     from plurimask.files.locate import Study
@@ -16,11 +28,13 @@ if TYPE_CHECKING:
 
 
 def sample(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A built-in name (lidc, phantom), a .safetensors file or a run folder.")],
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="Studies (DICOM series, NIfTI, NRRD, MHA, PNG, JPEG, TIFF, NPY, folders of a case) or datasets."
+            help="Studies (DICOM series, NIfTI, NRRD, MHA, PNG, JPEG, TIFF, NPY, folders of a case), datasets, or "
+            "addresses of series in a DICOMweb archive."
         ),
     ],
     out: Out,
@@ -53,6 +67,9 @@ def sample(
         Literal["dicom-seg", "nifti", "png", "npz"] | None,
         typer.Option(help="Other than the study's own: DICOM SEG, NIfTI or PNG, and NPZ for NPY."),
     ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="A DICOMweb archive to store the objects in too: https://HOST/dicom-web.")
+    ] = None,
     split: Annotated[Split, typer.Option(help="Which side of a dataset.")] = "all",
     split_file: SplitFile = None,
     case_list: CaseList = None,
@@ -69,6 +86,7 @@ def sample(
     """
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.atomic import check_room
+    from plurimask.files.dicomweb import open_archive
     from plurimask.files.locate import open_study
     from plurimask.files.mask_sets import check_case_folder, write_mask_set
     from plurimask.sampling import check_study, inputs_at, load, parse_region, sample_study
@@ -76,8 +94,10 @@ def sample(
     drawer = load(model, device, runtime)
     settings = drawer.sampler(sampler, steps)
     region = parse_region(roi) if roi is not None else None
+    archive = open_archive(store) if store else None
+    format = "dicom-seg" if store and not format else format
     names = read_case_list(case_list) if case_list else None
-    found = inputs_at(inputs, split, limit, names, split_file, Path(model))
+    found = inputs_at(context.with_resource(at_hand(inputs)), split, limit, names, split_file, Path(model))
     found.check(region is not None, whole, format)
     drawer.pool(panel, pool, count)
     # All outputs are checked before the model is asked once. A lone study is kept, others are read once more.
@@ -113,6 +133,8 @@ def sample(
             tick(done + 1)
     panels = "1 panel" if len(found) == 1 else f"{len(found)} panels"
     say(f"{panels} of {count} masks in {out}")
+    if archive:
+        store_panels(archive, [out / name for name in found.studies])
 
 
 def _is_plain(drawer: "Model", study: "Study", format: str | None) -> bool:

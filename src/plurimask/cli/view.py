@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plurimask.cli.common import Device, Out, console, progress, say
+from plurimask.cli.common import Device, Out, at_hand, console, progress, say
 
 
 def demo(out: Out = Path("demo")) -> None:
@@ -21,8 +21,13 @@ def demo(out: Out = Path("demo")) -> None:
 
 
 def view(
+    context: typer.Context,
     path: Annotated[
-        Path, typer.Argument(help="Mask sets, a study, a dataset, or the folder of a demo or a benchmark.")
+        str,
+        typer.Argument(
+            help="Mask sets, a study, a dataset, the folder of a demo or a benchmark, or the address of a series in a "
+            "DICOMweb archive."
+        ),
     ],
     data: Annotated[
         Path | None, typer.Option(help="The dataset or study with the images and readers of the mask sets.")
@@ -46,8 +51,9 @@ def view(
     """Look at panels in a browser: a server of this machine alone."""
     from plurimask.viewer import serve
 
+    (place,) = context.with_resource(at_hand([path]))
     serve(
-        path,
+        place,
         data,
         model,
         out,

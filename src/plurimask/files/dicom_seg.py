@@ -3,15 +3,18 @@
 Each object is a series of its own in the study of the source: the samples (SEG, BINARY, a segment a sample), the
 agreement (SEG, BINARY, a segment a level, "at least k of S"), the frequency (SEG, FRACTIONAL, PROBABILITY, one
 segment), the votes (SEG, LABELMAP, a segment a count), and the frequency once more as a Parametric Map.
-Identity goes from the source's header straight into the objects: highdicom, which prints what it finds odd, never sees
-it.
+UIDs are derived from what the objects say, so that the same panel of the same images has the same ones, by which an
+archive knows it again. Identity goes from the source's header straight into the objects: highdicom, which prints what
+it finds odd, never sees it.
 """
 
 import copy
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import numpy as np
 from plurimask import __version__
 from plurimask.errors import InputError, need
 from plurimask.files.dicom_headers import quiet
-from plurimask.geometry import Grid, lps_to_ras
+from plurimask.geometry import lps_to_ras
 from plurimask.records import MaskSet
 
 # Type 2 attributes of patient and study: derived objects have them, empty where the source has not.
@@ -40,17 +43,19 @@ class DicomSource:
 
     Args:
         header: of the first file, whole.
+        drawn: what was drawn for which images, as a digest; all UIDs are derived from it.
         images: headers of all files without identity, for libraries that print what they find odd.
         positions: (D, 3) LPS+ mm of the first pixel of each slice; None where the source has no place in space.
     """
 
     header: Any
+    drawn: str
     images: list[Any]
     positions: np.ndarray | None
 
 
-def read_dicom_source(files: Sequence[Path], grid: Grid) -> DicomSource:
-    """The headers of `files`, one a slice or one multi-frame file, which `grid` was read from.
+def read_dicom_source(files: Sequence[Path], panel: MaskSet) -> DicomSource:
+    """The headers of `files`, one a slice or one multi-frame file, which the grid of `panel` was read from.
 
     Raises:
         InputError: another number of slices than the grid's.
@@ -59,6 +64,7 @@ def read_dicom_source(files: Sequence[Path], grid: Grid) -> DicomSource:
     dcmread = need("pydicom", "dicom").dcmread
     header = dcmread(files[0], stop_before_pixels=True, force=True)
     others = [dcmread(path, stop_before_pixels=True, force=True, specific_tags=_REFERENCE) for path in files[1:]]
+    drawn, grid = _digest(panel, [header, *others]), panel.grid
     blank = copy.deepcopy(header)
     for keyword in _IDENTITY:
         setattr(blank, keyword, "")
@@ -72,11 +78,26 @@ def read_dicom_source(files: Sequence[Path], grid: Grid) -> DicomSource:
             files[0].parent, expected=f"{slices} slices, as the panel has", got=str(found), hint="give its own study"
         )
     if positions is None or grid.affine is None:
-        return DicomSource(header, images, None)
+        return DicomSource(header, drawn, images, None)
     down, along, step = lps_to_ras(grid.affine)[:3, :3].T
     normal = np.cross(down, along) / np.linalg.norm(np.cross(down, along))
     _complete_geometry(images[0], slices, abs(float(step @ normal)))
-    return DicomSource(header, images, positions[np.argsort(positions @ step)])
+    return DicomSource(header, drawn, images, positions[np.argsort(positions @ step)])
+
+
+def _digest(panel: MaskSet, images: list[Any]) -> str:
+    """sha256 (hex) of a panel but for its name, and of the UIDs of its images."""
+    described = [panel.method, panel.checkpoint, panel.seeds, panel.weights, panel.masks.shape]
+    text = json.dumps([__version__, described, panel.settings], sort_keys=True)
+    whole = sha256(text.encode() + np.packbits(panel.masks).tobytes())
+    for image in images:
+        whole.update(str(image.SOPInstanceUID).encode())
+    return whole.hexdigest()
+
+
+def derive_uid(source: DicomSource, *words: str) -> str:
+    """A UID that is the same for the same panel, images and words."""
+    return str(need("pydicom.uid", "dicom").generate_uid(entropy_srcs=["plurimask", source.drawn, *words]))
 
 
 def _positions(images: list[Any]) -> np.ndarray | None:
@@ -169,7 +190,7 @@ class _Content:
 
 
 def write_dicom_seg(folder: Path, panel: MaskSet, sources: Sequence[Path]) -> "WrittenImages":
-    """Write samples.dcm, agreement.dcm, frequency.dcm, votes.dcm and frequency-map.dcm to `folder`, with fresh UIDs.
+    """Write samples.dcm, agreement.dcm, frequency.dcm, votes.dcm and frequency-map.dcm to `folder`.
 
     Args:
         folder: where to; must be there.
@@ -221,8 +242,8 @@ def _write(
     contents: Iterable[_Content],
 ) -> "WrittenImages":
     with referring(sources):
-        source = read_dicom_source(sources, panel.grid)
-        written = WrittenImages(source, need("highdicom", "dicom").UID(), {})
+        source = read_dicom_source(sources, panel)
+        written = WrittenImages(source, derive_uid(source, "tracking"), {})
         for content in contents:
             if content.pixels.ndim == 3 and source.positions is None:
                 continue  # label maps and parametric maps must have a place in space
@@ -292,7 +313,8 @@ def _build(source: DicomSource, planes: np.ndarray, content: _Content, descripti
     highdicom, places = need("highdicom", "dicom"), None
     if source.positions is not None:
         places = [highdicom.PlanePositionSequence("PATIENT", place) for place in source.positions[planes]]
-    given = describe_object(source, content.name, content.description) | {
+    said = (content.creator, *(segment.text for segment in content.segments))
+    given = describe_object(source, content.name, content.description, *said) | {
         "source_images": source.images,
         "pixel_array": content.pixels,
         "plane_positions": places,
@@ -327,15 +349,18 @@ def _build(source: DicomSource, planes: np.ndarray, content: _Content, descripti
     return built
 
 
-def describe_object(source: DicomSource, name: str, description: str) -> dict[str, Any]:
-    """What highdicom wants to know of any object: its series, itself, and what made it."""
-    uid = need("highdicom", "dicom").UID
+def describe_object(source: DicomSource, name: str, description: str, *said: str) -> dict[str, Any]:
+    """What highdicom wants to know of any object: its series, itself, and what made it.
+
+    `said` is what else tells it from others of the same panel and name.
+    """
+    words = (name, description, *said)
     stated = int(source.header.get("SeriesNumber") or 0)  # behind it in a list of series: 301, 302 ... for series 3
     return {
-        "series_instance_uid": uid(),
+        "series_instance_uid": derive_uid(source, "series", *words),
         "series_number": 100 * (stated if 0 <= stated < 10**7 else 0) + NUMBERS[name],
         "series_description": description,
-        "sop_instance_uid": uid(),
+        "sop_instance_uid": derive_uid(source, *words),
         "instance_number": 1,
         "manufacturer": "plurimask",
         "manufacturer_model_name": "plurimask",
