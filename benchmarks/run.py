@@ -2,6 +2,7 @@
 
 import platform
 
+import archive_speed
 import draw_speed
 import loader_speed
 import metric_speed
@@ -21,6 +22,7 @@ if __name__ == "__main__":
     print_table("Start", startup.table())
     print_table("Loader", loader_speed.table())
     print_table("Studies", study_speed.table())
+    print_table("Archive", archive_speed.table())
     print_table("Preparing LIDC-IDRI", prepare_speed.table())
     print_table("Metrics", metric_speed.table())
     print_table("DICOM SEG", segmentation_speed.table())

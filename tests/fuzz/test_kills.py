@@ -97,7 +97,9 @@ def works(home):
         f"sample {format}": _twice("sample", weights, *studies, "--format", format, "--count", 2, "--steps", 2)
         for format, studies in {"dicom-seg": series, "nifti": planes, "png": pictures, "npz": pictures}.items()
     }
+    watch = ("watch", home / "dicom", "--model", weights, "--count", 2, "--settle", 0, "--once")
     found |= {
+        "watch": Work(lambda out: command(*watch, "--out", out), grows=True, result=(".dcm", ".csv", ".json")),
         "sample a dataset": _twice("sample", weights, data, "--count", 2, "--steps", 2, "--limit", 8),
         "evaluate": Work(
             lambda out: command("evaluate", masks, "--data", data, "--split", "all", "--out", out),
@@ -170,7 +172,7 @@ def _toml(prefix, tables):
 
 NAMES = (
     *("sample dicom-seg", "sample nifti", "sample png", "sample npz", "sample a dataset", "evaluate"),
-    *("prepare folder", "prepare phantom", "train", "benchmark", "export"),
+    *("prepare folder", "prepare phantom", "train", "benchmark", "export", "watch"),
 )
 
 
@@ -180,6 +182,7 @@ def test_a_killed_command_loses_nothing(works, tmp_path, monkeypatch, name):
     if name not in works:
         pytest.skip("its optional packages are not installed")
     monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PLURIMASK_LEDGER_KEY", "a key of this test")
     work, rng, killed, left = works[name], np.random.default_rng(SEED), 0, []
     began = time.monotonic()
     new = _made(work.run, tmp_path / "new")
@@ -264,6 +267,7 @@ def test_a_terminated_command_ends_as_one_that_is_stopped(works, tmp_path, monke
     if name not in works:
         pytest.skip("its optional packages are not installed")
     monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PLURIMASK_LEDGER_KEY", "a key of this test")
     work, out = works[name], tmp_path / "a" / "out"
     out.parent.mkdir()
     code = kill(begin(work.run(out)), _while_writing(out, np.random.default_rng(SEED)), signal.SIGTERM)

@@ -122,7 +122,8 @@ def _page(path):
 
 
 def _dicom(path):
-    return pydicom.dcmread(path).pixel_array.tobytes()
+    dataset = pydicom.dcmread(path)
+    return dataset.SOPInstanceUID, dataset.pixel_array.tobytes() if "PixelData" in dataset else None
 
 
 def _picture(path):

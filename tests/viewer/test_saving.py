@@ -14,6 +14,7 @@ from dicom_series import OBLIQUE, PATIENT_ID, noise, write_series
 from pydicom import dcmread
 from served import SIZE, case, client, get, squares, write_case, write_set
 
+from plurimask.errors import InputError
 from plurimask.files.images import write_nifti
 from plurimask.files.locate import open_study
 from plurimask.geometry import Grid
@@ -258,3 +259,43 @@ def test_a_dicom_study_can_be_saved_as_nifti_too(series):
     image = nib.load(saved(browser, asked(browser, mask), "scan"))
     assert np.array_equal(image.get_fdata() > 0, mask)
     assert np.allclose(image.affine, open_study(folder).case.grid.affine, atol=1e-4)
+
+
+class Archive:
+    """One that takes a file, or says why it does not."""
+
+    root = "https://pacs.example/dicom-web"
+
+    def __init__(self, refusal=None):
+        self.refusal, self.files = refusal, []
+
+    def store(self, paths):
+        if self.refusal:
+            raise self.refusal
+        self.files += [dcmread(path).SOPInstanceUID for path in paths]
+
+
+def test_a_mask_goes_to_the_archive_where_that_is_asked(tmp_path):
+    write_series(tmp_path / "CT", noise((6, 9, 5)))
+    archive = Archive()
+    browser = client(tmp_path / "CT", archive=archive)
+    assert get(browser, "info")["archive"] == archive.root
+    mask = drawing((6, 9, 5))
+    assert save(browser, asked(browser, mask, format="dicom-seg"), "CT").json()["stored"] is None
+    answer = save(browser, asked(browser, mask, format="dicom-seg", store=True), "CT").json()
+    assert answer["stored"] == "accepted by https://pacs.example/dicom-web"
+    assert archive.files == [dcmread(answer["path"]).SOPInstanceUID]
+
+
+def test_a_mask_that_the_archive_does_not_take_is_saved(tmp_path):
+    write_series(tmp_path / "CT", noise((6, 9, 5)))
+    refusal = InputError(Archive.root, expected="chosen.dcm to be accepted", got="a refusal", hint="the files stay")
+    browser = client(tmp_path / "CT", archive=Archive(refusal))
+    answer = save(browser, asked(browser, drawing((6, 9, 5)), format="dicom-seg", store=True), "CT").json()
+    assert answer["stored"] == str(refusal)
+    assert Path(answer["path"]).exists()
+
+
+def test_what_no_archive_can_take_is_refused(browser, tmp_path):
+    assert save(browser, asked(browser, drawing((*SIZE, 1)), store=True)).status_code == 422
+    assert not (tmp_path / "saved").exists()

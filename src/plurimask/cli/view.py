@@ -49,6 +49,7 @@ def view(
     device: Device = "auto",
 ) -> None:
     """Look at panels in a browser: a server of this machine alone."""
+    from plurimask.files.dicomweb import Archive, is_address, parse_address
     from plurimask.viewer import serve
 
     (place,) = context.with_resource(at_hand([path]))
@@ -65,4 +66,5 @@ def view(
         follow_links=follow_links,
         device=device,
         say=say,
+        archive=Archive(parse_address(path).root) if is_address(path) else None,
     )

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from plurimask import __version__
 from plurimask.errors import MissingPackageError, PlurimaskError
+from plurimask.files.dicomweb import Archive
 from plurimask.records import MaskSet
 from plurimask.viewer.guard import Guard, Problem
 from plurimask.viewer.jobs import Job, Jobs
@@ -63,6 +64,7 @@ class Room:
         out: where chosen masks go.
         device: where the model computes.
         show_identity: whether names and numbers of patients are sent.
+        archive: where the served study came from.
     """
 
     def __init__(
@@ -73,12 +75,13 @@ class Room:
         *,
         device: str = "auto",
         show_identity: bool = False,
+        archive: Archive | None = None,
     ) -> None:
         self.library, self.show_identity, self.is_open = library, show_identity, True
         self._pool = ThreadPoolExecutor(_WORKERS, "plurimask")
         self.summaries = Summaries(library.summary, self._pool)
         self.jobs = Jobs(library, self.summaries, model, device, self._pool)
-        self.saved = Saved(out)
+        self.saved = Saved(out, archive)
         self._thumbnails: LRUCache[tuple[str, str, int, str], bytes] = LRUCache(_THUMBNAIL_BYTES, len)
         self._turn = Condition()
 
@@ -203,6 +206,7 @@ async def info(room: Here) -> dict[str, Any]:
         },
         "job": None if job is None else {"id": job.id, "case": name_id(job.case), "source": job.source},
         "formats": list(FORMATS),
+        "archive": room.saved.archive and room.saved.archive.root,
     }
 
 

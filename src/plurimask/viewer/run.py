@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from plurimask.errors import SettingsError
+from plurimask.files.dicomweb import Archive
 from plurimask.viewer.app import Room, make_app
 from plurimask.viewer.guard import LOOPBACK
 from plurimask.viewer.library import open_library
@@ -39,6 +40,7 @@ def serve(
     follow_links: bool = False,
     device: str = "auto",
     say: Callable[[str], object] = print,
+    archive: Archive | None = None,
 ) -> None:
     """Serve what lies at a path until Ctrl-C.
 
@@ -54,6 +56,7 @@ def serve(
         follow_links: whether links may lead out of `path` and `data`.
         device: where the model computes.
         say: called with each line to print.
+        archive: where `path` came from; chosen masks are stored there on request.
 
     Raises:
         InputError, DatasetError: nothing that can be served.
@@ -64,7 +67,7 @@ def serve(
     _check_out(out, path, data)
     with listen(host, port) as listening:
         library = open_library(path, data, model is not None, follow_links)
-        room = Room(library, model, out, device=device, show_identity=show_identity)
+        room = Room(library, model, out, device=device, show_identity=show_identity, archive=archive)
         app = make_app(room, _names(host), token, compress=not _is_loopback(host))
         address = _address(host, listening.getsockname()[1], token)
         say(f"{library.title}: {address}")

@@ -18,9 +18,10 @@ from fastapi import HTTPException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import from_json
 
-from plurimask.errors import SettingsError
+from plurimask.errors import InputError, SettingsError
 from plurimask.files.atomic import atomic_folder
 from plurimask.files.dicom_seg import write_chosen_seg
+from plurimask.files.dicomweb import Archive
 from plurimask.files.images import write_nifti
 from plurimask.files.texts import json_text
 from plurimask.records import MaskSet
@@ -91,6 +92,7 @@ class SaveRequest(_Asked):
         author: who saves it, as typed.
         note: what they say of it.
         format: of the file.
+        store: in the archive that the study came from, too.
         source: the mask set that it was made from.
         origin: how it came about.
         axis: across which the slices are cut.
@@ -101,6 +103,7 @@ class SaveRequest(_Asked):
     author: Annotated[Text, AfterValidator(_visible)]
     note: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)] = ""
     format: Literal["nifti", "dicom-seg"]
+    store: bool = False
     source: str
     origin: Origin
     axis: Annotated[int, Field(ge=0, le=2)] = 2
@@ -114,15 +117,17 @@ class Saved:
 
     Args:
         out: made with the first mask.
+        archive: where the served study came from, or None.
     """
 
     out: Path
+    archive: Archive | None = None
 
     def __post_init__(self) -> None:
         self._lock = Lock()
 
     def write(self, loaded: Loaded, panel: Panel, asked: SaveRequest) -> dict[str, Any]:
-        """Save what is asked, and say where it lies.
+        """Save what is asked, and say where it lies; of an archive that does not take it, what that says.
 
         Raises:
             HTTPException: bits that do not fit their box or the image, a mask that is not what it says, or DICOM SEG
@@ -134,6 +139,8 @@ class Saved:
         study = loaded.study
         if asked.format == "dicom-seg" and study.format != "dicom":
             raise HTTPException(422, "DICOM SEG needs a DICOM study, which it refers to; choose nifti")
+        if asked.store and (self.archive is None or asked.format != "dicom-seg"):
+            raise HTTPException(422, "only a DICOM SEG of a study that came from an archive is stored there")
         mask = _unpacked(asked, loaded.readers.shape)
         _check_origin(asked.origin, panel.marks, mask)
         mask = mask.reshape(loaded.grid.shape)
@@ -144,11 +151,21 @@ class Saved:
                     with atomic_folder(folder) as work:
                         record = _record(asked, panel, mask, _write_mask(work, mask, loaded, panel, asked))
                         (work / _RECORD).write_text(json_text({"case": study.case.name} | record), encoding="utf-8")
-                    return {"path": printable(str(folder / record["file"])), "digest": record["digest"]}
+                    break
                 except (SettingsError, OSError):
                     if self._next(study.case.name) == folder:
                         raise
                     # Another server took the number meanwhile.
+        stored = self._store(folder / record["file"]) if asked.store else None
+        return {"path": printable(str(folder / record["file"])), "digest": record["digest"], "stored": stored}
+
+    def _store(self, path: Path) -> str:
+        assert self.archive is not None
+        try:
+            self.archive.store([path])
+        except InputError as error:
+            return printable(str(error))
+        return f"accepted by {self.archive.root}"
 
     def list(self, case: str) -> list[dict[str, Any]]:
         """What was saved of a case, oldest first. A record that cannot be read is passed over."""

@@ -67,9 +67,15 @@ function form(what) {
   const save = make("button", { type: "submit", className: "main" }, "Save");
   const { formats } = state.description.value;
   let format = formats.at(-1);
+  const { archive } = state.info.value;
+  const stores = make("input", { type: "checkbox" });
+  const store = make("label", { className: "check", hidden: !archive }, stores, `Store it in ${archive}, too`);
   const kinds = make("fieldset", { className: "segments" });
   const options = formats.map((value) => ({ value, label: FORMATS[value] }));
-  choice(kinds, "format", "Format", options, format, (value) => (format = value));
+  choice(kinds, "format", "Format", options, format, (value) => {
+    format = value;
+    store.hidden = !archive || format !== "dicom-seg";
+  });
   author.value = recall("author") ?? "";
   const element = make(
     "form",
@@ -79,6 +85,7 @@ function form(what) {
     make("label", {}, "Saved by", author),
     make("label", {}, "Note", note),
     make("div", { className: "check" }, make("span", {}, "Format"), kinds),
+    store,
     fault,
     make("div", { className: "row" }, save, button("Cancel", "Cancel", () => dialog.close())),
   );
@@ -86,7 +93,8 @@ function form(what) {
     event.preventDefault();
     save.disabled = true;
     try {
-      const done = await send(what, { author: author.value, note: note.value, format });
+      const asked = { author: author.value, note: note.value, format, store: stores.checked && !store.hidden };
+      const done = await send(what, asked);
       remember("author", author.value);
       if (element.isConnected) dialog.replaceChildren(receipt(done));
     } catch (error) {
@@ -107,12 +115,13 @@ async function send({ id, source, origin, mask }, said) {
   return done;
 }
 
-function receipt({ path, digest }) {
+function receipt({ path, digest, stored }) {
+  const archived = stored ? [make("dt", {}, "archive"), make("dd", {}, stored)] : [];
   return make(
     "div",
     { className: "receipt", role: "status" },
     make("h2", { id: "saving-title" }, "Saved"),
-    make("dl", {}, make("dt", {}, "file"), make("dd", {}, path), make("dt", {}, "sha256"), make("dd", {}, digest)),
+    make("dl", {}, make("dt", {}, "file"), make("dd", {}, path), make("dt", {}, "sha256"), make("dd", {}, digest), ...archived),
     make("div", { className: "row" }, button("Close", "Close", () => dialog.close())),
   );
 }
