@@ -61,3 +61,11 @@ def need(module: str, extra: str) -> ModuleType:
         raise MissingPackageError(
             module, expected="its package", got="none installed", hint=f'run pip install "plurimask[{extra}]"'
         ) from error
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units that matter: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -108,7 +108,7 @@ class _OnePassEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         features = self.method.encoder(scale_intensity(image))
-        return *self.method.expected(features), *self.method.generator.features(features)
+        return *self.method.expected(features), *self.method.maps(features)
 
 
 class _Generator(nn.Module):

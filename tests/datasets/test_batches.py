@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from plurimask.datasets.batches import Batches, CropSettings, WarpSettings, scale_intensity
+from plurimask.datasets.batches import Batches, CropSettings, FieldSettings, WarpSettings, scale_intensity
 from plurimask.datasets.store import open_store
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -112,6 +112,36 @@ def test_images_that_are_not_square_keep_their_shape():
     assert {tuple(batches[number].image.shape) for number in range(4)} == {(CASES, 1, 8, 12)}
 
 
+@pytest.mark.parametrize(
+    ("symmetries", "kept"),
+    [
+        ("flips", [[0, 0], [1, 0], [0, 1], [1, 1]]),
+        ("flip-rows", [[0, 0], [1, 0]]),
+        ("flip-columns", [[0, 0], [0, 1]]),
+        ("none", [[0, 0]]),
+    ],
+)
+def test_an_image_is_flipped_as_the_settings_say(store, symmetries, kept):
+    data, seen = Ramps(), set()
+    batches = Batches(store, range(CASES), CASES, seed=0, symmetries=symmetries)
+    whole = scale_intensity(torch.from_numpy(data.plane[None])).numpy()
+    for image in (image.numpy() for number in range(6) for image in batches[number].image):
+        flips = [(rows, columns) for rows in (0, 1) for columns in (0, 1)]
+        seen |= {
+            (rows, columns)
+            for rows, columns in flips
+            if np.allclose(whole[:, :: 1 - 2 * rows, :: 1 - 2 * columns], image, atol=1e-5)
+        }
+    assert seen == set(map(tuple, kept))
+
+
+def test_turns_are_those_that_keep_a_hand_a_hand(store):
+    data = Ramps()
+    batches = Batches(store, range(CASES), CASES, seed=0, symmetries="turns")
+    seen = {code(data.plane, image.numpy()) for number in range(6) for image in batches[number].image}
+    assert seen == {0, 1, 2, 3}  # of `symmetries` above, those that are not flipped
+
+
 def test_a_crop_is_a_window_of_the_whole_batch_for_image_and_readers(store):
     whole = Batches(store, range(CASES), 4, seed=0)
     cropped = Batches(store, range(CASES), 4, seed=0, crop=CropSettings(8, 20, 4))
@@ -163,6 +193,60 @@ def test_contrast_and_brightness_vary_by_image_and_within_their_bound(store):
     assert 1.17 < max(factors) <= 1.2
     assert -0.2 <= min(offsets) < -0.17
     assert 0.17 < max(offsets) <= 0.2
+
+
+def test_gamma_raises_the_scaled_image_to_a_power_within_its_bound(store):
+    plain, varied = Batches(store, range(CASES), 4, seed=0), Batches(store, range(CASES), 4, seed=0, gamma=0.5)
+    powers = []
+    for number in range(20):
+        images, seen = ((batch[number].image.double() + 1) / 2 for batch in (plain, varied))
+        inner = (images > 0.1) & (images < 0.9)
+        for one, other, some in zip(images, seen, inner, strict=True):
+            found = other[some].log() / one[some].log()
+            assert found.std() < 1e-3
+            powers.append(found.mean().item())
+    assert 1 / 1.5 <= min(powers) < 0.75
+    assert 1.35 < max(powers) <= 1.5
+
+
+class Scattered(Ramps):
+    """Images of several sizes; of each its reader drew one pixel, which alone is bright."""
+
+    digest = "s" * 64
+
+    def __getitem__(self, index):
+        rows, columns = [(40, 40), (12, 70), (33, 20)][index % 3]
+        drawn = np.zeros((1, rows, columns), dtype=bool)
+        drawn[0, (7 * index) % rows, (11 * index) % columns] = True
+        return Case(self.names[index], drawn.astype(np.float32), drawn, Grid((rows, columns)))
+
+
+def test_a_field_is_cut_from_image_and_readers_of_any_size_alike_and_scaled_on_its_own():
+    batches = Batches(open_store(Scattered()), range(CASES), CASES, seed=0, field=FieldSettings(16, 0.5))
+    for number in range(5):
+        batch = batches[number]
+        assert batch.image.shape == (CASES, 1, 16, 16)
+        assert torch.equal(batch.image > 0, batch.readers)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_fields_holds_what_is_drawn_wherever_it_is_in_the_field(share):
+    """A field that lies anywhere seldom meets the pixel of a 40 x 40 image: 16 x 16 of some 25 x 25 places at most."""
+    store = open_store(Scattered())
+    fields = Batches(store, [0, 3, 6, 9], 4, seed=0, field=FieldSettings(16, share), symmetries="none")
+    held = torch.cat([fields[number].readers for number in range(100)])
+    anywhere = Batches(store, [0, 3, 6, 9], 4, seed=1, field=FieldSettings(16, 0.0))
+    met = torch.cat([anywhere[number].readers for number in range(100)]).flatten(1).any(1).float().mean().item()
+    expected = share + (1 - share) * met
+    assert held.flatten(1).any(1).float().mean().item() == pytest.approx(expected, abs=0.08)
+    if share == 1:
+        assert held.any(0)[0].float().mean() > 0.4
+
+
+def test_the_first_fields_are_as_small_as_the_crops():
+    store = open_store(Scattered())
+    batches = Batches(store, range(CASES), 4, 0, CropSettings(8, 3, 0), field=FieldSettings(16, 0.5))
+    assert [batches[number].image.shape[-1] for number in range(5)] == [8, 8, 8, 16, 16]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])

@@ -55,7 +55,7 @@ def test_images_and_readers_come_back_exactly(width, channels):
         np.testing.assert_array_equal(image[position], cases[index].image)
         np.testing.assert_array_equal(readers[position][valid[position]], cases[index].readers)
     assert valid.sum(axis=1).tolist() == [3, 4, 1]
-    assert (len(store), store.image_shape) == (4, (channels, 5, width))
+    assert store.shapes.tolist() == [[channels, 5, width]] * 4
 
 
 def test_what_is_decoded_is_that_of_the_whole_whatever_the_sides():
@@ -129,9 +129,40 @@ def test_another_process_gets_the_same_store_without_its_data():
     np.testing.assert_array_equal(pickle.loads(sent).read([3])[0][0], data.cases[3].image)
 
 
-def test_cases_of_different_sizes_are_refused():
-    with pytest.raises(DatasetError, match=r"case-1: expected an image of \(1, 6, 8\) .* like case-0, got \(1, 8, 6\)"):
-        open_store(Made([case(0, 1), case(1, 1, (1, 8, 6))]))
+def test_cases_of_different_channels_are_refused():
+    with pytest.raises(DatasetError, match=r"case-1: expected an image of 1 channels like case-0, got 2; bring all"):
+        open_store(Made([case(0, 1), case(1, 1, (2, 6, 8))]))
+
+
+SIZES = [(2, 6, 8), (2, 11, 5), (2, 7, 17)]
+
+
+@pytest.mark.parametrize("start", [(0, 0), (2, -3), (-9, 4), (5, 12)])
+def test_a_square_of_cases_of_any_sizes_is_cut_mirrored_at_their_edges(start):
+    cases = [case(number, 1 + number, size) for number, size in enumerate(SIZES)]
+    images, readers, valid = open_store(Made(cases)).read([2, 0, 1], np.array([start] * 3), 7)
+    window = (slice(None), *(slice(20 + first, 27 + first) for first in start))
+    for position, index in enumerate([2, 0, 1]):
+        for found, whole in ((images, cases[index].image), (readers, cases[index].readers)):
+            around = np.pad(whole, [(0, 0), (20, 20), (20, 20)], mode="symmetric")
+            np.testing.assert_array_equal(found[position, : len(whole)], around[window])
+    assert valid.sum(axis=1).tolist() == [3, 1, 2]
+
+
+def test_every_drawn_pixel_is_as_likely_as_any_other():
+    made = case(0, 2, (1, 6, 11))
+    store, rng = open_store(Made([made])), np.random.default_rng(0)
+    drawn = [store.drawn_pixel(0, rng) for _ in range(4000)]
+    counts = np.zeros((6, 11))
+    np.add.at(counts, tuple(np.transpose(drawn)), 1)
+    union = made.readers.any(0)
+    assert not counts[~union].any()
+    assert abs(counts[union] / 4000 - 1 / union.sum()).max() < 5 * np.sqrt(1 / union.sum() / 4000)
+
+
+def test_of_readers_who_drew_nothing_there_is_no_drawn_pixel():
+    nothing = Case("a", np.zeros((1, 4, 4), np.float32), np.zeros((2, 4, 4), np.bool_), Grid((4, 4)))
+    assert open_store(Made([nothing])).drawn_pixel(0, np.random.default_rng(0)) is None
 
 
 def test_volumes_are_refused():

@@ -25,7 +25,7 @@ def method():
 
 
 def draw(method, count, **options):
-    return draw_masks(method, image(), sample_seeds(image(), 0, count), SAMPLER, **options)
+    return draw_masks(method, image(), sample_seeds(image(), 0, count), SAMPLER, SIZE, **options)
 
 
 def test_chunks_give_what_one_chunk_gives(method):
@@ -39,7 +39,7 @@ def test_chunks_give_what_one_chunk_gives(method):
 def test_unit_and_offset_of_the_image_do_not_matter(method):
     seeds = sample_seeds(image(), 0, 4)
     other = image() * 4 - 1000
-    first, second = (draw_masks(method, array, seeds, SAMPLER) for array in (image(), other))
+    first, second = (draw_masks(method, array, seeds, SAMPLER, SIZE) for array in (image(), other))
     assert (first != second).mean() < 0.002
 
 
@@ -166,7 +166,7 @@ def test_the_window_is_the_area_in_the_plane(scale):
 def test_noise_of_the_fields_is_part_of_that_of_the_plane():
     """Maps at two scales, and a vector."""
     method = Noisy(((2, 1), (3, 0), (1, 4)))
-    draw_masks(method, np.zeros((1, 40, 40), np.float32), [3, 4], None)
+    draw_masks(method, np.zeros((1, 40, 40), np.float32), [3, 4], None, 40)
     whole = method.given.pop()
     tiling = tile((slice(8, 40), slice(16, 32)), (40, 40), 16, 4)
     draw_area(method, tiling, tiling.cut(np.zeros((1, 40, 40), np.float32)), [3, 4], None, 2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import toy
 from pydantic import ValidationError
-from small_batches import batch, learn_one_case, loss, panel
+from small_batches import batch, images, learn_one_case, loss, panel
 from tiny import SIZE, SMALL, image, small
 
 from plurimask.diffusion.samplers import SamplerSettings
@@ -47,6 +47,22 @@ def test_unread_slots_hold_rubbish(name):
     assert loss(made, filled).total == loss(made, cases).total
 
 
+@pytest.mark.parametrize("name", ["flow", "one-pass"])
+@pytest.mark.parametrize(("drew", "expected"), [(3, 0.001), (2, 1 / 3), (0, 0.999)])
+def test_fresh_heads_say_what_readers_draw_on_average(name, drew, expected):
+    """Of three readers some draw a tenth of the image, the others nothing."""
+    made, shown = small(name, std=0), images(6)
+    readers = torch.zeros((6, 3, SIZE, SIZE), dtype=torch.bool)
+    readers[:, :drew, :5, :5] = True
+    drawn = max(drew / 3 * 25 / SIZE**2, 0.001)
+    cases = Batch(shown, readers, torch.ones((6, 3), dtype=torch.bool))
+    made.settle(iter([cases, cases]))
+    with torch.no_grad():
+        shares, empty = made.expected(made.encoder(shown))
+    assert empty.mean().item() == pytest.approx(expected, rel=0.05)
+    assert shares.mean().item() == pytest.approx(drawn, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("name", "net"),
     [
@@ -59,7 +75,7 @@ def test_unread_slots_hold_rubbish(name):
 def test_a_panel_of_many_chunks_costs_one_encoding(name, net):
     made, rows = small(name).eval(), []
     getattr(made, net).register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
-    masks = draw_masks(made, image(), tuple(range(40)), sampler_of(made), chunk=16)
+    masks = draw_masks(made, image(), tuple(range(40)), sampler_of(made), SIZE, chunk=16)
     assert (rows, masks.shape) == ([1], (40, SIZE, SIZE))
 
 

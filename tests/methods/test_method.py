@@ -165,7 +165,7 @@ def test_another_package_registers_a_method_by_an_entry_point(register):
     settings = ADAPTER.validate_python({"name": "level", "scale": 0.5})
     made = build(settings)
     image = np.random.default_rng(0).normal(size=(1, 16, 16)).astype(np.float32)
-    masks = draw_masks(made, image, range(40), None)
+    masks = draw_masks(made, image, range(40), None, 16)
     assert masks.shape == (40, 16, 16)
     assert 0.2 < masks.mean() < 0.8
     with pytest.raises(ValidationError, match="scala"):

@@ -9,12 +9,11 @@ import torch
 from tiny import SMALL, image, recipe, small
 
 from plurimask.diffusion.samplers import Noise
-from plurimask.errors import InputError, SettingsError
+from plurimask.errors import InputError, SettingsError, duration
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.records import Case
 from plurimask.sampling import Model, TimeLeft, needs_region, parse_region, sample_study, study
-from plurimask.sampling.study import duration
 from plurimask.training.checkpoint import Checkpoint
 
 

@@ -22,14 +22,15 @@ from plurimask.datasets.store import open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, DatasetError
 from plurimask.evaluation import evaluate
+from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method, build
 from plurimask.methods.unet import UnetSettings
 from plurimask.nets.denoiser import Denoiser
-from plurimask.records import MaskSet
+from plurimask.records import Case, MaskSet
 from plurimask.training.checkpoint import load_weights
 from plurimask.training.loop import DivergedError, _step_seed, learning_rate, train, validate
-from plurimask.training.recipe import TrainingSettings
+from plurimask.training.recipe import TrainingSettings, parse_recipe
 
 
 @pytest.fixture(scope="module")
@@ -237,10 +238,45 @@ def test_mixed_precision_computes_in_half_precision_and_keeps_weights_in_single(
 
 def test_images_of_another_size_are_refused_and_nothing_is_written(data, tmp_path):
     with pytest.raises(
-        DatasetError, match=r"expected images of \(1, 32, 32\) .*, got \(1, 16, 16\); prepare folder --size"
+        DatasetError, match=r"expected images of \(1, 32, 32\) .*, got \(1, 16, 16\) in case-00; plurimask plan writes"
     ):
         train(recipe(image_size=32), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Larger:
+    """The cases in images of several sizes, above, around and below a field of 16 pixels; drawn in the first corner."""
+
+    root, digest, sides, split_by = "larger", "c" * 64, {}, "hash"
+
+    def __init__(self, data):
+        self.names, self.patients, self._data = data.names, data.patients, data
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, index):
+        case, (rows, columns) = self._data[index], [(60, 45), (16, 16), (10, 50)][index % 3]
+        image = np.resize(case.image, (1, rows, columns))
+        readers = np.zeros((len(case.readers), rows, columns), dtype=np.bool_)
+        readers[:, :5, : 4 + index % 6] = True
+        return Case(case.name, image, readers, Grid((rows, columns)), case.patient)
+
+
+def test_images_of_any_size_are_learned_in_fields_and_validated_as_they_are_drawn(data, tmp_path, monkeypatch):
+    drawn = []
+
+    def recorded(method, image, seeds, sampler, field):
+        drawn.append((image.shape[1:], field))
+        return np.ones((len(seeds), *image.shape[1:]), dtype=np.bool_)
+
+    monkeypatch.setattr("plurimask.training.loop.draw_masks", recorded)
+    tree = TREE | {"images": "any-place", "training": TREE["training"] | {"steps": 2, "validation_cases": 40}}
+    train(parse_recipe(tree, "any"), Larger(data), tmp_path / "run")
+    assert len(lines(tmp_path / "run")) == 2
+    # At most two fields a side, around what is drawn.
+    assert set(drawn) == {((32, 32), 16), ((16, 16), 16), ((10, 32), 16)}
+    assert lines(tmp_path / "run", "val")[0]["empty_raters"] == 0
 
 
 def test_cases_without_patients_are_refused(tmp_path):
@@ -299,10 +335,11 @@ class Bright(Method):
 def test_validation_scores_as_evaluate_does(data):
     cases = [data[number] for number in range(4)]
     method = Bright().train()
-    scores = validate(method, cases, SamplerSettings(), 3)
+    scores = validate(method, cases, SamplerSettings(), 3, 16)
     assert method.training
     panels = [
-        MaskSet(case.name, draw_masks(Bright(), case.image, (1, 2, 3), SamplerSettings()), case.grid) for case in cases
+        MaskSet(case.name, draw_masks(Bright(), case.image, (1, 2, 3), SamplerSettings(), 16), case.grid)
+        for case in cases
     ]
     mean = evaluate(panels, {case.name: case for case in cases}).mean
     same = {"empty": "empty_samples", "empty_raters": "empty_readers"}

@@ -232,7 +232,6 @@ def test_a_step_and_a_validation_are_a_line_on_disk_and_a_point_of_the_curves(tm
     monkeypatch.setattr("plurimask.training.run.time", SimpleNamespace(monotonic=iter([0.0, 2345.0]).__next__))
     with opened(tmp_path) as log:
         log.train(1, {"loss": 0.5, "simple": 0.25})
-        log.flush()
         (line,) = lines(tmp_path)
         log.validation(3, {"ged_v": 0.75})
     assert line.pop("images_per_second") == pytest.approx(4 / 2345, rel=1e-5)
@@ -274,20 +273,22 @@ def test_resuming_cuts_a_half_written_line(tmp_path, half):
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
 
 
-def test_output_that_is_no_terminal_gets_sober_lines(tmp_path, capsys):
-    with opened(tmp_path) as log:
-        for step in range(1, 101):
+def test_output_that_is_no_terminal_gets_a_line_a_minute_with_the_time_left(tmp_path, capsys, monkeypatch):
+    """A step takes 4 seconds: the first line, one every 15 steps, the last, and what validation says."""
+    clock = iter(range(0, 10_000, 4))
+    monkeypatch.setattr("plurimask.training.run.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    with opened(tmp_path, steps=40) as log:
+        for step in range(1, 41):
             log.train(step, {"loss": 0.5, "simple": 0.25})
-        log.validation(100, {"ged_v": 0.75})
+        log.validation(40, {"ged_v": 0.75})
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split(" · ")[0] for line in printed] == [
-        "step 1 loss 0.5 simple 0.25",
-        "step 50 loss 0.5 simple 0.25",
-        "step 100 loss 0.5 simple 0.25",
-        "step 100 validation ged_v 0.750",
+    assert printed == [
+        "step 1 of 40 loss 0.5 simple 0.25 · 1.0 images/s · 3 min left",
+        "step 16 of 40 loss 0.5 simple 0.25 · 1.0 images/s · 2 min left",
+        "step 31 of 40 loss 0.5 simple 0.25 · 1.0 images/s · 36 s left",
+        "step 40 of 40 loss 0.5 simple 0.25 · 1.0 images/s · 0 s left",
+        "step 40 validation ged_v 0.750",
     ]
-    assert all("\x1b" not in line for line in printed)
-    assert printed[0].endswith(" images/s")
 
 
 @pytest.mark.parametrize("width", [60, 80])

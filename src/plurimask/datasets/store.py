@@ -1,8 +1,8 @@
 """A dataset decoded once into memory-mapped arrays, so that training never waits for files.
 
-A store is a folder under the cache, named by the dataset's digest: `images.bin` (n, C, H, W) float32, `raters.bin`
-(all readers of all cases, H, W / 8) bits, `first_rater.npy` (n + 1) where each case's readers start, `image_shape.npy`.
-It appears when it is whole.
+A store is a folder under the cache, named by the dataset's digest: `images.bin` (all images one after another, C, H, W,
+float32), `raters.bin` (all readers of all cases, H, W / 8, bits), `shapes.npy` (n, 3) of the images, `first_rater.npy`
+(n + 1) where each case's readers start. It appears when it is whole.
 """
 
 import os
@@ -17,44 +17,93 @@ from plurimask.errors import DatasetError, SettingsError
 from plurimask.files.atomic import atomic_folder
 from plurimask.records import Case
 
-_LAYOUT = "1"
+_LAYOUT = "2"
 
 
 class Store:
-    """Random access to a dataset's cases as arrays; all cases have one size.
+    """Random access to a dataset's cases as arrays, of any sizes; nothing but what is asked for is in memory.
 
     Args:
         folder: a folder that `open_store` has written.
+
+    Attributes:
+        shapes: (n, 3) int64, channels, rows and columns of each image.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.image_shape: tuple[int, int, int] = tuple(np.load(folder / "image_shape.npy", allow_pickle=False).tolist())
+        self.shapes: np.ndarray = np.load(folder / "shapes.npy", allow_pickle=False)
         self._first = np.load(folder / "first_rater.npy", allow_pickle=False)
-        channels, rows, columns = self.image_shape
-        bytes_a_row = -(-columns // 8)
-        self._images = np.memmap(folder / "images.bin", np.float32, "r").reshape(-1, channels, rows, columns)
-        self._readers = np.memmap(folder / "raters.bin", np.uint8, "r").reshape(-1, rows, bytes_a_row)
+        _, rows, columns = self.shapes.T
+        self._image_at = np.cumsum([0, *self.shapes.prod(axis=1)])
+        self._masks_at = np.cumsum([0, *(np.diff(self._first) * rows * -(-columns // 8))])
+        self._images = np.memmap(folder / "images.bin", np.float32, "r")
+        self._readers = np.memmap(folder / "raters.bin", np.uint8, "r")
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.shapes)
 
     def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
         # Another process maps the same files; a pickled memmap would be a copy of all the data.
         return Store, (self._folder,)
 
-    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def image(self, index: int) -> np.ndarray:
+        """Of one case, (C, H, W) float32, on disk."""
+        return self._images[self._image_at[index] : self._image_at[index + 1]].reshape(self.shapes[index])
+
+    def readers(self, index: int) -> np.ndarray:
+        """Of one case, (R, H, W / 8) uint8, eight pixels a byte, on disk."""
+        rows, columns = self.shapes[index, 1:]
+        return self._readers[self._masks_at[index] : self._masks_at[index + 1]].reshape(-1, rows, -(-columns // 8))
+
+    def read(
+        self, indices: Sequence[int] | np.ndarray, starts: np.ndarray | None = None, side: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images (B, C, H, W) float32, readers (B, R, H, W) bool and which slots were read (B, R) bool.
 
         R is the most that one of these cases has.
+
+        Args:
+            indices: of cases, which are of one size unless there are starts.
+            starts: (B, 2), first row and column of a square of each image; it may jut out of the image, which is
+                mirrored at its edge there. None: the whole images.
+            side: of these squares, in pixels.
         """
         chosen = np.asarray(indices)
         counts = self._first[chosen + 1] - self._first[chosen]
         valid = np.arange(counts.max()) < counts[:, None]
-        packed = np.zeros((*valid.shape, *self._readers.shape[1:]), dtype=np.uint8)
-        for position, index in enumerate(chosen):
-            packed[position, : counts[position]] = self._readers[self._first[index] : self._first[index + 1]]
-        return self._images[chosen], np.unpackbits(packed, axis=-1, count=self.image_shape[-1]).view(bool), valid
+        channels, *size = self.shapes[chosen[0]] if starts is None else (self.shapes[chosen[0], 0], side, side)
+        images = np.empty((len(chosen), channels, *size), dtype=np.float32)
+        readers = np.zeros((*valid.shape, *size), dtype=np.bool_)
+        for position, index in enumerate(chosen.tolist()):
+            image, packed, columns = self.image(index), self.readers(index), self.shapes[index, 2]
+            if starts is None:
+                images[position] = image
+                readers[position, : len(packed)] = np.unpackbits(packed, axis=-1, count=columns)
+            else:
+                down, across = (
+                    _mirrored(start, side, length)
+                    for start, length in zip(starts[position].tolist(), image.shape[1:], strict=True)
+                )
+                images[position] = image[:, down[:, None], across]
+                bits = np.unpackbits(packed[:, down], axis=-1, count=columns)
+                readers[position, : len(packed)] = bits[:, :, across]
+        return images, readers, valid
+
+    def drawn_pixel(self, index: int, rng: np.random.Generator) -> tuple[int, int] | None:
+        """Row and column of a pixel of one case that a reader drew, each as likely as any other; None: nobody did."""
+        union = np.bitwise_or.reduce(self.readers(index), axis=0)
+        below = np.bitwise_count(union).cumsum(dtype=np.int64)
+        if not below[-1]:
+            return None
+        row, byte = divmod(int(below.searchsorted(rng.integers(below[-1]), side="right")), union.shape[1])
+        return row, 8 * byte + int(rng.choice(np.flatnonzero(np.unpackbits(union[row, byte : byte + 1]))))
+
+
+def _mirrored(start: int, length: int, side: int) -> np.ndarray:
+    """Which of `side` pixels each of a span is, (length,) int64; beyond the edge as NumPy's padding `symmetric`."""
+    place = np.arange(start, start + length) % (2 * side)
+    return np.minimum(place, 2 * side - 1 - place)
 
 
 def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done: None) -> Store:
@@ -63,7 +112,7 @@ def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done
     The cache is that of `cache_folder`. `progress` is called with the number of cases decoded so far.
 
     Raises:
-        DatasetError: cases of different sizes, volumes, or a case that nobody read.
+        DatasetError: cases of different channels, volumes, or a case that nobody read.
     """
     if isinstance(dataset, Resided):
         return open_store(dataset.whole, progress)  # the same cases
@@ -87,33 +136,34 @@ def cache_folder() -> Path:
 
 def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) -> None:
     first = dataset[0]
-    if first.image.ndim != 3:
-        raise DatasetError(
-            first.name,
-            expected="plane images",
-            got=f"a volume {first.image.shape}",
-            hint="cut volumes into slices with plurimask prepare folder",
-        )
-    counts = []
+    shapes, counts = [], []
     with (folder / "images.bin").open("wb") as images, (folder / "raters.bin").open("wb") as readers:
         for index in range(len(dataset)):
             case = dataset[index]
             _check(case, first)
             images.write(np.ascontiguousarray(case.image).tobytes())
             readers.write(np.packbits(case.readers, axis=-1).tobytes())
+            shapes.append(case.image.shape)
             counts.append(len(case.readers))
             progress(index + 1)
     np.save(folder / "first_rater.npy", np.cumsum([0, *counts]))
-    np.save(folder / "image_shape.npy", np.array(first.image.shape))
+    np.save(folder / "shapes.npy", np.array(shapes))
 
 
 def _check(case: Case, first: Case) -> None:
-    if case.image.shape != first.image.shape:
+    if case.image.ndim != 3:
         raise DatasetError(
             case.name,
-            expected=f"an image of {first.image.shape} (channels, rows, columns) like {first.name}",
-            got=str(case.image.shape),
-            hint="bring all to one size with plurimask prepare folder --size N, and to one set of channels",
+            expected="plane images",
+            got=f"a volume {case.image.shape}",
+            hint="cut volumes into slices with plurimask prepare folder",
+        )
+    if len(case.image) != len(first.image):
+        raise DatasetError(
+            case.name,
+            expected=f"an image of {len(first.image)} channels like {first.name}",
+            got=str(len(case.image)),
+            hint="bring all cases to one set of channels",
         )
     if not len(case.readers):
         raise DatasetError(case.name, expected="at least one reader mask", got="none", hint="leave it out to train")

@@ -141,20 +141,26 @@ def draw_masks(
     image: np.ndarray,
     seeds: Sequence[int],
     sampler: SamplerSettings | None,
+    field: int,
     chunk: int = 16,
     done: Callable[[], object] = lambda: None,
     ranks: np.ndarray | None = None,
     padding: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Masks (S, H, W) bool of one square image (C, H, W) that is a field, one a seed.
+    """Masks (S, H, W) bool of all of an image (C, H, W), one a seed; `field` is the side of the method's, in pixels.
 
     At most `chunk` samples are in work at once, so memory does not grow with their number. `done` and `ranks` are as
     `draw_area` takes them, padding as `Tiling.cut` does.
     """
     rows, columns = image.shape[1:]
-    assert rows == columns
-    tiling = Tiling(rows, ((0, 0),), (0, 0), (rows, columns), (rows, columns))
-    return draw_area(method, tiling, tiling.cut(image, padding), seeds, sampler, chunk, done, ranks)
+    whole = slice(0, rows), slice(0, columns)
+    tiling = tile(whole, (rows, columns), field, method.settings.multiple)
+    inside = (..., *tiling.inside(whole))
+
+    def keep(masks: np.ndarray) -> np.ndarray:
+        return masks[inside]
+
+    return draw_area(method, tiling, tiling.cut(image, padding), seeds, sampler, chunk, done, ranks, keep)
 
 
 def draw_area(

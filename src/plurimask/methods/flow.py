@@ -23,7 +23,7 @@ In training the denoiser works in a window of one of several sizes around the ma
 methods.hurdle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.diffusion.straight_path import StraightPath
-from plurimask.methods.hurdle import Exported, View, sampling_window
+from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
 from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.methods.onnx_model import VISIBLE, OnnxModel
 from plurimask.nets.image_encoder import EmptinessHead, ImageEncoder, ImageEncoderSettings
@@ -109,6 +109,10 @@ class FlowMatching(Method):
         return LossTerms(
             drawn + mean + empty, {"drawn": drawn.detach(), "mean": mean.detach(), "empty": empty.detach()}
         )
+
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """The heads say from the first step on how much readers draw, and how often nothing."""
+        settle_heads(self, batches)
 
     def _drawn(self, batch: Batch, features: list[Tensor], sizes: Tensor, drew: Tensor) -> Tensor:
         """The denoiser's part of (2): sizes (B, R) in pixels, drew (B, R) bool."""

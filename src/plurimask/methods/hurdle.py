@@ -9,11 +9,11 @@ that the encoder's mean mask does not rule out. Outside of it nothing is drawn, 
 is large, whatever the size of the image.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from plurimask.diffusion.process import Diffusion
 from plurimask.diffusion.samplers import Window
@@ -21,6 +21,7 @@ from plurimask.errors import SettingsError
 from plurimask.methods.method import Method, MethodSettings
 from plurimask.methods.onnx_model import OnnxModel, visible_window
 from plurimask.nets.windows import Windows
+from plurimask.records import Batch
 
 
 class View(NamedTuple):
@@ -82,3 +83,42 @@ class Exported(Method):
         """What draws takes of an image, in the window of what is visible."""
         encoded = self.nets.encode(image[0].numpy())
         return View(encoded, torch.tensor(encoded.empty), encoded.window.slices, image.shape[2:])
+
+
+class Expecting(Protocol):
+    """A method with a head for the mean mask and one for emptiness."""
+
+    encoder: nn.Module
+    mean_head: nn.Sequential
+    empty_head: nn.Module
+
+    def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the encoder's features: shares of readers (B, 1, H, W) who mark each pixel, and (B,) who draw nothing."""
+
+
+@torch.no_grad()
+def settle_heads(method: Expecting, batches: Iterable[Batch]) -> None:
+    """Move the biases of both heads so that they say of the first batch, on average, what is true of all batches.
+
+    Else an emptiness that begins at one half is learned slowly, and a model of readers who always draw draws nothing.
+    """
+    first, counts = None, torch.zeros(4)
+    for batch in batches:
+        first = first or batch
+        drew = batch.readers.sum((2, 3))
+        read, pixels = batch.valid.sum(), batch.image[0, 0].numel()
+        counts += torch.stack([drew.sum(), read * pixels, (batch.valid & (drew == 0)).sum(), read])
+    assert first is not None, "there is a batch"
+    said = method.expected(method.encoder(first.image))
+    biases = cast(nn.Conv2d, method.mean_head[0]).bias, cast(nn.Linear, method.empty_head.last).bias
+    for bias, now, true in zip(biases, said, (counts[0] / counts[1], counts[2] / counts[3]), strict=True):
+        assert bias is not None
+        logits, wanted = now.float().clamp(1e-6, 1 - 1e-6).logit(), true.clamp(_RARE, 1 - _RARE).logit()
+        moved = torch.zeros(())
+        for _ in range(10):
+            moved = moved + wanted - (logits + moved).sigmoid().mean().logit()
+        bias += moved
+
+
+_RARE = 1e-3
+"""What never occurs in training is expected this often."""

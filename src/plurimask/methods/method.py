@@ -2,6 +2,7 @@
 
     Settings                          class of its settings, with the method's name as default of `name`
     loss(batch)                       the training loss; all randomness from torch's global generator
+    settle(batches)                   before the first step: what it says unlearned, as the training images have it
     encode(image)                     what depends on one image alone, (1, C, h, w); done once, by default the image
     noise                             the normal numbers of a sample: (c, k) for maps (c, H / k, W / k), (c, 0) for (c,)
     predict(encoded, noise)           n samples of one field, noise (n, c[, h / k, w / k]) -> logits (n or 1, 1, h, w)
@@ -19,7 +20,7 @@ point of the group `plurimask.methods`, whose name is the method's and whose val
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -111,6 +112,9 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: Batch) -> LossTerms:
         """The training loss of a batch; all randomness from torch's global generator."""
+
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """Take from the first training batches what need not be learned step by step; by default nothing."""
 
     def encode(self, image: Tensor) -> Any:
         """What `predict` takes of an image (1, C, h, w), scaled."""

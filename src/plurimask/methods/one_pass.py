@@ -4,7 +4,8 @@ Whether a reader draws anything is decided first (methods.hurdle). What they dra
 
     g(features of b, z),    z ~ N(0, I),    a mask is the pixels where its logit is above 0                  (1)
 
-Its logits are lifted so that the largest is at least `lift`, since e alone decides on empty masks:
+With `onto_mean` g is the generator's logits added to those of the encoder's mean mask, which does not learn from them.
+The logits are lifted so that the largest is at least `lift`, since e alone decides on empty masks:
 
     l = g + max(0, lift - max over pixels of g),    x = 1 / (1 + exp(-l))                                    (2)
 
@@ -30,7 +31,7 @@ methods.hurdle. Training begins with crops and ends with whole images, in which 
 from the middle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -38,7 +39,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.methods.hurdle import Exported, View, sampling_window
+from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
 from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
 from plurimask.nets.residual import convolution
@@ -59,6 +60,7 @@ class OnePassSettings(MethodSettings):
         draws: S of (4).
         constant: c of (3), in pixels.
         lift: least logit of a mask's likeliest pixel (2).
+        onto_mean: whether the generator draws what a mask differs by from the mean one. Learned in a few hundred steps.
         pixel_weight: weight of L_pixel in the loss.
         mean_weight: weight of L_mean in the loss.
         empty_weight: weight of L_empty in the loss.
@@ -75,6 +77,7 @@ class OnePassSettings(MethodSettings):
     draws: Annotated[int, Field(ge=2)] = 4
     constant: Weight = 0.1
     lift: Rate = 1.0
+    onto_mean: bool = False
     pixel_weight: Weight = 0.05
     mean_weight: Weight = 3.0
     empty_weight: Weight = 1.5
@@ -125,10 +128,7 @@ class OnePass(Method):
 
     def loss(self, batch: Batch) -> LossTerms:
         """L of a batch; L_mean in nats a pixel, L_empty in nats a reader."""
-        learn = self.training and max(batch.image.shape[2:]) <= self.settings.norms
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.train(learn)
+        self._choose_norms(batch)
         features = self.encoder(batch.image)
         _, share = reader_masks(batch, "mean")
         expected = self.mean_head(features[0]).float()
@@ -147,11 +147,24 @@ class OnePass(Method):
         terms = {"score": score, "pixel": pixel, "mean": mean, "empty": empty}
         return LossTerms(total, {name: value.detach() for name, value in terms.items()})
 
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """The heads say from the first step on how much readers draw, and how often nothing."""
+        first, *others = batches
+        self._choose_norms(first)
+        settle_heads(self, [first, *others])
+
+    def _choose_norms(self, batch: Batch) -> None:
+        """Whether the batch norms learn from these images."""
+        learn = self.training and max(batch.image.shape[2:]) <= self.settings.norms
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(learn)
+
     def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor) -> tuple[Tensor, Tensor]:
         """(4) and (5), which are 0 where nobody drew: drew (B, R) bool."""
         inside = (batch.readers & drew[:, :, None, None]).any(1)
         windows = training_windows(inside, self.settings.cell, self.settings.windows)
-        maps = self._cut(self.generator.features(features), windows)
+        maps = self._cut(self.maps(features), windows)
         draws, count = self.settings.draws, len(drew)
         z = torch.randn((count * draws, self.settings.generator.latent), device=drew.device)
         logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
@@ -164,10 +177,17 @@ class OnePass(Method):
         shares = self.mean_head(features[0]).sigmoid()
         return shares, self.empty_head(features, shares).sigmoid()
 
+    def maps(self, features: list[Tensor]) -> list[Tensor]:
+        """Of the encoder's features what the generator takes, fine first; beside the finest the logits to draw onto."""
+        finest, *others = self.generator.features(features)
+        if self.settings.onto_mean:
+            finest = torch.cat([finest, self.mean_head[0](features[0]).detach()], dim=1)
+        return [finest, *others]
+
     def encode(self, image: Tensor) -> View:
         """What the generator takes of an image, in the window of what is visible."""
         features = self.encoder(image)
-        (shares, empty), maps = self.expected(features), self.generator.features(features)
+        (shares, empty), maps = self.expected(features), self.maps(features)
         settings = self.settings
         windows, window = sampling_window(shares, settings.visible, settings.cell, min(settings.windows))
         return View(self._cut(maps, windows), empty[0], window, image.shape[2:])

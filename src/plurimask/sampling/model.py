@@ -12,7 +12,7 @@ import torch
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.geometry import Grid
-from plurimask.methods.draw import draw_masks
+from plurimask.methods.draw import draw_masks, tile
 from plurimask.methods.flow import ExportedFlow, FlowSettings
 from plurimask.methods.one_pass import ExportedOnePass, OnePassSettings
 from plurimask.methods.onnx_model import CARD, OnnxModel
@@ -57,7 +57,8 @@ class Model:
         """Draw a panel.
 
         Args:
-            image: a Case, or (H, W) or (C, H, W) numbers in any unit; the model scales them as in training.
+            image: a Case, or (H, W) or (C, H, W) numbers in any unit; the model scales them as in training. A model of
+                pictures of any place takes those of any size.
             count: masks to draw, S.
             seed: the same image, seed and model give the same noise, and so the same masks up to float rounding,
                 whatever the count and whatever else is drawn.
@@ -73,12 +74,16 @@ class Model:
                 a pool of fewer masks than the panel.
         """
         case = image if isinstance(image, Case) else _as_case(image)
-        if not self.fits(case):
+        if not self.fits(case) and (self.recipe.images == "lesion-crops" or case.image.ndim != 3):
             raise self._other_size(case)
 
+        field, (rows, columns) = self.recipe.image_size, case.image.shape[1:]
+        tiling = tile((slice(0, rows), slice(0, columns)), (rows, columns), field, self.recipe.method.multiple)
+
         def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
-            told = partial(_tell, progress, counter(1), -(-len(seeds) // SAMPLES_IN_WORK) * self.evaluations(own))
-            drawn = draw_masks(self.method, case.image, seeds, own, SAMPLES_IN_WORK, told, ranks, case.padding)
+            chunks = -(-len(seeds) // SAMPLES_IN_WORK)
+            told = partial(_tell, progress, counter(1), chunks * len(tiling.starts) * self.evaluations(own))
+            drawn = draw_masks(self.method, case.image, seeds, own, field, SAMPLES_IN_WORK, told, ranks, case.padding)
             return [pack(drawn)]
 
         def unpacked(planes: list[np.ndarray]) -> np.ndarray:

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.errors import InputError, SettingsError
+from plurimask.errors import InputError, SettingsError, duration
 from plurimask.files.locate import Study
 from plurimask.methods.draw import Tiling, draw_area, tile
 from plurimask.records import MaskSet
@@ -139,14 +139,6 @@ class TimeLeft:
             if left >= self._least:
                 self._say(duration(left))
         self._progress(done, total)
-
-
-def duration(seconds: float) -> str:
-    """In the two largest units that matter: 40 s, 12 min, 3 h 20 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _draw(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from plurimask.datasets.batches import Batches, CropSettings, WarpSettings
+from plurimask.datasets.batches import Batches, CropSettings, FieldSettings, WarpSettings
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.splits import Split, check_disjoint, split_indices
 from plurimask.datasets.store import open_store
@@ -24,6 +24,7 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
 from plurimask.files.atomic import check_room
+from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method, build
 from plurimask.metrics.calibration import empty_share
@@ -99,8 +100,10 @@ def train(
     if validation is None:
         # The same few cases at any time.
         picked = np.random.default_rng(0).permutation(sides["val"])[: settings.validation_cases]
-        cases = [dataset[int(index)] for index in picked]
-        validation = partial(validate, cases=cases, sampler=recipe.sampler, count=settings.validation_samples)
+        cases = [_part(dataset[int(index)], 2 * recipe.image_size) for index in picked]
+        validation = partial(
+            validate, cases=cases, sampler=recipe.sampler, count=settings.validation_samples, field=recipe.image_size
+        )
     if resume:
         folder.check()
     elif settings.start is not None:
@@ -148,17 +151,35 @@ def _patients(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[Split,
 
 def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
     store, settings = open_store(dataset), recipe.training
-    expected = (recipe.method.image_channels, recipe.image_size, recipe.image_size)
-    if store.image_shape != expected:
+    field, side = None, recipe.image_size
+    expected = (recipe.method.image_channels, side, side)
+    if recipe.images == "any-place":
+        field = FieldSettings(side, settings.drawn)
+        fits = store.shapes[:, 0] == recipe.method.image_channels
+    else:
+        fits = (store.shapes == expected).all(1)
+    if not fits.all():
+        other = int(fits.argmin())
         raise DatasetError(
             dataset.root,
             expected=f"images of {expected} (channels, rows, columns), as the recipe says",
-            got=str(store.image_shape),
-            hint="prepare folder --size makes squares of one size; or --set image_size and method.image_channels",
+            got=f"{tuple(store.shapes[other].tolist())} in {dataset.names[other]}",
+            hint="plurimask plan writes a recipe for this data; --set images=any-place cuts fields from larger images",
         )
     crop = CropSettings(settings.crop, settings.crop_steps, settings.crop_shift)
     warp = WarpSettings(settings.warp, settings.turn, settings.zoom)
-    return Batches(store, indices, settings.batch_size, settings.seed, crop, settings.intensity, warp)
+    return Batches(
+        store,
+        indices,
+        settings.batch_size,
+        settings.seed,
+        crop,
+        settings.intensity,
+        warp,
+        field,
+        settings.symmetries,
+        settings.gamma,
+    )
 
 
 def _train(fabric: Fabric, run: _Run) -> Diverged | None:
@@ -170,6 +191,8 @@ def _train(fabric: Fabric, run: _Run) -> Diverged | None:
     resumed = run.resume and folder.state.exists()
     if settings.start is not None and not resumed:
         start_from(method, settings.start)
+    if not resumed:
+        method.settle(run.batches[number].to(fabric.device) for number in range(min(_LOOKED_AT, len(run.batches))))
     optimizer = torch.optim.AdamW(
         [p for p in method.parameters() if p.requires_grad], settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -236,17 +259,33 @@ def _validate_and_save(run: _Run, state: RunState, log: RunLog) -> None:
             state.best = scores["ged_v"]
             save_weights(folder.best, averaged, run.recipe, state.step, run.data)
     if last or state.step % settings.checkpoint_every == 0:
-        log.flush()
         save_weights(folder.last, averaged, run.recipe, state.step, run.data)
         state.save(folder.state)
 
 
-def validate(method: Method, cases: Sequence[Case], sampler: SamplerSettings | None, count: int) -> dict[str, float]:
-    """Mean scores of `count` masks a case, with the share of empty masks among samples and among readers."""
+def _part(case: Case, most: int) -> Case:
+    """Of a larger case a square of `most` pixels a side, around the middle of what its readers drew."""
+    places = np.argwhere(case.readers.any(0))
+    middle = places.mean(0) if len(places) else np.array(case.grid.shape) / 2
+    firsts = [
+        int(min(max(at - most / 2, 0), max(side - most, 0))) for at, side in zip(middle, case.grid.shape, strict=True)
+    ]
+    window = (..., *(slice(first, first + most) for first in firsts))
+    readers = case.readers[window]
+    return replace(case, image=case.image[window], readers=readers, grid=Grid(readers.shape[1:]), padding=None)
+
+
+def validate(
+    method: Method, cases: Sequence[Case], sampler: SamplerSettings | None, count: int, field: int
+) -> dict[str, float]:
+    """Mean scores of `count` masks a case, with the share of empty masks among samples and among readers.
+
+    Images larger than a field are drawn as they are in sampling.
+    """
     training = method.training
     method.eval()
     values = [
-        _values(draw_masks(method, case.image, sample_seeds(case.image, 0, count), sampler), case.readers)
+        _values(draw_masks(method, case.image, sample_seeds(case.image, 0, count), sampler, field), case.readers)
         for case in cases
     ]
     method.train(training)
@@ -277,6 +316,10 @@ def learning_rate(settings: TrainingSettings, step: int) -> float:
         return settings.learning_rate
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+_LOOKED_AT = 16
+"""Batches, or those of one epoch, that say what the training images have on average."""
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

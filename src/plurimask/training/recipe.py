@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from plurimask.datasets.batches import Symmetries
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import SettingsError
 from plurimask.methods.method import AnySettings, parse_settings
@@ -26,8 +27,14 @@ class TrainingSettings(Settings):
         decay: of the learning rate: `constant`, or `cosine` down to 0 at the last step.
         crop: pixels a side of the square crops near the middle that the first steps see.
         crop_steps: how many of the first steps see crops; the others see whole images.
-        crop_shift: how many pixels a crop may lie off the middle.
+        crop_shift: how many pixels a crop may lie off the middle. With `images` of `any-place` the first steps see
+            smaller fields instead, wherever they lie.
+        drawn: with `images` of `any-place`, the share of the fields that hold something drawn; the others lie anywhere.
+        symmetries: how images are flipped and turned by right angles: `all` eight ways, `flips` (rows and columns),
+            `flip-rows`, `flip-columns`, `turns` (right angles alone) or `none`. A model that is to know left from right
+            needs `flip-rows` or `none`.
         intensity: how much contrast and brightness of the images vary, in [-1, 1] (Batches).
+        gamma: brightness between the least and the greatest is raised to a power up to 1 + gamma, or to its inverse.
         warp: share of the images that are turned by any angle and scaled, beside flips and right angles.
         turn: degrees that these are turned by at most.
         zoom: how far off 1 the factor is that these are scaled by, at most.
@@ -52,7 +59,10 @@ class TrainingSettings(Settings):
     crop: Positive = 64
     crop_steps: Natural = 0
     crop_shift: Natural = 16
+    drawn: Annotated[float, Field(ge=0, le=1)] = 0.75
+    symmetries: Symmetries = "all"
     intensity: Share = 0.0
+    gamma: Weight = 0.0
     warp: Annotated[float, Field(ge=0, le=1)] = 0.0
     turn: Annotated[float, Field(ge=0, le=180)] = 0.0
     zoom: Share = 0.0
@@ -73,9 +83,10 @@ class Recipe(Settings):
     A method without a diffusion process has no sampler.
 
     Args:
-        image_size: pixels per side of the training images; this is the model's field.
-        images: what the training images are: crops around lesions, or pictures of any place. A model of crops outlines
-            something everywhere, so it asks for a region in larger images.
+        image_size: pixels per side of the model's field: of the training images, or of the fields cut from them.
+        images: what the training images are: `lesion-crops`, all of the field's size, or `any-place`, pictures of any
+            sizes that fields are cut from. A model of crops outlines something everywhere, so it asks for a region in
+            larger images.
     """
 
     also: ClassVar[tuple[str, ...]] = ("base",)

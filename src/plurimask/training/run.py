@@ -21,7 +21,7 @@ from tensorboardX import SummaryWriter
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from plurimask.errors import CheckpointError
+from plurimask.errors import CheckpointError, duration
 from plurimask.files.atomic import write_bytes, write_text
 from plurimask.files.stored import readable
 from plurimask.methods.method import Method
@@ -181,9 +181,11 @@ class RunLog:
 
     def __init__(self, folder: RunFolder, first_step: int, steps: int, batch_size: int) -> None:
         _cut(folder.metrics, first_step)
-        self._file = folder.metrics.open("a", encoding="utf-8")
+        # A line at a time, so that whoever follows the file sees every step.
+        self._file = folder.metrics.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(folder.root / "tensorboard"), purge_step=first_step + 1)
-        self._batch_size, self._started, self._first = batch_size, time.monotonic(), first_step
+        self._batch_size, self._steps, self._first = batch_size, steps, first_step
+        self._started = self._told = time.monotonic()
         self._console = Console()
         self._bar = Progress(
             TextColumn("step"),
@@ -212,17 +214,21 @@ class RunLog:
 
     def train(self, step: int, terms: Mapping[str, float]) -> None:
         """Loss terms of one step."""
-        rate = (step - self._first) * self._batch_size / (time.monotonic() - self._started)
+        now = time.monotonic()
+        took = (now - self._started) / (step - self._first)
+        rate = self._batch_size / took
         self._write(step, "train", {**terms, "images_per_second": float(f"{rate:.6g}")})
         text, speed = " ".join(f"{name} {value:.4g}" for name, value in terms.items()), f"{rate:.1f} images/s"
         self._bar.update(self._task, completed=step, rate=speed, terms=text)
-        if self._bar.disable and (step % 50 == 0 or step == self._first + 1):
-            self._console.print(f"step {step} {text} · {speed}", soft_wrap=True, highlight=False)
+        if self._bar.disable and (now - self._told >= _A_MINUTE or step in (self._first + 1, self._steps)):
+            self._told = now
+            left = duration(took * (self._steps - step))
+            line = f"step {step} of {self._steps} {text} · {speed} · {left} left"
+            self._console.print(line, soft_wrap=True, highlight=False)
 
     def validation(self, step: int, values: Mapping[str, float]) -> None:
         """Scores of one validation."""
         self._write(step, "val", values)
-        self._file.flush()
         text = " ".join(f"{name} {value:.3f}" for name, value in values.items())
         self._console.print(f"step {step} validation {text}", soft_wrap=True, highlight=False)
 
@@ -233,9 +239,9 @@ class RunLog:
             if value is not None:
                 self._board.add_scalar(f"{split}/{name}", value, step)
 
-    def flush(self) -> None:
-        """Bring all lines to disk; called with every checkpoint."""
-        self._file.flush()
+
+_A_MINUTE = 60.0
+"""Seconds from one printed line to the next where there is no terminal."""
 
 
 def _cut(metrics: Path, last_step: int) -> None:
