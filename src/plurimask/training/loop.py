@@ -95,15 +95,9 @@ def train(
         TrainingError: one of several processes failed otherwise.
     """
     folder, settings = RunFolder(out), recipe.training
-    sides = _sides(dataset)
+    sides = sides_of(dataset)
     batches = _batches(recipe, dataset, sides["train"])
-    if validation is None:
-        # The same few cases at any time.
-        picked = np.random.default_rng(0).permutation(sides["val"])[: settings.validation_cases]
-        cases = [_part(dataset[int(index)], 2 * recipe.image_size) for index in picked]
-        validation = partial(
-            validate, cases=cases, sampler=recipe.sampler, count=settings.validation_samples, field=recipe.image_size
-        )
+    validation = validation or validation_of(recipe, dataset)
     if resume:
         folder.check()
     elif settings.start is not None:
@@ -135,7 +129,16 @@ def train(
         raise DivergedError(*diverged)
 
 
-def _sides(dataset: Dataset) -> dict[Split, list[int]]:
+def validation_of(recipe: Recipe, dataset: Dataset) -> Validation:
+    """`validate` on cases of the validation side, the same few at any time. Raises as `sides_of`."""
+    settings, side = recipe.training, sides_of(dataset)["val"]
+    picked = np.random.default_rng(0).permutation(side)[: settings.validation_cases]
+    cases = [_part(dataset[int(index)], 2 * recipe.image_size) for index in picked]
+    count, field = settings.validation_samples, recipe.image_size
+    return partial(validate, cases=cases, sampler=recipe.sampler, count=count, field=field)
+
+
+def sides_of(dataset: Dataset) -> dict[Split, list[int]]:
     """Positions of the cases of each side. Raises DatasetError for one without cases, or a patient on two."""
     sides: dict[Split, list[int]] = {"train": split_indices(dataset, "train"), "val": split_indices(dataset, "val")}
     # From the very cases that are used, so that the check would see a patient on two sides; test is all the rest.

@@ -154,6 +154,11 @@ def load_recipe(source: str, changes: tuple[str, ...] = ()) -> Recipe:
     tree = _RECIPES.read(source)
     for change in changes:
         _change(tree, change)
+    return recipe_on_base(tree, source)
+
+
+def recipe_on_base(tree: dict[str, Any], source: str) -> Recipe:
+    """A recipe from plain values as a file has them, `base` among them; raises as `load_recipe`."""
     return parse_recipe(_on_base(tree, source), source)
 
 
