@@ -10,6 +10,8 @@ from tiny import write_cases
 
 import plurimask as pm
 from plurimask.datasets.store import open_store
+from plurimask.training.plan import Cost
+from plurimask.training.run import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -152,3 +154,40 @@ def test_a_run_on_sides_of_a_file_says_so_and_goes_on_with_the_same_alone(run, o
     assert (split["patients"]["val"], split["patients"]["test"]) == (["patient-3"], ["patient-4"])
     assert run(*command, "--resume").refused("resume on the data of the run")
     assert run(*command, "--resume", "--split-file", table).code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "words"),
+    [
+        (True, ["--minutes", "5"], ["--minutes", "a recipe, which says its steps"]),
+        (False, ["--minutes", "5", "--resume"], ["--minutes", "got --resume"]),
+        (False, ["--resume"], ["RECIPE", "name the recipe of the run"]),
+    ],
+)
+def test_a_time_or_a_recipe(run, out, dataset, toml, given, options, words):
+    assert run("train", *([toml] if given else []), "--data", dataset, "--out", out, *options).refused(*words)
+    assert not out.exists()
+
+
+@pytest.fixture
+def slow_machine(monkeypatch):
+    """On which a plan for six seconds has as few steps as a plan may have."""
+    monkeypatch.setattr("plurimask.training.plan.measure", lambda recipe, dataset: Cost(9.0, 9.0, 0.1, 1.0))
+
+
+def test_a_plan_is_written_with_its_reasons_and_trains_without_a_setting(run, out, dataset, tmp_path, slow_machine):
+    plan = tmp_path / "own.toml"
+    said = run("plan", "--data", dataset, "--minutes", "0.1", "--out", plan)
+    assert said.code == 0
+    assert plan.read_text() in said.out
+    assert f"Train: plurimask train {plan} --data {dataset}" in said.out
+    assert run("plan", "--data", dataset, "--out", plan).refused("expected a new file", "choose another --out")
+    assert run("train", plan, "--data", dataset, "--out", out).code == 0
+    assert pm.load(out, "cpu").recipe.method.name == "one-pass"
+
+
+def test_without_a_recipe_one_is_planned_first_and_gone_on_with(run, out, dataset, slow_machine):
+    assert run("train", "--data", dataset, "--out", out, "--minutes", "0.1").code == 0
+    assert "# Written by plurimask plan for 0.1 minutes" in (out / "plan.toml").read_text()
+    assert run("train", "--data", dataset, "--out", out, "--resume", "--set", "training.steps=21").code == 0
+    assert [line["step"] for line in RunFolder(out).lines("train")] == list(range(1, 22))

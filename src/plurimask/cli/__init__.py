@@ -12,14 +12,15 @@ from typing import Annotated
 import typer
 
 from plurimask import __version__
-from plurimask.cli import archive, data, draw, score, view
+from plurimask.cli import archive, data, draw, score, train, view
 from plurimask.cli.common import Stopped, console, errors, fail
 from plurimask.errors import PlurimaskError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 for _command in (
     view.demo,
-    score.train,
+    train.plan,
+    train.train,
     draw.sample,
     draw.select,
     draw.export,

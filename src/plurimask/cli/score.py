@@ -1,4 +1,4 @@
-"""Train methods and score masks: `plurimask train`, `evaluate` and `benchmark`."""
+"""Score masks and methods: `plurimask evaluate` and `benchmark`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -11,22 +11,16 @@ import typer
 from plurimask.cli.common import (
     CaseList,
     Device,
-    Folds,
     Limit,
     Out,
     Split,
-    SplitBy,
     SplitFile,
-    Stopped,
-    Test,
-    Val,
     console,
     fail,
     fold_runs,
     open_data,
     progress,
     say,
-    split_rule,
 )
 from plurimask.errors import PlurimaskError, SettingsError, plural
 
@@ -44,52 +38,6 @@ _WRITTEN = (
     *(f"{name}.{suffix}" for name in ("ged-ci", "reliability", "empty") for suffix in ("png", "svg")),
 )
 """What `evaluate` may write."""
-
-
-def train(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (cimd-small, cimd-lidc, ...) or a .toml file.")],
-    data: Annotated[Path, typer.Option(help="The dataset's folder.")],
-    out: Annotated[Path, typer.Option(help="The run's folder.")],
-    split_file: SplitFile = None,
-    split_by: SplitBy = None,
-    val: Val = None,
-    test: Test = None,
-    folds: Folds = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
-    set: Annotated[list[str] | None, typer.Option(help="Change a setting: training.steps=200. Repeatable.")] = None,
-) -> None:
-    """Train a recipe's method on the train side of a dataset.
-
-    With --folds, one run a fold, OUT/fold-1, OUT/fold-2, ...: plurimask evaluate --model OUT scores every patient once.
-    """
-    from plurimask.datasets.changed import split_by_rule
-    from plurimask.datasets.splits import describe_sides
-    from plurimask.datasets.store import open_store
-    from plurimask.files.atomic import check_usable
-    from plurimask.training.loop import train as train_method
-    from plurimask.training.recipe import load_recipe
-    from plurimask.training.run import RunFolder
-
-    settings, rule = load_recipe(recipe, tuple(set or ())), split_rule(split_by, val, test, folds)
-    if split_file is not None and not rule.usual:
-        raise SettingsError("--split-file", expected="it, or a rule", got="both", hint="give one of them")
-    check_usable(out)
-    whole = open_data(data, split_file)
-    runs = {out / name if folds else out: split_by_rule(whole, rule, fold) for fold, name in rule.files.items()}
-    with progress("decoding once", len(whole)) as tick:
-        open_store(whole, tick)
-    for folder, dataset in runs.items():
-        run = RunFolder(folder)
-        say(describe_sides(dataset.patients, dataset.sides, dataset.split_by))
-        try:
-            train_method(settings, dataset, folder, resume=resume and (folds is None or run.recipe.exists()))
-        except KeyboardInterrupt as stop:
-            if not run.state.exists():
-                every = f"training.checkpoint_every={settings.training.checkpoint_every}"
-                raise Stopped(f"stopped before the first checkpoint in {folder} ({every})") from stop
-            raise Stopped(f"stopped; go on from the last checkpoint in {folder} with --resume") from stop
-    score = f"Score them: plurimask evaluate --model {out} --data {data} --out scores"
-    say(f"Trained. {score if folds else f'Draw from it: plurimask sample {out} INPUT --out masks'}")
 
 
 def evaluate(

@@ -88,9 +88,17 @@ class Exported(Method):
 class Expecting(Protocol):
     """A method with a head for the mean mask and one for emptiness."""
 
-    encoder: nn.Module
-    mean_head: nn.Sequential
-    empty_head: nn.Module
+    @property
+    def encoder(self) -> nn.Module:
+        """Image to features."""
+
+    @property
+    def mean_head(self) -> nn.Sequential:
+        """Features to logits of the mean mask, by a convolution first."""
+
+    @property
+    def empty_head(self) -> nn.Module:
+        """Features to logits of emptiness, by a linear layer `last`."""
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Of the encoder's features: shares of readers (B, 1, H, W) who mark each pixel, and (B,) who draw nothing."""

@@ -1,5 +1,6 @@
 """Training, read downwards: open, build, resume, step, validate, keep."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from plurimask.seeds import sample_seeds
 from plurimask.training.checkpoint import find_weights, save_weights, start_from
 from plurimask.training.recipe import Recipe, TrainingSettings
 from plurimask.training.run import RunFolder, RunLog, RunState
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # which tells the precision at every start
 
 
 class TrainingError(PlurimaskError):
@@ -273,9 +276,10 @@ def _part(case: Case, most: int) -> Case:
     firsts = [
         int(min(max(at - most / 2, 0), max(side - most, 0))) for at, side in zip(middle, case.grid.shape, strict=True)
     ]
-    window = (..., *(slice(first, first + most) for first in firsts))
-    readers = case.readers[window]
-    return replace(case, image=case.image[window], readers=readers, grid=Grid(readers.shape[1:]), padding=None)
+    rows, columns = (slice(first, first + most) for first in firsts)
+    readers = case.readers[:, rows, columns]
+    image = case.image[:, rows, columns]
+    return replace(case, image=image, readers=readers, grid=Grid(readers.shape[1:]), padding=None)
 
 
 def validate(

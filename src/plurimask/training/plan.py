@@ -46,6 +46,7 @@ class Facts:
         empty: share of the masks on which nothing is drawn.
         drawn: share of the pixels that a reader draws, on average.
         object: length of what hangs together in the masks of a case, of which half of the drawn area is no longer.
+        thickness: of what is drawn, in half of the cases; that of a strip is its width.
         spans: lengths of all that is drawn in a case, of which half, nine tenths and all cases have no more.
         reach: how far from the middle of its image something drawn lies, of which 98% of the cases have no more.
     """
@@ -58,6 +59,7 @@ class Facts:
     empty: float
     drawn: float
     object: float
+    thickness: float
     spans: tuple[int, int, int]
     reach: int
 
@@ -79,15 +81,16 @@ class Facts:
             f"images of {sizes} pixels, {plural(self.channels, 'channel')}",
             f"{least if least == most else f'{least} to {most}'} readers a case; {sides}",
             f"{self.empty:.1%} of the masks are empty; a reader draws {self.drawn:.1%} of an image on average",
-            f"an object is about {self.object:.0f} pixels long; all that is drawn in an image spans {half} pixels in "
-            f"half of the cases, {nine} in nine of ten, {all_of_them} at most",
+            f"an object is about {self.object:.0f} pixels long and {self.thickness:.0f} thick",
+            f"all that is drawn in an image spans {half} pixels in half of the cases, {nine} in nine of ten, "
+            f"{all_of_them} at most",
         ]
 
 
 def look(dataset: Dataset, store: Store) -> Facts:
     """What a dataset says. Raises DatasetError where nothing is drawn at all, and as `sides_of`."""
     sides = sides_of(dataset)
-    shares, empties, lengths, areas, spans, reaches = [], [], [], [], [], []
+    shares, empties, lengths, areas, thick, spans, reaches = [], [], [], [], [], [], []
     for index in sides["train"]:
         masks = np.unpackbits(store.readers(index), axis=-1, count=store.shapes[index, 2]).view(bool)
         shares.append(masks.mean())
@@ -99,6 +102,8 @@ def look(dataset: Dataset, store: Store) -> Facts:
         found = ndimage.find_objects(parts)
         lengths += [max(span.stop - span.start for span in one) for one in found]
         areas += np.bincount(parts[union])[1:].tolist()
+        # A pixel of a strip is a quarter of its width off its edge, on average.
+        thick.append(4 * ndimage.distance_transform_edt(np.pad(union, 1))[1:-1, 1:-1][union].mean())
         places = np.argwhere(union)
         low, high = places.min(0), places.max(0) + 1
         spans.append(int((high - low).max()))
@@ -119,6 +124,7 @@ def look(dataset: Dataset, store: Store) -> Facts:
         empty=float(np.mean(empties)),
         drawn=float(np.mean(shares)),
         object=float(np.array(lengths)[order][half]),
+        thickness=float(np.median(thick)),
         spans=tuple(int(span) for span in np.quantile(spans, (0.5, 0.9, 1.0), method="higher")),  # type: ignore[arg-type]
         reach=math.ceil(np.quantile(reaches, 0.98)),
     )
@@ -183,20 +189,22 @@ def _for_lesions(facts: Facts) -> list[Choice]:
 def _for_pictures(facts: Facts) -> list[Choice]:
     """Whole pictures where what is drawn is large in them, else fields cut from them."""
     longest, (half, nine, _) = facts.longest, facts.spans
-    patch = max(2, 2 ** math.ceil(math.log2(longest / _FEATURES)))
-    whole = longest <= 2 * _FEATURES or (patch <= 16 and facts.object >= 8 * patch and facts.object >= longest / 10)
+    fine = min(facts.thickness / 3, longest / _FEATURES)
+    patch = min(max(2, 2 ** math.floor(math.log2(max(fine, 1)))), 16)
+    whole = longest <= 4 * _FEATURES * patch
     if not whole:
         patch = 2
     cell, multiple = 4 * patch, 8 * patch
     if whole:
         side = _up(longest, multiple)
-        why = f"whole images: an object of {facts.object:.0f} pixels is large in one of {longest}"
+        why = f"whole images: objects {facts.thickness:.0f} pixels thick can be seen in one of {longest} at a time"
         windows = sorted({min(_up(half, cell), side), min(_up(nine, cell), side)})
         why_windows = f"what is drawn in an image spans {half} pixels in half of the cases, {nine} in nine of ten"
     else:
         side = min(max(_up(int(4 * facts.object), 32), 96), 256)
         why = f"fields: an object of {facts.object:.0f} pixels is small in an image of {longest}, and would vanish"
         windows, why_windows = [side], "objects may lie anywhere in a field"
+    drawn = Choice("training.drawn", 0.75, "the share of fields with something drawn; the others say where nothing is")
     return [
         Choice("base", "one-pass-phantom", "the smaller nets of one-pass: in a short time more steps are worth more"),
         Choice("image_size", side, why),
@@ -211,9 +219,7 @@ def _for_pictures(facts: Facts) -> list[Choice]:
             "method.onto_mean", True, "a mask is drawn as its difference from the mean one, which is learned at once"
         ),
         Choice("method.norms", side, "batch norms learn from all images, which are of one kind"),
-        Choice("training.drawn", 0.75, "the share of fields with something drawn; the others teach where nothing is")
-        if not whole
-        else Choice("training.drawn", 0.0, "the images are whole"),
+        *([] if whole else [drawn]),
         Choice("training.crop_steps", 0, "no crops first: objects lie anywhere"),
     ]
 
@@ -227,17 +233,19 @@ class Cost(NamedTuple):
 
     Args:
         step: seconds.
+        mean_step: seconds, of a step that learns the mean mask alone.
         validation: seconds for one case.
         gib: memory in all.
     """
 
     step: float
+    mean_step: float
     validation: float
     gib: float
 
 
 def measure(recipe: Recipe, dataset: Dataset) -> Cost:
-    """Take 20 steps of a recipe after 5 others, and one validation, in a folder that is removed.
+    """Take 20 steps of a recipe after 5 others, the first 5 of the mean mask alone, and validate once, in vain.
 
     Of the clock's and the processor's time the smaller one counts, so that other work on the machine does not. A fifth
     of the steps sees whole images where a recipe begins with crops.
@@ -245,7 +253,7 @@ def measure(recipe: Recipe, dataset: Dataset) -> Cost:
     settings = recipe.training
     few = {"steps": 25, "validate_every": 5, "checkpoint_every": 100, "start": None}
     few["crop_steps"] = 21 if settings.crop_steps else 0
-    method = recipe.method.model_copy(update={"start": 0})
+    method = recipe.method.model_copy(update={"start": 10})
     tried = recipe.model_copy(update={"training": settings.model_copy(update=few), "method": method})
     validation = validation_of(recipe, dataset)
     marks: list[np.ndarray] = []
@@ -261,10 +269,12 @@ def measure(recipe: Recipe, dataset: Dataset) -> Cost:
         train(tried, dataset, Path(folder) / "run", validation=mark)
     # What a GPU does is on the clock alone.
     clocks = 1 if torch.cuda.is_available() else 2
-    steps, drawing = ((marks[last] - marks[first])[:clocks].min() for first, last in ((0, 4), (4, 5)))
+    mean, full, drawing = (
+        float((marks[last] - marks[first])[:clocks].min()) for first, last in ((0, 1), (2, 4), (4, 5))
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     cases = min(settings.validation_cases, len(sides_of(dataset)["val"]))
-    return Cost(float(steps) / 20, float(drawing) / cases, peak / 2**30)
+    return Cost(full / 10, mean / 5, drawing / cases, peak / 2**30)
 
 
 def _now() -> np.ndarray:
@@ -279,16 +289,18 @@ def plan(dataset: Dataset, minutes: float) -> str:
     """
     facts = look(dataset, open_store(dataset))
     chosen = choose(facts)
-    cost = measure(_recipe([*chosen, *_over(_TRIED, Cost(0, 0, 0), chosen)]), dataset)
+    cost = measure(_recipe([*chosen, *_over(_TRIED, chosen)]), dataset)
     seconds = 60 * minutes
     for_cases = min(_MOST_VALIDATED, max(4, int(_VALIDATING * seconds / _VALIDATIONS / max(cost.validation, 1e-3))))
     cases = min(for_cases, facts.cases["val"])
     validating = _VALIDATIONS * cases * cost.validation
-    steps = max(20, int((0.95 * seconds - validating) / cost.step))
-    timed = _over(steps, cost, chosen, cases)
+    mean_first = 0 if any(choice.key == "training.start" for choice in chosen) else _MEAN_FIRST
+    a_step = mean_first * cost.mean_step + (1 - mean_first) * cost.step
+    steps = max(20, int((0.95 * seconds - validating) / a_step))
+    timed = _over(steps, chosen, cases)
     expected = (
-        f"Expected: {steps} steps of {cost.step:.2f} s, {_VALIDATIONS} validations of {cases * cost.validation:.0f} s: "
-        f"about {duration(steps * cost.step + validating)}, where nothing else runs, and {cost.gib:.1f} GiB of memory."
+        f"Expected: {steps} steps of {a_step:.2f} s, {_VALIDATIONS} validations of {cases * cost.validation:.1f} s: "
+        f"about {duration(steps * a_step + validating)}, where nothing else runs, and {cost.gib:.1f} GiB of memory."
     )
     lines = [f"Written by plurimask plan for {minutes:g} minutes of this machine.", "", *facts.lines(), "", expected]
     text = "".join(
@@ -299,29 +311,18 @@ def plan(dataset: Dataset, minutes: float) -> str:
     return text
 
 
-def _over(steps: int, cost: Cost, chosen: Sequence[Choice], cases: int = 24) -> list[Choice]:
+def _over(steps: int, chosen: Sequence[Choice], cases: int = 24) -> list[Choice]:
     """What follows from the number of steps."""
-    settings = dict(choice[:2] for choice in chosen)
-    crops = (
-        [Choice("training.crop_steps", int(0.8 * steps), "then whole images")] if "training.crop" in settings else []
-    )
-    mean_first = (
-        []
-        if "training.start" in settings
-        else [Choice("method.start", steps // 10, "steps that learn the readers' mean mask alone, before single masks")]
-    )
+    keys = {choice.key for choice in chosen}
+    begun = [Choice("method.start", int(_MEAN_FIRST * steps), "steps that learn the mean mask alone, which is quick")]
+    crops = [Choice("training.crop_steps", int(0.8 * steps), "then whole images")]
+    ema = round(min(0.998, max(0.5, 1 - 25 / steps)), 4)
     return [
-        *mean_first,
-        Choice("training.steps", steps, f"{cost.step:.2f} s each, as timed in 20 of them" if cost.step else ""),
-        *crops,
-        Choice(
-            "training.warmup", min(100, steps // 20), "the rate rises over these steps, then falls to 0 by a cosine"
-        ),
-        Choice(
-            "training.ema",
-            round(min(0.998, max(0.5, 1 - 25 / steps)), 4),
-            "the averaged weights look back over a 25th of the steps",
-        ),
+        *([] if "training.start" in keys else begun),
+        *(crops if "training.crop" in keys else []),
+        Choice("training.steps", steps, "as many as the time allows, of which 20 were timed"),
+        Choice("training.warmup", min(100, steps // 20), "the rate rises for so long, then falls to 0 by a cosine"),
+        Choice("training.ema", ema, "the averaged weights look back over a 25th of the steps"),
         Choice("training.validate_every", -(-steps // _VALIDATIONS), f"{_VALIDATIONS} times; the best of them is kept"),
         Choice("training.validation_cases", cases),
         Choice("training.checkpoint_every", max(1, steps // 20), "what --resume goes on from"),
@@ -344,5 +345,6 @@ def _toml(choices: Sequence[Choice]) -> str:
 
 _TRIED, _VALIDATIONS, _MOST_VALIDATED, _VALIDATING = 1000, 8, 24, 0.15
 """Steps of the recipe that is timed; validations of a run, cases of one at most, and their share of the time."""
-_CROP, _FEATURES = 64, 96
-"""Pixels a side: of the first steps' crops, and places that nets of whole images have at most."""
+_CROP, _FEATURES, _MEAN_FIRST = 64, 32, 0.4
+"""Pixels a side of the first steps' crops; places a side that nets of whole images have at least, and a fourth of what
+they have at most; share of the steps that learn the mean mask alone."""
