@@ -32,9 +32,11 @@ class Case:
         grid: the grid of image and masks.
         patient: who it is, for splits; None if unknown.
         padding: (H, W[, D]) bool, voxels that are no measurement and set no scale; None: all are one.
+        drawn_by: who each reader is, as the same name in every case says; None where it is unknown.
 
     Raises:
-        InputError: shapes that disagree with the grid, wrong types, or an image that is not finite.
+        InputError: shapes that disagree with the grid, wrong types, an image that is not finite, or not one name a
+            mask.
     """
 
     name: str
@@ -43,8 +45,12 @@ class Case:
     grid: Grid
     patient: str | None = None
     padding: np.ndarray | None = None
+    drawn_by: tuple[str | None, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.drawn_by is not None and len(self.drawn_by) != len(self.readers):
+            expected, got = f"{len(self.readers)} names of readers, one a mask", str(len(self.drawn_by))
+            raise InputError(self.name, expected=expected, got=got, hint="name each reader, or none")
         if self.padding is not None:
             _check_stack(self.name, "padding", self.padding[None], np.bool_, self.grid)
         _check_stack(self.name, "image", self.image, np.float32, self.grid)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,13 @@ def test_each_reader_has_the_same_chance_and_nothing_drawn_is_a_reader():
 def test_the_choice_of_a_reader_depends_on_the_case_alone():
     data, again = one_reader(many(40)), one_reader(many(80))
     assert all(np.array_equal(data[index].readers, again[index].readers) for index in range(40))
+
+
+def test_who_drew_goes_with_the_mask():
+    named = many(40)
+    whose = [replace(one, drawn_by=tuple(f"r{slot}" for slot in range(len(one.readers)))) for one in named]
+    data = one_reader(Listed(whose))
+    assert all(len(data[index].drawn_by) == len(data[index].readers) for index in range(40))
 
 
 def test_the_digest_of_one_reader_is_another():

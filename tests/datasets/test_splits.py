@@ -15,6 +15,7 @@ from plurimask.datasets.splits import (
     ranked,
     read_case_list,
     read_patients,
+    read_readers,
     read_sides,
     split_indices,
     split_of,
@@ -156,6 +157,34 @@ def test_sides_in_words_count_patients_and_cases():
     said = describe_sides(["p", "p", "q", None], {"p": "train", "q": "val"}, "split.csv")
     assert said == "2 patients: 1 train (2 cases), 1 val (1 case), 0 test (0 cases), by split.csv"
     assert describe_sides(["p", "q"], {"p": "val", "q": "val"}, "x") == "2 patients: 0 train, 2 val, 0 test, by x"
+
+
+def readers_file(tmp_path, *lines):
+    path = tmp_path / "readers.csv"
+    path.write_text("case,label,reader\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_readers_are_known_by_case_and_label(tmp_path):
+    path = readers_file(tmp_path, "a,label1,ann", "a,label0,bob", "b,label1,ann")
+    assert read_readers(path, {"a": 2, "b": 3, "c": 1}) == {"a": ("bob", "ann"), "b": (None, "ann", None)}
+    assert read_readers(tmp_path / "none.csv", {"a": 2}) == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("A,label0,ann", "line 3: expected the name of a case folder, got 'A'"),
+        ("a,label2,ann", "line 3: expected a label of case a, label0 to label1, got 'label2'"),
+        ("b,label0,ann", "line 3: expected a label of case b, no label, got 'label0'"),
+        ("a,label0,ann", "line 3: expected one label a reader and case, got label0 again"),
+        ("a,label1,bob", "line 3: expected one label a reader and case, got a second one of case a by bob"),
+        ("a,label1,", "line 3: expected a case and its label and its reader, got a cell that is empty"),
+    ],
+)
+def test_readers_of_what_is_not_there_or_twice_are_refused(tmp_path, line, message):
+    with pytest.raises(DatasetError, match=message):
+        read_readers(readers_file(tmp_path, "a,label0,bob", line), {"a": 2, "b": 0})
 
 
 def test_spread_takes_every_patient_before_any_second_case():

@@ -176,6 +176,15 @@ def test_a_dry_run_says_what_is_there_and_writes_nothing(run, root):
     assert [path.name for path in root.parent.iterdir()] == ["data"]
 
 
+def test_readers_who_are_the_same_persons_are_named(run, root, tmp_path):
+    (root / "P2_a" / "reader_1.nii.gz").unlink()
+    run("--persons", "--size", 16)
+    table = (tmp_path / "out" / "readers.csv").read_text().splitlines()
+    assert table[:3] == ["case,label,reader", "P1_a-s001,label0,1", "P1_a-s001,label1,2"]
+    assert "P2_a-s001,label0,2" in table
+    assert {case.drawn_by for case in pm.open_dataset(tmp_path / "out")} == {("1", "2"), ("2",)}
+
+
 def test_sound_data_with_patients_raises_no_question_and_says_their_sides(run):
     said = run("--dry-run", "--patient", "{patient}_*").out
     assert "look at" not in said

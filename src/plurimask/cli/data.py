@@ -89,6 +89,9 @@ def folder(
     label: Annotated[
         str | None, typer.Option(help="The value that is drawn, nonzero, or half (above half of the maximum).")
     ] = None,
+    persons: Annotated[
+        bool, typer.Option("--persons", help="{reader} is the same person in every case: write readers.csv.")
+    ] = False,
     structure: Annotated[
         str | None,
         typer.Option(help="The segment or structure to take of DICOM SEG and RTSTRUCT; else all are readers."),
@@ -119,6 +122,7 @@ def folder(
         grid_mm,
         split_rule(split_by, val, test, folds),
         structure,
+        persons,
     )
     if dry_run:
         with progress("reading cases") as tick:

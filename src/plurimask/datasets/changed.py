@@ -61,7 +61,8 @@ def one_reader(dataset: Dataset) -> Changed:
             return case
         hashed = blake2b(case.name.encode(), digest_size=8, person=b"one-reader").digest()
         kept = int.from_bytes(hashed, "big") % len(case.readers)
-        return replace(case, readers=case.readers[kept : kept + 1])
+        who = case.drawn_by and case.drawn_by[kept : kept + 1]
+        return replace(case, readers=case.readers[kept : kept + 1], drawn_by=who)
 
     return Changed(dataset, "one reader a training case", change)
 
@@ -164,7 +165,7 @@ def crop_case(case: Case, size: int) -> Case:
     image, readers = (np.ascontiguousarray(array[..., *window]) for array in (case.image, case.readers))
     moved = np.eye(4)
     moved[:2, 3] = [side.start for side in window]
-    return Case(case.name, image, readers, case.grid.part((size, size), moved), case.patient)
+    return replace(case, image=image, readers=readers, grid=case.grid.part((size, size), moved), padding=None)
 
 
 def crop_loss(cases: Iterable[Case], size: int) -> CropLoss:

@@ -5,6 +5,7 @@ A case folder: one folder a case, as `plurimask.files.case_folder` reads it, and
     ROOT/CASE/image.png                 or image0.png, image1.png, ...: channels, in this order
     ROOT/CASE/label0.png, label1.png    one file a reader; all zero: read, drew nothing; no file: did not read
     ROOT/patients.csv                   optional, header `case,patient`
+    ROOT/readers.csv                    optional, header `case,label,reader`: who drew each label
     ROOT/split.csv                      optional, header `patient,side`; else sides follow from the patients' hashes
 
 Other files and hidden folders are ignored.
@@ -19,7 +20,7 @@ from pathlib import Path
 from plurimask.datasets.changed import split_as
 from plurimask.datasets.dataset import BY_HASH, CasesByName, Dataset, Split
 from plurimask.datasets.lidc_slices import LidcSlices
-from plurimask.datasets.splits import SplitOrAll, read_patients, read_sides, split_indices, spread
+from plurimask.datasets.splits import SplitOrAll, read_patients, read_readers, read_sides, split_indices, spread
 from plurimask.errors import DatasetError
 from plurimask.files.case_folder import CASE_LAYOUT, holds_case, list_case, read_files
 from plurimask.files.itk_images import data_beside
@@ -118,6 +119,8 @@ class CaseFolder:
             raise DatasetError(root, expected="names that differ in more than their Unicode form", got=got, hint=hint)
         patients = read_patients(root / "patients.csv", frozenset(self.names))
         self.patients = tuple(patients.get(name) for name in self.names)
+        counts = {case.name: len(case.labels) for case in self._cases}
+        self._drawn_by = read_readers(root / "readers.csv", counts)
         own = root / "split.csv"
         self._split = split or (own if os.path.lexists(own) else None)
         self.sides: Mapping[str, Split] = read_sides(self._split, self.patients) if self._split else {}
@@ -128,12 +131,14 @@ class CaseFolder:
 
     def __getitem__(self, index: int) -> Case:
         one = self._cases[index]
-        return read_files(one.name, one.images, one.labels, self.patients[index])
+        who = self._drawn_by.get(one.name)
+        return read_files(one.name, one.images, one.labels, self.patients[index], drawn_by=who)
 
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) over the relative name and the content of every file in use."""
         tables = [self.root / "patients.csv"] if any(self.patients) else []
+        tables += [self.root / "readers.csv"] if self._drawn_by else []
         if self._split:
             tables.append(self._split)
         files = [path for case in self._cases for path in case.images + case.labels]

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from plurimask.datasets.dataset import BY_HASH, Dataset
 from plurimask.datasets.dataset import Split as Split
@@ -268,7 +268,7 @@ def read_patients(path: Path, names: Collection[str]) -> dict[str, str]:
         InputError: a file that cannot be read.
     """
     patients: dict[str, str] = {}
-    for line, case, patient in _pairs(path, ("case", "patient")) if os.path.lexists(path) else ():
+    for line, case, patient in _rows(path, ("case", "patient")) if os.path.lexists(path) else ():
         if case not in names:
             raise _bad_line(path, line, "the name of a case folder", f"'{case}'{other_spelling(case, names)}")
         if case in patients:
@@ -294,7 +294,7 @@ def read_sides(path: Path, patients: Collection[str | None], of: str = "patients
     sides: dict[str, Split] = {}
     first: dict[str, int] = {}
     path = path / "split.json" if path.is_dir() else path
-    rows = _of_run(path) if path.suffix == ".json" else _pairs(path, ("patient", "side"))
+    rows = _of_run(path) if path.suffix == ".json" else _rows(path, ("patient", "side"))
     for line, patient, side in rows:
         if side not in get_args(Split):
             raise _bad_line(path, line, "train, val or test", f"'{side}'")
@@ -317,6 +317,34 @@ def read_sides(path: Path, patients: Collection[str | None], of: str = "patients
     return sides
 
 
+def read_readers(path: Path, labels: Mapping[str, int]) -> dict[str, tuple[str | None, ...]]:
+    """Who drew each label of each case that is listed; none where there is no file.
+
+    Args:
+        path: a CSV with the header `case,label,reader`; labels are called label0, label1, ...
+        labels: how many each case has.
+
+    Raises:
+        DatasetError: another header, an incomplete line, a case or label that is not there, a label twice, or two
+            labels of one case by one reader.
+        InputError: a file that cannot be read.
+    """
+    found: dict[str, list[str | None]] = {}
+    for line, case, label, reader in _rows(path, ("case", "label", "reader")) if os.path.lexists(path) else ():
+        if case not in labels:
+            raise _bad_line(path, line, "the name of a case folder", f"'{case}'{other_spelling(case, labels)}")
+        number = label.removeprefix("label")
+        if not number.isdecimal() or int(number) >= labels[case]:
+            least = f"label0 to label{labels[case] - 1}" if labels[case] else "no label"
+            raise _bad_line(path, line, f"a label of case {case}, {least}", f"'{label}'")
+        of_case = found.setdefault(case, [None] * labels[case])
+        if of_case[int(number)] is not None or reader in of_case:
+            twice = f"{label} again" if of_case[int(number)] is not None else f"a second one of case {case} by {reader}"
+            raise _bad_line(path, line, "one label a reader and case", twice)
+        of_case[int(number)] = reader
+    return {case: tuple(readers) for case, readers in found.items()}
+
+
 def _of_run(path: Path) -> Iterator[tuple[int, str, str]]:
     """Number, patient and side from what a run says of its split."""
     with readable(path, "the split.json of a run, or a CSV file"):
@@ -325,19 +353,18 @@ def _of_run(path: Path) -> Iterator[tuple[int, str, str]]:
     yield from ((number, *pair) for number, pair in enumerate(pairs, start=1))
 
 
-def _pairs(path: Path, header: tuple[str, str]) -> Iterator[tuple[int, str, str]]:
-    """Number and two cells of each line below the header; empty lines are passed over."""
+def _rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """Number and cells of each line below the header; empty lines are passed over."""
     with readable(path, "a readable CSV file"), path.open(encoding="utf-8-sig", newline="") as file:
         rows = [[plain_cell(one_form(cell).strip()).strip() for cell in row] for row in csv.reader(file)]
     if not rows or rows[0] != list(header):
         raise _bad_line(path, 1, f"the header {','.join(header)}", "another line" if rows else "an empty file")
     for line, row in enumerate(rows[1:], start=2):
         if any(row):
-            if len(row) != 2 or not all(row):
-                raise _bad_line(
-                    path, line, f"a {header[0]} and its {header[1]}", "a cell that is empty, missing or too many"
-                )
-            yield line, row[0], row[1]
+            if len(row) != len(header) or not all(row):
+                of = " and ".join(f"its {name}" for name in header[1:])
+                raise _bad_line(path, line, f"a {header[0]} and {of}", "a cell that is empty, missing or too many")
+            yield line, *row
 
 
 def _bad_line(path: Path, line: int, expected: str, got: str) -> DatasetError:

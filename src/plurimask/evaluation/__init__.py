@@ -1,6 +1,7 @@
 """Mask sets against the readers of their cases. Takes masks, not methods, so that anyone's masks can be scored."""
 
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, Column
+from plurimask.evaluation.readers import ReaderScores
 from plurimask.evaluation.score import evaluate
 from plurimask.evaluation.scores import CaseScores, Comparison, Scores, Stratum, TableRow, compare
 from plurimask.evaluation.store import read_scores, write_scores
@@ -12,6 +13,7 @@ __all__ = [
     "CaseScores",
     "Column",
     "Comparison",
+    "ReaderScores",
     "Scores",
     "Stratum",
     "TableRow",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import INDEPENDENT
+from plurimask.evaluation.readers import ReadCase, score_readers
 from plurimask.evaluation.scores import CaseScores, Scores, stratify, summarise, values_of
 from plurimask.geometry import same_grid
 from plurimask.metrics.calibration import Reliability, frequency_table, soft_dice
@@ -125,6 +126,7 @@ class _Scored:
     reliability: Reliability
     drawn: tuple[str, ...]
     exchanged: np.ndarray
+    read: tuple[ReadCase, ...]
 
 
 def evaluate(
@@ -177,6 +179,7 @@ def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], units: Mapping
     conventions = _joined([batch.conventions for batch in scored])
     first, *others = summarise([label, *references], [own, *references.values()], count, patients)
     found = {row.name for row in rows}
+    readers = score_readers([case for batch in scored for case in batch.read])
     return Scores(
         rows=rows,
         table=(replace(first, representative=representative), *others),
@@ -186,7 +189,11 @@ def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], units: Mapping
         missing=tuple(name for name in cases if name not in found),
         units=units,
         drawn=tuple(drawn),
-        questions=_questions(np.concatenate([batch.exchanged for batch in scored])),
+        questions=(
+            *_questions(np.concatenate([batch.exchanged for batch in scored])),
+            *(readers.questions() if readers else ()),
+        ),
+        readers=readers,
     )
 
 
@@ -233,8 +240,24 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
         conventions=conventions,
         reliability=reliability.pooled(),
         drawn=tuple(_origin(panel) for panel, _ in batch),
+        read=tuple(_read_cases(batch, pairs)),
         exchanged=np.array([_dice_exchanged(panel.masks, case.readers) for panel, case in batch]),
     )
+
+
+def _read_cases(batch: Sequence[Pair], pairs: Pairs) -> Iterator[ReadCase]:
+    """What `score_readers` needs of the cases of a batch that say who drew."""
+    for place, (panel, case) in enumerate(batch):
+        if case.drawn_by is not None:
+            count = len(case.readers)
+            yield ReadCase(
+                case.patient,
+                case.drawn_by,
+                sizes(pairs.yy)[place, :count].numpy(),
+                pairs.sy.dice[place, :, :count].mean(0).numpy(),
+                pairs.yy.dice[place, :count, :count].numpy(),
+                panel.settings.get("reader"),
+            )
 
 
 def _dice_exchanged(masks: np.ndarray, readers: np.ndarray) -> tuple[float, float]:

@@ -6,7 +6,7 @@ Two methods on the same cases are compared by the difference of their means, wit
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS
 from plurimask.metrics.bootstrap import patient_bootstrap
 from plurimask.metrics.calibration import Reliability
+
+if TYPE_CHECKING:
+    from plurimask.evaluation.readers import ReaderScores
 
 DRAWS, LEVEL, SEED = 10_000, 0.95, 0
 """Of the patient bootstrap behind every interval."""
@@ -94,6 +97,7 @@ class Scores:
         units: of the values that have one, by the keys of COLUMNS.
         drawn: how the masks came about, as their sets say: distinct combinations of method, checkpoint and settings.
         questions: what looks wrong, a sentence each.
+        readers: of readers who are known; None where none is.
     """
 
     rows: tuple[CaseScores, ...]
@@ -105,6 +109,7 @@ class Scores:
     units: Mapping[str, str]
     drawn: tuple[Mapping[str, Any], ...]
     questions: tuple[str, ...] = ()
+    readers: "ReaderScores | None" = None
 
     @property
     def samples(self) -> int:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from plurimask import __version__
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
+from plurimask.evaluation.readers import Estimate, ReaderScores
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
 from plurimask.files.atomic import write_text
 from plurimask.files.stored import is_endless, readable
@@ -71,6 +72,7 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
         "patients": scores.patients,
         "cases_without_patient": sum(row.patient is None for row in scores.rows),
         "missing": list(scores.missing),
+        **({"readers": _readers(scores.readers)} if scores.readers else {}),
         "units": dict(scores.units),
         "mean": scores.mean,
         "interval": scores.intervals,
@@ -88,6 +90,24 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
             for row in scores.conventions
         ],
     }
+
+
+def _readers(readers: ReaderScores) -> Json:
+    """Of known readers, by name; `alike` in the order of the names."""
+    columns = {"dice_of_samples": readers.met, "dice_of_others": readers.others, "size_ratio": readers.size}
+    return {
+        "by_reader": {
+            name: {"masks": readers.masks[place]} | {key: _estimate(values[place]) for key, values in columns.items()}
+            for place, name in enumerate(readers.names)
+        },
+        "alike": readers.alike.tolist(),
+        "between_persons": _estimate(readers.between) | {"permuted": list(readers.by_chance), "p": readers.chance},
+        "drawn_as_a_reader": readers.asked and _estimate(readers.asked),
+    }
+
+
+def _estimate(one: Estimate) -> Json:
+    return {"mean": one.value, "interval": list(one.interval)}
 
 
 def _made() -> Json:

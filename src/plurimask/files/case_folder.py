@@ -63,11 +63,12 @@ def read_files(
     rule: LabelRule = binarise,
     tolerance_mm: float = 0.0,
     hint: str = _ONE_GRID,
+    drawn_by: tuple[str | None, ...] | None = None,
 ) -> Case:
     """A case from one or more files of channels and one label a reader, which must lie on one grid.
 
     Headers may differ by so much that no corner is further than `tolerance_mm` off; the first with an affine holds.
-    Else `hint` says what to do.
+    Else `hint` says what to do. `drawn_by` is who the readers are.
 
     Raises:
         InputError: files that are unreadable, or on other grids.
@@ -80,7 +81,7 @@ def read_files(
     grid = common_grid(grids, hint, tolerance_mm)
     channels = np.concatenate([channel for channel, _ in images.values()])
     readers = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
-    return Case(name, channels, readers, grid, patient)
+    return Case(name, channels, readers, grid, patient, drawn_by=drawn_by)
 
 
 def holds_case(folder: Path) -> bool:

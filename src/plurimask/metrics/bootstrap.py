@@ -57,9 +57,9 @@ def patient_bootstrap(
         SettingsError: no draw, or a level outside 0 to 1.
     """
     _check(values, patients, draws, level)
-    sums, counts = _by_patient(values, _groups(patients))
+    sums, counts = _by_patient(values, patient_groups(patients))
     parts = []
-    for weights in _weights(len(sums), draws, seed):
+    for weights in patient_weights(len(sums), draws, seed):
         total, number = weights @ sums, weights @ counts
         parts.append(np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0))
     means = np.concatenate(parts)
@@ -80,7 +80,7 @@ def _check(values: NDArray[np.float64], patients: Sequence[str | None], draws: i
         raise SettingsError("level", expected="above 0 and below 1", got=str(level), hint="0.95 is the usual level")
 
 
-def _groups(patients: Sequence[str | None]) -> NDArray[np.intp]:
+def patient_groups(patients: Sequence[str | None]) -> NDArray[np.intp]:
     """(n,) index of each case's patient: names in order of the alphabet, then cases without one."""
     names = {name: index for index, name in enumerate(sorted({name for name in patients if name is not None}))}
     alone = iter(range(len(names), len(names) + len(patients)))
@@ -98,7 +98,7 @@ def _by_patient(
     return sums, counts
 
 
-def _weights(patients: int, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
+def patient_weights(patients: int, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """How often each patient comes up in each draw, (draws at once, P)."""
     generator = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // max(1, patients))

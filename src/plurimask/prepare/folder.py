@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plurimask.datasets.splits import USUAL, SplitRule
+from plurimask.datasets.splits import USUAL, SplitRule, read_readers
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
 from plurimask.files.dicom import list_files
@@ -50,7 +50,7 @@ def to_planes(case: Case, axis: int, size: int | None, *, every: bool = False) -
             moved[2, 3] = number
             values, drawn = (np.ascontiguousarray(array[:, number]) for array in (image, readers))
             grid = across.part(across.shape[:2], moved)
-            plane = Case(f"{case.name}-s{number:03d}", values, drawn, grid, case.patient)
+            plane = Case(f"{case.name}-s{number:03d}", values, drawn, grid, case.patient, drawn_by=case.drawn_by)
             fitted = plane if size is None else fit_square(plane, size)
             if every or fitted.readers.any():
                 kept.append(fitted)
@@ -116,6 +116,7 @@ class FolderSettings:
         size: pixels a side of every plane, by `fit_square`; None: as they are.
         grid_mm: how far off a corner headers may put the same voxels, such as by rounding.
         split: how patients are divided.
+        persons: whether `{reader}`, or a reader's pattern, names the same person in every case.
         structure: the segment or structure that is taken of each DICOM object; None: its only one, or all as readers.
     """
 
@@ -129,6 +130,7 @@ class FolderSettings:
     grid_mm: float = 0.0
     split: SplitRule = USUAL
     structure: str | None = None
+    persons: bool = False
 
 
 _ONE_GRID = "bring all files of a case to one grid, or take the voxels as they are with --grid-mm"
@@ -173,6 +175,9 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
     named = {name: path for one in found for name, path in one.readers.items()}
     known = sorted((name for name, path in named.items() if not is_series(path)), key=natural)
     survey = Survey(known, rule=settings.split)
+    counts = {one.name: len(one.readers) for one in found}
+    own = all("/label{reader}." in pattern for pattern in settings.readers)  # a folder of cases, whose table fits
+    listed = read_readers(root / "readers.csv", counts) if own and not settings.persons else {}
     for done, one in enumerate(found, start=1):
         try:
             check_name(Path(one.name), one.name)
@@ -187,6 +192,8 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
             if writer:
                 writer.skip(one.name, str(error))
         else:
+            who = tuple(_person(reader, settings.readers) for reader in of_case) if settings.persons else None
+            case = replace(case, drawn_by=who or listed.get(one.name))
             known += [reader for reader in of_case if reader not in known]
             numbers = tuple(known.index(reader) for reader in of_case)
             written = write_planes(case, settings.axis, settings.size, settings.every, writer)
@@ -198,6 +205,14 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
         progress(done, len(found))
     survey.values, survey.labels = rule.seen, rule.questions()
     return survey
+
+
+def _person(reader: str, patterns: Sequence[str]) -> str:
+    """What `{reader}` stands for in the pattern of one reader's files; of a pattern without it, all of it."""
+    for before, mark, after in (pattern.partition("{reader}") for pattern in patterns):
+        if mark and reader.startswith(before) and reader.endswith(after):
+            return reader.removeprefix(before).removesuffix(after)
+    return reader
 
 
 def _read(one: FoundCase, rule: ChosenLabel, settings: FolderSettings) -> tuple[Case, tuple[str, ...]]:

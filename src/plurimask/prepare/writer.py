@@ -6,6 +6,7 @@ The folder appears whole or not at all. What is written of a case:
                     else PNG for whole numbers 0..255, else NPY
     CASE/label0.*   one file a reader: PNG (0 and 255), or NIfTI for volumes with an affine, NPY for those without
     patients.csv    where a patient is known
+    readers.csv     where a reader is known
     manifest.json   how it was made, from what, how much of it there is, and what was passed over and why
 """
 
@@ -85,6 +86,7 @@ class CaseWriter:
         self._folder = folder
         self._patients: dict[str, str | None] = {}
         self._skipped: list[tuple[str, str]] = []
+        self._readers: list[tuple[str, ...]] = []
 
     @property
     def count(self) -> int:
@@ -107,6 +109,8 @@ class CaseWriter:
         if name in self._patients:
             raise DatasetError(name, expected="every case once", got="a second one", hint="name the cases apart")
         _write_case(self._folder / name, case)
+        named = [(name, f"label{number}", who) for number, who in enumerate(case.drawn_by or ()) if who is not None]
+        self._readers += named
         self._patients[name] = None if case.patient is None else patient_id(case.patient)
 
     def skip(self, what: str, why: str) -> None:
@@ -128,7 +132,7 @@ class CaseWriter:
                 self.add_split(name, rule.sides(self.patients, fold))
 
     def finish(self, made_by: str, facts: Mapping[str, Any]) -> None:
-        """Write patients.csv and the manifest; `made_by` and `facts` as `manifest.write_manifest` takes them.
+        """Write the tables and the manifest; `made_by` and `facts` as `manifest.write_manifest` takes them.
 
         Raises:
             DatasetError: no case was written.
@@ -138,6 +142,8 @@ class CaseWriter:
         known = [(name, patient) for name, patient in sorted(self._patients.items()) if patient is not None]
         if known:
             self._write_table("patients", ("case", "patient"), known)
+        if self._readers:
+            self._write_table("readers", ("case", "label", "reader"), self._readers)
         counts = {
             "cases": self.count,
             "patients": len(self.patients),
@@ -146,7 +152,7 @@ class CaseWriter:
         digest = CaseFolder(self._folder).digest
         write_manifest(self._folder, made_by, facts, counts=counts, sha256=digest, skipped=self._skipped)
 
-    def _write_table(self, name: str, header: tuple[str, str], rows: Sequence[tuple[str, str]]) -> None:
+    def _write_table(self, name: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         (self._folder / f"{name}.csv").write_text(csv_text([header, *rows]), encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table as RichTable
 
-from plurimask.evaluation import COLUMNS, HEADLINE, Comparison, Scores, TableRow
+from plurimask.evaluation import COLUMNS, HEADLINE, Comparison, ReaderScores, Scores, TableRow
 from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.evaluation.scores import LEVEL, Interval
 
@@ -47,6 +47,11 @@ class Number:
     value: float
     interval: Interval = (math.nan, math.nan)
     starred: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """The number with its interval in words."""
+        return f"{number(self.value)}{f' ({self.ends})' if self.ends else ''}"
 
     @property
     def ends(self) -> str:
@@ -226,6 +231,42 @@ def conventions_table(scores: Scores) -> Table:
     )
 
 
+def readers_table(readers: ReaderScores) -> Table:
+    """Known readers: how well each is met, beside the others, and the matrix of how alike each two are."""
+    heads = ("", "masks", "Dice", "others", "size", *(str(number) for number in range(1, len(readers.names) + 1)))
+    rows = [
+        Row(
+            Head(f"{place + 1} {name}"),
+            (
+                readers.masks[place],
+                *(Number(one.value, one.interval) for one in (readers.met[place], readers.others[place])),
+                Number(readers.size[place].value, readers.size[place].interval),
+                *(Number(value) for value in readers.alike[place].tolist()),
+            ),
+        )
+        for place, name in enumerate(readers.names)
+    ]
+    between, chance = readers.between, readers.by_chance
+    says = [
+        f"between persons {Number(between.value, between.interval).text} of the disagreement about size; "
+        f"names permuted {number(chance[0])} to {number(chance[1])}, p {number(readers.chance)}"
+    ]
+    if readers.asked:
+        says.append(
+            f"Dice with the reader asked for less others {Number(readers.asked.value, readers.asked.interval).text}"
+        )
+    meanings = (
+        *("reader", "masks of the reader", "samples and the reader", "the other readers and the reader"),
+        *("size to the other readers' in the same cases", *readers.names),
+    )
+    return Table(
+        heads=tuple(Head(text, meaning=meaning) for text, meaning in zip(heads, meanings, strict=True)),
+        rows=tuple(rows),
+        title="each reader: Dice of the samples, of the other readers, size to theirs, Dice with each",
+        caption="; ".join(says),
+    )
+
+
 def comparison_table(comparison: Comparison) -> Table:
     """A, B and their difference; a star where the interval of the difference leaves 0 out."""
     rows = []
@@ -253,7 +294,8 @@ def render_table(scores: Scores) -> RichTable:
 def render_scores(scores: Scores) -> Group:
     """Every value with its interval, the method by strata, and GED as other codes count it."""
     values, strata, conventions = values_table(scores), strata_table(scores), conventions_table(scores)
-    parts = values.to_rich(), strata.to_rich(wrap=False), conventions.to_rich(), render_table(scores)
+    own = [readers_table(scores.readers).to_rich()] if scores.readers else []
+    parts = values.to_rich(), strata.to_rich(wrap=False), conventions.to_rich(), *own, render_table(scores)
     return Group(parts[0], *(part for table in parts[1:] for part in ("", table)))
 
 

@@ -1,0 +1,203 @@
+"""Readers who are known: how well masks meet each person, and how much of their disagreement is between persons.
+
+With a the logarithm of the size of a mask, two readers r and s differ in case c by
+
+    D_c = a_cr - a_cs = (b_r - b_s) + (e_cr - e_cs)
+
+where b is what a person does in every case, such as drawing larger, and e what they do in this one. So the mean of D_c
+D_c' over cases of two different patients is (b_r - b_s)^2, and the mean of D_c^2 is that and the variance of e besides.
+Their ratio, each a mean over pairs of readers, is the share of the disagreement about size that lies between persons;
+the rest lies within. Both are unbiased, so the share of readers without a style is 0 on average, and may be below it.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, Interval
+from plurimask.metrics.bootstrap import patient_bootstrap, patient_groups, patient_weights
+
+PERMUTATIONS = 1_000
+"""Of the names within each case, for the control."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReadCase:
+    """What is kept of a case for it.
+
+    Args:
+        patient: of the case.
+        drawn_by: who each of the R readers is.
+        sizes: (R,) of what they drew.
+        met: (R,) mean Dice of the samples with each.
+        alike: (R, R) Dice of each two.
+        asked: the reader as whom the samples were drawn; None: as any.
+    """
+
+    patient: str | None
+    drawn_by: tuple[str | None, ...]
+    sizes: np.ndarray
+    met: np.ndarray
+    alike: np.ndarray
+    asked: str | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval over patients."""
+
+    value: float
+    interval: Interval = (math.nan, math.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class ReaderScores:
+    """What is said of known readers; R of them, sorted by name.
+
+    Args:
+        names: theirs.
+        masks: how many each drew, empty ones too.
+        met: mean Dice of samples and each reader's masks.
+        others: mean Dice of the other readers and each reader's masks, in the same cases.
+        size: geometric mean of each one's size to the geometric mean of the other readers', where both drew.
+        alike: (R, R) mean Dice of each two readers in the cases of both; NaN where there is none.
+        between: share of the disagreement about size that lies between persons.
+        by_chance: interval of that share if the names are permuted within each case.
+        chance: share of the permutations that reach `between`.
+        asked: of samples that were drawn as one reader: their Dice with that reader less that with the others.
+    """
+
+    names: tuple[str, ...]
+    masks: tuple[int, ...]
+    met: tuple[Estimate, ...]
+    others: tuple[Estimate, ...]
+    size: tuple[Estimate, ...]
+    alike: np.ndarray
+    between: Estimate
+    by_chance: Interval
+    chance: float
+    asked: Estimate | None = None
+
+    def questions(self) -> list[str]:
+        """What is worth a look, a sentence each."""
+        few = [name for name, count in zip(self.names, self.masks, strict=True) if count == 1]
+        return [f"{', '.join(few)}: one mask, which tells no style from chance"] if few else []
+
+
+def score_readers(cases: Sequence[ReadCase]) -> ReaderScores | None:
+    """Of the cases with a known reader; None where there is none."""
+    known = [case for case in cases if any(case.drawn_by)]
+    masks = Counter(name for case in known for name in case.drawn_by if name is not None)
+    if not masks:
+        return None
+    names = tuple(sorted(masks))
+    place = {name: index for index, name in enumerate(names)}
+    patients = [case.patient for case in known]
+    met, others, logs = np.full((3, len(known), len(names)), np.nan)
+    alike = np.full((len(known), len(names), len(names)), np.nan)
+    asked = np.full((len(known), 1), np.nan)
+    for row, case in enumerate(known):
+        slots = [slot for slot, name in enumerate(case.drawn_by) if name is not None]
+        columns = [place[str(case.drawn_by[slot])] for slot in slots]
+        pairs = np.where(np.eye(len(slots), dtype=bool), np.nan, case.alike[np.ix_(slots, slots)])
+        alike[row][np.ix_(columns, columns)] = pairs
+        met[row, columns] = case.met[slots]
+        sizes = case.sizes[slots]
+        logs[row, columns] = np.log(sizes, where=sizes > 0, out=np.full(len(slots), np.nan))
+        if len(slots) > 1:
+            others[row, columns] = np.nanmean(pairs, axis=1)
+        if case.asked in case.drawn_by and len(case.met) > 1:
+            own = case.drawn_by.index(case.asked)
+            asked[row, 0] = case.met[own] - np.delete(case.met, own).mean()
+    total, count = np.nansum(logs, axis=1, keepdims=True), (~np.isnan(logs)).sum(axis=1, keepdims=True)
+    rest = np.divide(total - logs, count - 1, where=count > 1, out=np.full_like(logs, np.nan))
+    columns_of = {"met": met, "others": others, "size": logs - rest}
+    found = {key: _estimates(values, patients) for key, values in columns_of.items()}
+    flat = alike.reshape(len(known), -1)
+    defined = (~np.isnan(flat)).sum(0)
+    matrix = np.divide(np.nansum(flat, axis=0), defined, where=defined > 0, out=np.full(flat.shape[1], np.nan))
+    share = float(_between(logs, patients, np.ones((1, 1)))[0])
+    draws = _between(logs, patients, None)
+    permuted = _permuted(logs, patients)
+    tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    return ReaderScores(
+        names=names,
+        masks=tuple(masks[name] for name in names),
+        met=found["met"],
+        others=found["others"],
+        size=tuple(
+            Estimate(math.exp(one.value), (math.exp(one.interval[0]), math.exp(one.interval[1])))
+            for one in found["size"]
+        ),
+        alike=matrix.reshape(len(names), len(names)),
+        between=Estimate(share, _quantiles(draws, tails)),
+        by_chance=_quantiles(permuted, tails),
+        chance=float((permuted >= share).mean()) if not math.isnan(share) else math.nan,
+        asked=None if np.isnan(asked).all() else _estimates(asked, patients)[0],
+    )
+
+
+def _estimates(values: np.ndarray, patients: Sequence[str | None]) -> tuple[Estimate, ...]:
+    """Means of the columns (n, k) over the cases where they are defined."""
+    interval = patient_bootstrap(values, patients, DRAWS, SEED, LEVEL)
+    ends = zip(interval.low.tolist(), interval.high.tolist(), strict=True)
+    means = [float(np.nanmean(column)) if not np.isnan(column).all() else math.nan for column in values.T]
+    return tuple(Estimate(mean, end) for mean, end in zip(means, ends, strict=True))
+
+
+def _quantiles(values: np.ndarray, tails: tuple[float, float]) -> Interval:
+    known = values[~np.isnan(values)]
+    return (
+        (math.nan, math.nan)
+        if not len(known)
+        else (float(np.quantile(known, tails[0])), float(np.quantile(known, tails[1])))
+    )
+
+
+def _between(logs: np.ndarray, patients: Sequence[str | None], weights: np.ndarray | None) -> np.ndarray:
+    """Share between persons (d,) of logarithms of sizes (n, R), by how often each patient counts.
+
+    Args:
+        logs: NaN where a reader drew nothing, or did not read.
+        patients: of the n cases.
+        weights: (d, P), or (d, 1) for all patients alike; None: the draws of the bootstrap.
+    """
+    groups = patient_groups(patients)
+    number = int(groups.max(initial=-1)) + 1
+    first, second = np.triu_indices(logs.shape[1], 1)
+    differences = logs[:, first] - logs[:, second]  # (n, pairs)
+    defined = ~np.isnan(differences)
+    values = np.where(defined, differences, 0.0)
+    sums, squares, counts = np.zeros((3, number, len(first)))
+    for target, source in ((sums, values), (squares, values**2), (counts, defined)):
+        np.add.at(target, groups, source)
+    shares = []
+    for part in (
+        patient_weights(number, DRAWS, SEED) if weights is None else [np.broadcast_to(weights, (len(weights), number))]
+    ):
+        cases = part @ counts
+        # Of two draws of one patient the products would hold e twice.
+        across = (part @ sums) ** 2 - part**2 @ sums**2
+        apart = cases**2 - part**2 @ counts**2
+        product = np.divide(across, apart, where=apart > 0, out=np.zeros_like(across))
+        of_pair = np.where(apart > 0, cases, 0.0)
+        square = np.divide(part @ squares, cases, where=cases > 0, out=np.zeros_like(cases))
+        whole = (of_pair * square).sum(1)
+        shares.append(np.divide((of_pair * product).sum(1), whole, where=whole > 0, out=np.full(len(part), np.nan)))
+    return np.concatenate(shares)
+
+
+def _permuted(logs: np.ndarray, patients: Sequence[str | None]) -> np.ndarray:
+    """The share with the readers of each case in random order, `PERMUTATIONS` times."""
+    generator, shares = np.random.default_rng(SEED), []
+    known = ~np.isnan(logs)
+    for _ in range(PERMUTATIONS):
+        keys = np.where(known, generator.random(logs.shape), np.inf)
+        mixed = np.full_like(logs, np.nan)
+        for row, count in enumerate(known.sum(axis=1)):
+            mixed[row, known[row]] = logs[row, np.argsort(keys[row])[:count]]
+        shares.append(_between(mixed, patients, np.ones((1, 1)))[0])
+    return np.array(shares)
