@@ -30,6 +30,8 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("plurimask ")
 ]
+_SERVICE = (ROOT / "deploy/plurimask-watch.service").read_text(encoding="utf-8")
+COMMANDS.append(("deploy", re.search(r"ExecStart=\S+/(plurimask .*)", _SERVICE)[1]))
 PYTHON = [
     (page.name, block)
     for page in PAGES
