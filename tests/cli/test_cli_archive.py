@@ -64,6 +64,16 @@ def test_a_series_is_drawn_from_an_archive_and_its_objects_are_stored_and_found_
             assert [line for line in judged.splitlines() if line.startswith("Error")] == []
 
 
+def test_a_series_of_an_archive_is_looked_at_and_masks_may_go_back_there(run, study, orthanc, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "plurimask.viewer.serve", lambda path, *_, **more: seen.append((files(path), more["archive"].root))
+    )
+    assert run("view", f"{study}#3").code == 0
+    assert seen == [({f"000{k}.dcm" for k in range(1, 5)}, orthanc.root)]
+    assert files(tmp_path / "passing") == set()
+
+
 def test_a_series_that_holds_no_image_is_refused(run, weights, study, orthanc, out, tmp_path):
     write_series(tmp_path / "CT", noise((24, 20, 4)))
     run("sample", weights, tmp_path / "CT", "--roi", "9,9,1", "--count", 1, "--out", out, "--store", orthanc.root)
