@@ -22,8 +22,9 @@ class Windows(NamedTuple):
     def cut(self, x: Tensor, cell: int) -> Tensor:
         """x (B, ..., H, W), `cell` of its pixels a cell -> (B, ..., size[0] cell, size[1] cell)."""
         height, width = (side * cell for side in self.size)
-        starts = (self.starts * cell).tolist()
-        return torch.stack([x[b, ..., r : r + height, c : c + width] for b, (r, c) in enumerate(starts)])
+        # Unbound first: the gradient of x[b, ...] would be as large as x for each b.
+        parts = zip(x.unbind(), (self.starts * cell).tolist(), strict=True)
+        return torch.stack([part[..., r : r + height, c : c + width] for part, (r, c) in parts])
 
 
 def training_windows(inside: Tensor, cell: int, sides: Sequence[int]) -> Windows:
