@@ -176,8 +176,8 @@ def test_shipped_recipes_have_the_size_they_say(name, millions):
             {"encoder": {"widths": (4,), "blocks": (1,)}},
             r"at most the encoder's 1 stages, not \(32, 96, 160\)",
         ),
-        ("one-pass", {"windows": (32, 34)}, r"windows in multiples of 4 \(stages\), not \(32, 34\)"),
-        ("one-pass", {"view": 62}, r"a view in a multiple of 4 \(stages\), not 62"),
+        ("one-pass", {"windows": (32, 34)}, r"windows in multiples of 4 \(patch and stages\), not \(32, 34\)"),
+        ("one-pass", {"view": 62}, r"a view in a multiple of 4 \(patch and stages\), not 62"),
         ("unet", {"raters": "some"}, "Input should be 'one'"),
     ],
 )

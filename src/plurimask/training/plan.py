@@ -220,7 +220,7 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         ),
         *([] if whole else [drawn]),
         Choice("method.view", 0, "objects lie anywhere, so the nets see all of a field"),
-        Choice("training.crop_steps", 0),
+        Choice("training.crop_steps", 0, "and no crops are learned from"),
     ]
 
 
@@ -315,7 +315,7 @@ def _over(steps: int, chosen: Sequence[Choice], cases: int = 24) -> list[Choice]
     """What follows from the number of steps."""
     keys = {choice.key for choice in chosen}
     begun = [Choice("method.start", int(_MEAN_FIRST * steps), "steps that learn the mean mask alone, which is quick")]
-    crops = [Choice("training.crop_steps", steps)]
+    crops = [Choice("training.crop_steps", steps, "in all steps")]
     ema = round(min(0.998, max(0.5, 1 - 25 / steps)), 4)
     return [
         *([] if "training.start" in keys else begun),
