@@ -5,7 +5,7 @@ from pathlib import Path
 
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.evaluation import Scores, evaluate, write_scores
-from plurimask.files.atomic import check_usable
+from plurimask.files.atomic import check_room
 from plurimask.files.mask_sets import write_mask_set
 from plurimask.sampling import load
 from plurimask.show.cases import write_report
@@ -28,7 +28,7 @@ def run_demo(
 
     `progress` is called with the number of cases drawn so far. Raises OSError as the file system does.
     """
-    check_usable(out)
+    check_room(out)
     model, panels = load("lidc"), {}
     cases = {case.name: case for case in demo_cases()}
     for done, (name, case) in enumerate(cases.items(), start=1):

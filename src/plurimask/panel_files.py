@@ -21,7 +21,7 @@ from PIL import Image
 
 from plurimask.dicom_findings import write_consensus, write_report
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.atomic import atomic_folder, check_free, check_room
+from plurimask.files.atomic import atomic_folder, check_free
 from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.images import Format, write_nifti
 from plurimask.files.locate import Study
@@ -82,7 +82,6 @@ def rehearse(folder: Path, study: Study, format: str | None = None) -> None:
     """
     chosen = check_writable(folder, study, format)
     check_bears_name(folder, study.case.name)
-    check_room(folder)
     if WRITERS[chosen].alone:  # it may refuse what the source says of itself: an empty mask is written and removed
         grid = study.case.grid
         empty = MaskSet(study.case.name, np.zeros((1, *grid.shape), dtype=bool), grid, "rehearsal", (0,), None, {})

@@ -15,6 +15,8 @@ from pydicom import dcmread
 from running import files
 from tiny import write_cases
 
+from plurimask.files.locate import open_study
+
 
 @pytest.fixture
 def sample(run, weights, out):
@@ -153,6 +155,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_model_is_asked(ru
     (tmp_path / "file").touch()
     said = run("sample", weights, tmp_path / first, *options, "--out", tmp_path / "file/masks")
     assert said.refused("expected a folder, got a file", "name another --out")
+
+
+@pytest.mark.parametrize(("most", "reads"), [(2**30, ["a", "b", "c"]), (0, ["a", "b", "c", "b", "c"])])
+def test_studies_are_read_once_as_long_as_they_are_small(sample, tmp_path, out, monkeypatch, most, reads):
+    read = []
+    monkeypatch.setattr("plurimask.cli.draw._KEPT_BYTES", most)
+    monkeypatch.setattr("plurimask.files.locate.open_study", lambda path: read.append(path.stem) or open_study(path))
+    assert sample(*(grey(tmp_path / f"{name}.png", (16, 16)) for name in "abc"), count=1).code == 0
+    assert read == reads
 
 
 def test_too_little_room_is_refused_before_the_model_is_asked(sample, scan, out, unasked, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 
 from plurimask.errors import SettingsError
 from plurimask.files import atomic
-from plurimask.files.atomic import atomic_folder, atomic_path, check_free, check_usable, files_together, write_text
+from plurimask.files.atomic import atomic_folder, atomic_path, check_free, check_room, files_together, write_text
 
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -296,12 +296,11 @@ def test_a_block_that_fails_leaves_the_folder_as_it_was(tmp_path):
 
 
 def test_a_folder_that_nothing_can_be_written_to_is_refused_and_a_usable_one_not_made(tmp_path):
-    check_usable(tmp_path / "new")
+    check_room(tmp_path / "new")
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="a new or empty folder, got a file"):
-        check_usable(tmp_path / "file")
-    with pytest.raises(NotADirectoryError):
-        check_usable(tmp_path / "file" / "in")
+    for out in (tmp_path / "file", tmp_path / "file" / "in"):
+        with pytest.raises(SettingsError, match=r"expected a folder, got a file, .*file; name another --out"):
+            check_room(out)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -316,5 +315,5 @@ with files_together(Path(sys.argv[1])) as folder:
 """
     assert run(code, tmp_path / "out").returncode == 1
     assert len(list((tmp_path / "out").iterdir())) == 1
-    check_usable(tmp_path / "out")
+    check_room(tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

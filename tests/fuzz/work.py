@@ -123,7 +123,10 @@ def _page(path):
 
 def _dicom(path):
     dataset = pydicom.dcmread(path)
-    return dataset.SOPInstanceUID, dataset.pixel_array.tobytes() if "PixelData" in dataset else None
+    if "PixelData" in dataset:
+        return dataset.SOPInstanceUID, dataset.pixel_array.tobytes()
+    plain = [(one.tag, str(one.value)) for one in dataset.iterall() if one.VR not in ("SQ", "UI", "DA", "TM", "DT")]
+    return dataset.SOPInstanceUID, plain
 
 
 def _picture(path):

@@ -1,11 +1,8 @@
 """Damaged and odd files among good ones: every answer is right or refused by name, and nothing stops."""
 
-import gc
 import logging
 import os
-import random
 import zipfile
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,6 @@ from served import case, client, get, squares, write_case, write_set
 
 GOOD = ("good-a", "good-b")
 ADDRESSES = ("", "image/0", "image/0?axis=0", "samples/0", "readers/0", "thumbnail", "scores", "saved", "samples/9")
-REQUESTS = int(os.environ.get("PLURIMASK_SOAK", "10000"))
 
 
 def described(text):
@@ -130,27 +126,3 @@ def test_an_affine_that_no_image_has_is_refused(tmp_path, caplog, step):
     statuses = [ask(served, "a", address).status_code for address in ADDRESSES]
     assert statuses[:-1] == [200 if 1e-9 < step < 1e9 else 422] * 7 + [200]
     assert not caplog.records
-
-
-@pytest.mark.slow
-def test_many_requests_take_no_memory_and_stay_right(browser):
-    """Answers stay what they were at first, and memory stays within 64 MiB of what it was after a tenth."""
-    everything = [(name, address) for name in (*GOOD, *ODD) for address in ADDRESSES]
-    random.Random(0).shuffle(everything)
-    first, before = {}, 0
-    for number, (name, address) in enumerate(islice(cycle(everything), REQUESTS)):
-        answer = ask(browser, name, address)
-        found = answer.status_code, answer.content
-        assert first.setdefault((name, address), found) == found
-        if number % 100 == 0:
-            get(browser, "cases", sort="disagreement", limit=5)
-        if number == REQUESTS // 10:
-            gc.collect()
-            before = resident()
-    gc.collect()
-    assert resident() - before < 64 * 2**20
-
-
-def resident():
-    """Bytes of memory that this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -81,6 +81,18 @@ def test_an_accident_with_one_case_stays_with_that_case(summaries, gate, name):
     assert summaries.get(("source", "a")) == 2
 
 
+def test_a_case_that_is_never_read_does_not_keep_the_others_waiting(gate):
+    def read(source, name):
+        return gate.wait(PATIENCE) if name == "endless" else name
+
+    with ThreadPoolExecutor(1) as pool:
+        summaries = Summaries(read, pool, most=0.05)
+        summaries.ask(keys(["endless", "a"]), PATIENCE)
+        assert summaries.get(("source", "endless")) == "it was not read within 0.05 seconds"
+        assert summaries.get(("source", "a")) == "a"
+    gate.set()
+
+
 def test_what_has_changed_is_looked_at_anew(summaries, gate):
     gate.set()
     summaries.ask(keys("a"), PATIENCE)

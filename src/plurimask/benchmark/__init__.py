@@ -14,7 +14,7 @@ from plurimask.benchmark.results import Results, collect, render_results, write_
 from plurimask.benchmark.run import run_part
 from plurimask.benchmark.suite import Suite, load_suite, open_bench, parse_shard, suite_names
 from plurimask.datasets.dataset import Dataset
-from plurimask.files.atomic import check_usable
+from plurimask.files.atomic import check_room
 
 __all__ = [
     "Results",
@@ -45,7 +45,7 @@ def run_benchmark(
         DatasetError: data that the suite cannot use.
         CheckpointError: a damaged record or checkpoint, or results of an earlier version.
     """
-    check_usable(out)
+    check_room(out)
     bench = open_bench(suite, dataset, out)
     run_part(bench, shard, say)
     results = collect(bench)

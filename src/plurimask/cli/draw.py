@@ -1,7 +1,7 @@
 """Draw masks, choose among them, draw in another runtime: `plurimask sample`, `select` and `export`."""
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,6 +25,8 @@ from plurimask.cli.common import (
 if TYPE_CHECKING:
     from plurimask.files.locate import Study
     from plurimask.sampling import Model
+
+_KEPT_BYTES = 2**30
 
 
 def sample(
@@ -100,13 +102,15 @@ def sample(
     found = inputs_at(context.with_resource(at_hand(inputs)), split, limit, names, split_file, Path(model))
     found.check(region is not None, whole, format)
     drawer.pool(panel, pool, count)
-    # All outputs are checked before the model is asked once. A lone study is kept, others are read once more.
-    read_study = lru_cache(maxsize=1)(open_study)
+    # All outputs are checked before the model is asked once. Studies are kept as long as they are small together.
+    kept: dict[str, Study] = {}
     voxels = len(found.cases) * drawer.recipe.image_size**2
     for name in found.cases:
         check_case_folder(out / name)
     for name, path in found.studies.items():
-        study = read_study(path)
+        study = open_study(path)
+        if not kept or sum(one.case.image.nbytes for one in (study, *kept.values())) <= _KEPT_BYTES:
+            kept[name] = study
         voxels += prod(span.stop - span.start for span in check_study(drawer, study, region, whole))
         if _is_plain(drawer, study, format):
             check_case_folder(out / name)
@@ -121,7 +125,7 @@ def sample(
             write_mask_set(out / name, drawer.sample(read(), count, seed, settings, panel, pool, watch))
             tick(done)
         for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
-            study = read_study(path)
+            study = kept.pop(name, None) or open_study(path)
             watch = _watch(drawer, name, panel, study if whole else None, tick, done)
             draw = partial(
                 sample_study, drawer, study, count, seed, settings, region, whole, watch, panel=panel, pool=pool

@@ -70,10 +70,10 @@ def evaluate(
     from plurimask.datasets.dataset import CasesByName
     from plurimask.datasets.open import choose_cases
     from plurimask.datasets.splits import read_case_list
-    from plurimask.files.atomic import check_usable, files_together
+    from plurimask.files.atomic import check_room, files_together
 
     _check_drawn(masks, model, panel, pool)
-    check_usable(out)
+    check_room(out)
     dataset, beside = open_data(data, split_file), None
     names = read_case_list(case_list) if case_list else None
     choose = partial(choose_cases, limit=limit, names=names, asked=True)

@@ -73,7 +73,7 @@ def train(
     """
     from plurimask.datasets.splits import describe_sides
     from plurimask.datasets.store import open_store
-    from plurimask.files.atomic import check_usable, write_text
+    from plurimask.files.atomic import check_room, write_text
     from plurimask.training.loop import train as train_method
     from plurimask.training.recipe import load_recipe
     from plurimask.training.run import RunFolder
@@ -85,7 +85,7 @@ def train(
     if recipe is None and resume and not own.exists():
         raise SettingsError("RECIPE", expected="one, to go on", got="none", hint="name the recipe of the run")
     settings = load_recipe(recipe, tuple(set or ())) if recipe is not None else None
-    check_usable(out)
+    check_room(out)
     runs = _sides(data, out, split_file, split_by, val, test, folds)
     if settings is None:
         if not own.exists():

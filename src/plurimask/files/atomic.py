@@ -64,7 +64,9 @@ def check_free(folder: Path, ours: Ours = lambda name: False, that: str = "") ->
 
 
 def check_room(folder: Path, needed: int = 0) -> None:
-    """Refuse, before the work, a folder that cannot be written, or a disk with less than `needed` bytes left.
+    """Refuse, before the work, a folder that nothing can be written into, or a disk with less than `needed` bytes left.
+
+    The folder need not be there, and is not made. What a killed process of this host left in it goes.
 
     Raises:
         SettingsError: too little room, or a file where a folder has to be.
@@ -74,8 +76,8 @@ def check_room(folder: Path, needed: int = 0) -> None:
     if not there.is_dir():
         raise SettingsError(folder, expected="a folder", got=f"a file, {there}", hint="name another --out")
     try:
-        with tempfile.TemporaryDirectory(dir=there.parent if there == folder else there, prefix=".plurimask-"):
-            free = shutil.disk_usage(there).free
+        with _beside(there / "room", None) as temporary:
+            free = shutil.disk_usage(temporary).free
     except OSError as error:
         error.filename = str(there)
         raise
@@ -157,18 +159,6 @@ def files_together(folder: Path, former: Iterable[str] = ()) -> Iterator[Path]:
     finally:
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def check_usable(folder: Path) -> None:
-    """Refuse, before any work, a folder that nothing can be written to.
-
-    Raises:
-        SettingsError: a file.
-        OSError: as the file system does.
-    """
-    check_free(folder, ours=lambda name: True)
-    with files_together(folder):
-        pass
 
 
 def write_text(path: Path, text: str) -> None:

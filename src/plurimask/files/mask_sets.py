@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
 from plurimask.errors import InputError
-from plurimask.files.atomic import atomic_folder, check_free, check_room
+from plurimask.files.atomic import atomic_folder, check_free
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import NoClasses, read_label, read_nifti_stack, read_npy_header, split_name
 from plurimask.files.stored import list_visible, natural, one_form, other_spelling, readable, refuse_giant
@@ -284,7 +284,6 @@ def check_case_folder(folder: Path) -> None:
     """Refuse, before the work, what `write_mask_set` would refuse of a folder. Raises as that."""
     check_name(folder, folder.name)
     check_free(folder, *REPLACEABLE)
-    check_room(folder)
 
 
 def write_mask_set(folder: Path, panel: MaskSet) -> None:

@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
-from threading import Condition
+from queue import Empty, Queue
+from threading import Condition, Thread
 from typing import Any, Literal
 
 from plurimask.viewer.library import Library, name_id, told
@@ -27,10 +28,11 @@ class Summaries:
     Args:
         read: works one out; what it raises is kept as the reason.
         pool: in which this happens.
+        most: seconds that are waited for one; a file may be of no end, and the next case is to be read.
     """
 
-    def __init__(self, read: Callable[[str, str], Summary], pool: Executor) -> None:
-        self._read, self._pool = read, pool
+    def __init__(self, read: Callable[[str, str], Summary], pool: Executor, most: float = 120) -> None:
+        self._read, self._pool, self._most = read, pool, most
         self._known: dict[Key, Summary | str] = {}
         self._waiting: deque[Key] = deque()
         self._current: Key | None = None
@@ -74,7 +76,13 @@ class Summaries:
                 self._pool.submit(self._work, key)
 
     def _work(self, key: Key) -> None:
-        found = self._summary(key)
+        looked: Queue[Summary | str] = Queue()
+        # A thread of its own can be left behind, and holds up neither the pool nor the server's end.
+        Thread(target=lambda: looked.put(self._summary(key)), daemon=True).start()
+        try:
+            found = looked.get(timeout=self._most)
+        except Empty:
+            found = f"it was not read within {self._most:g} seconds"
         with self._change:
             if self._current == key:
                 self._known[key] = found
