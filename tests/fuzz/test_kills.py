@@ -84,7 +84,7 @@ def home(tmp_path_factory):
 def works(home):
     weights, data = tiny.write_weights(home / "tiny.safetensors"), tiny.write_cases(home / "data", count=20)
     series = [
-        write_series(home / f"dicom/{name}", noise((16, 16, 1), seed))[0].parent for seed, name in enumerate("abc")
+        write_series(home / f"dicom/{name}", noise((16, 16, 1), seed))[0].parent for seed, name in enumerate("ab")
     ]
     planes = [_nifti(home / f"{name}.nii", seed) for seed, name in enumerate("abcd")]
     pictures = [_picture(home / f"{name}.png", seed) for seed, name in enumerate("abcd")]
@@ -92,6 +92,7 @@ def works(home):
     recipe, suite = home / "own.toml", home / "suite.toml"
     recipe.write_text(_recipe())
     suite.write_text(SUITE)
+    score = ("evaluate", masks, "--data", data, "--split", "all", "--limit", 8)
     train = ("train", recipe, "--data", data, *STEPS)
     found = {
         f"sample {format}": _twice("sample", weights, *studies, "--format", format, "--count", 2, "--steps", 2)
@@ -102,8 +103,8 @@ def works(home):
         "watch": Work(lambda out: command(*watch, "--out", out), grows=True, result=(".dcm", ".csv", ".json")),
         "sample a dataset": _twice("sample", weights, data, "--count", 2, "--steps", 2, "--limit", 8),
         "evaluate": Work(
-            lambda out: command("evaluate", masks, "--data", data, "--split", "all", "--out", out),
-            lambda out: command("evaluate", masks, "--data", data, "--split", "all", "--count", 2, "--out", out),
+            lambda out: command(*score, "--out", out),
+            lambda out: command(*score, "--count", 2, "--out", out),
         ),
         "prepare folder": Work(
             lambda out: command(

@@ -3,9 +3,11 @@
 import contextlib
 import csv
 import gzip
+import importlib
 import io
 import json
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -21,7 +23,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import plurimask
 from plurimask.cli import main
+
+for _module in pkgutil.walk_packages(plurimask.__path__, "plurimask."):  # once, so that a child is killed at its work
+    importlib.import_module(_module.name)
 
 
 def begin(work: Callable[[], object]) -> int:
