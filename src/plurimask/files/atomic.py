@@ -72,9 +72,10 @@ def check_room(folder: Path, needed: int = 0) -> None:
         SettingsError: too little room, or a file where a folder has to be.
         OSError: as the file system does (no permission, read-only); it names a path.
     """
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists() or place.is_symlink())
     if not there.is_dir():
-        raise SettingsError(folder, expected="a folder", got=f"a file, {there}", hint="name another --out")
+        got = f"{'a file' if there.exists() else 'a link to nothing'}, {there}"
+        raise SettingsError(folder, expected="a folder", got=got, hint="name another --out")
     try:
         with _beside(there / "room", None) as temporary:
             free = shutil.disk_usage(temporary).free
