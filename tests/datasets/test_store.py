@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,13 @@ def test_what_is_decoded_is_that_of_the_whole_whatever_the_sides():
     open_store(whole)
     open_store(Resided(whole, {"p": "test"}, "y"))
     assert whole.reads == 4  # the first is read to learn the shape
+
+
+def test_the_usual_spacing_is_the_median_of_those_known_if_half_are():
+    spaced = [replace(case(number, 1), grid=Grid.plane((6, 8), step)) for number, step in enumerate((0.5, 0.7, 0.9))]
+    store = open_store(Made([*spaced, case(3, 1), case(4, 1)]))
+    assert store.usual_spacing([0, 1, 2, 3]) == pytest.approx(0.7)
+    assert store.usual_spacing([0, 3, 4]) is None
 
 
 def test_there_are_as_many_slots_as_the_chosen_cases_need_and_those_beyond_are_empty():

@@ -260,7 +260,7 @@ class Larger:
         image = np.resize(case.image, (1, rows, columns))
         readers = np.zeros((len(case.readers), rows, columns), dtype=np.bool_)
         readers[:, :5, : 4 + index % 6] = True
-        return Case(case.name, image, readers, Grid((rows, columns)), case.patient)
+        return Case(case.name, image, readers, Grid.plane((rows, columns), 0.7), case.patient)
 
 
 def test_images_of_any_size_are_learned_in_fields_and_validated_as_they_are_drawn(data, tmp_path, monkeypatch):
@@ -277,6 +277,8 @@ def test_images_of_any_size_are_learned_in_fields_and_validated_as_they_are_draw
     # At most two fields a side, around what is drawn.
     assert set(drawn) == {((32, 32), 16), ((16, 16), 16), ((10, 32), 16)}
     assert lines(tmp_path / "run", "val")[0]["empty_raters"] == 0
+    assert load_weights(tmp_path / "run" / "last.safetensors").recipe.spacing_mm == pytest.approx(0.7)
+    train(parse_recipe(tree, "any"), Larger(data), tmp_path / "run", resume=True)  # whose recipe names no spacing
 
 
 def test_cases_without_patients_are_refused(tmp_path):

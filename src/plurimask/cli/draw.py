@@ -72,6 +72,9 @@ def sample(
     store: Annotated[
         str | None, typer.Option(help="A DICOMweb archive to store the objects in too: https://HOST/dicom-web.")
     ] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="At the study's own spacing, where the model was trained at another one.")
+    ] = False,
     split: Annotated[Split, typer.Option(help="Which side of a dataset.")] = "all",
     split_file: SplitFile = None,
     case_list: CaseList = None,
@@ -111,7 +114,8 @@ def sample(
         study = open_study(path)
         if not kept or sum(one.case.image.nbytes for one in (study, *kept.values())) <= _KEPT_BYTES:
             kept[name] = study
-        voxels += prod(span.stop - span.start for span in check_study(drawer, study, region, whole))
+        voxels += prod(span.stop - span.start for span in check_study(drawer, study, region, whole, native))
+        _tell_spacing(drawer, name, study, native)
         if _is_plain(drawer, study, format):
             check_case_folder(out / name)
         else:
@@ -127,9 +131,8 @@ def sample(
         for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
             study = kept.pop(name, None) or open_study(path)
             watch = _watch(drawer, name, panel, study if whole else None, tick, done)
-            draw = partial(
-                sample_study, drawer, study, count, seed, settings, region, whole, watch, panel=panel, pool=pool
-            )
+            draw = partial(sample_study, drawer, study, count, seed, settings, region, whole, watch, native=native)
+            draw = partial(draw, panel=panel, pool=pool)
             if _is_plain(drawer, study, format):
                 write_mask_set(out / name, draw())
             else:
@@ -139,6 +142,22 @@ def sample(
     say(f"{panels} of {count} masks in {out}")
     if archive:
         store_panels(archive, [out / name for name in found.studies])
+
+
+def _tell_spacing(drawer: "Model", name: str, study: "Study", native: bool) -> None:
+    """Say where a study's pixels are far off those that the model was trained on, or unknown."""
+    from plurimask.sampling.spacing import apart
+
+    trained = drawer.recipe.spacing_mm
+    own = apart(study, trained)
+    if trained is not None and study.case.grid.spacing_mm is None:
+        errors.print(
+            f"{name}: spacing unknown, drawn as it is; {drawer.name} was trained at {trained:.3g} mm", soft_wrap=True
+        )
+    elif own is not None:
+        done = "drawn as it is (--native)" if native else "resampled to it and back"
+        steps = " x ".join(f"{step:.3g}" for step in own)
+        errors.print(f"{name}: {steps} mm, {drawer.name} was trained at {trained:.3g} mm; {done}", soft_wrap=True)
 
 
 def _is_plain(drawer: "Model", study: "Study", format: str | None) -> bool:

@@ -2,9 +2,10 @@
 
 A store is a folder under the cache, named by the dataset's digest: `images.bin` (all images one after another, C, H, W,
 float32), `raters.bin` (all readers of all cases, H, W / 8, bits), `shapes.npy` (n, 3) of the images, `first_rater.npy`
-(n + 1) where each case's readers start. It appears when it is whole.
+(n + 1) where each case's readers start, `spacing.npy` (n, 2) in mm, NaN where unknown. It appears when it is whole.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,6 +91,15 @@ class Store:
                 readers[position, : len(packed)] = bits[:, :, across]
         return images, readers, valid
 
+    def usual_spacing(self, indices: Sequence[int]) -> float | None:
+        """The median distance of two pixels of some cases, in mm; None where it is known of less than half of them."""
+        path = self._folder / "spacing.npy"
+        if not path.exists():  # of an earlier version
+            return None
+        steps = np.sqrt(np.load(path, allow_pickle=False)[np.asarray(indices)].prod(axis=1))
+        known = steps[~np.isnan(steps)]
+        return round(float(np.median(known)), 6) if 2 * len(known) >= len(steps) else None
+
     def drawn_pixel(self, index: int, rng: np.random.Generator) -> tuple[int, int] | None:
         """Row and column of a pixel of one case that a reader drew, each as likely as any other; None: nobody did."""
         union = np.bitwise_or.reduce(self.readers(index), axis=0)
@@ -136,7 +146,7 @@ def cache_folder() -> Path:
 
 def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) -> None:
     first = dataset[0]
-    shapes, counts = [], []
+    shapes, counts, spacings = [], [], []
     with (folder / "images.bin").open("wb") as images, (folder / "raters.bin").open("wb") as readers:
         for index in range(len(dataset)):
             case = dataset[index]
@@ -145,9 +155,11 @@ def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) ->
             readers.write(np.packbits(case.readers, axis=-1).tobytes())
             shapes.append(case.image.shape)
             counts.append(len(case.readers))
+            spacings.append(case.grid.spacing_mm or (math.nan, math.nan))
             progress(index + 1)
     np.save(folder / "first_rater.npy", np.cumsum([0, *counts]))
     np.save(folder / "shapes.npy", np.array(shapes))
+    np.save(folder / "spacing.npy", np.array(spacings))
 
 
 def _check(case: Case, first: Case) -> None:

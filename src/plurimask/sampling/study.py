@@ -21,6 +21,7 @@ from plurimask.records import MaskSet
 from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
 from plurimask.sampling.region import Box, Region, find_box, slicing_axis
 from plurimask.sampling.represent import PanelKind, pack, unpack
+from plurimask.sampling.spacing import apart, back, moved_region, resampled
 
 _PIXELS_IN_WORK = 16 * 2**20
 _MOST_PIXELS = 2**22
@@ -39,10 +40,12 @@ def sample_study(
     skip: int = 0,
     panel: PanelKind = "independent",
     pool: int | None = None,
+    native: bool = False,
 ) -> MaskSet:
     """Draw a panel of a plane or volume of any size. With a region, nothing is drawn outside of it.
 
-    An image that is no larger than the model's field is its own region.
+    An image that is no larger than the model's field is its own region. A study whose pixels are far larger or smaller
+    than those that the model was trained on is brought to these, and its masks back (see `sampling.spacing`).
 
     Args:
         model: the model that draws.
@@ -52,13 +55,19 @@ def sample_study(
         whole: draw all of a larger image, although the model has only seen crops around lesions.
         progress: called after each prediction of a field.
         skip: how many samples of a panel of independent draws exist already; the samples after them are drawn.
+        native: draw at the study's own spacing, whatever the model's.
 
     Raises:
         InputError: another number of channels than the model's, or more than 2**22 pixels of a plane to draw.
         SettingsError: as `Model.sample`; a region outside the image; no region where there must be one; or a region and
             `whole`.
     """
-    slicing, box = slicing_axis(study), check_study(model, study, region, whole)
+    trained = model.recipe.spacing_mm
+    if trained is not None and not native and apart(study, trained) is not None:
+        near, there = _at_spacing(study, region, trained)
+        drawn = sample_study(model, near, count, seed, sampler, there, whole, progress, skip, panel, pool, native=True)
+        return back(drawn, study)
+    slicing, box = slicing_axis(study), check_study(model, study, region, whole, native=True)
     image = study.case.image if study.case.image.ndim == 4 else study.case.image[..., None]
     planes = np.moveaxis(image, slicing + 1, 1)
     padding = study.case.padding
@@ -85,8 +94,21 @@ def sample_study(
     return model.panel(study.case, count, seed, sampler, draw, unpacked, panel, pool, skip, **more)
 
 
-def check_study(model: Model, study: Study, region: Region | None = None, whole: bool = False) -> Box:
-    """The box that `sample_study` draws, refused as it refuses it, before the model is asked."""
+def _at_spacing(study: Study, region: Region | None, trained_mm: float) -> tuple[Study, Region | None]:
+    near = resampled(study, trained_mm)
+    return near, region and moved_region(region, study, near.case.grid)
+
+
+def check_study(
+    model: Model, study: Study, region: Region | None = None, whole: bool = False, native: bool = False
+) -> Box:
+    """The box that `sample_study` draws, refused as it refuses it, before the model is asked.
+
+    Where it resamples, the box is one of what is drawn, not of the study.
+    """
+    trained = model.recipe.spacing_mm
+    if trained is not None and not native and apart(study, trained) is not None:
+        return check_study(model, *_at_spacing(study, region, trained), whole, native=True)
     slicing = slicing_axis(study)
     model.check_channels(study.case)
     box = _box(model, study, slicing, region, whole)

@@ -100,6 +100,8 @@ def train(
     folder, settings = RunFolder(out), recipe.training
     sides = sides_of(dataset)
     batches = _batches(recipe, dataset, sides["train"])
+    if recipe.spacing_mm is None:
+        recipe = recipe.model_copy(update={"spacing_mm": batches.store.usual_spacing(sides["train"])})
     validation = validation or validation_of(recipe, dataset)
     if resume:
         folder.check()

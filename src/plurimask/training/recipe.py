@@ -87,6 +87,8 @@ class Recipe(Settings):
         images: what the training images are: `lesion-crops`, all of the field's size, or `any-place`, pictures of any
             sizes that fields are cut from. A model of crops outlines something everywhere, so it asks for a region in
             larger images.
+        spacing_mm: the usual distance of two pixels of the training images; training finds it, and sampling brings
+            studies near it. None where it is unknown.
     """
 
     also: ClassVar[tuple[str, ...]] = ("base",)
@@ -96,6 +98,7 @@ class Recipe(Settings):
     images: Annotated[
         Literal["lesion-crops", "any-place"], Field(exclude_if=lambda images: images == "lesion-crops")
     ] = "lesion-crops"
+    spacing_mm: Annotated[Rate | None, Field(exclude_if=lambda spacing: spacing is None)] = None
     method: AnySettings = Field(default_factory=lambda: parse_settings({}))
     training: TrainingSettings = TrainingSettings()
     sampler: Annotated[SamplerSettings | None, Field(validate_default=True)] = None

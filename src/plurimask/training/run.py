@@ -108,6 +108,8 @@ class RunFolder:
         self.check()
         saved = parse_recipe(_read_json(self.recipe), str(self.recipe)).model_dump(mode="json")
         now, steps = recipe.model_dump(mode="json"), recipe.training.steps
+        for either in (saved, now):
+            either.pop("spacing_mm", None)  # which follows from the data, and which earlier runs do not know
         different = first_difference(saved | {"training": saved["training"] | {"steps": steps}}, now)
         if different is not None:
             key, before, got = different
