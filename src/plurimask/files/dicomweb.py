@@ -275,12 +275,16 @@ class Archive:
         Raises:
             InputError: a file that cannot be read, an archive that does not answer, or one that refuses.
         """
-        accepted = 0
+        accepted, there = 0, dict[str, set[str]]()
         for done, path in enumerate(paths, start=1):
             with readable(path, "a readable DICOM file"), quiet():
                 dataset = need("pydicom", "dicom").dcmread(path)
-            if dataset.SOPInstanceUID not in self._there(dataset):
+                series, uid = dataset.SeriesInstanceUID, dataset.SOPInstanceUID
+            if series not in there:  # asked for once, since a series may have many
+                there[series] = self._there(dataset)
+            if uid not in there[series]:
                 self._ask(self.root, lambda: self._stow(path.name, dataset), _AGAIN)  # noqa: B023
+                there[series].add(uid)
                 accepted += 1
             progress(done, len(paths))
         return accepted, len(paths) - accepted
