@@ -82,8 +82,15 @@ def ms_mri(
 @prepare.command()
 def folder(
     root: Annotated[Path, typer.Option(help="The folder below which the files lie.")],
-    image: Annotated[list[str], typer.Option(help="Where images are: '{case}/ct.nii.gz'. Repeat it for each channel.")],
-    reader: Annotated[list[str], typer.Option(help="Where masks are: '{case}/reader_{reader}.nii.gz'. Repeatable.")],
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where images are: '{case}/ct.nii.gz'. Repeat it for each channel. Not needed for nnU-Net and BIDS."
+        ),
+    ] = None,
+    reader: Annotated[
+        list[str] | None, typer.Option(help="Where masks are: '{case}/reader_{reader}.nii.gz'. Repeatable.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
     patient: Annotated[str | None, typer.Option(help="The patient in a case's name: '{patient}_*'.")] = None,
     label: Annotated[
@@ -108,12 +115,16 @@ def folder(
 ) -> None:
     """Your own images with several readers each. Begin with --dry-run."""
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
+    from plurimask.prepare.layouts import find_layout
     from plurimask.prepare.survey import render_survey, summarise_survey
     from plurimask.prepare.writer import refuse_none
 
+    if bool(image) != bool(reader):
+        raise typer.BadParameter("give both, or none for nnU-Net and BIDS", param_hint="--image, --reader")
+    images, readers = (image, reader) if image and reader else find_layout(root)
     settings = FolderSettings(
-        image,
-        reader,
+        images,
+        readers,
         patient,
         label,
         axis,

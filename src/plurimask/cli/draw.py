@@ -129,7 +129,7 @@ def sample(
             write_mask_set(out / name, drawer.sample(read(), count, seed, settings, panel, pool, watch))
             tick(done)
         for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
-            study = kept.pop(name, None) or open_study(path)
+            study = kept.pop(name) if name in kept else open_study(path)
             watch = _watch(drawer, name, panel, study if whole else None, tick, done)
             draw = partial(sample_study, drawer, study, count, seed, settings, region, whole, watch, native=native)
             draw = partial(draw, panel=panel, pool=pool)
