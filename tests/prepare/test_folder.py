@@ -185,6 +185,19 @@ def test_readers_who_are_the_same_persons_are_named(run, root, tmp_path):
     assert {case.drawn_by for case in pm.open_dataset(tmp_path / "out")} == {("1", "2"), ("2",)}
 
 
+def test_a_folder_of_cases_keeps_who_drew_and_who_was_drawn(run, tmp_path):
+    root = tmp_path / "data"
+    for name in ("x", "y"):
+        save_png(root / name / "image.png", np.zeros((8, 8), dtype=np.uint8))
+        save_png(root / name / "label0.png", np.eye(8, dtype=np.uint8) * 255)
+    (root / "patients.csv").write_text("case,patient\nx,P7\ny,P7\n")
+    (root / "readers.csv").write_text("case,label,reader\ny,label0,ann\n")
+    run(patterns=("--image", "{case}/image.png", "--reader", "{case}/label{reader}.png"))
+    dataset = pm.open_dataset(tmp_path / "out")
+    assert dataset.patients == ("P7", "P7")
+    assert [case.drawn_by for case in dataset] == [None, ("ann",)]
+
+
 def test_sound_data_with_patients_raises_no_question_and_says_their_sides(run):
     said = run("--dry-run", "--patient", "{patient}_*").out
     assert "look at" not in said

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plurimask.datasets.splits import USUAL, SplitRule, read_readers
+from plurimask.datasets.splits import USUAL, SplitRule, read_patients, read_readers
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
 from plurimask.files.dicom import list_files
@@ -176,8 +176,13 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
     known = sorted((name for name, path in named.items() if not is_series(path)), key=natural)
     survey = Survey(known, rule=settings.split)
     counts = {one.name: len(one.readers) for one in found}
-    own = all("/label{reader}." in pattern for pattern in settings.readers)  # a folder of cases, whose table fits
+    own = all("/label{reader}." in pattern for pattern in settings.readers)  # a folder of cases, whose tables fit
     listed = read_readers(root / "readers.csv", counts) if own and not settings.persons else {}
+    patients = read_patients(root / "patients.csv", counts) if own and settings.patient is None else {}
+    for one in found:
+        one.patient = one.patient or patients.get(one.name)
+    for fold in settings.split.files:  # before an hour of reading
+        settings.split.sides({one.patient for one in found if one.patient is not None}, fold)
     for done, one in enumerate(found, start=1):
         try:
             check_name(Path(one.name), one.name)
