@@ -35,8 +35,8 @@ SMALL = {
         "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},
     },
     "one-pass": {
-        "encoder": {"widths": [16, 24, 32], "blocks": [1, 1, 1]},
-        "generator": {"widths": [16, 24]},
+        "encoder": {"widths": [16, 24, 32], "blocks": 1},
+        "generator": {"widths": [16, 24], "condition": 16},
         "start": 0,
     },
 }

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from plurimask import errors, seeds
+from plurimask.datasets.batches import scale_intensity
 from plurimask.errors import PlurimaskError, SettingsError, need
 from plurimask.files.atomic import atomic_folder
 from plurimask.methods import onnx_model
@@ -75,14 +76,14 @@ def export_onnx(model: Model, out: Path) -> float:
 
 
 class _Encoder(nn.Module):
-    """image (1, C, H, W) in [-1, 1] -> shares (1, 1, H, W), share of empty masks (1,), basis, maps."""
+    """image (1, C, H, W) in any unit -> shares (1, 1, H, W), share of empty masks (1,), basis, maps."""
 
     def __init__(self, method: FlowMatching) -> None:
         super().__init__()
         self.method = method
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        features = self.method.encoder(image)
+        features = self.method.encoder(scale_intensity(image))
         given = self.method.denoiser.features(features)
         return *self.method.expected(features), given.basis, *given.maps
 
@@ -99,14 +100,14 @@ class _Denoiser(nn.Module):
 
 
 class _OnePassEncoder(nn.Module):
-    """image (1, C, H, W) in [-1, 1] -> shares (1, 1, H, W), share of empty masks (1,), maps."""
+    """image (1, C, H, W) in any unit -> shares (1, 1, H, W), share of empty masks (1,), maps."""
 
     def __init__(self, method: OnePass) -> None:
         super().__init__()
         self.method = method
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        features = self.method.encoder(image)
+        features = self.method.encoder(scale_intensity(image))
         return *self.method.expected(features), *self.method.maps(features)
 
 
@@ -122,16 +123,13 @@ class _Generator(nn.Module):
 
 
 def _write_one_pass(method: Any, size: int, folder: Path) -> None:
-    """Encoder and generator take images and windows of any size."""
+    """The encoder takes images of the model's own size alone, the generator windows of any."""
     settings = method.settings
-    rows, columns = (torch.export.Dim(name, min=2, max=512) for name in ("rows", "columns"))
-    multiple, encoder = settings.multiple, _OnePassEncoder(method)
-    # Two sides, so that the exporter does not take them for one.
-    image = torch.zeros((1, settings.image_channels, 3 * multiple, 4 * multiple))
-    _export(
-        (encoder, (image,), folder / ENCODER), inputs=["image"], dynamic=({2: multiple * rows, 3: multiple * columns},)
-    )
-    maps, scales = list(encoder(image)[2:]), [2**level for level in reversed(range(len(settings.generator.widths)))]
+    image, encoder = torch.zeros((1, settings.image_channels, size, size)), _OnePassEncoder(method)
+    _export((encoder, (image,), folder / ENCODER), inputs=["image"], dynamic=({},))
+    scales = [2**level for level in reversed(range(len(settings.generator.widths)))]
+    # A window of two sides, so that the exporter does not take them for one.
+    maps = [level[..., : 3 * scale, : 2 * scale] for level, scale in zip(encoder(image)[2:], scales, strict=True)]
     count, rows, columns = (torch.export.Dim(name, min=1, max=4096) for name in ("samples", "rows", "columns"))
     _export(
         (_Generator(method), (torch.zeros((3, settings.generator.latent)), maps), folder / GENERATOR),
@@ -204,11 +202,14 @@ def _program() -> str:
 def _card(model: Model, method: FlowMatching | OnePass) -> Card:
     settings, sampler = method.settings, model.recipe.sampler
     if isinstance(settings, OnePassSettings):
-        patch, cell, latent = settings.encoder.patch, settings.cell, settings.generator.latent
-        visible, view = settings.visible, settings.view
+        patch, cell, latent, visible = (
+            settings.encoder.patch,
+            settings.cell,
+            settings.generator.latent,
+            settings.visible,
+        )
     else:
-        patch, cell, latent = settings.denoiser.patch, settings.denoiser.multiple, 0
-        visible, view = VISIBLE, 0
+        patch, cell, latent, visible = settings.denoiser.patch, settings.denoiser.multiple, 0, VISIBLE
     return Card(
         format=FORMAT,
         weights=model.checkpoint.digest,
@@ -220,7 +221,6 @@ def _card(model: Model, method: FlowMatching | OnePass) -> Card:
         visible=visible,
         steps=model.evaluations(sampler),
         latent=latent,
-        view=view,
         recipe=model.recipe.model_dump(mode="json"),
         gamma=() if method.process is None else tuple(method.process.gamma.tolist()),
     )

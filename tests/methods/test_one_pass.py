@@ -130,7 +130,7 @@ def test_the_loss_is_the_sum_of_its_parts():
     )
     share = torch.stack([cases.readers[case][cases.valid[case]].float().mean(0) for case in range(4)])
     features = made.encoder(cases.image)
-    expected = made.mean_head(features)
+    expected = made.mean_head(features[0])
     mean = binary_cross_entropy_with_logits(expected[:, 0], share)
     e = made.empty_head(features, expected.sigmoid()).sigmoid()
     empty = -((1 - e[[0, 0, 2, 2, 1, 3, 3, 3]]).log().sum() + 2 * e[1].log()) / 10
@@ -158,11 +158,19 @@ def test_steps_are_counted_in_training_alone():
     assert made.steps == 0
 
 
+@pytest.mark.parametrize(("norms", "learn"), [(SIZE, True), (SIZE - 1, False)])
+def test_norms_learn_from_images_up_to_a_size(norms, learn):
+    made = small("one-pass", norms=norms)
+    before = made.encoder.norms[0].running_mean.clone()
+    loss(made, batch())
+    assert torch.equal(made.encoder.norms[0].running_mean, before) != learn
+
+
 def test_norms_learn_in_training_alone():
     made = small("one-pass").eval()
-    before = made.encoder.stem.norm.running_mean.clone()
+    before = made.encoder.norms[0].running_mean.clone()
     loss(made, batch())
-    assert torch.equal(made.encoder.stem.norm.running_mean, before)
+    assert torch.equal(made.encoder.norms[0].running_mean, before)
 
 
 def test_a_batch_in_which_nobody_drew_is_learned_from():
@@ -206,27 +214,6 @@ def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top
     assert mask.sum() == 16**2
     assert mask[row, column]
     assert abs(mask.nonzero()[0] - torch.tensor([top, left])).max() <= 4
-
-
-@pytest.mark.parametrize(("row", "column", "seen"), [(20, 19, [32]), (20, 5, [32, 40]), (38, 20, [32, 40])])
-def test_the_encoder_sees_the_middle_and_the_rest_only_where_a_mask_may_reach_it(row, column, seen):
-    """Of 40 pixels a side it sees 32; a window holds a cell of 4 pixels more than what is visible, and 16 at least."""
-    made = always(small("one-pass", std=0, windows=(16,), view=32))
-    torch.nn.init.constant_(made.generator.head.bias, 9.0)
-    sides, share = [], torch.full((1, 1, 40, 40), 1e-4)
-    share[..., row, column] = 0.5
-    made.encoder.register_forward_pre_hook(lambda module, given: sides.append(given[0].shape[-1]))
-
-    def expected(features):
-        off = (40 - features[0].shape[-1]) // 2
-        middle = slice(off, 40 - off)
-        return share[..., middle, middle], torch.zeros(1)
-
-    made.expected = expected
-    mask = panel(made, [1], torch.randn(1, 1, 40, 40))[0]
-    assert sides == seen
-    assert mask.sum() == 16**2
-    assert mask[row, column]
 
 
 @pytest.mark.parametrize("logit", [-1.0, 0.5])

@@ -24,7 +24,7 @@ methods.hurdle.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import model_validator
@@ -112,7 +112,7 @@ class FlowMatching(Method):
 
     def settle(self, batches: Iterable[Batch]) -> None:
         """The heads say from the first step on how much readers draw, and how often nothing."""
-        settle_heads(self, cast(nn.Conv2d, self.mean_head[0]), self.empty_head.last, batches)
+        settle_heads(self, batches)
 
     def _drawn(self, batch: Batch, features: list[Tensor], sizes: Tensor, drew: Tensor) -> Tensor:
         """The denoiser's part of (2): sizes (B, R) in pixels, drew (B, R) bool."""
@@ -145,7 +145,7 @@ class FlowMatching(Method):
         (shares, empty), given = self.expected(features), self.denoiser.features(features)
         cell, least = self.settings.denoiser.multiple, min(self.settings.windows)
         windows, window = sampling_window(shares, VISIBLE, cell, least)
-        return View(given.cut(windows), empty[0], window.slices, image.shape[2:])
+        return View(given.cut(windows), empty[0], window, image.shape[2:])
 
     @property
     def noise(self) -> list[tuple[int, int]]:

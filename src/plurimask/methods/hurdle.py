@@ -10,7 +10,7 @@ is large, whatever the size of the image.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from plurimask.diffusion.process import Diffusion
 from plurimask.diffusion.samplers import Window
 from plurimask.errors import SettingsError
-from plurimask.methods import onnx_model
 from plurimask.methods.method import Method, MethodSettings
 from plurimask.methods.onnx_model import OnnxModel, visible_window
 from plurimask.nets.windows import Windows
@@ -55,8 +54,8 @@ class View(NamedTuple):
         return masks
 
 
-def sampling_window(share: Tensor, visible: float, cell: int, least: int) -> tuple[Windows, onnx_model.Window]:
-    """The smallest window around what is visible of one image, in cells for its features, and in pixels.
+def sampling_window(share: Tensor, visible: float, cell: int, least: int) -> tuple[Windows, Window]:
+    """The smallest window around what is visible of one image, in cells for its features and as what cuts it out.
 
     Args:
         share: (1, 1, h, w) of readers, as the encoder sees it.
@@ -66,7 +65,7 @@ def sampling_window(share: Tensor, visible: float, cell: int, least: int) -> tup
     """
     cells = visible_window(share[0, 0].cpu().numpy(), visible, cell, least // cell)
     windows = Windows(torch.tensor([[cells.top, cells.left]]), (cells.height, cells.width))
-    return windows, cells.scaled(cell)
+    return windows, cells.scaled(cell).slices
 
 
 class Exported(Method):
@@ -87,21 +86,27 @@ class Exported(Method):
 
 
 class Expecting(Protocol):
-    """A method that expects a mean mask and a share of empty ones."""
+    """A method with a head for the mean mask and one for emptiness."""
 
     @property
     def encoder(self) -> nn.Module:
         """Image to features."""
+
+    @property
+    def mean_head(self) -> nn.Sequential:
+        """Features to logits of the mean mask, by a convolution first."""
+
+    @property
+    def empty_head(self) -> nn.Module:
+        """Features to logits of emptiness, by a linear layer `last`."""
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Of the encoder's features: shares of readers (B, 1, H, W) who mark each pixel, and (B,) who draw nothing."""
 
 
 @torch.no_grad()
-def settle_heads(method: Expecting, mean: nn.Conv2d, empty: nn.Linear, batches: Iterable[Batch]) -> None:
+def settle_heads(method: Expecting, batches: Iterable[Batch]) -> None:
     """Move the biases of both heads so that they say of the first batch, on average, what is true of all batches.
-
-    `mean` and `empty` are the layers whose bias moves the logits of each.
 
     Else an emptiness that begins at one half is learned slowly, and a model of readers who always draw draws nothing.
     """
@@ -113,9 +118,8 @@ def settle_heads(method: Expecting, mean: nn.Conv2d, empty: nn.Linear, batches: 
         counts += torch.stack([drew.sum(), read * pixels, (batch.valid & (drew == 0)).sum(), read])
     assert first is not None, "there is a batch"
     said = method.expected(method.encoder(first.image))
-    for bias, now, true in zip(
-        (mean.bias, empty.bias), said, (counts[0] / counts[1], counts[2] / counts[3]), strict=True
-    ):
+    biases = cast(nn.Conv2d, method.mean_head[0]).bias, cast(nn.Linear, method.empty_head.last).bias
+    for bias, now, true in zip(biases, said, (counts[0] / counts[1], counts[2] / counts[3]), strict=True):
         assert bias is not None
         logits, wanted = now.float().clamp(1e-6, 1 - 1e-6).logit(), true.clamp(_RARE, 1 - _RARE).logit()
         moved = torch.zeros(())

@@ -27,8 +27,8 @@ it knows pixels alone, and at a weight of 0.3 it keeps two modes that exclude ea
 In (4) and (5) a batch is averaged over its readers, so that an image counts as many times as readers drew.
 
 In training the generator works in a window of one of several sizes around the masks, in sampling in that of
-methods.hurdle. Where images are centred on their lesion, the encoder sees their middle alone; only where that window
-reaches the edge of what it sees does it see the whole.
+methods.hurdle. Training begins with crops and ends with whole images, in which the nets learn that nothing is drawn far
+from the middle.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,23 +36,16 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, pixel_unshuffle
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
 from plurimask.methods.method import Method, MethodSettings, reader_masks
-from plurimask.methods.onnx_model import views
-from plurimask.nets.mask_generator import (
-    EmptinessHead,
-    Encoder,
-    EncoderSettings,
-    GeneratorSettings,
-    MaskGenerator,
-    MeanHead,
-)
+from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
+from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, training_windows
 from plurimask.records import Batch, LossTerms
-from plurimask.settings import Natural, Rate, Weight, Widths, wrong
+from plurimask.settings import Natural, Positive, Rate, Weight, Widths, wrong
 
 
 class OnePassSettings(MethodSettings):
@@ -72,12 +65,12 @@ class OnePassSettings(MethodSettings):
         mean_weight: weight of L_mean in the loss.
         empty_weight: weight of L_empty in the loss.
         start: steps that are taken on L_mean and L_empty alone.
-        view: side in pixels of the middle that the encoder sees in sampling, 0 for the whole image. Images of training
-            are crops of this size then.
+        norms: largest side in pixels of the images that the batch norms learn from. In larger ones they keep what they
+            have learned, since what lies around a crop would change it.
     """
 
     name: Literal["one-pass"] = "one-pass"
-    encoder: EncoderSettings = EncoderSettings()
+    encoder: PyramidSettings = PyramidSettings()
     generator: GeneratorSettings = GeneratorSettings()
     windows: Widths = (32, 32, 48)
     visible: Annotated[float, Field(gt=0, lt=1)] = 0.01
@@ -89,7 +82,7 @@ class OnePassSettings(MethodSettings):
     mean_weight: Weight = 3.0
     empty_weight: Weight = 1.5
     start: Natural = 300
-    view: Natural = 0
+    norms: Positive = 64
 
     @model_validator(mode="after")
     def _stages_meet(self) -> "OnePassSettings":
@@ -97,8 +90,6 @@ class OnePassSettings(MethodSettings):
             raise wrong(f"at most the encoder's {len(self.encoder.widths)} stages", got=self.generator.widths)
         if any(side % self.cell for side in self.windows):
             raise wrong(f"windows in multiples of {self.cell} (patch and stages)", got=self.windows)
-        if self.view % self.multiple:
-            raise wrong(f"a view in a multiple of {self.multiple} (patch and stages)", got=self.view)
         return self
 
     @property
@@ -129,20 +120,22 @@ class OnePass(Method):
     def __init__(self, settings: OnePassSettings) -> None:
         super().__init__(settings)
         widths, patch = settings.encoder.widths, settings.encoder.patch
-        self.encoder = Encoder(settings.image_channels, settings.encoder)
+        self.encoder = Pyramid(settings.image_channels, settings.encoder)
         self.generator = MaskGenerator(widths, patch, settings.generator)
-        self.mean_head, self.empty_head = MeanHead(widths, patch), EmptinessHead(widths, patch)
+        self.mean_head = nn.Sequential(convolution(widths[0], patch**2, 1), nn.PixelShuffle(patch))
+        self.empty_head = JointEmptiness(widths, widths[-1])
         self.register_buffer("steps", torch.zeros(()))
 
     def loss(self, batch: Batch) -> LossTerms:
         """L of a batch; L_mean in nats a pixel, L_empty in nats a reader."""
+        self._choose_norms(batch)
         features = self.encoder(batch.image)
         _, share = reader_masks(batch, "mean")
-        expected = self.mean_head(features)
+        expected = self.mean_head(features[0]).float()
         mean = binary_cross_entropy_with_logits(expected, share)  # (6)
         sizes = batch.readers.sum((2, 3))
         drew = batch.valid & (sizes > 0)
-        said = self.empty_head(features, expected.sigmoid())[:, None].expand(drew.shape)[batch.valid]
+        said = self.empty_head(features, expected.sigmoid()).float()[:, None].expand(drew.shape)[batch.valid]
         empty = binary_cross_entropy_with_logits(said, (~drew)[batch.valid].float())  # (7)
         total = self.settings.mean_weight * mean + self.settings.empty_weight * empty
         score, pixel = total.new_zeros(()), total.new_zeros(())
@@ -156,7 +149,16 @@ class OnePass(Method):
 
     def settle(self, batches: Iterable[Batch]) -> None:
         """The heads say from the first step on how much readers draw, and how often nothing."""
-        settle_heads(self, self.mean_head.finest, self.empty_head.last, batches)
+        first, *others = batches
+        self._choose_norms(first)
+        settle_heads(self, [first, *others])
+
+    def _choose_norms(self, batch: Batch) -> None:
+        """Whether the batch norms learn from these images."""
+        learn = self.training and max(batch.image.shape[2:]) <= self.settings.norms
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(learn)
 
     def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor) -> tuple[Tensor, Tensor]:
         """(4) and (5), which are 0 where nobody drew: drew (B, R) bool."""
@@ -165,34 +167,30 @@ class OnePass(Method):
         maps = self._cut(self.maps(features), windows)
         draws, count = self.settings.draws, len(drew)
         z = torch.randn((count * draws, self.settings.generator.latent), device=drew.device)
-        logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z)
+        logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
         x = self._lifted(logits).sigmoid().reshape(count, draws, -1)
         y = windows.cut(batch.readers, self.settings.cell).flatten(2).float()
         return scores(x, y, drew, self.settings.constant)
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Of the encoder's features: shares of readers (B, 1, H, W) who mark each pixel, and (B,) who draw nothing."""
-        shares = self.mean_head(features).sigmoid()
+        shares = self.mean_head(features[0]).sigmoid()
         return shares, self.empty_head(features, shares).sigmoid()
 
     def maps(self, features: list[Tensor]) -> list[Tensor]:
         """Of the encoder's features what the generator takes, fine first; beside the finest the logits to draw onto."""
         finest, *others = self.generator.features(features)
         if self.settings.onto_mean:
-            onto = pixel_unshuffle(self.mean_head(features).detach(), self.settings.encoder.patch)
-            finest = torch.cat([finest, onto.to(finest.dtype)], dim=1)
+            finest = torch.cat([finest, self.mean_head[0](features[0]).detach()], dim=1)
         return [finest, *others]
 
     def encode(self, image: Tensor) -> View:
         """What the generator takes of an image, in the window of what is visible."""
+        features = self.encoder(image)
+        (shares, empty), maps = self.expected(features), self.maps(features)
         settings = self.settings
-        for view in views(image.shape[2:], settings.view):
-            features = self.encoder(image[view.slices])
-            shares, empty = self.expected(features)
-            windows, window = sampling_window(shares, settings.visible, settings.cell, min(settings.windows))
-            if window.within(view):
-                break
-        return View(self._cut(self.maps(features), windows), empty[0], window.moved(view).slices, image.shape[2:])
+        windows, window = sampling_window(shares, settings.visible, settings.cell, min(settings.windows))
+        return View(self._cut(maps, windows), empty[0], window, image.shape[2:])
 
     @property
     def noise(self) -> list[tuple[int, int]]:

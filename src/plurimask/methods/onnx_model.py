@@ -7,9 +7,9 @@
     masks = model.masks(image, count=16, seed=0)
     masks, weights = model.representative(image, count=4, pool=256)
 
-A folder holds `encoder.onnx` (image -> shares, share of empty masks, features), what draws, and `panel.json`, which
-says the rest; and, as `draw.py`, this module with what it takes of plurimask, so that plurimask need not be installed.
-What draws is `generator.onnx` (z and maps -> 2 x - 1, see `methods.one_pass`) or
+A folder holds `encoder.onnx` (image -> shares, share of empty masks, features; it scales intensities itself), what
+draws, and `panel.json`, which says the rest; and, as `draw.py`, this module with what it takes of plurimask, so that
+plurimask need not be installed. What draws is `generator.onnx` (z and maps -> 2 x - 1, see `methods.one_pass`) or
 `denoiser.onnx` (noisy mask, time, rank, basis and maps -> 2 D - 1, see `methods.flow`).
 """
 
@@ -31,7 +31,7 @@ from plurimask.errors import CheckpointError, InputError, PlurimaskError, Settin
 from plurimask.metrics.representative import pool_distances, select
 from plurimask.seeds import OWN, PROCESS, generator, pool_ranks, sample_seeds
 
-FORMAT = "plurimask-panel-onnx-4"
+FORMAT = "plurimask-panel-onnx-3"
 ENCODER, DENOISER, GENERATOR, CARD = "encoder.onnx", "denoiser.onnx", "generator.onnx", "panel.json"
 CHUNK = 16
 """Samples in work at once."""
@@ -53,15 +53,6 @@ class Window(NamedTuple):
         """In units of which a cell has so many."""
         return Window(*(pixels * value for value in self))
 
-    def moved(self, by: "Window") -> "Window":
-        """As it lies in the plane that another window is a part of."""
-        return Window(self.top + by.top, self.left + by.left, self.height, self.width)
-
-    def within(self, view: "Window") -> bool:
-        """Whether it reaches no edge of a view in whose rows and columns it is counted."""
-        ends = self.top + self.height < view.height, self.left + self.width < view.width
-        return self.top > 0 and self.left > 0 and all(ends)
-
     @property
     def slices(self) -> tuple[EllipsisType, slice, slice]:
         """What cuts it out of an array (..., H, W)."""
@@ -82,7 +73,6 @@ class Card:
         visible: least share of readers that a window has to hold.
         steps: network evaluations a mask, by default.
         latent: numbers of z; 0 where a denoiser draws.
-        view: pixels a side of the middle that the encoder sees first, 0 for the whole image.
         recipe: of the run, as plain values.
         gamma: gamma_t of the denoiser's process for t = 0..T (diffusion.straight_path).
     """
@@ -97,7 +87,6 @@ class Card:
     visible: float
     steps: int
     latent: int
-    view: int
     recipe: dict[str, Any]
     gamma: tuple[float, ...]
 
@@ -191,22 +180,13 @@ class OnnxModel:
         return masks
 
     def encode(self, image: np.ndarray) -> "Encoded":
-        """What draws takes of an image (C, H, W) float32, of which each channel is scaled to [-1, 1] on its own."""
-        low = image.min((1, 2), keepdims=True)
-        span = image.max((1, 2), keepdims=True) - low
-        scaled = (image - low) / np.where(span > 0, span, 1) * 2 - 1
+        """What draws takes of an image (C, H, W) float32."""
         with self._encoder.trusted():
-            for view in views(image.shape[1:], self.card.view):
-                share, empty, *features = self._encoder.run({"image": np.ascontiguousarray(scaled[None][view.slices])})
-                if share.shape != (1, 1, view.height, view.width) or not np.isfinite(share).all():
-                    raise ValueError(f"shares of size {share.shape}")
-                if not 0 <= empty[0] <= 1:
-                    raise ValueError(f"{empty[:1]} of empty masks")
-                cells = visible_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
-                window = cells.scaled(self.card.cell)
-                if window.within(view):
-                    break
-            return Encoded(self._cut(cells, features), float(empty[0]), window.moved(view))
+            share, empty, *features = self._encoder.run({"image": image[None]})
+            if share.shape != (1, 1, *image.shape[1:]) or not np.isfinite(share).all() or not 0 <= empty[0] <= 1:
+                raise ValueError(f"shares of size {share.shape}, and {empty[:1]} of empty masks")
+            cells = visible_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
+            return Encoded(self._cut(cells, features), float(empty[0]), cells.scaled(self.card.cell))
 
     def generate(self, encoded: "Encoded", z: np.ndarray) -> np.ndarray:
         """Masks (n, 1, h, w) in [-1, 1] in the window: z (n, latent) float32."""
@@ -275,17 +255,6 @@ class OnnxModel:
         if count < 1:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give 1 or more")
         return np.ascontiguousarray(shown)
-
-
-def views(plane: Sequence[int], side: int) -> list[Window]:
-    """What an encoder looks at, in pixels: the middle `side` x `side` of a plane (rows, columns) first, then all of it.
-
-    All of it alone where the side is 0 or the plane is no larger.
-    """
-    whole = Window(0, 0, *plane)
-    height, width = (min(side, length) if side else length for length in plane)
-    middle = Window((whole.height - height) // 2, (whole.width - width) // 2, height, width)
-    return [whole] if middle == whole else [middle, whole]
 
 
 def visible_window(share: np.ndarray, visible: float, cell: int, least: int) -> Window:
@@ -362,7 +331,7 @@ def _read_card(folder: Path) -> Card:
                 raise ValueError(f"{name} {getattr(card, name)}")
         gamma = np.array(card.gamma, dtype=np.float32)
         falls = gamma.ndim == 1 and len(gamma) > 1 and gamma[0] == 1 and (np.diff(gamma) < 0).all() and gamma[-1] > 0
-        if not 0 <= card.latent < 2**31 or not 0 <= card.view < 2**31 or not (card.latent or falls):
+        if not 0 <= card.latent < 2**31 or not (card.latent or falls):
             raise ValueError("a gamma that does not fall from 1 towards 0")
         return card
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:

@@ -171,7 +171,7 @@ def _are_lesion_crops(facts: Facts) -> bool:
 
 
 def _for_lesions(facts: Facts) -> list[Choice]:
-    """As `one-pass-lidc`: the middle of each image."""
+    """As `one-pass-lidc`: crops first, then whole images."""
     side, (_, nine, _) = facts.longest, facts.spans
     window = max(32, _up(nine, 8))
     start = Choice("training.start", "lidc-one-pass", "weights that have seen many lesions of the same size")
@@ -181,7 +181,7 @@ def _for_lesions(facts: Facts) -> list[Choice]:
         Choice("image_size", side, "whole images: all have this size"),
         Choice("images", "lesion-crops", f"what is drawn lies within {facts.reach} pixels of the middle"),
         Choice("method.windows", [window, window, _up(window + 16, 8)], f"nine of ten span {nine} pixels or fewer"),
-        Choice("training.crop", _CROP, "the nets see the middle alone, which is quicker"),
+        Choice("training.crop", _CROP, "the first steps see the middle alone, which is quicker"),
         Choice("training.crop_shift", 3),
     ]
 
@@ -218,9 +218,9 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         Choice(
             "method.onto_mean", True, "a mask is drawn as its difference from the mean one, which is learned at once"
         ),
+        Choice("method.norms", side, "batch norms learn from all images, which are of one kind"),
         *([] if whole else [drawn]),
-        Choice("method.view", 0, "objects lie anywhere, so the nets see all of a field"),
-        Choice("training.crop_steps", 0, "and no crops are learned from"),
+        Choice("training.crop_steps", 0, "no crops first: objects lie anywhere"),
     ]
 
 
@@ -315,7 +315,7 @@ def _over(steps: int, chosen: Sequence[Choice], cases: int = 24) -> list[Choice]
     """What follows from the number of steps."""
     keys = {choice.key for choice in chosen}
     begun = [Choice("method.start", int(_MEAN_FIRST * steps), "steps that learn the mean mask alone, which is quick")]
-    crops = [Choice("training.crop_steps", steps, "in all steps")]
+    crops = [Choice("training.crop_steps", int(0.8 * steps), "then whole images")]
     ema = round(min(0.998, max(0.5, 1 - 25 / steps)), 4)
     return [
         *([] if "training.start" in keys else begun),
