@@ -1,11 +1,11 @@
-"""Make the pictures of the page on the reading room: docs/figures/reading-room-*.png.
+"""Make the pictures of the reading room, docs/figures/reading-room-*.png, and of the demo's page, report.png.
 
     plurimask demo
     python tools/make_screenshots.py --demo demo
 
 Without `--demo` its panels are drawn first. Debian's Chromium looks at rooms that are served as `plurimask view` does:
-the demo's panels, those of one case beside the same case by a shorter sampler, and a synthetic volume with a synthetic
-panel. Fonts are those of the machine.
+the demo's panels, one of them beside a panel of the same case by another model, and a synthetic volume with a
+synthetic panel. Fonts are those of the machine.
 """
 
 import io
@@ -26,7 +26,6 @@ from scipy.ndimage import gaussian_filter
 import plurimask as pm
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.demo import run_demo
-from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.files.atomic import atomic_path
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/page")]
@@ -37,7 +36,6 @@ FIGURES = Path(__file__).parents[1] / "docs/figures"
 CASES = demo_cases()
 DISPUTED, AGREED, ROUND = (CASES[number].name for number in (5, 6, 7))
 SIZE = {"width": 1440, "height": 900}
-FEW = SamplerSettings(name="dpm++", steps=5)
 SHAPE, STEPS_MM = (120, 150, 48), (0.7, 0.7, 2.0)
 READERS, SAMPLES = 4, 16
 PATIENCE = 600_000
@@ -54,6 +52,10 @@ def main(demo: Annotated[Path | None, typer.Option(help="What `plurimask demo` w
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         root = Path(folder)
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        if demo is None:
+            demo = root / "demo"
+            run_demo(demo)
+        _report(browser, demo / "report.html")
         with _slices(root, demo) as place:
             for name, look in SLICES.items():
                 _picture(browser, place, name, look)
@@ -69,22 +71,30 @@ def _picture(browser: Browser, place: Place, name: str, look: Look, theme: str =
     page.wait_for_selector(LISTED)
     page.wait_for_selector(".case[href] img:not([src])", state="detached")
     page.evaluate(DECODED)
-    image = Image.open(io.BytesIO(page.screenshot(caret="hide")))
-    with atomic_path(FIGURES / f"reading-room-{name}.png") as temporary:
-        image.convert("RGB").save(temporary, format="PNG", optimize=True)
+    _save(page.screenshot(caret="hide"), f"reading-room-{name}.png")
     page.close()
 
 
+def _report(browser: Browser, report: Path) -> None:
+    """The first of the demo's cases that most of its readers drew."""
+    page = browser.new_page(viewport=SIZE, device_scale_factor=1.25)
+    page.goto(report.resolve().as_uri())
+    _save(page.locator("#case-2").screenshot(), "report.png")
+    page.close()
+
+
+def _save(screenshot: bytes, name: str) -> None:
+    with atomic_path(FIGURES / name) as temporary:
+        Image.open(io.BytesIO(screenshot)).convert("RGB").save(temporary, format="PNG", optimize=True)
+
+
 @contextmanager
-def _slices(root: Path, demo: Path | None) -> Iterator[Place]:
-    """The demo's panels as one source, a panel by a shorter sampler for one of the cases as another."""
-    if demo is None:
-        demo = root / "demo"
-        run_demo(demo)
-    model, masks = pm.load("lidc"), root / "slices/masks"
-    shutil.copytree(demo / "masks", masks / "DDIM")
+def _slices(root: Path, demo: Path) -> Iterator[Place]:
+    """The demo's panels as one source, another model's panel of one of the cases as another."""
+    masks = root / "slices/masks"
+    shutil.copytree(demo / "masks", masks / "lidc")
     case = next(case for case in CASES if case.name == DISPUTED)
-    pm.write_mask_set(masks / "DPM++" / DISPUTED, model.sample(case, SAMPLES, sampler=FEW))
+    pm.write_mask_set(masks / "lidc-cimd" / DISPUTED, pm.load("lidc-cimd").sample(case, SAMPLES))
     with serving(root / "slices", root / "saved", model="lidc") as place:
         yield place
 
@@ -152,7 +162,7 @@ def _frequency(page: Page, place: Place) -> None:
 
 
 def _compare(page: Page, place: Place) -> None:
-    _open(page, place.to(DISPUTED, "DDIM", "DPM++"))
+    _open(page, place.to(DISPUTED, "lidc", "lidc-cimd"))
     page.keyboard.press("z")
     shown(page)
     _point(page, (62, 52))

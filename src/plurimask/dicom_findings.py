@@ -92,7 +92,10 @@ def _item(**attributes: Any) -> Any:
 
 def _frame_of_reference(source: DicomSource) -> Any:
     """The frame of reference, with the study, series and images that lie in it."""
-    images = [_reference(image) for image in source.images]
+    images = [
+        _item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
+        for image in source.images
+    ]
     series = _item(SeriesInstanceUID=source.header.SeriesInstanceUID, ContourImageSequence=images)
     study = _item(
         ReferencedSOPClassUID=_STUDY,
@@ -100,10 +103,6 @@ def _frame_of_reference(source: DicomSource) -> Any:
         RTReferencedSeriesSequence=[series],
     )
     return _item(FrameOfReferenceUID=source.header.FrameOfReferenceUID, RTReferencedStudySequence=[study])
-
-
-def _reference(image: Any) -> Any:
-    return _item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
 
 
 def _contours(mask: np.ndarray, panel: MaskSet, source: DicomSource) -> Iterator[Any]:

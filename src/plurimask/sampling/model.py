@@ -1,7 +1,6 @@
 """Checkpoint + image -> MaskSet on the image's own grid."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from itertools import count as counter
 from pathlib import Path
 from typing import Any, Literal
@@ -81,9 +80,13 @@ class Model:
         tiling = tile((slice(0, rows), slice(0, columns)), (rows, columns), field, self.recipe.method.multiple)
 
         def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
-            chunks = -(-len(seeds) // SAMPLES_IN_WORK)
-            told = partial(_tell, progress, counter(1), chunks * len(tiling.starts) * self.evaluations(own))
-            drawn = draw_masks(self.method, case.image, seeds, own, field, SAMPLES_IN_WORK, told, ranks, case.padding)
+            chunks, done = -(-len(seeds) // SAMPLES_IN_WORK), counter(1)
+            total = chunks * len(tiling.starts) * self.evaluations(own)
+
+            def tell() -> None:
+                progress(next(done), total)
+
+            drawn = draw_masks(self.method, case.image, seeds, own, field, SAMPLES_IN_WORK, tell, ranks, case.padding)
             return [pack(drawn)]
 
         def unpacked(planes: list[np.ndarray]) -> np.ndarray:
@@ -132,7 +135,8 @@ class Model:
             planes = [plane[chosen.indices] for plane in planes]
             seeds, weights = tuple(seeds[index] for index in chosen.indices), tuple(chosen.weights.tolist())
             more |= {"panel": kind, "pool": size}
-        settings = self._described(sampler) | {"model": self.name, "seed": seed} | more
+        steps = {} if sampler is None else sampler.model_dump() | {"steps": self.evaluations(sampler)}
+        settings = steps | {"model": self.name, "seed": seed} | more
         name, weight_digest = self.recipe.method.name, self.checkpoint.digest
         return MaskSet(case.name, unpacked(planes), case.grid, name, seeds, weight_digest, settings, weights)
 
@@ -164,9 +168,6 @@ class Model:
 
     def _accept(self, sampler: dict[str, Any]) -> SamplerSettings | None:
         return parse_recipe(self.recipe.model_dump() | {"sampler": sampler}, self.name).sampler
-
-    def _described(self, sampler: SamplerSettings | None) -> dict[str, Any]:
-        return {} if sampler is None else sampler.model_dump() | {"steps": self.evaluations(sampler)}
 
     def _other_size(self, case: Case) -> InputError:
         size, channels = self.recipe.image_size, self.method.image_channels
@@ -223,10 +224,6 @@ def _load_exported(folder: Path) -> Model:
         raise CheckpointError(folder, expected="an exported model", got=f"a recipe of {name}", hint=hint)
     checkpoint = Checkpoint(method, recipe, step=0, data="", digest=panel.card.weights)
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
-
-
-def _tell(progress: Progress, done: Iterator[int], total: int) -> None:
-    progress(next(done), total)
 
 
 def _as_case(image: np.ndarray) -> Case:

@@ -89,8 +89,7 @@ def sample_study(
         whole = np.moveaxis(masks, 1, slicing + 1)
         return whole if study.case.image.ndim == 4 else whole[..., 0]
 
-    partly = [[span.start, span.stop] for span in box] if _sizes(box) != image.shape[1:] else None
-    more = {"region": partly} if partly else {}
+    more = {} if box == _whole(study) else {"region": [[span.start, span.stop] for span in box]}
     return model.panel(study.case, count, seed, sampler, draw, unpacked, panel, pool, skip, **more)
 
 
@@ -222,7 +221,3 @@ def _example(study: Study) -> str:
 
 def _whole(study: Study) -> Box:
     return tuple(slice(0, side) for side in (*study.case.grid.shape, 1)[:3])
-
-
-def _sizes(box: Box) -> tuple[int, ...]:
-    return tuple(span.stop - span.start for span in box)
