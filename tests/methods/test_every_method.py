@@ -84,10 +84,10 @@ def test_a_panel_of_many_chunks_costs_one_encoding(name, net):
     [
         ("cimd", 30, 3e-3, 8),
         ("segdiff", 30, 3e-3, 8),
-        ("prob-unet", 150, 1e-2, 8),
+        ("prob-unet", 100, 1e-2, 4),
         ("phiseg", 160, 1e-2, 4),
-        ("mose", 150, 1e-2, 4),
-        ("unet", 100, 1e-2, 8),
+        ("mose", 100, 1e-2, 4),
+        ("unet", 80, 1e-2, 2),
         ("flow", 80, 3e-3, 1),
     ],
 )

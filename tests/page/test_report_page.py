@@ -51,14 +51,10 @@ def sheet(browser, reports):
     assert not [url for url in asked if url.partition("#")[0] not in own and not url.startswith("data:")]
 
 
-ALIKE = {"exclude": [["article ~ article"], ["tbody tr:not([class]):nth-child(n + 4)"]]}
-"""What axe need not look at, since others of its kind are there: it takes long."""
-
-
 def test_axe_finds_no_serious_issue(sheet, reports):
     for report in reports.values():
         sheet.goto(report.as_uri())
-        assert grave_faults(sheet, ALIKE) == []
+        assert grave_faults(sheet) == []
 
 
 def test_only_tables_scroll_sideways_from_a_laptop_to_a_wall(sheet, reports):

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from plurimask.errors import CheckpointError
 from plurimask.files.atomic import write_bytes
@@ -86,12 +88,21 @@ def load_weights(path: Path) -> Checkpoint:
         recipe = parse_recipe(json.loads(header["recipe"]), str(path))
         step, data = int(header["step"]), header["data"]
     # Compared without memory: a header may claim a net of any size.
-    with _fitting(path), torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with _fitting(path), torch.random.fork_rng(devices=[]), torch.device("meta"), _Unfilled():
         _compare(stored, build(recipe.method).state_dict())
     with _fitting(path), torch.random.fork_rng(devices=[]), safe_open(path, framework="pt") as file:
         method = build(recipe.method)
         method.load_state_dict({name: file.get_tensor(name).float() for name in stored})
     return Checkpoint(method.eval(), recipe, step, data, digest_file(path))
+
+
+class _Unfilled(TorchFunctionMode):
+    """Weights are not filled with normal numbers: on the device meta that imports PyTorch's compiler, for nothing."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__.endswith("normal_"):
+            return next(iter([*args, *(kwargs or {}).values()]))
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
