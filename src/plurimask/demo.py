@@ -10,9 +10,7 @@ from plurimask.files.mask_sets import write_mask_set
 from plurimask.sampling import load
 from plurimask.show.cases import write_report
 
-SEEN = (
-    "The rows from majority to raters resampled are made of the readers' own masks, which the model has not seen."
-)
+SEEN = "The rows from majority to raters resampled are made of the readers' own masks, which the model has not seen."
 NOTES = (
     SEEN,
     "The images are CT slices of twelve patients of LIDC-IDRI, cut to 128 x 128 pixels and scaled to 8 bits. The "
