@@ -83,3 +83,29 @@ def test_data_elsewhere_are_refused(tmp_path, own):
     path.write_text(path.read_text().replace("a.raw", own))
     with pytest.raises(InputError, match="no file beside it"):
         read_metaimage(path)
+
+
+@pytest.mark.parametrize(
+    ("packed", "line", "other"),
+    [
+        (True, "CompressedData = True", "CompressedData = gzip"),
+        (False, "BinaryData = True", "BinaryData = False"),
+        (False, "NDims = 3", "NDims = 2"),
+        (False, "Offset = ", "Offset = 16 #"),
+        (False, "ElementType = MET_UCHAR", "ElementType = MET_USHORT"),
+        (False, "ElementType = MET_USHORT", "ElementType = MET_UCHAR"),
+    ],
+)
+def test_a_metaimage_that_contradicts_itself_is_refused(tmp_path, packed, line, other):
+    kind = np.uint16 if "MET_USHORT" in line else np.uint8
+    path = write(tmp_path / "a.mha", np.arange(60, dtype=kind).reshape(3, 4, 5), compress=packed)
+    path.write_bytes(path.read_bytes().replace(line.encode(), other.encode()))
+    with pytest.raises(InputError, match=r"a\.mha: expected a readable MetaImage"):
+        read_metaimage(path)
+
+
+def test_a_nrrd_in_a_space_of_unknown_axes_is_refused(tmp_path):
+    path = write(tmp_path / "a.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"left-posterior-superior", b"scanner-xyz"))
+    with pytest.raises(InputError, match=r"expected one of the spaces .*, got scanner-xyz; save it in LPS or RAS"):
+        read_nrrd(path)

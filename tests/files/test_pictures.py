@@ -218,3 +218,24 @@ def test_a_tiff_whose_pages_are_not_clear_is_refused(tmp_path, write, message):
     write(tmp_path / "a.tif")
     with pytest.raises(InputError, match=rf"a\.tif: {message}"):
         read_tiff(tmp_path / "a.tif")
+
+
+def test_a_damaged_tiff_is_refused_without_a_word_of_libtiff(tmp_path, capfd):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tif", compression="tiff_adobe_deflate")
+    whole = (tmp_path / "a.tif").read_bytes()
+    middle = len(whole) // 2
+    (tmp_path / "a.tif").write_bytes(whole[:middle] + bytes(40) + whole[middle + 40 :])
+    with pytest.raises(InputError, match=r"a\.tif: expected a readable TIFF file"):
+        read_tiff(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_strips_that_leave_rows_out_are_refused(tmp_path):
+    Image.fromarray(np.ones((16, 16), dtype=np.uint16)).save(tmp_path / "a.tif")
+    tag = b"\x16\x01\x04\x00\x01\x00\x00\x00"  # rows per strip, one long number
+    whole = (tmp_path / "a.tif").read_bytes()
+    assert tag + b"\x10" in whole
+    (tmp_path / "a.tif").write_bytes(whole.replace(tag + b"\x10", tag + b"\x06"))
+    with pytest.raises(InputError, match="strips that do not cover the picture"):
+        read_tiff(tmp_path / "a.tif")

@@ -278,6 +278,59 @@ def damage_png(rng, whole):
     )
 
 
+_WORDS = (
+    "",
+    "nan",
+    "1e300",
+    "-1",
+    "0",
+    "x",
+    "gzip",
+    "raw",
+    "bzip2",
+    "None",
+    "True",
+    "(1,0,0)",
+    "1 0 0",
+    "LOCAL",
+    "a.raw",
+)
+_WORDS += ("double", "int8", "MET_DOUBLE", "MET_CHAR", "right-anterior-superior", "9" * DIGITS, *map(str, COUNTS[:17]))
+
+
+def damage_itk(rng, whole):
+    """A line of the text before the values of a NRRD or MetaImage file: its value or a part of it, lost or doubled."""
+    marker = b"\n\n" if whole.startswith(b"NRRD") else b"LOCAL\n"
+    end = whole.index(marker) + len(marker)
+    lines = whole[:end].split(b"\n")
+    number = int(rng.integers(len(lines) - 1))
+    key, mark, value = (
+        re.split(rb"([:=]+)", lines[number], maxsplit=1) if re.search(rb"[:=]", lines[number]) else ("",) * 3
+    )
+    parts, kind = value.split(), one(rng, ["value", "part", "part", "part", "lose", "double"])
+    if kind == "lose":
+        del lines[number]
+    elif kind == "double" or not parts:
+        lines.insert(number, lines[number])
+    else:
+        parts[int(rng.integers(len(parts)))] = one(rng, _WORDS).encode()
+        parts = parts if kind == "part" else [one(rng, _WORDS).encode()]
+        lines[number] = key + mark + b" " + b" ".join(parts)
+    return b"\n".join(lines) + whole[end:]
+
+
+def damage_tiff(rng, whole):
+    """An entry of the first directory of a little-endian TIFF: its tag, type, count, or value."""
+    data = bytearray(whole)
+    (start,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, start)
+    at = start + 2 + 12 * int(rng.integers(entries))
+    offset, width = one(rng, [(0, "<H"), (2, "<H"), (4, "<I"), (8, "<I"), (8, "<I"), (8, "<I")])
+    small = (0, 1, 2, 3, 4, 5, 6, 8, 16, 32, 64, 255, 339, 1000, 32773, 65535)
+    struct.pack_into(width, data, at + offset, one(rng, small if width == "<H" else (*small, 2**20, 2**31, 2**32 - 1)))
+    return bytes(data)
+
+
 WORD = "91919"  # stands for a word in the place of a number, which pydicom does not write
 _DICOM = {
     "Rows": (0, 1, 5, 63, 65, 65535), "Columns": (0, 1, 5, 63, 65, 65535),

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import h5py
 import nibabel as nib
+import nrrd
 import numpy as np
 import onnx
 import pydicom
+import SimpleITK as sitk
 import tiny
 import torch
 from damage import (
@@ -24,6 +26,7 @@ from damage import (
     damage_csv,
     damage_dicom,
     damage_hdf5,
+    damage_itk,
     damage_json,
     damage_nifti,
     damage_npy,
@@ -31,6 +34,7 @@ from damage import (
     damage_pickle,
     damage_png,
     damage_safetensors,
+    damage_tiff,
     damage_toml,
     packed,
     zipped,
@@ -88,7 +92,7 @@ def _subjects(root: Path) -> Iterator[Subject]:
     data = tiny.write_cases(root / "data", count=12)
     picture = root / "picture.png"
     Image.fromarray(GREY).save(picture)
-    for part in (_dicom, _nifti, _pictures, _arrays):
+    for part in (_dicom, _nifti, _itk, _pictures, _arrays):
         for path, file, is_right, structured in part(_home(root, part.__name__)):
             yield Subject(part.__name__[1:], path, file, is_right, ("sample", weights, path), structured)
     yield from _mask_sets(_home(root, "masks"), data)
@@ -187,6 +191,27 @@ def plain_nifti(path):
     return kind.from_filename(path)
 
 
+def _itk(root):
+    volume = sitk.GetImageFromArray(np.moveaxis(noise(), -1, 0))
+    volume.SetSpacing((0.7, 0.6, 2.5))
+    for name, packing in {"raw.nrrd": False, "packed.nrrd": True, "raw.mha": False, "packed.mha": True}.items():
+        sitk.WriteImage(volume, root / name, packing)
+        yield root / name, root / name, itk_is_right, damage_itk
+
+
+def itk_is_right(path):
+    case, affine = open_study(path).case, open_study(path).case.grid.affine
+    if path.suffix == ".nrrd":
+        values, header = nrrd.read(str(path))
+        signs, origin = (-1 if "left-p" in header.get("space", "left-p") else 1), header.get("space origin", [0, 0, 0])
+    else:
+        volume = sitk.ReadImage(path)
+        signs, values, origin = -1, sitk.GetArrayFromImage(volume).T, volume.GetOrigin()
+    with np.errstate(over="ignore"):
+        same = np.array_equal(case.image[0], values.astype(np.float32))
+    return same and (affine is None or np.allclose(affine[1, 3], signs * float(origin[1])))
+
+
 def _pictures(root):
     colour = np.dstack([GREY] * 2 + [255 - GREY])
     palette = Image.fromarray(colour).quantize(16)
@@ -201,6 +226,34 @@ def _pictures(root):
     }.items():
         picture.save(root / name)
         yield root / name, root / name, picture_is_right, damage_png if name.endswith(".png") else None
+    grey = Image.fromarray(GREY)
+    for name, picture, more in (
+        ("grey.tif", grey, {"compression": "tiff_lzw"}),
+        ("deep.tif", Image.fromarray(GREY.astype(np.uint16) * 200), {}),
+        (
+            "pages.tif",
+            Image.fromarray(GREY.astype(np.float32)),
+            {"save_all": True, "append_images": [grey.convert("F")] * 2},
+        ),
+    ):
+        picture.save(root / name, **more)
+        yield root / name, root / name, tiff_is_right, damage_tiff
+
+
+def tiff_is_right(path):
+    image, picture = open_study(path).case.image, Image.open(path)
+    pages = image[..., None] if picture.n_frames == 1 else image
+    return pages.shape[-1] == picture.n_frames and all(
+        _page_is_right(pages[..., number], picture, number) for number in range(picture.n_frames)
+    )
+
+
+def _page_is_right(page, picture, number):
+    picture.seek(number)
+    if picture.mode in ("1", "F") or picture.mode.startswith("I"):
+        return np.array_equal(page[0], np.asarray(picture).astype(np.float32))
+    colour = np.moveaxis(np.asarray(picture.convert("RGB")), -1, 0)
+    return np.array_equal(np.broadcast_to(page, colour.shape), colour)
 
 
 def picture_is_right(path):

@@ -1,8 +1,8 @@
-"""Compressed DICOM pixels, decoded in a process of its own: what a damaged frame does to a decoder ends there.
+"""Compressed pixels of DICOM and TIFF, decoded in a process of its own: what damage does to a decoder ends there.
 
-CharLS (JPEG-LS) and GDCM (lossless JPEG, JPEG of 12 bits) are C++. Some damage makes one of them run for ever, or end
-its process, or print to the terminal; Python can catch none of that. The process is started when it is first needed
-and stays. This module is both sides: run as a program, it decodes the files whose paths it is sent.
+CharLS (JPEG-LS), GDCM (lossless JPEG, JPEG of 12 bits) and LibTIFF are C and C++. Some damage makes one of them run
+for ever, or end its process, or print to the terminal; Python can catch none of that. The process is started when it is
+first needed and stays. This module is both sides: run as a program, it decodes the files whose paths it is sent.
 """
 
 import json
@@ -17,18 +17,21 @@ from threading import Lock
 from typing import IO, Any
 
 import numpy as np
+from PIL import Image
 
 from plurimask.errors import need
 from plurimask.files.dicom_headers import quiet
 
 APART = ("pyjpegls", "gdcm")
 """Plugins of pydicom that are used in this way."""
+TIFF = "tiff"
+"""In the place of a plugin: Pillow, for the pages of a TIFF, (H, W) or (H, W, 4) as `pixels_of` gives them."""
 _CPU_SECONDS = 20  # a frame of 4096 x 4096 takes one
 _turn = Lock()
 
 
 def frames_apart(path: Path, plugin: str, count: int) -> Iterator[np.ndarray]:
-    """The frames of a file, (H, W[, 3]) each, as pydicom's plugin decodes them.
+    """The frames of a file, (H, W[, 3]) each, as a plugin of pydicom decodes them, or the pages of a TIFF.
 
     Raises:
         ValueError: what the plugin said, that it ended, or that it had not come to an end after 20 seconds.
@@ -75,9 +78,7 @@ def _next(answers: IO[bytes]) -> np.ndarray | str:
 
 def _answer(path: str, plugin: str, count: int, out: IO[bytes]) -> None:
     try:
-        dataset = need("pydicom", "dicom").dcmread(path, force=True)
-        decoder = need("pydicom.pixels", "dicom").get_decoder(dataset.file_meta.TransferSyntaxUID)
-        for values, _ in decoder.iter_array(dataset, indices=range(count), decoding_plugin=plugin):
+        for values in _pages(path, count) if plugin == TIFF else _frames(path, plugin, count):
             plain = np.ascontiguousarray(values)
             out.write(json.dumps([plain.dtype.str, plain.shape]).encode() + b"\n" + plain.tobytes())
     except Exception as error:  # noqa: BLE001 (whatever a decoder raises is said by who asked)
@@ -85,13 +86,33 @@ def _answer(path: str, plugin: str, count: int, out: IO[bytes]) -> None:
     out.flush()
 
 
+def _frames(path: str, plugin: str, count: int) -> Iterator[np.ndarray]:
+    with quiet():
+        dataset = need("pydicom", "dicom").dcmread(path, force=True)
+        decoder = need("pydicom.pixels", "dicom").get_decoder(dataset.file_meta.TransferSyntaxUID)
+        for values, _ in decoder.iter_array(dataset, indices=range(count), decoding_plugin=plugin):
+            yield values
+
+
+def _pages(path: str, count: int) -> Iterator[np.ndarray]:
+    with Image.open(path, formats=["TIFF"]) as picture:
+        for page in range(count):
+            picture.seek(page)
+            yield pixels_of(picture)
+
+
+def pixels_of(picture: Image.Image) -> np.ndarray:
+    """(H, W) grey as it is stored, or (H, W, 4) red, green, blue and alpha."""
+    plain = picture.mode in ("1", "L", "I;16", "I;16B", "I", "F") and not picture.has_transparency_data
+    return np.array(picture if plain else picture.convert("RGBA"))
+
+
 def main() -> None:
     """Answer until nobody asks any more."""
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)  # its signal ends the process
         path, plugin, count = json.loads(line)
-        with quiet():
-            _answer(path, plugin, count, sys.stdout.buffer)
+        _answer(path, plugin, count, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

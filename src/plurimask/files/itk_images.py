@@ -43,11 +43,17 @@ def read_nrrd(path: Path) -> Stored:
         if encoding != "raw":
             data = _inflated(data, 8 * int(np.prod(sizes)), zlib.MAX_WBITS | 16)
         values = nrrd.read_data(header | {"encoding": "raw"}, io.BytesIO(data))
+        if len(data) > values.nbytes and not {"byte skip", "byteskip", "line skip", "lineskip"} & header.keys():
+            raise ValueError(f"{len(data):,} bytes of values where the header says {values.nbytes:,}")
         kinds = header.get("kinds") or ["domain"] * len(sizes)
         _refuse_channels(path, [size for size, kind in zip(sizes, kinds, strict=True) if kind not in _SPATIAL])
         steps = header.get("space directions")
         steps = np.diag(header.get("spacings", np.full(len(sizes), np.nan))) if steps is None else np.array(steps)
-        signs = _TO_RAS.get(str(header.get("space", "lps")).lower(), (-1, -1, 1))
+        space = str(header.get("space", "lps")).lower()
+        if space not in _TO_RAS:  # whose axes lead where nobody says
+            hint = "save it in LPS or RAS, as 3D Slicer does"
+            raise InputError(path, expected=f"one of the spaces {', '.join(_TO_RAS)}", got=space, hint=hint)
+        signs = _TO_RAS[space]
         return _stored(path, values, steps, header.get("space origin", np.zeros(len(sizes))), np.diag([*signs, 1.0]))
 
 
@@ -76,15 +82,28 @@ def read_metaimage(path: Path) -> Stored:
         size, own = int(np.prod(sizes)) * kind.itemsize, header["ElementDataFile"]
         if own not in ("LOCAL", *(beside.name for beside in data_beside(path))):
             raise ValueError(f"data in {own}, which is no file beside it of its name")
-        compressed = header.get("CompressedData", "False") == "True"
+        flags = {key: header.get(key, usual) for key, usual in (("CompressedData", "False"), ("BinaryData", "True"))}
+        if (
+            not set(flags.values()) <= {"True", "False"}
+            or flags["BinaryData"] == "False"
+            or len(sizes) != int(header["NDims"])
+        ):
+            raise ValueError("values as text, or a header that contradicts itself")
         data = file.read() if own == "LOCAL" else (path.parent / own).read_bytes()
-        data = _inflated(data, size, zlib.MAX_WBITS | 32) if compressed else data[-size:]
-        values = np.frombuffer(data, kind, count=size // kind.itemsize).reshape(sizes, order="F")
+        if flags["CompressedData"] == "True":
+            data = _inflated(data[: int(header["CompressedDataSize"])], size, zlib.MAX_WBITS | 32)
+        skipped = int(header.get("HeaderSize", "0"))
+        data = data[-size:] if skipped == -1 else data[skipped:]
+        if len(data) != size:
+            raise ValueError(f"{len(data):,} bytes where the header says {size:,}")
+        values = np.frombuffer(data, kind).reshape(sizes, order="F")
         spacing = header.get("ElementSpacing") or header.get("ElementSize") or " ".join(["1"] * len(sizes))
         turned = header.get("TransformMatrix") or " ".join(map(str, np.eye(len(sizes), dtype=int).ravel()))
         steps = np.array(turned.split(), dtype=np.float64).reshape(len(sizes), len(sizes))
         steps = steps * np.array(spacing.split(), dtype=np.float64)[:, None]
         origin = header.get("Offset") or header.get("Position") or " ".join(["0"] * len(sizes))
+        if {len(spacing.split()), len(origin.split())} != {len(sizes)}:
+            raise ValueError(f"a spacing or an offset of another number of axes than {len(sizes)}")
         return _stored(path, values, steps, origin.split(), lps_to_ras(np.eye(4)))
 
 

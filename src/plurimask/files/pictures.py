@@ -9,6 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from plurimask.errors import InputError
+from plurimask.files.decoding import TIFF, frames_apart, pixels_of
 from plurimask.files.stored import HeldFile, Stored, readable, refuse_giant
 
 
@@ -36,7 +37,7 @@ def read_picture(path: Path) -> Stored:
         refuse_giant(path, (*picture.size[::-1], 4), 1)  # which colours and a palette are decoded to
         picture.load()
         _refuse_unclear_pixels(path, picture)
-        values = _channels(path, picture)
+        values = _channels(path, pixels_of(picture))
     return Stored(values, lossy=kind == "JPEG")
 
 
@@ -56,11 +57,11 @@ def _refuse_turned(path: Path, picture: Image.Image) -> None:
         raise InputError(path, expected="pixels stored upright", got=got, hint=hint)
 
 
-def _channels(path: Path, picture: Image.Image) -> np.ndarray:
-    """(1, H, W) grey, or (3, H, W) colour."""
-    if picture.mode in ("1", "L", "I;16", "I;16B", "I", "F") and not picture.has_transparency_data:
-        return np.array(picture)[None]
-    red_green_blue_alpha = np.moveaxis(np.array(picture.convert("RGBA")), -1, 0)
+def _channels(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """What `pixels_of` gives as (1, H, W) grey, or (3, H, W) colour."""
+    if pixels.ndim == 2:
+        return pixels[None]
+    red_green_blue_alpha = np.moveaxis(pixels, -1, 0)
     colour, alpha = red_green_blue_alpha[:3], red_green_blue_alpha[3]
     if (alpha < 255).any():
         raise InputError(path, expected="an opaque picture", got="transparent pixels", hint="save it without alpha")
@@ -80,7 +81,7 @@ def read_tiff(path: Path) -> Stored:
         frames = getattr(picture, "n_frames", 1)
         refuse_giant(path, (*picture.size[::-1], 4, frames), 1)
         own: Any = picture
-        tags, size, pages = dict(own.tag_v2), picture.size, []
+        tags, size, pages, packed = dict(own.tag_v2), picture.size, [], False
         swapped = own.tag_v2.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1 and picture.mode in ("I", "F")
         if swapped or (tags.get(_SIGNED, (1,))[0] == 2 and picture.mode == "L"):  # which Pillow reads wrong
             got = "compressed big-endian values" if swapped else "signed bytes"
@@ -101,10 +102,17 @@ def read_tiff(path: Path) -> Stored:
             if picture.size != size:
                 hint = "write one file a size, without thumbnails"
                 raise InputError(path, expected="pages of one size", got=f"{size} and {picture.size}", hint=hint)
-            picture.load()
             if page == 0:
                 _refuse_turned(path, picture)
-            pages.append(_channels(path, picture))
+            if sum((right - left) * (low - high) for _, (left, high, right, low), *_ in own.tile) < size[0] * size[1]:
+                raise ValueError("strips that do not cover the picture")  # the rest of which Pillow leaves to chance
+            packed |= own.tag_v2.get(_COMPRESSION, 1) != 1
+        if packed:  # which LibTIFF decodes
+            pages = [_channels(path, page) for page in frames_apart(path, TIFF, frames)]
+        else:
+            for page in range(frames):
+                picture.seek(page)
+                pages.append(_channels(path, pixels_of(picture)))
     if len({len(page) for page in pages}) > 1:
         raise InputError(path, expected="pages of one kind", got="grey and colour", hint="write one file a kind")
     return Stored(pages[0] if frames == 1 else np.stack(pages, axis=-1), _tiff_affine(tags, said, frames), placed=False)
