@@ -204,6 +204,20 @@ def test_a_mask_that_is_to_hold_something_does():
     assert panel(made, list(range(8))).flatten(1).any(1).all()
 
 
+def test_onto_the_mean_a_generator_that_says_nothing_draws_the_mean_mask():
+    made, shown = always(small("one-pass", std=0, onto_mean=True)).eval(), images(1)
+    with torch.no_grad():
+        shares, _ = made.expected(made.encoder(shown))
+    assert torch.equal(panel(made, [1, 2], shown), (shares[0] > 0.5).expand(2, -1, -1))
+
+
+def test_the_mean_mask_does_not_learn_from_what_is_drawn_onto_it():
+    made, cases = small("one-pass", onto_mean=True, mean_weight=0.0, empty_weight=0.0), corner()
+    loss(made, cases).total.backward()
+    assert not any(weight.grad.any() for weight in made.mean_head.parameters())
+    assert made.generator.head.weight.grad.any()
+
+
 @pytest.mark.parametrize(("row", "column", "top", "left"), [(20, 20, 12, 12), (0, 39, 0, 24), (3, 9, 0, 0)])
 def test_masks_are_drawn_in_the_window_of_what_is_visible_alone(row, column, top, left):
     """A cell has 4 pixels, and no window less than 16."""

@@ -87,6 +87,17 @@ def test_other_shapes_are_refused(model, shape, said):
         model.sample(np.zeros(shape))
 
 
+def test_a_model_of_any_place_draws_images_of_any_size_on_their_own_grid(tmp_path):
+    made, seen = load(write_weights(tmp_path / "any.safetensors", images="any-place"), "cpu"), []
+    for shape in ((40, 25), (9, 50), (SIZE, SIZE)):
+        wide = np.resize(image(), (1, *shape))
+        drawn = made.sample(wide, 2, progress=lambda done, total: seen.append(done / total))
+        assert drawn.masks.shape == (2, *shape)
+        assert seen[-1] == max(seen) == 1
+    with pytest.raises(InputError, match="it is a volume: give its own folder"):
+        made.sample(np.zeros((1, 40, 40, 3)))
+
+
 def test_image_that_is_not_finite_is_refused(model):
     broken = image()
     broken[0, 3, 3] = np.inf
