@@ -62,7 +62,17 @@ def test_evaluate_imports_no_torch_before_it_reads_masks(dataset, tmp_path):
 
 def test_drawing_imports_no_other_methods_libraries(tmp_path):
     path = write_image(tmp_path / "a.png", grey(128))
-    others = ["monai", "torchmetrics", "lightning", "tensorboardX", "matplotlib", "scipy", "pydicom", "sympy"]
+    others = [
+        "monai",
+        "torchmetrics",
+        "lightning",
+        "tensorboardX",
+        "matplotlib",
+        "scipy.ndimage",
+        "scipy.optimize",
+        "pydicom",
+        "sympy",
+    ]
     assert imported(others, "sample", "lidc", path, "--out", tmp_path / "out", "--count", "1") == "[]"
     assert (tmp_path / "out/a/masks.npz").exists()
 

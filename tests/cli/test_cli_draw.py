@@ -28,9 +28,9 @@ def empty_case(folder):
     return folder / "set"
 
 
-def tiff(folder):
-    path = folder / "scan.tif"
-    path.write_bytes(b"II*\0")
+def gif(folder):
+    path = folder / "scan.gif"
+    path.write_bytes(b"GIF89a")
     return path
 
 
@@ -47,7 +47,7 @@ BAD_INPUTS = {
     "truncated file": (truncated, ["readable PNG"]),
     "NaN in the image": (with_nan, ["1 NaN"]),
     "missing file": (lambda d: d / "none.png", ["none.png", "nothing there"]),
-    "unknown format": (tiff, ["DICOM, or one of .png", "convert"]),
+    "unknown format": (gif, ["DICOM, or one of .png", "convert"]),
     "empty folder": (lambda d: d, ["one folder a case", "got no folder"]),
     "empty case": (empty_case, ["label0.png", "an empty folder"]),
 }

@@ -171,7 +171,10 @@ SPOILT = {
     ),
     "another size": (another_grid, ["training02_01_mask1.nii", "size 10x12x7", "10x12x8"]),
     "another affine": (another_place, ["training02_01_mask1.nii", "another one"]),
-    "a file cut short": (cut_short, ["training03_01_t2_pp.nii", "a readable NIfTI file"]),
+    "a file cut short": (
+        cut_short,
+        ["training03_01_t2_pp.nii", "at least 3,360 bytes, as its header says, got a file of 900"],
+    ),
 }
 
 

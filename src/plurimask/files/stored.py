@@ -120,6 +120,10 @@ class HeldFile(io.BufferedReader):
         super().__init__(io.FileIO(path))
         self._size = os.fstat(self.fileno()).st_size
 
+    def __repr__(self) -> str:
+        """What libraries call it in their messages."""
+        return "of this name"
+
     def read(self, size: int | None = -1, /) -> bytes:
         """As of any file."""
         left = max(self._size - self.tell(), 0)

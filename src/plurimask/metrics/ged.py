@@ -16,8 +16,8 @@ import math
 from typing import Literal
 
 import numpy as np
+import scipy  # its parts are imported when they are first asked for
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from plurimask.metrics.overlap import Distance, chosen, count_pairs, pairwise_distance, pairwise_iou, reader_slots
@@ -151,4 +151,4 @@ def _matched(iou: np.ndarray, repeat: bool) -> float:
     if repeat:
         common = math.lcm(*iou.shape)
         iou = iou.repeat(common // iou.shape[0], 0).repeat(common // iou.shape[1], 1)
-    return float(iou[linear_sum_assignment(iou, maximize=True)].mean())
+    return float(iou[scipy.optimize.linear_sum_assignment(iou, maximize=True)].mean())

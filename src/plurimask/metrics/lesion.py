@@ -17,8 +17,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # its parts are imported when they are first asked for
 import torch
-from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
 from torch import Tensor
 
 from plurimask.errors import InputError
@@ -102,10 +102,11 @@ def hausdorff_95(a: np.ndarray, b: np.ndarray, spacing_mm: Sequence[float] | Non
     if not (a.any() and b.any()):
         return math.nan
     # The smallest box around both and one voxel more on each side, so that what touches the box stays inside it.
-    (spans,) = find_objects((a | b).astype(np.uint8))
+    (spans,) = scipy.ndimage.find_objects((a | b).astype(np.uint8))
     box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in spans)
-    surfaces = [mask[box] & ~binary_erosion(mask[box]) for mask in (a, b)]
+    surfaces = [mask[box] & ~scipy.ndimage.binary_erosion(mask[box]) for mask in (a, b)]
     distances = (
-        distance_transform_edt(~there, sampling=spacing_mm)[here] for here, there in (surfaces, reversed(surfaces))
+        scipy.ndimage.distance_transform_edt(~there, sampling=spacing_mm)[here]
+        for here, there in (surfaces, reversed(surfaces))
     )
     return float(max(np.percentile(distance, 95) for distance in distances))
