@@ -81,6 +81,7 @@ def _answer(path: str, plugin: str, count: int, out: IO[bytes]) -> None:
         for values in _pages(path, count) if plugin == TIFF else _frames(path, plugin, count):
             plain = np.ascontiguousarray(values)
             out.write(json.dumps([plain.dtype.str, plain.shape]).encode() + b"\n" + plain.tobytes())
+            signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)
     except Exception as error:  # noqa: BLE001 (whatever a decoder raises is said by who asked)
         out.write(json.dumps(str(error) or type(error).__name__).encode() + b"\n")
     out.flush()
@@ -110,7 +111,7 @@ def pixels_of(picture: Image.Image) -> np.ndarray:
 def main() -> None:
     """Answer until nobody asks any more."""
     for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)  # its signal ends the process
+        signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)  # for one frame; its signal ends the process
         path, plugin, count = json.loads(line)
         _answer(path, plugin, count, sys.stdout.buffer)
 
