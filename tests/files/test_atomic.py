@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from plurimask.errors import SettingsError
+from plurimask.errors import InputError, SettingsError
 from plurimask.files import atomic
-from plurimask.files.atomic import atomic_folder, atomic_path, check_free, check_room, files_together, write_text
+from plurimask.files.atomic import (
+    atomic_folder,
+    atomic_path,
+    check_free,
+    check_room,
+    files_together,
+    read_together,
+    write_text,
+)
 
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -236,6 +244,27 @@ def test_of_four_writers_none_loses_what_it_wrote(tmp_path):
     assert sum(map(len, numbers)) == 80
     for writer, own in zip("abcd", numbers, strict=True):
         assert all((tmp_path / str(number) / "a").read_text() == writer for number in own)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_is_replaced_while_it_is_read_is_read_again(tmp_path, damaged):
+    folder = tmp_path / "set"
+
+    def write_both(text):
+        with atomic_folder(folder, ours=lambda name: True) as fresh:
+            for name in "ab":
+                write_text(fresh / name, text)
+
+    def read():
+        first = (folder / "a").read_text()
+        if first == "old":
+            write_both("new")
+            if damaged:
+                raise InputError(folder, expected="one run", got="parts of two", hint="read it again")
+        return first, (folder / "b").read_text()
+
+    write_both("old")
+    assert read_together(folder, read) == ("new", "new")
 
 
 @pytest.mark.parametrize("renames", [1, 2])

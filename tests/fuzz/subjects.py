@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import h5py
@@ -241,7 +242,7 @@ def _pictures(root):
 
 
 def tiff_is_right(path):
-    image, picture = open_study(path).case.image, Image.open(path)
+    image, picture = open_study(path).case.image, Image.open(BytesIO(path.read_bytes()))
     pages = image[..., None] if picture.n_frames == 1 else image
     return pages.shape[-1] == picture.n_frames and all(
         _page_is_right(pages[..., number], picture, number) for number in range(picture.n_frames)
@@ -257,7 +258,7 @@ def _page_is_right(page, picture, number):
 
 
 def picture_is_right(path):
-    image, picture = open_study(path).case.image, Image.open(path)
+    image, picture = open_study(path).case.image, Image.open(BytesIO(path.read_bytes()))
     if picture.mode.startswith("I"):
         return np.array_equal(image[0], np.asarray(picture))
     if picture.mode == "1":
@@ -346,7 +347,7 @@ def plain_label(path):
     if ".nii" in path.name:
         values = np.asanyarray(plain_nifti(path).dataobj)
         return plain_mask(values.reshape(values.shape[:3]))
-    picture = Image.open(path)
+    picture = Image.open(BytesIO(path.read_bytes()))
     grey = picture.mode in ("1", "L") or picture.mode.startswith("I")
     return plain_mask(np.asarray(picture if grey else picture.convert("L")), picture.format == "JPEG")
 
@@ -466,7 +467,7 @@ def release_is_right(root):
 
 
 def _tile(root, row):
-    strip = np.asarray(Image.open(root / f"images/{row['patient_id']}.png").convert("L"))
+    strip = np.asarray(Image.open(BytesIO((root / f"images/{row['patient_id']}.png").read_bytes())).convert("L"))
     return strip[int(row["tile"]) * SIDE :][:SIDE]
 
 

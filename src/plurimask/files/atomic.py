@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from plurimask.errors import SettingsError
+from plurimask.errors import PlurimaskError, SettingsError
 from plurimask.files.stored import left_by_system
 
 
@@ -38,6 +39,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
 
 
+_TRIES = 100
+Found = TypeVar("Found")
 Ours = Callable[[str], object]
 """Whether a file or folder of this name, right below, may be replaced."""
 
@@ -160,6 +163,24 @@ def files_together(folder: Path, former: Iterable[str] = ()) -> Iterator[Path]:
     finally:
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def read_together(folder: Path, read: Callable[[], Found]) -> Found:
+    """What `read` makes of the files of a folder, all of them of one run.
+
+    It is called again where the folder was replaced meanwhile, whatever it gave or raised.
+    """
+    for _ in range(_TRIES):
+        before = _identity(folder)
+        try:
+            found = read()
+        except PlurimaskError:
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return found
+    return read()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ _TO_RAS = {"left-posterior-superior": (-1, -1, 1), "left-anterior-superior": (-1
 _TO_RAS |= {"right-anterior-superior": (1, 1, 1), "lps": (-1, -1, 1), "las": (-1, 1, 1), "ras": (1, 1, 1)}
 _TYPES = {"CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4"}
 _TYPES |= {"ULONG": "u4", "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8"}
-_HEADER_BYTES = 2**16
+_HEADER_BYTES = 2**12  # of a line
 
 
 def read_nrrd(path: Path) -> Stored:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
 from plurimask.errors import InputError
-from plurimask.files.atomic import atomic_folder, check_free
+from plurimask.files.atomic import atomic_folder, check_free, read_together
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import NoClasses, read_label, read_nifti_stack, read_npy_header, split_name
 from plurimask.files.stored import list_visible, natural, one_form, other_spelling, readable, refuse_giant
@@ -319,14 +319,20 @@ def describe(panel: MaskSet) -> str:
 def read_mask_set(path: Path) -> MaskSet:
     """The mask set in a case's folder, or in its one file (CASE.npz, .npy, .nii, .nii.gz).
 
+    While other processes replace it, it is one of theirs, and never parts of two.
+
     Raises:
         InputError: files that are missing, damaged, in two forms or of other content, or a description that disagrees
             with the masks or with the folder's name.
     """
-    files = find_mask_files(path)
-    if files is None:
-        raise InputError(path, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
-    return _read(files)
+
+    def read() -> MaskSet:
+        files = find_mask_files(path)
+        if files is None:
+            raise InputError(path, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
+        return _read(files)
+
+    return read_together(path, read)
 
 
 class MaskSets(Mapping[str, MaskSet]):
@@ -359,7 +365,8 @@ class MaskSets(Mapping[str, MaskSet]):
         return MaskSets([files for name, files in self._files.items() if name in wanted])
 
     def __getitem__(self, name: str) -> MaskSet:
-        return _read(self._files[name])
+        files = self._files[name]
+        return read_together(files.path, lambda: _read(files))
 
     def __contains__(self, name: object) -> bool:
         # Mapping's own would read the masks to find out.
