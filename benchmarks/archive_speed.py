@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from common import Row, child, print_table, seconds
 
-from plurimask.files.dicomweb import Archive, parse_address
+from plurimask.files.dicomweb import Archive
+from plurimask.files.dicomweb_address import parse_address
 from plurimask.files.locate import open_study
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from plurimask.errors import InputError, PlurimaskError, SettingsError
-from plurimask.files.dicomweb import Archive, fetch_series, is_address, parse_address
+from plurimask.files.dicomweb import Archive, fetch_series
+from plurimask.files.dicomweb_address import is_address, parse_address
 from plurimask.files.locate import Study, open_study
 from plurimask.files.stored import list_visible, readable
 from plurimask.panel_files import rehearse, write_panel

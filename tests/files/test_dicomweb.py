@@ -16,7 +16,8 @@ from pydicom import dcmread
 import plurimask as pm
 from plurimask.errors import InputError, SettingsError
 from plurimask.files import dicomweb
-from plurimask.files.dicomweb import Address, Archive, at_hand, fetch_series, open_archive, parse_address
+from plurimask.files.dicomweb import Archive, at_hand, fetch_series, open_archive
+from plurimask.files.dicomweb_address import Address, parse_address
 from plurimask.panel_files import write_panel
 from plurimask.records import MaskSet
 

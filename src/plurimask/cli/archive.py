@@ -25,7 +25,8 @@ def fetch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the series.")] = False,
 ) -> None:
     """Retrieve series from a DICOMweb archive into OUT/UID; goes on where it stopped."""
-    from plurimask.files.dicomweb import Archive, fetch_series, parse_address
+    from plurimask.files.dicomweb import Archive, fetch_series
+    from plurimask.files.dicomweb_address import parse_address
 
     place = parse_address(address)
     archive = Archive(place.root)

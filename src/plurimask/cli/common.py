@@ -76,7 +76,8 @@ def progress(text: str, total: int | None = None) -> Iterator[Callable[..., None
 @contextmanager
 def at_hand(places: Sequence[str]) -> Iterator[list[Path]]:
     """Paths as they are; what lies at an address in an archive as a folder that goes when the block ends."""
-    from plurimask.files.dicomweb import at_hand, is_address
+    from plurimask.files.dicomweb import at_hand
+    from plurimask.files.dicomweb_address import is_address
 
     if not any(map(is_address, places)):
         yield [Path(place) for place in places]

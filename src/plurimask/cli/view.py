@@ -49,7 +49,8 @@ def view(
     device: Device = "auto",
 ) -> None:
     """Look at panels in a browser: a server of this machine alone."""
-    from plurimask.files.dicomweb import Archive, is_address, parse_address
+    from plurimask.files.dicomweb import Archive
+    from plurimask.files.dicomweb_address import is_address, parse_address
     from plurimask.viewer import serve
 
     (place,) = context.with_resource(at_hand([path]))

@@ -1,11 +1,5 @@
 """An archive over DICOMweb: series found (QIDO-RS), retrieved to a folder (WADO-RS), objects stored (STOW-RS).
 
-    https://HOST/dicom-web                                    the archive
-    https://HOST/dicom-web/studies?PatientID=..&StudyDate=..  a search
-    https://HOST/dicom-web/studies/UID                        a study
-    https://HOST/dicom-web/studies/UID#3                      of it the series of number 3, or of a UID
-    https://HOST/dicom-web/studies/UID/series/UID             a series
-
 Only the address that a user gave is contacted: redirects are refused, certificates are checked. A login comes from the
 environment or from ~/.netrc, never from an address. What a search asks for is not repeated in any message, since it may
 name a patient.
@@ -19,26 +13,30 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from plurimask.errors import InputError, PlurimaskError, SettingsError, need, plural
 from plurimask.files.dicom_headers import quiet
+from plurimask.files.dicomweb_address import (
+    LOGIN,
+    NO_IMAGES,
+    PASSWORD,
+    TOKEN,
+    USER,
+    Address,
+    Listed,
+    is_address,
+    parse_address,
+)
 from plurimask.files.stored import list_visible, readable
 
 Progress = Callable[[int, int], object]
 _T = TypeVar("_T")
 
-USER, PASSWORD, TOKEN = (f"PLURIMASK_DICOMWEB_{what}" for what in ("USER", "PASSWORD", "TOKEN"))
-_LOGIN = f"set {USER} and {PASSWORD}, or {TOKEN}, or write the host into ~/.netrc"
-_PATH = re.compile(r"(?P<root>.*?)(?:/studies(?:/(?P<study>[0-9.]+)(?:/series/(?P<series>[0-9.]+))?)?)?/*")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-_NO_IMAGES = frozenset(
-    ("SEG", "SR", "PR", "KO", "DOC", "REG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "FID", "AU", "OT")
-)
 _MOST = 1000
 """Results of one search."""
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -46,83 +44,6 @@ _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _WITHIN = (10.0, 120.0)
 """Seconds for a connection, and for each part of an answer."""
 _PASSING_STATUS = (408, 429, 500, 502, 503, 504)
-
-
-@dataclass(frozen=True)
-class Address:
-    """What is meant in an archive.
-
-    Args:
-        root: of the service.
-        study, series: UIDs; "" where not given.
-        filters: of a search, by DICOM keyword or tag; they may name a patient.
-        chosen: number or UID of one of several series; "" where not given.
-    """
-
-    root: str
-    study: str = ""
-    series: str = ""
-    filters: tuple[tuple[str, str], ...] = ()
-    chosen: str = ""
-
-    def __str__(self) -> str:
-        study = f"/studies/{self.study}" if self.study else ""
-        return f"{self.root}{study}" + (f"/series/{self.series}" if self.series else "")
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A series that an archive has.
-
-    Args:
-        address: of the series.
-        number, modality, description: as the archive says; "" where it does not. The description is free text.
-        images: how many it has; 0 where the archive does not say.
-    """
-
-    address: Address
-    number: str
-    modality: str
-    description: str
-    images: int
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """What it may be chosen by."""
-        return self.number, self.address.series
-
-    @property
-    def holds_images(self) -> bool:
-        """Whether its modality is one of images. OT may be, and is that of parametric maps: it has to be named."""
-        return self.modality not in _NO_IMAGES
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an address rather than a path."""
-    return text.lower().startswith(("http://", "https://"))
-
-
-def parse_address(text: str) -> Address:
-    """An address from its text, as the module's docstring has it.
-
-    Raises:
-        InputError: an address with a login in it, of single images, or that is none.
-    """
-    hint = "write https://HOST/dicom-web/studies/UID/series/UID, or less of it"
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise InputError("address", expected="that of an archive", got="one that cannot be read", hint=hint) from None
-    if parts.username is not None or parts.password is not None:
-        raise InputError(f"{parts.scheme}://{host}", expected="no login in an address", got="one", hint=_LOGIN)
-    match = _PATH.fullmatch(parts.path)
-    if not host or match is None or {"studies", "series", "instances"} & set(match["root"].split("/")):
-        got = "another path" if host else "no host"
-        raise InputError(f"{parts.scheme}://{host or ''}", expected="the address of a series", got=got, hint=hint)
-    root = f"{parts.scheme}://{parts.netloc}{match['root'].rstrip('/')}"
-    filters = tuple(parse_qsl(parts.query, keep_blank_values=True))
-    return Address(root, match["study"] or "", match["series"] or "", filters, parts.fragment)
 
 
 def open_archive(text: str) -> "Archive":
@@ -378,7 +299,7 @@ class Archive:
             hint = "name the file of the archive's own authority in REQUESTS_CA_BUNDLE"
             raise InputError(subject, expected="a certificate that this machine trusts", got=got, hint=hint) from error
         except failures.TooManyRedirects as error:
-            got, hint = "a way to another address", f"give that one, or {_LOGIN}"
+            got, hint = "a way to another address", f"give that one, or {LOGIN}"
             raise InputError(subject, expected="an answer from this address", got=got, hint=hint) from error
         except (failures.RequestException, *_damage()) as error:
             raise _Passing(_NO_DICOM if isinstance(error, _damage()) else _words(error)) from error
@@ -388,7 +309,7 @@ class Archive:
         status, where = answer.status_code, self.root
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if status in (401, 403, 407):
-            raise InputError(where, expected="to be let in", got=f"status {status}, a login is asked for", hint=_LOGIN)
+            raise InputError(where, expected="to be let in", got=f"status {status}, a login is asked for", hint=LOGIN)
         if status in _PASSING_STATUS:
             raise _Passing(f"status {status}")
         if answer.is_redirect or (status >= 400 and answer.request.method == "POST"):
@@ -463,7 +384,7 @@ def _is_whole(dataset: Any) -> bool:
         if keyword in dataset:
             found = dataset.get_item(keyword)
             return found.length in (None, 0xFFFFFFFF, len(found.value)) if hasattr(found, "length") else True
-    return dataset.get("Modality") in _NO_IMAGES and "Rows" not in dataset
+    return dataset.get("Modality") in NO_IMAGES and "Rows" not in dataset
 
 
 def _whole_files(folder: Path, wanted: dict[str, str]) -> set[str]:
