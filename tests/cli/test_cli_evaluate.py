@@ -43,7 +43,7 @@ def test_what_trains_or_draws_refuses_a_file_to_write_to_before_it_works(run, da
     def work(*given, **named):
         raise AssertionError("at work")
 
-    for name in ("datasets.store.open_store", "benchmark.open_bench", "demo.load"):
+    for name in ("benchmark.open_bench", "demo.load", "datasets.store.open_store"):  # imported before any is replaced
         monkeypatch.setattr(f"plurimask.{name}", work)
     for command in (("train", toml), ("benchmark", "smoke"), ("demo",)):
         data = () if command == ("demo",) else ("--data", dataset)
