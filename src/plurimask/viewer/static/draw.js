@@ -44,16 +44,20 @@ function whyNot() {
 function progress() {
   const bar = make("progress", { ariaLabel: "Drawing" });
   const line = make("span", { className: "small quiet number" });
+  let cancelled = null; // the job that was told to stop
   const stop = button("Cancel", "Cancel; nothing is added", async () => {
+    cancelled = theJob.value.id;
     stop.disabled = true;
-    stop.disabled = await cancel();
+    if (await cancel()) return;
+    cancelled = null;
+    stop.disabled = false;
   });
   const element = make("div", { className: "drawing" }, bar, line, stop);
   watch([theJob, state.caseId], () => {
     const job = theJob.value;
     element.hidden = !job;
     if (!job) return;
-    if (!job.done) stop.disabled = job.id === null;
+    stop.disabled = job.id === null || job.id === cancelled;
     if (job.total) Object.assign(bar, { max: job.total, value: job.done });
     else bar.removeAttribute("value");
     const where = job.case === state.caseId.value ? "" : "another case: ";
