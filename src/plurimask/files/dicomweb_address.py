@@ -1,10 +1,12 @@
 """Addresses of archives over DICOMweb, and of what they have.
 
-https://HOST/dicom-web                                    the archive
-https://HOST/dicom-web/studies?PatientID=..&StudyDate=..  a search
-https://HOST/dicom-web/studies/UID                        a study
-https://HOST/dicom-web/studies/UID#3                      of it the series of number 3, or of a UID
-https://HOST/dicom-web/studies/UID/series/UID             a series
+    https://HOST/dicom-web                                    the archive
+    https://HOST/dicom-web/studies?PatientID=..&StudyDate=..  a search
+    https://HOST/dicom-web/studies/UID                        a study
+    https://HOST/dicom-web/studies/UID#3                      of it the series of number 3, or of a UID
+    https://HOST/dicom-web/studies/UID/series/UID             a series
+
+A login never stands in one.
 """
 
 import re
