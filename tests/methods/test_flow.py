@@ -146,24 +146,6 @@ def test_ranks_of_samples_are_uniform_and_unrelated_to_their_noise():
     assert abs(torch.corrcoef(torch.stack([noise, rank]))[0, 1]) < 0.08
 
 
-@pytest.mark.parametrize("logit", [-1.0, 0.5])
-def test_masks_are_empty_as_often_as_the_head_says(logit):
-    """A denoiser that fills everything; of 2,000 masks the share has a standard deviation of 0.011."""
-    made = method()
-    torch.nn.init.constant_(made.empty_head.last.bias, logit)
-    torch.nn.init.constant_(made.denoiser.head.bias[:16], 9.0)
-    drawn = panel(made, list(range(2000)), sampler=ONE_STEP).any((1, 2))
-    assert drawn.float().mean().item() == pytest.approx(1 / (1 + math.exp(logit)), abs=0.04)
-
-
-def test_a_panel_that_is_surely_empty_asks_no_denoiser():
-    made, asked = small("flow"), []
-    torch.nn.init.constant_(made.empty_head.last.bias, 30.0)
-    made.denoiser.register_forward_hook(lambda *_: asked.append(1))
-    assert not panel(made, [1, 2, 3]).any()
-    assert not asked
-
-
 def empties(made, draws=1000):
     """Share of empty masks, ten of each image."""
     shown = toy.images(draws // 10, torch.Generator().manual_seed(1))
