@@ -72,7 +72,6 @@ def train(
     With --folds, one run a fold, OUT/fold-1, OUT/fold-2, ...: plurimask evaluate --model OUT scores every patient once.
     """
     from plurimask.datasets.splits import describe_sides
-    from plurimask.datasets.store import open_store
     from plurimask.files.atomic import check_room, write_text
     from plurimask.training.loop import train as train_method
     from plurimask.training.recipe import load_recipe
@@ -92,9 +91,6 @@ def train(
             write_text(own, _planned(runs, minutes or _USUAL_MINUTES))
         settings = load_recipe(str(own), tuple(set or ()))
         say(own.read_text(encoding="utf-8"))
-    first = next(iter(runs.values()))
-    with progress("decoding once", len(first)) as tick:
-        open_store(first, tick)
     for folder, dataset in runs.items():
         run = RunFolder(folder)
         say(describe_sides(dataset.patients, dataset.sides, dataset.split_by))
@@ -111,14 +107,10 @@ def train(
 
 def _planned(runs: "dict[Path, Dataset]", minutes: float) -> str:
     """The text of a recipe for the first of the runs."""
-    from plurimask.datasets.store import open_store
     from plurimask.training.plan import plan as plan_recipe
 
-    dataset = next(iter(runs.values()))
-    with progress("decoding once", len(dataset)) as tick:
-        open_store(dataset, tick)
     with progress("timing 20 steps"):
-        return plan_recipe(dataset, minutes)
+        return plan_recipe(next(iter(runs.values())), minutes)
 
 
 def _sides(
@@ -130,11 +122,15 @@ def _sides(
     test: float | None,
     folds: int | None,
 ) -> "dict[Path, Dataset]":
-    """The dataset with the sides of each run, by the run's folder: one, or one a fold."""
+    """The dataset, decoded, with the sides of each run, by the run's folder: one, or one a fold."""
     from plurimask.datasets.changed import split_by_rule
+    from plurimask.datasets.store import open_store
 
     rule, out = split_rule(split_by, val, test, folds), out or Path()
     if split_file is not None and not rule.usual:
         raise SettingsError("--split-file", expected="it, or a rule", got="both", hint="give one of them")
     whole = open_data(data, split_file)
-    return {out / name if folds else out: split_by_rule(whole, rule, fold) for fold, name in rule.files.items()}
+    runs = {out / name if folds else out: split_by_rule(whole, rule, fold) for fold, name in rule.files.items()}
+    with progress("decoding once", len(whole)) as tick:
+        open_store(whole, tick)
+    return runs

@@ -26,7 +26,7 @@ class Changed:
     """
 
     def __init__(self, dataset: Dataset, rule: str, change: Callable[[int, Case], Case]) -> None:
-        self._dataset, self._rule, self._change = dataset, rule, change
+        self.whole, self._rule, self._change = dataset, rule, change
         self.root = dataset.root
         self.names: Sequence[str] = dataset.names
         self.patients: Sequence[str | None] = dataset.patients
@@ -36,13 +36,13 @@ class Changed:
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) of the whole data's digest and the rule."""
-        return sha256(f"{self._dataset.digest} {self._rule}".encode()).hexdigest()
+        return sha256(f"{self.whole.digest} {self._rule}".encode()).hexdigest()
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self.whole)
 
     def __getitem__(self, index: int) -> Case:
-        return self._change(index, self._dataset[index])
+        return self._change(index, self.whole[index])
 
 
 def one_reader(dataset: Dataset) -> Changed:
@@ -92,7 +92,7 @@ class Resided(Changed):
 
     def __init__(self, dataset: Dataset, sides: Mapping[str, Split], by: str) -> None:
         super().__init__(dataset, "", lambda index, case: case)
-        self.whole, self.sides, self.split_by = dataset, sides, by
+        self.sides, self.split_by = sides, by
         self._rule = f"sides {json.dumps(_sides_of(self))}"
 
 
@@ -161,11 +161,15 @@ def crop_case(case: Case, size: int) -> Case:
     Raises:
         DatasetError: a volume, or a smaller image.
     """
-    window = _window(case, size)
+    return cut_case(case, _window(case, size))
+
+
+def cut_case(case: Case, window: tuple[slice, slice]) -> Case:
+    """Some rows and columns of a plane case, where they lie; both ends of a slice are within the image."""
     image, readers = (np.ascontiguousarray(array[..., *window]) for array in (case.image, case.readers))
     moved = np.eye(4)
     moved[:2, 3] = [side.start for side in window]
-    return replace(case, image=image, readers=readers, grid=case.grid.part((size, size), moved), padding=None)
+    return replace(case, image=image, readers=readers, grid=case.grid.part(readers.shape[1:], moved), padding=None)
 
 
 def crop_loss(cases: Iterable[Case], size: int) -> CropLoss:

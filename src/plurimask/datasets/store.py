@@ -93,10 +93,7 @@ class Store:
 
     def usual_spacing(self, indices: Sequence[int]) -> float | None:
         """The median distance of two pixels of some cases, in mm; None where it is known of less than half of them."""
-        path = self._folder / "spacing.npy"
-        if not path.exists():  # of an earlier version
-            return None
-        steps = np.sqrt(np.load(path, allow_pickle=False)[np.asarray(indices)].prod(axis=1))
+        steps = np.sqrt(np.load(self._folder / "spacing.npy", allow_pickle=False)[np.asarray(indices)].prod(axis=1))
         known = steps[~np.isnan(steps)]
         return round(float(np.median(known)), 6) if 2 * len(known) >= len(steps) else None
 

@@ -212,17 +212,17 @@ def load(model: str | Path, device: str = "auto", runtime: Literal["torch", "onn
 
 
 def _load_exported(folder: Path) -> Model:
-    panel = OnnxModel(folder)
-    recipe = parse_recipe(panel.card.recipe, str(folder))
+    nets = OnnxModel(folder)
+    recipe = parse_recipe(nets.card.recipe, str(folder))
     method: ExportedOnePass | ExportedFlow
     if isinstance(recipe.method, OnePassSettings):
-        method = ExportedOnePass(recipe.method, panel)
+        method = ExportedOnePass(recipe.method, nets)
     elif isinstance(recipe.method, FlowSettings):
-        method = ExportedFlow(recipe.method, panel)
+        method = ExportedFlow(recipe.method, nets)
     else:
         name, hint = recipe.method.name, "run plurimask export MODEL --out DIR"
         raise CheckpointError(folder, expected="an exported model", got=f"a recipe of {name}", hint=hint)
-    checkpoint = Checkpoint(method, recipe, step=0, data="", digest=panel.card.weights)
+    checkpoint = Checkpoint(method, recipe, step=0, data="", digest=nets.card.weights)
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
 
 

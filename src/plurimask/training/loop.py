@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from plurimask.datasets.batches import Batches, CropSettings, FieldSettings, WarpSettings
+from plurimask.datasets.changed import cut_case
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.splits import Split, check_disjoint, split_indices
 from plurimask.datasets.store import open_store
@@ -25,7 +26,6 @@ from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
 from plurimask.files.atomic import check_room
-from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import Method, build
 from plurimask.metrics.calibration import empty_share
@@ -278,10 +278,8 @@ def _part(case: Case, most: int) -> Case:
     firsts = [
         int(min(max(at - most / 2, 0), max(side - most, 0))) for at, side in zip(middle, case.grid.shape, strict=True)
     ]
-    rows, columns = (slice(first, first + most) for first in firsts)
-    readers = case.readers[:, rows, columns]
-    image = case.image[:, rows, columns]
-    return replace(case, image=image, readers=readers, grid=Grid(readers.shape[1:]), padding=None)
+    rows, columns = (slice(first, min(first + most, side)) for first, side in zip(firsts, case.grid.shape, strict=True))
+    return cut_case(case, (rows, columns))
 
 
 def validate(
