@@ -64,10 +64,13 @@ class Grid:
         object.__setattr__(self, "affine", affine)
 
     @classmethod
-    def plane(cls, shape: tuple[int, int], spacing_mm: float) -> "Grid":
-        """A plane of square pixels with its first pixel at the origin and its rows running to the back (RAS+)."""
+    def plane(cls, shape: tuple[int, ...], spacing_mm: float, between_mm: float = 1.0) -> "Grid":
+        """A plane of square pixels, or several, `between_mm` apart upwards.
+
+        The first pixel is at the origin, and rows run to the back (RAS+).
+        """
         affine = np.zeros((4, 4))
-        affine[1, 0], affine[0, 1], affine[2, 2], affine[3, 3] = -spacing_mm, -spacing_mm, 1.0, 1.0
+        affine[1, 0], affine[0, 1], affine[2, 2], affine[3, 3] = -spacing_mm, -spacing_mm, between_mm, 1.0
         return cls(shape, affine)
 
     @property

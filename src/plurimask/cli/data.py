@@ -16,12 +16,15 @@ def phantom(
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="How many cases.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same cases.")] = 0,
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="Whole nodules on CT in 3-D, one a case, as NIfTI.")
+    ] = False,
 ) -> None:
     """Real outlines of LIDC-IDRI's readers on simulated CT: a dataset with no download."""
     from plurimask.prepare.phantom import prepare_phantom
 
     with progress("making phantoms", count) as tick:
-        prepare_phantom(out, count, seed, tick)
+        prepare_phantom(out, count, seed, tick, volumes)
     say(f"{plural(count, 'case')} in {out}")
 
 

