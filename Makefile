@@ -8,7 +8,7 @@ install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[phantom,dicom,dicomweb,hdf5,onnx,view,docs,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[phantom,dicom,dicomweb,hdf5,onnx,ray,view,docs,dev]'
 	touch $(READY)
 
 demo: $(READY)

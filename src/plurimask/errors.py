@@ -6,6 +6,7 @@
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _LONGEST = 600
 
@@ -27,6 +28,10 @@ class PlurimaskError(Exception):
         line = " ".join(f"{subject}: expected {expected}, got {shown}; {hint}".split())
         # What a file says may not move the cursor of a terminal, or turn the direction of its text.
         super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is sent to another process: as its line, and what else it holds."""
+        return Exception.__new__, (type(self), str(self)), self.__dict__
 
 
 class InputError(PlurimaskError):

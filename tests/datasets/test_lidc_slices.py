@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def test_slices_with_a_mask_have_the_values_of_their_row(tmp_path):
         np.testing.assert_array_equal(case.image, IMAGES[row][None].astype(np.float32))
         np.testing.assert_array_equal(case.readers, MASKS[row])
     assert [case.grid.spacing_mm for case in data] == [(0.5, 0.5), None, (0.75, 0.75)]
+
+
+def test_a_dataset_is_sent_to_another_process_as_its_path(tmp_path):
+    data = LidcSlices(write(tmp_path))
+    sent = pickle.dumps(data)
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent)[2].image, data[2].image)
 
 
 def test_digest_changes_with_an_image(tmp_path):

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from in_turn import InTurn
 from small_panels import CASES, GRID, SIZE, case, panel
 
 from plurimask.errors import InputError
-from plurimask.evaluation import COLUMNS, Scores, evaluate
+from plurimask.evaluation import COLUMNS, Scores, evaluate, evaluate_on
 from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.geometry import Grid
 from plurimask.metrics.calibration import (
@@ -331,3 +332,22 @@ def test_another_size_that_fits_exchanged_is_refused_with_that_hint():
     one = Case("a", np.zeros((1, 8, 9), np.float32), readers, own)
     with pytest.raises(InputError, match="expected size 8x9, as the case has, got 9x8; exchange the rows and columns"):
         evaluate([MaskSet("a", masks, grid)], {"a": one})
+
+
+def test_scores_by_a_cluster_are_the_same_in_any_order_of_its_parts(monkeypatch):
+    panels = {name: panel(name) for name in ("a", "b", "alone", "unread")}
+    monkeypatch.setattr("plurimask.evaluation.score._CASES_AT_ONCE", 2)
+    here, told = evaluate(panels.values(), CASES), []
+    there = evaluate_on(InTurn(), panels, CASES, progress=told.append)
+    assert repr(there.rows) == repr(here.rows)
+    assert repr((there.table, there.conventions, there.strata)) == repr((here.table, here.conventions, here.strata))
+    assert told == [2, 4]
+
+
+def test_a_cluster_compares_each_panel_with_the_first_of_all(monkeypatch):
+    panels = {"a": panel("a"), "b": panel("b").first(4)}
+    monkeypatch.setattr("plurimask.evaluation.score._CASES_AT_ONCE", 1)
+    with pytest.raises(InputError, match="5 masks, as for a"):
+        evaluate_on(InTurn(), panels, CASES)
+    with pytest.raises(InputError, match="masks of at least one"):
+        evaluate_on(InTurn(), {}, CASES)

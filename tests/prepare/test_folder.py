@@ -1,17 +1,19 @@
 """Anyone's data through `prepare folder`: the dry run's findings, what is written, and what is refused."""
 
 import json
+from contextlib import nullcontext
 
 import nibabel as nib
 import numpy as np
 import pytest
+from in_turn import InTurn
 from PIL import Image
 from said import command
 
 import plurimask as pm
 from plurimask import __version__
 from plurimask.geometry import Grid
-from plurimask.prepare.folder import fit_square, to_planes
+from plurimask.prepare.folder import fit_square, to_planes, write_planes
 from plurimask.records import Case
 
 AFFINE = np.array([[0, -0.8, 0, 5], [0.9, 0, 0, -7], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
@@ -433,3 +435,34 @@ def test_the_middle_stays_where_it_is(size):
         fitted.grid.affine @ ((size - 1) / 2, (size - 1) / 2, 0, 1), case.grid.affine @ (2.5, 2.5, 0, 1), atol=1e-9
     )
     assert fitted.grid.spacing_mm == pytest.approx((0.7 * max(6 / size, 1),) * 2)
+
+
+@pytest.mark.parametrize("labels", ["whole", "unclear"])
+def test_a_cluster_writes_the_same_dataset(run, root, tmp_path, monkeypatch, labels):
+    if labels == "unclear":  # as the only file that needs a choice is
+        save(root / "P1_b" / "reader_1.nii.gz", drawn(1, 2))
+    (root / "P2_a" / "reader_1.nii.gz").unlink()
+    assert run("--patient", "{patient}_*", "--persons").code == 0
+    (tmp_path / "out").rename(tmp_path / "here")
+    monkeypatch.setattr("plurimask.cluster.Cluster", lambda address: nullcontext(InTurn()))
+    said = run("--patient", "{patient}_*", "--persons", "--engine", "ray")
+    assert said.code == 0
+    contents = [
+        {path.relative_to(tmp_path / where): path.read_bytes() for path in (tmp_path / where).rglob("*.*")}
+        for where in ("here", "out")
+    ]
+    assert contents[0] == contents[1]
+    assert not [path for path in contents[1] if path.name.startswith(".")]
+
+
+def test_cases_on_which_a_cluster_fails_are_passed_over_with_their_reason(run, root, tmp_path, monkeypatch):
+    def fail(case, *given):
+        if case.name == "P1_b":
+            raise RuntimeError("its worker died")
+        return write_planes(case, *given)
+
+    monkeypatch.setattr("plurimask.prepare.folder.write_planes", fail)
+    monkeypatch.setattr("plurimask.cluster.Cluster", lambda address: nullcontext(InTurn()))
+    assert "passed over: P1_b: its worker died" in run("--engine", "ray").out
+    assert len(written(root)) == 6
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_turn import InTurn
 from lidc_series import OTHER, SMALL, TWICE, VALIDATION, plans, write_database, write_scan
 from scipy.ndimage import map_coordinates
 from tiny import recipe
@@ -83,6 +84,12 @@ def test_what_is_prepared_opens_as_a_dataset_with_patients(prepared):
     dataset = open_dataset(prepared)
     assert isinstance(dataset, LidcSlices)
     assert set(dataset.patients) == {SMALL, OTHER, TWICE, VALIDATION}
+
+
+def test_a_cluster_cuts_the_same_scans(prepared, download, database, tmp_path):
+    prepare_lidc(download[0], tmp_path / "out", V1, database=database, cluster=InTurn())
+    assert content(tmp_path / "out") == content(prepared)
+    assert manifest_of(tmp_path / "out") == manifest_of(prepared)
 
 
 def test_masks_are_what_each_reader_drew_in_the_window(prepared, database):

@@ -12,7 +12,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from plurimask.errors import InputError, SettingsError
+
 if TYPE_CHECKING:
+    from plurimask.cluster import Cluster
     from plurimask.datasets.dataset import Dataset
     from plurimask.datasets.splits import SplitRule
     from plurimask.files.dicomweb import Archive
@@ -46,6 +49,15 @@ SplitBy = Annotated[
 Val = Annotated[float | None, typer.Option(help="Share of the patients to validate on (0.1).")]
 Test = Annotated[float | None, typer.Option(help="Share of the patients to test on (0.1).")]
 Folds = Annotated[int | None, typer.Option(help="So many splits, in which each patient is tested on once.")]
+Engine = Annotated[
+    Literal["ray"] | None, typer.Option(help="ray: spread the cases over a Ray cluster; else one after the other.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster that runs: auto, HOST:PORT, ray://HOST:PORT; else this machine's cores are one."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
@@ -88,10 +100,27 @@ def at_hand(places: Sequence[str]) -> Iterator[list[Path]]:
         yield paths
 
 
+@contextmanager
+def cluster_at(engine: str | None, address: str | None) -> "Iterator[Cluster | None]":
+    """The cluster that --engine and --address name, or None. What failed in the block is listed, a line a case."""
+    if engine is None:
+        if address is not None:
+            raise SettingsError("--address", expected="--engine ray", got="none", hint="add it, or leave this out")
+        yield None
+        return
+    from plurimask.cluster import Cluster, FailedCasesError
+
+    with Cluster(address) as cluster:
+        try:
+            yield cluster
+        except FailedCasesError as failed:
+            for name, why in failed.reasons.items():
+                errors.print(f"{name}: {why}", soft_wrap=True)
+            raise
+
+
 def store_panels(archive: "Archive", folders: Sequence[Path]) -> None:
     """Store the DICOM objects of some panels, and say how many were accepted."""
-    from plurimask.errors import InputError
-
     files = []
     for folder in folders:
         found = sorted(folder.glob("*.dcm"))
@@ -124,7 +153,6 @@ def split_rule(
 ) -> "SplitRule":
     """The rule that options name; shares go by rank unless told otherwise."""
     from plurimask.datasets.splits import USUAL, SplitRule
-    from plurimask.errors import SettingsError
 
     if folds and (test is not None or by == "hash"):
         got, hint = "--test" if test is not None else "--split-by hash", "leave it out: folds are equal parts, by rank"

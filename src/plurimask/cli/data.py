@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from plurimask.cli.common import Folds, Out, SplitBy, Test, Val, console, progress, say, split_rule
+from plurimask.cli.common import (
+    Address,
+    Engine,
+    Folds,
+    Out,
+    SplitBy,
+    Test,
+    Val,
+    cluster_at,
+    console,
+    progress,
+    say,
+    split_rule,
+)
 from plurimask.errors import plural
 
 prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
@@ -38,10 +51,14 @@ def lidc(
     spacing: Annotated[float | None, typer.Option(help="mm a pixel, other than the preset's.")] = None,
     slices: Annotated[str | None, typer.Option(help="drawn or release, other than the preset's.")] = None,
     window: Annotated[str | None, typer.Option(help="HU for black and white, as -1000,400; else each slice's.")] = None,
+    engine: Engine = None,
+    address: Address = None,
 ) -> None:
     """LIDC-IDRI with its four readers, from DICOM (goes on where it stopped) or from a packing."""
     if (dicom is None) == (packing is None):
         raise typer.BadParameter("give one of the two", param_hint="--dicom, --from")
+    if packing is not None and engine is not None:
+        raise typer.BadParameter("a packing is read by one process; leave it out", param_hint="--engine")
     if packing is not None:
         from plurimask.prepare.packings import import_packing
 
@@ -53,8 +70,8 @@ def lidc(
         from plurimask.prepare.lidc import lidc_settings, prepare_lidc
 
         settings = lidc_settings(preset, size, spacing, slices, window)
-        with progress("cutting scans") as tick:
-            made = prepare_lidc(dicom, out, settings, tick)
+        with cluster_at(engine, address) as cluster, progress("cutting scans") as tick:
+            made = prepare_lidc(dicom, out, settings, tick, cluster=cluster)
         of = f"{plural(made.scans, 'scan')} of {plural(made.patients, 'patient')}"
         say(f"{plural(made.slices, 'slice')} of {of} in {out}")
         skipped = plural(len(made.skipped), "scan")
@@ -115,6 +132,8 @@ def folder(
     test: Test = None,
     folds: Folds = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is there and what looks wrong.")] = False,
+    engine: Engine = None,
+    address: Address = None,
 ) -> None:
     """Your own images with several readers each. Begin with --dry-run."""
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
@@ -139,16 +158,16 @@ def folder(
         persons,
     )
     if dry_run:
-        with progress("reading cases") as tick:
-            survey = survey_folder(root, settings, tick)
+        with cluster_at(engine, address) as cluster, progress("reading cases") as tick:
+            survey = survey_folder(root, settings, tick, cluster)
         console.print(render_survey(survey), soft_wrap=True)
         if not survey.cases:
             refuse_none(survey.skipped)
         return
     if out is None:
         raise typer.BadParameter("name the folder to write to, or add --dry-run", param_hint="--out")
-    with progress("writing cases") as tick:
-        survey = prepare_folder(root, out, settings, tick)
+    with cluster_at(engine, address) as cluster, progress("writing cases") as tick:
+        survey = prepare_folder(root, out, settings, tick, cluster)
     for line in summarise_survey(survey, most=20):
         say(line)
     if folds:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from plurimask.cli.common import (
+    Address,
     CaseList,
     Device,
+    Engine,
     Limit,
     Out,
     Split,
     SplitFile,
     at_hand,
+    cluster_at,
     errors,
     progress,
     say,
@@ -83,6 +86,8 @@ def sample(
     runtime: Annotated[
         Literal["torch", "onnx"], typer.Option(help="onnx: MODEL is a folder of plurimask export.")
     ] = "torch",
+    engine: Engine = None,
+    address: Address = None,
 ) -> None:
     """Draw plausible masks of studies, or of a dataset's cases, into OUT/CASE.
 
@@ -94,7 +99,7 @@ def sample(
     from plurimask.files.dicomweb import open_archive
     from plurimask.files.locate import open_study
     from plurimask.files.mask_sets import check_case_folder, write_mask_set
-    from plurimask.sampling import check_study, inputs_at, load, parse_region, sample_study
+    from plurimask.sampling import CaseDrawer, check_study, inputs_at, load, parse_region, sample_study
 
     drawer = load(model, device, runtime)
     settings = drawer.sampler(sampler, steps)
@@ -103,7 +108,7 @@ def sample(
     format = "dicom-seg" if store and not format else format
     names = read_case_list(case_list) if case_list else None
     found = inputs_at(context.with_resource(at_hand(inputs)), split, limit, names, split_file, Path(model))
-    found.check(region is not None, whole, format)
+    found.check(region is not None, whole, format, engine)
     drawer.pool(panel, pool, count)
     # All outputs are checked before the model is asked once. Studies are kept as long as they are small together.
     kept: dict[str, Study] = {}
@@ -123,8 +128,13 @@ def sample(
 
             rehearse(out / name, study, format)
     check_room(out, count * voxels // 8)  # as bits
-    with progress("drawing panels", len(found)) as tick:
-        for done, (name, read) in enumerate(found.cases.items(), start=1):
+    with cluster_at(engine, address) as cluster, progress("drawing panels", len(found)) as tick:
+        if cluster is not None:
+            brought = partial(load, model, device, runtime)
+            work = CaseDrawer(brought, found.cases, {panel: out}, count, seed, settings, pool)
+            for done, _ in enumerate(cluster.map(work, {name: name for name in found.cases}, device != "cpu"), start=1):
+                tick(done)
+        for done, (name, read) in enumerate({} if cluster else found.cases.items(), start=1):
             watch = _watch(drawer, name, panel, None, tick, done - 1)
             write_mask_set(out / name, drawer.sample(read(), count, seed, settings, panel, pool, watch))
             tick(done)

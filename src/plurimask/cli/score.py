@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from plurimask.cli.common import (
+    Address,
     CaseList,
     Device,
+    Engine,
     Limit,
     Out,
     Split,
     SplitFile,
+    cluster_at,
     console,
     fail,
     fold_runs,
@@ -25,10 +28,12 @@ from plurimask.cli.common import (
 from plurimask.errors import PlurimaskError, SettingsError, plural
 
 if TYPE_CHECKING:
+    from plurimask.cluster import Cluster
     from plurimask.datasets.dataset import Dataset
     from plurimask.evaluation import Scores
     from plurimask.files.mask_sets import MaskSets
     from plurimask.records import Case, MaskSet
+    from plurimask.sampling import PanelKind
 
 _WRITTEN = (
     "scores.csv",
@@ -41,6 +46,7 @@ _WRITTEN = (
 
 
 def evaluate(
+    context: typer.Context,
     data: Annotated[Path, typer.Option(help="The dataset with the readers' masks.")],
     out: Out,
     masks: Annotated[
@@ -64,6 +70,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the model's masks.")] = 0,
     device: Device = "auto",
     compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
+    engine: Engine = None,
+    address: Address = None,
 ) -> None:
     """Score masks against the readers: tables, OUT/report.html, OUT/scores.csv, OUT/summary.json and figures."""
     from plurimask.datasets.changed import split_as, split_as_trained
@@ -74,6 +82,7 @@ def evaluate(
 
     _check_drawn(masks, model, panel, pool)
     check_room(out)
+    cluster = context.with_resource(cluster_at(engine, address))
     dataset, beside = open_data(data, split_file), None
     names = read_case_list(case_list) if case_list else None
     choose = partial(choose_cases, limit=limit, names=names, asked=True)
@@ -90,11 +99,11 @@ def evaluate(
         cases, split_by = choose(dataset, split), dataset.split_by
         parts = {model: cases} if model is not None else {}
     for one, of_one in parts.items():
-        masks, beside = _draw(one, device, of_one, out, count or 16, seed, panel, pool)
+        masks, beside = _draw(one, device, of_one, out, count or 16, seed, panel, pool, cluster)
     assert masks is not None, "there are masks or a model"
-    scores, panels, passed = _score(masks, dataset, cases, count)
+    scores, panels, passed = _score(masks, dataset, cases, count, cluster)
     if beside is not None:
-        scores = scores.beside(_score(beside, dataset, cases, None)[0])
+        scores = scores.beside(_score(beside, dataset, cases, None, cluster)[0])
     # After the bar has shown: these bring PyTorch and matplotlib.
     from plurimask.evaluation import compare as compare_scores
     from plurimask.evaluation import write_scores
@@ -105,7 +114,7 @@ def evaluate(
     comparison = None
     if compare:
         try:
-            comparison = compare_scores(scores, _score(compare, dataset, cases, count)[0])
+            comparison = compare_scores(scores, _score(compare, dataset, cases, count, cluster)[0])
         except PlurimaskError as error:
             fail(f"--compare {compare}: {error}")
     chosen = {
@@ -179,15 +188,25 @@ def _draw(
     seed: int,
     panel: Literal["independent", "representative"],
     pool: int | None,
+    cluster: "Cluster | None",
 ) -> tuple[Path, Path | None]:
     """Draw a model's panels of the cases: the folder of independent ones, and that of representative ones, if any."""
     from plurimask.files.mask_sets import write_mask_set
-    from plurimask.sampling import load
+    from plurimask.sampling import CaseDrawer, load
 
     drawer = load(model, device)
     drawer.pool(panel, pool, count)
     masks, beside = out / "masks", out / "representative" if panel == "representative" else None
     with progress("drawing panels", len(cases)) as tick:
+        if cluster is not None:
+            places: dict[PanelKind, Path] = {"independent": masks}
+            if beside is not None:
+                places["representative"] = beside
+            read = {name: partial(cases.__getitem__, name) for name in cases}
+            work = CaseDrawer(partial(load, model, device), read, places, count, seed, pool=pool)
+            for done, _ in enumerate(cluster.map(work, {name: name for name in cases}, device != "cpu"), start=1):
+                tick(done)
+            return masks, beside
         for done, (name, case) in enumerate(cases.items(), start=1):
             write_mask_set(masks / name, drawer.sample(case, count, seed))
             if beside is not None:
@@ -197,7 +216,7 @@ def _draw(
 
 
 def _score(
-    masks: Path, dataset: "Dataset", cases: "Mapping[str, Case]", count: int | None
+    masks: Path, dataset: "Dataset", cases: "Mapping[str, Case]", count: int | None, cluster: "Cluster | None"
 ) -> "tuple[Scores, MaskSets, int]":
     """Scores and mask sets of the cases, and how many sets of other cases there are."""
     from plurimask.files.locate import mask_sets_at
@@ -206,9 +225,13 @@ def _score(
     panels = found.among(cases, dataset.names)
     with progress("scoring", len(panels)) as tick:
         from plurimask.evaluation import evaluate as evaluate_panels
+        from plurimask.evaluation import evaluate_on
 
         unnamed = f"masks in {'/'.join(masks.resolve().parts[-2:])}"
-        scores = evaluate_panels(_ticking(panels.values(), tick), cases, count, unnamed)
+        if cluster is not None:
+            scores = evaluate_on(cluster, panels, cases, count, unnamed, tick)
+        else:
+            scores = evaluate_panels(_ticking(panels.values(), tick), cases, count, unnamed)
     return scores, panels, len(found) - len(panels)
 
 

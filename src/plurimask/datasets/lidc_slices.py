@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -51,6 +51,10 @@ class LidcSlices:
         """sha256 over index, masks and strips."""
         strips = [self.root / "images" / f"{patient}.png" for patient in sorted(set(self.patients))]
         return digest_files(self.root, [self.root / "index.csv", self.root / "masks.npz", *strips])
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        """How it is sent to another process: as its path."""
+        return type(self), (self.root,)
 
     def __len__(self) -> int:
         return len(self._slices)

@@ -2,7 +2,7 @@
 
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, HEADLINE, Column
 from plurimask.evaluation.readers import ReaderScores
-from plurimask.evaluation.score import evaluate
+from plurimask.evaluation.score import evaluate, evaluate_on
 from plurimask.evaluation.scores import CaseScores, Comparison, Scores, Stratum, TableRow, compare
 from plurimask.evaluation.store import read_scores, write_scores
 
@@ -19,6 +19,7 @@ __all__ = [
     "TableRow",
     "compare",
     "evaluate",
+    "evaluate_on",
     "read_scores",
     "write_scores",
 ]

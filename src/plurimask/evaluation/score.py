@@ -5,7 +5,7 @@ All values of a batch come from one count of every pair of masks.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain
@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from plurimask.cluster import Cluster
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.evaluation.readers import ReadCase, score_readers
 from plurimask.evaluation.scores import CaseScores, Scores, stratify, summarise, values_of
-from plurimask.geometry import same_grid
+from plurimask.geometry import Grid, same_grid
 from plurimask.metrics.calibration import Reliability, frequency_table, soft_dice
 from plurimask.metrics.ci_score import ci_harmonic, ci_score, combined_sensitivity, mean_of_best, range_agreement
 from plurimask.metrics.conventions import CONVENTIONS, convention_values
@@ -149,6 +150,49 @@ def evaluate(
             independent and representative panels together.
     """
     pairs = _pairs(panels, cases, count)
+    first = _first(pairs)
+    grid = first[1].grid
+    batches = _batches(chain([first], pairs))
+    del first
+    scored = [_score(batch, grid.spacing_mm is not None) for batch in batches]
+    return _scores(scored, cases, grid, unnamed)
+
+
+def evaluate_on(
+    cluster: Cluster,
+    panels: Mapping[str, MaskSet],
+    cases: Mapping[str, Case],
+    count: int | None = None,
+    unnamed: str = "unnamed",
+    progress: Callable[[int], object] = lambda done: None,
+) -> Scores:
+    """As `evaluate`, by the workers of a cluster; `progress` is told how many panels are scored.
+
+    Raises:
+        InputError: as `evaluate`, of the first panel.
+        FailedCasesError: the others that `evaluate` would refuse.
+    """
+    first, case = _first(_pairs(panels.values(), cases, count))
+    grid, names = case.grid, list(panels)
+    parts = [names[start : start + _CASES_AT_ONCE] for start in range(0, len(names), _CASES_AT_ONCE)]
+    items = {f"{part[0]} to {part[-1]}": (number, part) for number, part in enumerate(parts)}
+
+    def scorer() -> Callable[[tuple[int, Sequence[str]]], tuple[int, list[_Scored]]]:
+        def score_part(item: tuple[int, Sequence[str]]) -> tuple[int, list[_Scored]]:
+            number, part = item
+            pairs = _pairs((panels[name] for name in part), cases, count, first)
+            return number, [_score(batch, grid.spacing_mm is not None) for batch in _batches(pairs)]
+
+        return score_part
+
+    scored: dict[int, list[_Scored]] = {}
+    for number, of_part in cluster.map(scorer, items):
+        scored[number] = of_part
+        progress(sum(len(batch.rows) for of_part in scored.values() for batch in of_part))
+    return _scores([batch for number in sorted(scored) for batch in scored[number]], cases, grid, unnamed)
+
+
+def _first(pairs: Iterator[Pair]) -> Pair:
     first = next(pairs, None)
     if first is None:
         raise InputError(
@@ -157,16 +201,13 @@ def evaluate(
             got="none",
             hint="draw masks first, or name the cases that were drawn",
         )
-    grid = first[1].grid
+    return first
+
+
+def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], grid: Grid, unnamed: str) -> Scores:
+    """All scores; `grid` is that of the first case, which says what sizes are in."""
     known, volume = grid.spacing_mm is not None, "mm²" if len(grid.shape) == 2 else "mm³"
     units = {"surface": "mm", "size_crps": volume} if known else dict.fromkeys(("surface", "size_crps"), "voxels")
-    batches = _batches(chain([first], pairs))
-    del first
-    scored = [_score(batch, known) for batch in batches]
-    return _scores(scored, cases, units, unnamed)
-
-
-def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], units: Mapping[str, str], unnamed: str) -> Scores:
     rows = tuple(row for batch in scored for row in batch.rows)
     drawn = [json.loads(text) for text in dict.fromkeys(text for batch in scored for text in batch.drawn)]
     patients, count = [row.patient for row in rows], rows[0].samples
@@ -318,10 +359,11 @@ def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
         yield batch
 
 
-def _pairs(panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | None) -> Iterator[Pair]:
-    """Each panel with its case, checked, the panel cut to `count` samples."""
+def _pairs(
+    panels: Iterable[MaskSet], cases: Mapping[str, Case], count: int | None, first: MaskSet | None = None
+) -> Iterator[Pair]:
+    """Each panel with its case, checked against the first of all, the panel cut to `count` samples."""
     seen: set[str] = set()
-    first: MaskSet | None = None
     for panel in panels:
         if panel.name not in cases:
             raise InputError(

@@ -268,7 +268,9 @@ class _GridFile(BaseModel):
     affine: Annotated[list[_Row], Field(min_length=4, max_length=4)] | None = None
 
 
-class _SetFile(BaseModel):
+class Description(BaseModel):
+    """What set.json holds, as `MaskSet` describes it; None where it does not say."""
+
     model_config = ConfigDict(strict=True)
 
     name: str | None = None
@@ -304,7 +306,7 @@ def write_mask_set(folder: Path, panel: MaskSet) -> None:
 def describe(panel: MaskSet) -> str:
     """What set.json says of `panel`: all but the masks, as JSON with sorted keys."""
     affine = None if panel.grid.affine is None else panel.grid.affine.tolist()
-    description = _SetFile(
+    description = Description(
         name=panel.name,
         method=panel.method,
         seeds=None if panel.seeds is None else list(panel.seeds),
@@ -381,7 +383,7 @@ class MaskSets(Mapping[str, MaskSet]):
 
 def _read(files: MaskFiles) -> MaskSet:
     path = files.path / DESCRIPTION
-    description = _read_description(path)
+    description = read_description(path)
     stated = tuple(description.grid.shape) if description.grid else None
     masks, grid = read_samples(files.samples) if files.stack is None else read_stack(files.stack, stated)
     _check_description(path, description, files.name, masks)
@@ -405,15 +407,16 @@ def check_bears_name(folder: Path, name: str) -> None:
         raise InputError(folder, expected=f"a folder named {name}", got=got, hint="name it as the case")
 
 
-def _read_description(path: Path) -> _SetFile:
+def read_description(path: Path) -> Description:
+    """What set.json at a path says; nothing where it is not there. Raises InputError where it is damaged."""
     if not os.path.lexists(path):
-        return _SetFile()
+        return Description()
     with readable(path, "a description as plurimask writes it", "correct it"):
         tree = from_json(path.read_bytes(), allow_inf_nan=False)
-    return parse(_SetFile, tree, path, InputError)
+    return parse(Description, tree, path, InputError)
 
 
-def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:
+def _grid(path: Path, description: Description, stored: Grid) -> Grid:
     if description.grid is None or description.grid.affine is None:
         return stored
     grid = grid_of(path, stored.shape, np.array(description.grid.affine))
@@ -421,7 +424,7 @@ def _grid(path: Path, description: _SetFile, stored: Grid) -> Grid:
     return grid
 
 
-def _check_description(path: Path, description: _SetFile, name: str, masks: np.ndarray) -> None:
+def _check_description(path: Path, description: Description, name: str, masks: np.ndarray) -> None:
     stated: dict[str, tuple[object, object]] = {
         "name": (description.name and one_form(description.name), name),
         "number of seeds": (None if description.seeds is None else len(description.seeds), len(masks)),

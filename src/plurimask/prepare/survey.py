@@ -6,10 +6,10 @@ What looks wrong is a question to whoever made the data, not an error: readers m
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -85,6 +85,16 @@ class ChosenLabel:
             mask = values != 0 if self._value is None else np.isclose(values, self._value, rtol=0, atol=_ROUNDING)
         self._drawn |= bool(mask.any())
         return mask
+
+    def add(self, other: "ChosenLabel") -> None:
+        """Remember what another rule of the same choice saw too."""
+        self.seen |= other.seen
+        self._drawn |= other._drawn
+        self._files += other._files
+        self._unclear += other._unclear
+        self._odd += other._odd
+        self._smooth += other._smooth
+        self._voxels += other._voxels
 
     def check(self, root: Path, *, done: bool = True) -> None:
         """Refuse what one file alone does not say: a choice that no label holds, or one that most of them need.
@@ -184,15 +194,15 @@ def agreement(readers: np.ndarray) -> Agreement:
     return Agreement(float(pairs.dice[0].numpy()[upper].mean()), float(pairs.iou[0].numpy()[upper].mean()), empty)
 
 
-def suspicions(case: Case, readers: Sequence[int]) -> list[str]:
-    """What looks wrong in one case, as "shifted: ..."; `readers` are the numbers of those who read it."""
+def suspicions(case: Case, readers: Sequence[int | str]) -> list[str]:
+    """What looks wrong in one case, as "shifted: ..."; `readers` is what those who read it are called."""
     masks = dict(zip(readers, case.readers, strict=True))
     places = {number: np.argwhere(mask) for number, mask in masks.items() if mask.any()}
     pairs = [one for a, b in combinations(places, 2) for one in _of_pair(masks[a], a, places[a], b, places[b])]
     return pairs + list(_off_body(case.image, {number: masks[number] for number in places}))
 
 
-def _of_pair(mask: np.ndarray, a: int, places_a: np.ndarray, b: int, places_b: np.ndarray) -> Iterator[str]:
+def _of_pair(mask: np.ndarray, a: object, places_a: np.ndarray, b: object, places_b: np.ndarray) -> Iterator[str]:
     """The shift or the turn of reader b that raises the agreement with reader a most, where it raises it much.
 
     Places are (n, 2 or 3) indices of the voxels that a reader drew, so that it costs as much as was drawn.
@@ -230,7 +240,7 @@ def _turned(places: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[str, n
                 yield " and ".join(words), np.where(flips, np.array(shape) - 1 - places[:, order], places[:, order])
 
 
-def _off_body(image: np.ndarray, masks: Mapping[int, np.ndarray]) -> Iterator[str]:
+def _off_body(image: np.ndarray, masks: Mapping[Any, np.ndarray]) -> Iterator[str]:
     outside = _outside(image) if masks else None
     for number, mask in masks.items():
         share = np.count_nonzero(mask & outside) / np.count_nonzero(mask)
@@ -251,7 +261,7 @@ def _outside(image: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SeenCase:
-    """One case as it was found; readers have the numbers that they have in all cases.
+    """One case as it was found; readers are numbered in the case, or as in all cases (`numbered`).
 
     Args:
         name: of the case.
@@ -262,7 +272,7 @@ class SeenCase:
         channels: of its image.
         grid: of image and masks.
         agreement: of its readers.
-        suspicions: what looks wrong in it.
+        suspicions: what looks wrong in it, with `{0}` for the first reader of the case until they are numbered.
         written: cases that become of it, such as planes of a volume.
     """
 
@@ -277,21 +287,31 @@ class SeenCase:
     suspicions: tuple[str, ...]
     written: int
 
+    def numbered(self, numbers: Sequence[int]) -> Self:
+        """The case with the numbers that its readers have in all cases."""
+        return replace(
+            self,
+            readers=tuple(numbers),
+            empty=tuple(numbers[reader] for reader in self.empty),
+            alike=tuple((numbers[a], numbers[b]) for a, b in self.alike),
+            suspicions=tuple(text.format(*numbers) for text in self.suspicions),
+        )
 
-def see_case(case: Case, numbers: Sequence[int], written: int) -> SeenCase:
-    """One case as it was found, read by the readers of these numbers; `written` cases become of it."""
-    masks = dict(zip(numbers, case.readers, strict=True))
-    drew = [number for number in numbers if masks[number].any()]
+
+def see_case(case: Case, written: int) -> SeenCase:
+    """One case as it was found; `written` cases become of it."""
+    numbers = range(len(case.readers))
+    drew = [number for number in numbers if case.readers[number].any()]
     return SeenCase(
         name=case.name,
         patient=case.patient,
         readers=tuple(numbers),
         empty=tuple(number for number in numbers if number not in drew),
-        alike=tuple((a, b) for a, b in combinations(drew, 2) if np.array_equal(masks[a], masks[b])),
+        alike=tuple((a, b) for a, b in combinations(drew, 2) if np.array_equal(case.readers[a], case.readers[b])),
         channels=len(case.image),
         grid=case.grid,
         agreement=agreement(case.readers),
-        suspicions=tuple(suspicions(case, numbers)),
+        suspicions=tuple(suspicions(case, [f"{{{number}}}" for number in numbers])),
         written=written,
     )
 

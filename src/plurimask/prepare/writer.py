@@ -11,6 +11,7 @@ The folder appears whole or not at all. What is written of a case:
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from plurimask.geometry import Grid
 from plurimask.records import Case
 
 MANIFEST = "manifest.json"
+PART = ".part-"
+"""How the folders begin in which workers of a cluster write."""
 
 
 def write_manifest(
@@ -79,11 +82,11 @@ class CaseWriter:
     """Writes cases into a folder that is being made; `writing_cases` makes one.
 
     Args:
-        folder: an empty folder.
+        folder: an empty folder, or a worker's own.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._patients: dict[str, str | None] = {}
         self._skipped: list[tuple[str, str]] = []
         self._readers: list[tuple[str, ...]] = []
@@ -105,13 +108,30 @@ class CaseWriter:
             InputError: a name that cannot be a folder's.
             DatasetError: a name that was there before.
         """
-        name = check_name(self._folder, case.name)
-        if name in self._patients:
-            raise DatasetError(name, expected="every case once", got="a second one", hint="name the cases apart")
-        _write_case(self._folder / name, case)
+        name = check_name(self.folder, case.name)
+        self._check_new(name)
+        _write_case(self.folder / name, case)
         named = [(name, f"label{number}", who) for number, who in enumerate(case.drawn_by or ()) if who is not None]
         self._readers += named
         self._patients[name] = None if case.patient is None else patient_id(case.patient)
+
+    def take(self, part: "CaseWriter") -> None:
+        """Take over what a writer in another process wrote and noted; its cases lie here already (see `move_to`).
+
+        Raises:
+            DatasetError: a name that was there before.
+        """
+        for name in part._patients:
+            self._check_new(name)
+        self._patients |= part._patients
+        self._readers += part._readers
+        self._skipped += part._skipped
+
+    def move_to(self, folder: Path) -> None:
+        """Move the cases into another folder of this file system, each at once, over one of a former try."""
+        for name in self._patients:
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (self.folder / name).rename(folder / name)
 
     def skip(self, what: str, why: str) -> None:
         """Note what was passed over, and why."""
@@ -139,6 +159,8 @@ class CaseWriter:
         """
         if not self._patients:
             refuse_none(self._skipped)
+        for left in self.folder.glob(f"{PART}*"):  # of a worker that died
+            shutil.rmtree(left)
         known = [(name, patient) for name, patient in sorted(self._patients.items()) if patient is not None]
         if known:
             self._write_table("patients", ("case", "patient"), known)
@@ -149,11 +171,15 @@ class CaseWriter:
             "patients": len(self.patients),
             "cases_of_unknown_patient": self.count - len(known),
         }
-        digest = CaseFolder(self._folder).digest
-        write_manifest(self._folder, made_by, facts, counts=counts, sha256=digest, skipped=self._skipped)
+        digest = CaseFolder(self.folder).digest
+        write_manifest(self.folder, made_by, facts, counts=counts, sha256=digest, skipped=self._skipped)
+
+    def _check_new(self, name: str) -> None:
+        if name in self._patients:
+            raise DatasetError(name, expected="every case once", got="a second one", hint="name the cases apart")
 
     def _write_table(self, name: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-        (self._folder / f"{name}.csv").write_text(csv_text([header, *rows]), encoding="utf-8")
+        (self.folder / f"{name}.csv").write_text(csv_text([header, *rows]), encoding="utf-8")
 
 
 def check_outside(out: Path, root: Path) -> None:

@@ -1,5 +1,6 @@
 """Checkpoint + image, or whole study -> MaskSet on the image's own grid."""
 
+from plurimask.sampling.cases import CaseDrawer
 from plurimask.sampling.inputs import Inputs, inputs_at
 from plurimask.sampling.model import Model, load
 from plurimask.sampling.region import Region, parse_region
@@ -7,6 +8,7 @@ from plurimask.sampling.represent import PanelKind, represent
 from plurimask.sampling.study import TimeLeft, check_study, needs_region, sample_study
 
 __all__ = [
+    "CaseDrawer",
     "Inputs",
     "Model",
     "PanelKind",

@@ -29,14 +29,17 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.studies) + len(self.cases)
 
-    def check(self, region: bool, whole: bool, format: str | None) -> None:
-        """Refuse what does not go together: a region of several studies, and studies' options for a dataset.
+    def check(self, region: bool, whole: bool, format: str | None, engine: str | None = None) -> None:
+        """Refuse what does not go together: a region of several studies, studies' options for a dataset, and more.
 
         Raises:
             SettingsError: these.
         """
         if region and len(self.studies) != 1:
             raise SettingsError("--roi", expected="one study", got=str(len(self.studies)), hint="draw one at a time")
+        if engine and self.studies:
+            got, hint = f"the study {next(iter(self.studies))}", "leave it out, or draw a dataset's cases"
+            raise SettingsError(f"--engine {engine}", expected="cases of a dataset", got=got, hint=hint)
         given = {"--roi": region, "--whole": whole, f"--format {format}": format not in (None, "npz")}
         option = next((option for option, is_given in given.items() if is_given), None)
         if option and self.cases:

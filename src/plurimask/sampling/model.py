@@ -125,8 +125,8 @@ class Model:
         if count < 1:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
         self.check_channels(case)
-        sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
         size = self.pool(kind, pool, count)
+        sampler, settings = self.settings(seed, sampler, size)
         seeds = sample_seeds(case.image, seed, size) if size else sample_seeds(case.image, seed, skip + count)[skip:]
         ranks = pool_ranks(case.image, seed, size) if size and self.method.hurdled else None
         planes, weights = draw(seeds, sampler, ranks), None
@@ -134,11 +134,22 @@ class Model:
             chosen = select(pool_distances(planes), count)
             planes = [plane[chosen.indices] for plane in planes]
             seeds, weights = tuple(seeds[index] for index in chosen.indices), tuple(chosen.weights.tolist())
-            more |= {"panel": kind, "pool": size}
-        steps = {} if sampler is None else sampler.model_dump() | {"steps": self.evaluations(sampler)}
-        settings = steps | {"model": self.name, "seed": seed} | more
         name, weight_digest = self.recipe.method.name, self.checkpoint.digest
-        return MaskSet(case.name, unpacked(planes), case.grid, name, seeds, weight_digest, settings, weights)
+        return MaskSet(case.name, unpacked(planes), case.grid, name, seeds, weight_digest, settings | more, weights)
+
+    def settings(
+        self, seed: int, sampler: SamplerSettings | None, pool: int | None
+    ) -> tuple[SamplerSettings | None, dict[str, Any]]:
+        """The sampler in use, and what a panel says of how it was drawn.
+
+        Args:
+            seed, sampler: as for `sample`.
+            pool: masks of the pool that a panel was chosen from, or None.
+        """
+        sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
+        steps = {} if sampler is None else sampler.model_dump() | {"steps": self.evaluations(sampler)}
+        pooled = {} if pool is None else {"panel": "representative", "pool": pool}
+        return sampler, steps | {"model": self.name, "seed": seed} | pooled
 
     def pool(self, panel: PanelKind, pool: int | None, count: int) -> int | None:
         """Masks of the pool that a panel of `count` is chosen from, as `sample` takes them; None for independent draws.

@@ -1,0 +1,230 @@
+"""Cases spread over the workers of a Ray cluster. No other module knows Ray; it is imported when it is asked for.
+
+A worker (an actor of Ray) makes its state once, such as a loaded model, and is then given cases. It has at most two at
+hand, so that what waits stays with the caller. It writes what it makes itself: small answers alone come back. A case
+that fails, or whose worker dies, is given out again after all others, until it was tried three times.
+"""
+
+import os
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from plurimask import __version__
+from plurimask.errors import PlurimaskError, SettingsError, need, plural
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Make = Callable[[], Callable[[Item], Result]]
+"""Makes, once a worker, what works on a case. It is sent to the worker, as cases and results are sent."""
+TRIES = 3
+_AT_HAND = 2
+_STARTS = 10
+"""Workers in a row that may die before they have begun."""
+_STORE_BYTES = 100 * 2**20
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # else it reports to its makers
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its lines about workers that died
+    "RAY_agent_register_timeout_ms": "300000",  # a machine at work starts its processes slowly
+}
+_SAME = "every node needs the same versions of Python, Ray and plurimask"
+
+
+class ClusterError(PlurimaskError):
+    """A cluster that cannot be used."""
+
+
+class FailedCasesError(PlurimaskError):
+    """Cases that failed as often as they were tried.
+
+    Args:
+        reasons: why, by the name of each.
+        total: how many cases there were.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], total: int) -> None:
+        got, hint = f"{len(reasons)} that failed {TRIES} times", "mend them and run again; the others are done"
+        super().__init__("the cluster", expected=f"{plural(total, 'case')} without a failure", got=got, hint=hint)
+        self.reasons = reasons
+
+
+@dataclass(eq=False)
+class _Hand:
+    """A worker, and what it has at hand: the case of each call, in their order."""
+
+    actor: Any
+    cases: dict[Any, str] = field(default_factory=dict)
+
+
+class Cluster:
+    """The workers of a Ray cluster. Without an address this machine's cores are one, which ends with the block.
+
+    Args:
+        address: `auto`, `HOST:PORT` or `ray://HOST:PORT`.
+        workers: how many; None takes one a core, or one a GPU where `map` asks for these and the cluster has any.
+
+    Raises:
+        ClusterError: no cluster at the address, or one of another version of Ray or Python.
+        MissingPackageError: Ray is not installed.
+    """
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        self._ray, self._workers = need("ray", "ray"), workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        own = {"num_cpus": max(cores, workers or 1), "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            self._ray.init(address or "local", logging_level="ERROR", log_to_driver=False, **({} if address else own))
+        except Exception as error:
+            hint = f"start one with ray start --head, or leave --address out; {_SAME}"
+            got = f"'{error or type(error).__name__}'"
+            raise ClusterError(address or "ray", expected="a Ray cluster", got=got, hint=hint) from error
+        finally:
+            signal.signal(signal.SIGTERM, handler)  # Ray has set its own
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ray.shutdown()
+
+    def map(self, make: Make[Item, Result], items: Mapping[str, Item], gpu: bool = False) -> Iterator[Result]:
+        """What each case gives, as they get done.
+
+        Args:
+            make: see `Make`.
+            items: what is given to a worker, by the name of each case.
+            gpu: whether each worker takes a GPU, where the cluster has any.
+
+        Raises:
+            FailedCasesError: cases that failed; after all others are done.
+            PlurimaskError: as `make` raises it.
+            SettingsError: as the work on a case raises it, since it holds for all cases.
+            ClusterError: workers that die before they have begun, or of another version of plurimask.
+        """
+        yield from _Work(self._ray, self._workers, make, items, gpu).run()
+
+
+class _Work:
+    """One call of `map`."""
+
+    def __init__(self, ray: Any, workers: int | None, make: Any, items: Mapping[str, Any], gpu: bool) -> None:
+        self._ray, self._items = ray, items
+        there = ray.cluster_resources()
+        kind = "GPU" if gpu and there.get("GPU") else "CPU"
+        self._actor = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"), max_restarts=0)(_Worker)
+        self._make = ray.put(ray.cloudpickle.dumps(make))
+        self._count = min(workers or int(there.get(kind, 1)), len(items))
+        self._waiting = deque(items)
+        self._tries: Counter[str] = Counter()
+        self._reasons: dict[str, str] = {}
+        self._starting: dict[Any, _Hand] = {}
+        self._hands: list[_Hand] = []
+        self._died = 0
+
+    def run(self) -> Iterator[Any]:
+        try:
+            for _ in range(self._count):
+                self._start()
+            while self._waiting or any(hand.cases for hand in self._hands):
+                calls = {call: hand for hand in self._hands for call in hand.cases}
+                (call,), _ = self._ray.wait([*calls, *self._starting], num_returns=1)
+                if call in self._starting:
+                    self._begin(call)
+                else:
+                    yield from self._take(call, calls[call])
+                self._give()
+        finally:
+            for hand in (*self._hands, *self._starting.values()):
+                with suppress(Exception):  # it may be dead
+                    self._ray.kill(hand.actor)
+        if self._reasons:
+            raise FailedCasesError(self._reasons, len(self._items))
+
+    def _start(self) -> None:
+        hand = _Hand(self._actor.remote(self._make))
+        self._starting[hand.actor.begin.remote()] = hand
+
+    def _begin(self, call: Any) -> None:
+        hand = self._starting.pop(call)
+        try:
+            version, error = self._ray.get(call)
+        except self._ray.exceptions.RayError as problem:
+            self._died += 1
+            if self._died == _STARTS:
+                raise ClusterError("ray", expected="workers", got=f"'{problem}'", hint=_SAME) from problem
+            self._start()
+            return
+        if error is not None:
+            raise error
+        if version != __version__:
+            raise ClusterError("a worker", expected=f"plurimask {__version__}", got=version, hint=_SAME)
+        self._died = 0
+        self._hands.append(hand)
+
+    def _give(self) -> None:
+        """Fill what the workers have at hand, evenly."""
+        for most in range(1, _AT_HAND + 1):
+            for hand in self._hands:
+                if self._waiting and len(hand.cases) < most:
+                    name = self._waiting.popleft()
+                    hand.cases[hand.actor.work.remote(self._items[name])] = name
+
+    def _take(self, call: Any, hand: _Hand) -> Iterator[Any]:
+        try:
+            result, error = self._ray.get(call)
+        except self._ray.exceptions.RayError:
+            first, *others = hand.cases.values()
+            self._hands.remove(hand)
+            self._waiting.extendleft(reversed(others))
+            self._again(first, "its worker died")
+            self._start()
+            return
+        name = hand.cases.pop(call)
+        if isinstance(error, SettingsError):
+            raise error
+        if error is None:
+            yield result
+        else:
+            self._again(name, str(error))
+
+    def _again(self, name: str, why: str) -> None:
+        self._tries[name] += 1
+        if self._tries[name] < TRIES:
+            self._waiting.append(name)
+        else:
+            self._reasons[name] = why
+
+
+class _Worker:
+    """What runs in a process of the cluster. Errors come back as values, so that a lost call is a lost worker."""
+
+    def __init__(self, make: bytes) -> None:
+        self._make = make
+
+    def begin(self) -> tuple[str, Exception | None]:
+        try:
+            self._work = need("ray", "ray").cloudpickle.loads(self._make)()
+        except Exception as error:  # noqa: BLE001 (it is sent back)
+            return __version__, _sendable(error)
+        return __version__, None
+
+    def work(self, item: Any) -> tuple[Any, Exception | None]:
+        try:
+            return self._work(item), None
+        except Exception as error:  # noqa: BLE001 (it is sent back)
+            return None, _sendable(error)
+
+
+def _sendable(error: Exception) -> PlurimaskError:
+    """An error that can be sent: our own as it is, and others', which may hold anything, by what they say."""
+    if isinstance(error, PlurimaskError):
+        return error
+    got = f"{type(error).__name__}: {error}"
+    return ClusterError("a worker", expected="work without an error", got=got, hint="mend what it names, and run again")

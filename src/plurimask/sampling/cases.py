@@ -1,0 +1,64 @@
+"""Cases of datasets -> mask sets, as the workers of a cluster draw them. What is complete already is left alone."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import InputError
+from plurimask.files.mask_sets import DESCRIPTION, STACK, read_description, write_mask_set
+from plurimask.records import Case
+from plurimask.sampling.model import Model
+from plurimask.sampling.represent import PanelKind
+from plurimask.seeds import sample_seeds
+
+
+@dataclass(frozen=True)
+class CaseDrawer:
+    """Draws panels of cases, each into the folder of its name. `cluster.Make`.
+
+    Args:
+        load: the model, once a worker.
+        read: what reads each case.
+        out: by kind of panel, the folder that holds the panels.
+        count, seed, sampler, pool: as for `Model.sample`; the pool is that of representative panels.
+    """
+
+    load: Callable[[], Model]
+    read: Mapping[str, Callable[[], Case]]
+    out: Mapping[PanelKind, Path]
+    count: int
+    seed: int
+    sampler: SamplerSettings | None = None
+    pool: int | None = None
+
+    def __call__(self) -> Callable[[str], None]:
+        """What draws a case of a name, by a model of its own."""
+        model = self.load()
+
+        def draw(name: str) -> None:
+            case = self.read[name]()
+            for kind, folder in self.out.items():
+                if not self._is_complete(model, case, kind, folder / name):
+                    pool = self.pool if kind == "representative" else None
+                    write_mask_set(folder / name, model.sample(case, self.count, self.seed, self.sampler, kind, pool))
+
+        return draw
+
+    def _is_complete(self, model: Model, case: Case, kind: PanelKind, folder: Path) -> bool:
+        """Whether a panel is there that this model drew of this image, with these settings."""
+        try:
+            found = read_description(folder / DESCRIPTION)
+        except InputError:
+            return False
+        size = model.pool(kind, self.pool if kind == "representative" else None, self.count)
+        _, settings = model.settings(self.seed, self.sampler, size)
+        seeds = found.seeds or ()
+        return (
+            (found.method, found.checkpoint) == (model.recipe.method.name, model.checkpoint.digest)
+            and found.settings == json.loads(json.dumps(settings))
+            and len(seeds) == self.count
+            and frozenset(seeds) <= frozenset(sample_seeds(case.image, self.seed, size or self.count))
+            and (folder / f"{STACK}.npz").is_file()
+        )
