@@ -1,6 +1,6 @@
 """Checkpoint + image, or whole study -> MaskSet on the image's own grid."""
 
-from plurimask.sampling.cases import CaseDrawer
+from plurimask.sampling.case_drawer import CaseDrawer
 from plurimask.sampling.inputs import Inputs, inputs_at
 from plurimask.sampling.model import Model, load
 from plurimask.sampling.region import Region, parse_region
