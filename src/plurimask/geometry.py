@@ -16,6 +16,8 @@ import numpy as np
 from plurimask.errors import InputError
 
 _MOST_MM = 1e9
+_ISOTROPIC = 1.01
+"""Ratio of the largest to the smallest spacing up to which a volume has no planes of its own."""
 
 
 def _is_usable(affine: np.ndarray) -> bool:
@@ -105,6 +107,21 @@ class Grid:
         if self.affine is None:
             return 2
         return int(np.abs(self.affine[2, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)).argmax())
+
+    @property
+    def slicing_axis(self) -> int:
+        """The axis of a volume across which its planes lie: 0, 1 or 2.
+
+        Planes are those of the two axes whose spacings differ least, as acquired; where all three are equal, the axial
+        ones. Of a plane, and where the affine is unknown, it is the third.
+        """
+        if self.affine is None or len(self.shape) == 2:
+            return 2
+        spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
+        if spacing.max() <= _ISOTROPIC * spacing.min():
+            return self.axial_axis
+        planes = [np.delete(spacing, axis) for axis in range(3)]
+        return int(np.argmin([plane.max() / plane.min() for plane in planes]))
 
     def across(self, axis: int) -> "Grid":
         """The grid of a volume whose axis 0, 1 or 2 is made its third; the other two keep their order."""

@@ -3,7 +3,7 @@
 THE shape legend: B batch, C channels, R readers, S samples, H rows, W columns, D slices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -167,28 +167,35 @@ class Batch:
     """Cases of one size, ready for a network.
 
     Args:
-        image: (B, C, H, W) float32, scaled by `datasets.batches.scale_intensity`.
-        readers: (B, R, H, W) bool; slots beyond a case's own readers are False.
+        image: (B, C, H, W) float32, scaled by `datasets.batches.scale_intensity`; of volumes (B, C, D, H, W).
+        readers: (B, R, H, W) bool; slots beyond a case's own readers are False; of volumes (B, R, D, H, W).
         valid: (B, R) bool, which slots were read; at least one a case.
+        spacing: of volumes, (B, 3) float32, mm between planes, rows and columns; of planes None.
     """
 
     image: "Tensor"
     readers: "Tensor"
     valid: "Tensor"
+    spacing: "Tensor | None" = None
 
     def one_reader(self) -> tuple["Tensor", "Tensor"]:
         """One uniformly drawn reader per image: image (B, C, H, W), mask (B, 1, H, W) bool."""
         slot = self.valid.float().multinomial(1)
-        return self.image, self.readers.take_along_dim(slot[..., None, None], dim=1)
+        return self.image, self.readers.take_along_dim(slot.reshape(-1, *[1] * (self.image.ndim - 1)), dim=1)
 
     def all_readers(self) -> tuple["Tensor", "Tensor"]:
         """Every reader of every image: image (n, C, H, W) repeated, mask (n, 1, H, W) bool, n = valid.sum()."""
         case, slot = self.valid.nonzero(as_tuple=True)
         return self.image[case], self.readers[case, slot][:, None]
 
+    def each(self, change: Callable[["Tensor"], "Tensor"]) -> "Batch":
+        """The batch with each of its tensors changed."""
+        spacing = None if self.spacing is None else change(self.spacing)
+        return Batch(change(self.image), change(self.readers), change(self.valid), spacing)
+
     def to(self, device: "torch.device") -> "Batch":
         """The same batch on another device."""
-        return Batch(self.image.to(device), self.readers.to(device), self.valid.to(device))
+        return self.each(lambda part: part.to(device))
 
 
 @dataclass(frozen=True)

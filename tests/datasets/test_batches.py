@@ -66,7 +66,8 @@ def test_the_same_number_is_the_same_batch_in_any_order(store):
     forwards = [one[number] for number in range(7)]
     backwards = [two[number] for number in reversed(range(7))][::-1]
     assert all(same(a, b) for a, b in zip(forwards, backwards, strict=True))
-    assert [array.dtype for array in vars(forwards[0]).values()] == [torch.float32, torch.bool, torch.bool]
+    first = forwards[0]
+    assert [part.dtype for part in (first.image, first.readers, first.valid)] == [torch.float32, torch.bool, torch.bool]
 
 
 def test_another_seed_and_another_number_are_another_batch(store):
@@ -368,3 +369,74 @@ def test_a_batch_of_which_nothing_is_warped_stays_as_it_is(boxes):
     plain = Batches(boxes, range(CASES), 1, seed=0)
     alike = [same(batches[number], plain[number]) for number in range(12)]
     assert 0 < sum(alike) < 12
+
+
+class Bodies:
+    """Volumes of 5 to 7 planes of 12 x 12: a slanted ramp, and two readers: all above the mean, and a box."""
+
+    root, digest = "bodies", "b" * 64
+
+    def __init__(self, pixels=(0.7, 0.5)):
+        self.names, self.patients = [f"case-{i}" for i in range(CASES)], [None] * CASES
+        self.pixels = pixels
+
+    def __len__(self):
+        return CASES
+
+    def __getitem__(self, index):
+        rows, columns, planes = np.indices((12, 12, 5 + index % 3))
+        ramp = (rows * 0.3 + columns + 0.01 * rows * columns + 7.3 * planes).astype(np.float32)
+        readers = np.stack([ramp > ramp.mean(), (abs(rows - 5) < 4) & (abs(columns - 6) < 3) & (planes > 2)])
+        return Case(self.names[index], ramp[None], readers, Grid(ramp.shape, np.diag([*self.pixels, 2.0, 1.0])))
+
+
+def test_volumes_are_turned_in_their_planes_and_flipped_through_them_with_masks_and_spacing():
+    store = open_store(Bodies())
+    batches = Batches(store, range(0, CASES, 3), 4, seed=0)
+    seen = set()
+    for number in range(40):
+        batch = batches[number]
+        assert batch.image.shape == (4, 1, 5, 12, 12)
+        image, readers = store.image(0), np.unpackbits(store.readers(0), axis=-1, count=12).astype(bool)
+        scaled = scale_intensity(torch.from_numpy(image.copy()), 3).numpy()
+        for one, masks, spacing in zip(batch.image.numpy(), batch.readers.numpy(), batch.spacing.tolist(), strict=True):
+            through = [scaled, scaled[:, ::-1]]
+            found = [
+                (flip, k)
+                for flip, planes in enumerate(through)
+                for k, turned in enumerate(symmetries(planes))
+                if np.allclose(turned, one, atol=1e-5)
+            ]
+            assert len(found) == 1
+            flip, k = found[0]
+            assert np.array_equal(symmetries(readers[:, ::-1] if flip else readers)[k], masks)
+            assert spacing == pytest.approx([2.0, 0.5, 0.7] if k % 2 else [2.0, 0.7, 0.5])
+            seen.add((flip, k))
+    assert len(seen) == 16
+
+
+def test_fields_of_volumes_have_so_many_planes_and_first_ones_are_smaller():
+    batches = Batches(
+        open_store(Bodies()), range(CASES), CASES, 0, CropSettings(6, 1, 0), field=FieldSettings(8, 1.0, 6)
+    )
+    small, full = batches[0], batches[1]
+    assert small.image.shape == (CASES, 1, 6, 6, 6)
+    assert full.image.shape == (CASES, 1, 6, 8, 8)
+    assert full.readers.flatten(1).any(1).all()
+    assert batches.share(1, 0, 2).spacing.shape == (CASES // 2, 3)
+    assert torch.equal(full.spacing, batches[1].spacing)
+
+
+def test_a_zoomed_volume_is_said_to_have_smaller_pixels_and_all_its_planes_are_warped_alike():
+    plain = Batches(open_store(Bodies((0.6, 0.6))), range(0, CASES, 3), 4, seed=0, symmetries="none")
+    warped = Batches(plain.store, plain.indices, 4, seed=0, symmetries="none", warp=WarpSettings(1.0, 10, 0.2))
+    one, other = plain[0], warped[0]
+    changed = ~torch.isclose(one.spacing, other.spacing).all(1)
+    assert changed.any()
+    assert torch.equal(one.spacing[:, 0], other.spacing[:, 0])
+    for a, b, step in zip(
+        one.readers[changed], other.readers[changed], other.spacing[changed, 1].tolist(), strict=True
+    ):
+        sizes = b.flatten(2).sum(2) / a.flatten(2).sum(2).clamp(min=1)
+        assert sizes[1, 3:].mean().item() == pytest.approx((0.6 / step) ** 2, rel=0.5)
+        assert torch.equal(b[1][3], b[1][4])  # the same on both planes that hold it

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from plurimask.datasets.changed import Resided
-from plurimask.datasets.store import cache_folder, open_store
+from plurimask.datasets.store import cache_folder, open_store, refuse_volumes
 from plurimask.errors import DatasetError
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -148,7 +148,7 @@ SIZES = [(2, 6, 8), (2, 11, 5), (2, 7, 17)]
 @pytest.mark.parametrize("start", [(0, 0), (2, -3), (-9, 4), (5, 12)])
 def test_a_square_of_cases_of_any_sizes_is_cut_mirrored_at_their_edges(start):
     cases = [case(number, 1 + number, size) for number, size in enumerate(SIZES)]
-    images, readers, valid = open_store(Made(cases)).read([2, 0, 1], np.array([start] * 3), 7)
+    images, readers, valid = open_store(Made(cases)).read([2, 0, 1], np.array([start] * 3), (7, 7))
     window = (slice(None), *(slice(20 + first, 27 + first) for first in start))
     for position, index in enumerate([2, 0, 1]):
         for found, whole in ((images, cases[index].image), (readers, cases[index].readers)):
@@ -173,9 +173,47 @@ def test_of_readers_who_drew_nothing_there_is_no_drawn_pixel():
     assert open_store(Made([nothing])).drawn_pixel(0, np.random.default_rng(0)) is None
 
 
-def test_volumes_are_refused():
-    with pytest.raises(DatasetError, match=r"expected plane images, got a volume \(1, 4, 4, 4\)"):
-        open_store(Made([case(0, 1, (1, 4, 4, 4))]))
+STEPS = {2: (0.7, 0.7, 2.5), 0: (3.0, 0.5, 0.5)}
+
+
+def volume(number, shape, steps=(0.7, 0.7, 2.5)):
+    made = case(number, 1 + number, (1, *shape))
+    return replace(made, grid=Grid(shape, np.diag([*steps, 1.0])))
+
+
+@pytest.mark.parametrize("across", [2, 0])
+def test_volumes_lie_plane_by_plane_with_their_spacing_whatever_their_axes(across):
+    cases = [volume(number, (4 + number, 6, 9), STEPS[across]) for number in range(2)]
+    store = open_store(Made(cases))
+    start = np.array([[-2, -3, 4]] * 2)
+    images, readers, valid = store.read([0, 1], start, (9, 5, 7))
+    assert valid.tolist() == [[True, False], [True, True]]
+    for position, one in enumerate(cases):
+        planes, masks = (np.moveaxis(stack, across + 1, 1) for stack in (one.image, one.readers))
+        np.testing.assert_array_equal(store.image(position), planes)
+        assert store.spacing[position].tolist() == pytest.approx([max(STEPS[across]), *[min(STEPS[across])] * 2])
+        for found, whole in ((images, planes), (readers, masks)):
+            beyond = np.pad(whole, [(0, 0), (20, 20), (0, 0), (0, 0)], mode="edge")
+            around = np.pad(beyond, [(0, 0), (0, 0), (20, 20), (20, 20)], mode="symmetric")
+            np.testing.assert_array_equal(found[position, : len(whole)], around[:, 18:27, 17:22, 24:31])
+    drawn = [store.drawn_pixel(1, np.random.default_rng(seed)) for seed in range(20)]
+    assert np.moveaxis(cases[1].readers, across + 1, 1).any(0)[*np.transpose(drawn)].all()
+
+
+def test_volumes_beside_planes_or_of_a_spacing_that_no_image_has_are_refused():
+    with pytest.raises(DatasetError, match="case-1: expected a plane image like case-0, got a volume; train on one"):
+        open_store(Made([case(0, 1), volume(1, (4, 6, 9))]))
+    with pytest.raises(DatasetError, match=r"expected a spacing of at most 100 mm, and of at most 50 : 1, got none"):
+        open_store(Made([case(0, 1, (1, 4, 6, 9))]))
+    with pytest.raises(DatasetError, match=r"got 0.7 x 0.7 x 250 mm; correct the header"):
+        open_store(Made([volume(0, (4, 6, 9), (0.7, 0.7, 250.0))]))
+    assert len(open_store(Made([volume(0, (4, 6, 9), (0.5, 0.5, 5.0))]))) == 1
+
+
+def test_volumes_are_refused_where_planes_are_learned():
+    made = Made([volume(0, (8, 6, 9))])
+    with pytest.raises(DatasetError, match=r"made: expected plane images, got volumes, case-0 of 9x8x6 \(planes, rows"):
+        refuse_volumes(made, open_store(made))
 
 
 def test_a_case_that_nobody_read_is_refused():

@@ -14,13 +14,15 @@ from plurimask.datasets.store import Store
 from plurimask.records import Batch
 
 
-def scale_intensity(image: Tensor) -> Tensor:
+def scale_intensity(image: Tensor, axes: int = 2) -> Tensor:
     """Each channel of each image min-max scaled on its own to [-1, 1]; a constant channel becomes -1.
 
-    (..., H, W) float32 in any unit. THE intensity rule: training and sampling both apply it.
+    (..., H, W) float32 in any unit, or with `axes` 3 (..., D, H, W). THE intensity rule: training and sampling both
+    apply it.
     """
-    low = image.amin(dim=(-2, -1), keepdim=True)
-    span = image.amax(dim=(-2, -1), keepdim=True) - low
+    over = tuple(range(-axes, 0))
+    low = image.amin(dim=over, keepdim=True)
+    span = image.amax(dim=over, keepdim=True) - low
     return (image - low) / torch.where(span > 0, span, 1) * 2 - 1
 
 
@@ -61,10 +63,12 @@ class FieldSettings:
     Args:
         size: pixels a side.
         drawn: share of the fields that hold a pixel that a reader drew, wherever in the field; the others lie anywhere.
+        planes: of volumes, how many a field has; a volume of fewer has its first and last repeated.
     """
 
     size: int
     drawn: float
+    planes: int = 1
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ class WarpSettings:
 
 class Batches:
     """Training batches: cases drawn without replacement epoch by epoch, flipped and turned by right angles.
+
+    Volumes are turned in their planes. Those with symmetries of flips are flipped through their planes too, half of
+    them. Spacing goes with what is turned, and is smaller where an image is zoomed.
 
     Args:
         store: the decoded dataset.
@@ -124,18 +131,22 @@ class Batches:
 
     def __getitem__(self, number: int) -> Batch:
         """Batch number `number`, 0 or more."""
-        image, readers, valid = self._read(number)
-        codes = _CODES[self.symmetries]
-        images, masks = (_turned(arrays, self._rng(1, number), codes) for arrays in (image, readers))
-        images, masks = self._warped(number, self._vary(number, scale_intensity(images)), masks)
+        image, readers, valid, steps = self._read(number)
+        codes = self._codes(number, image.shape)
+        images, masks = (_turned(arrays, codes) for arrays in (image, readers))
+        scaled = scale_intensity(images, images.ndim - 2)
+        images, masks, zoomed = self._warped(number, self._vary(number, scaled), masks)
         window = self._window(number, images.shape)
-        return Batch(images[window], masks[window], torch.from_numpy(valid))
+        spacing = None
+        if steps is not None:
+            steps = np.where((codes & 4)[:, None] > 0, steps[:, [0, 2, 1]], steps)
+            steps[:, 1:] /= zoomed[:, None]
+            spacing = torch.from_numpy(steps.astype(np.float32))
+        return Batch(images[window], masks[window], torch.from_numpy(valid), spacing)
 
     def share(self, number: int, rank: int, processes: int) -> Batch:
         """The part of a batch that process `rank` of `processes` works on."""
-        whole = self[number]
-        mine = slice(rank, None, processes)
-        return Batch(whole.image[mine], whole.readers[mine], whole.valid[mine])
+        return self[number].each(lambda part: part[rank::processes])
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         """One for each question: 0 order (by epoch), 1 turns, 2 window, 3 intensity, 4 warp, 5 fields, 6 gamma."""
@@ -146,23 +157,25 @@ class Batches:
         order = self._rng(0, epoch).permutation(self.indices)
         return order[position * self.batch_size : (position + 1) * self.batch_size]
 
-    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images, readers and slots of a batch: whole images, or a field of each."""
-        chosen = self._cases(number)
+    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Images, readers, slots and, of volumes, spacing of a batch: whole images, or a field of each."""
+        chosen, volumes = self._cases(number), self.store.shapes.shape[1] == 4
+        spacing = self.store.spacing[chosen] if volumes else None
         if self.field is None:
-            return self.store.read(chosen)
+            return *self.store.read(chosen), spacing
         rng, side = self._rng(5, number), self.crop.size if number < self.crop.until else self.field.size
-        starts = [self._start(index, side, self.field.drawn, rng) for index in chosen.tolist()]
-        return self.store.read(chosen, np.array(starts), side)
+        size = (self.field.planes, side, side) if volumes else (side, side)
+        starts = [self._start(index, np.array(size), self.field.drawn, rng) for index in chosen.tolist()]
+        return *self.store.read(chosen, np.array(starts), size), spacing
 
-    def _start(self, index: int, side: int, drawn: float, rng: np.random.Generator) -> np.ndarray:
-        """First row and column of a field of one case; where the image is the smaller one, it is in the middle."""
-        most = self.store.shapes[index, 1:] - side
+    def _start(self, index: int, size: np.ndarray, drawn: float, rng: np.random.Generator) -> np.ndarray:
+        """First voxel of a field of one case; where the image is the smaller one, it is in the middle."""
+        most = self.store.shapes[index, 1:] - size
         pixel = self.store.drawn_pixel(index, rng) if rng.random() < drawn else None
         if pixel is None:
             start = rng.integers(0, np.maximum(most, 0) + 1)
         else:
-            start = np.clip(pixel - rng.integers(0, side, size=2), 0, np.maximum(most, 0))
+            start = np.clip(pixel - rng.integers(0, size), 0, np.maximum(most, 0))
         return np.where(most < 0, most // 2, start)
 
     def _window(self, number: int, shape: tuple[int, ...]) -> tuple[EllipsisType | slice, ...]:
@@ -178,35 +191,52 @@ class Batches:
     def _vary(self, number: int, images: Tensor) -> Tensor:
         if self.gamma:
             reach = np.log1p(self.gamma)
-            power = np.exp(self._rng(6, number).uniform(-reach, reach, (*images.shape[:2], 1, 1)))
+            power = np.exp(self._rng(6, number).uniform(-reach, reach, (*images.shape[:2], *[1] * (images.ndim - 2))))
             images = ((images + 1) / 2).clamp(min=0) ** torch.from_numpy(power.astype(np.float32)) * 2 - 1
         if not self.intensity:
             return images
-        off = self._rng(3, number).uniform(-self.intensity, self.intensity, (2, *images.shape[:2], 1, 1))
+        off = self._rng(3, number).uniform(
+            -self.intensity, self.intensity, (2, *images.shape[:2], *[1] * (images.ndim - 2))
+        )
         factor, moved = torch.from_numpy(off.astype(np.float32))
         return images * (1 + factor) + moved
 
-    def _warped(self, number: int, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and masks (B, R, H, W) bool, some of them warped together.
+    def _warped(self, number: int, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Images (B, C, [D,] H, W) and masks (B, R, [D,] H, W) bool, some of them warped together, and the zoom (B,).
 
         A case stays as it is where one of its masks would be lost between pixels or beyond the edge.
         """
-        rng = self._rng(4, number)
+        rng, zoomed = self._rng(4, number), np.ones(len(images))
         chosen = np.flatnonzero(rng.random(len(images)) < self.warp.share)
         if not len(chosen):
-            return images, masks
+            return images, masks, zoomed
         angle = np.deg2rad(rng.uniform(-self.warp.turn, self.warp.turn, len(images)))[chosen]
         factor = rng.uniform(1 - self.warp.zoom, 1 + self.warp.zoom, len(images))[chosen]
-        grid = _grid(angle, factor, images.shape[2:])
+        grid = _grid(angle, factor, images.shape[-2:])
         # What lies around a crop of a lesion is of no interest; around a field there is more of the same.
         around, undrawn = ("border", "zeros") if self.field is None else ("reflection", "reflection")
-        image = grid_sample(images[chosen], grid, padding_mode=around, align_corners=False)
-        drawn = grid_sample(masks[chosen].float(), grid, "nearest", undrawn, align_corners=False) > 0
-        kept = (drawn.any((2, 3)) == masks[chosen].any((2, 3))).all(1)
+        # The planes of a volume are warped alike, as channels.
+        flat, flat_masks = (stack[chosen].flatten(1, -3) for stack in (images, masks))
+        image = grid_sample(flat, grid, padding_mode=around, align_corners=False).reshape(images[chosen].shape)
+        warped = grid_sample(flat_masks.float(), grid, "nearest", undrawn, align_corners=False) > 0
+        drawn = warped.reshape(masks[chosen].shape)
+        kept = (drawn.flatten(2).any(2) == masks[chosen].flatten(2).any(2)).all(1)
         rows = torch.from_numpy(chosen)[kept]
         images, masks = images.clone(), masks.clone()
         images[rows], masks[rows] = image[kept], drawn[kept]
-        return images, masks
+        zoomed[rows.numpy()] = factor[kept.numpy()]
+        return images, masks, zoomed
+
+    def _codes(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
+        """(B,) which symmetry each image of a batch is turned by; images that are not square stay upright.
+
+        To those of a square 8 is added where the order of a volume's planes is turned.
+        """
+        codes, rng = _CODES[self.symmetries], self._rng(1, number)
+        upright = codes if shape[-1] == shape[-2] else [code for code in codes if code < 4]
+        chosen = np.array(upright)[rng.integers(len(upright), size=shape[0])]
+        through = len(shape) == 5 and self.symmetries in ("all", "flips")
+        return chosen + 8 * rng.integers(2, size=shape[0]) if through else chosen
 
 
 def _grid(angle: np.ndarray, factor: np.ndarray, size: Sequence[int]) -> Tensor:
@@ -220,13 +250,12 @@ def _grid(angle: np.ndarray, factor: np.ndarray, size: Sequence[int]) -> Tensor:
     return affine_grid(theta, [len(angle), 1, height, width], align_corners=False)
 
 
-def _turned(arrays: np.ndarray, rng: np.random.Generator, codes: Sequence[int]) -> Tensor:
-    """(B, ..., H, W), each by one of these symmetries of the square; images that are not square stay upright."""
-    upright = codes if arrays.shape[-1] == arrays.shape[-2] else [code for code in codes if code < 4]
-    chosen = rng.integers(len(upright), size=len(arrays))
+def _turned(arrays: np.ndarray, codes: np.ndarray) -> Tensor:
+    """(B, ..., H, W), each by one of these symmetries of the square, and of the planes of a volume."""
     turned = np.empty_like(arrays)
-    for one, place, code in zip(arrays, turned, [upright[number] for number in chosen], strict=True):
-        rows = one[..., ::-1, :] if code & 1 else one
+    for one, place, code in zip(arrays, turned, codes.tolist(), strict=True):
+        planes = one[..., ::-1, :, :] if code & 8 else one
+        rows = planes[..., ::-1, :] if code & 1 else planes
         both = rows[..., ::-1] if code & 2 else rows
         place[:] = both.swapaxes(-1, -2) if code & 4 else both
     return torch.from_numpy(turned)

@@ -3,6 +3,9 @@
 A store is a folder under the cache, named by the dataset's digest: `images.bin` (all images one after another, C, H, W,
 float32), `raters.bin` (all readers of all cases, H, W / 8, bits), `shapes.npy` (n, 3) of the images, `first_rater.npy`
 (n + 1) where each case's readers start, `spacing.npy` (n, 2) in mm, NaN where unknown. It appears when it is whole.
+
+Volumes lie plane by plane, (C, D, H, W), with (n, 4) shapes and (n, 3) spacings in the order of these axes; the planes
+are those of `Grid.slicing_axis`. A dataset holds either planes or volumes.
 """
 
 import math
@@ -19,6 +22,8 @@ from plurimask.files.atomic import atomic_folder
 from plurimask.records import Case
 
 _LAYOUT = "2"
+_MOST_MM, _MOST_RATIO = 100.0, 50.0
+"""Of spacings of volumes that are not taken for an error of the header."""
 
 
 class Store:
@@ -28,16 +33,18 @@ class Store:
         folder: a folder that `open_store` has written.
 
     Attributes:
-        shapes: (n, 3) int64, channels, rows and columns of each image.
+        shapes: (n, 3) int64, channels, rows and columns of each image; of volumes (n, 4), with planes before the rows.
+        spacing: (n, 2 or 3) float64, mm along the axes of each image; NaN where unknown, which it never is of volumes.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.shapes: np.ndarray = np.load(folder / "shapes.npy", allow_pickle=False)
         self._first = np.load(folder / "first_rater.npy", allow_pickle=False)
-        _, rows, columns = self.shapes.T
+        self.spacing: np.ndarray = np.load(folder / "spacing.npy", allow_pickle=False)
         self._image_at = np.cumsum([0, *self.shapes.prod(axis=1)])
-        self._masks_at = np.cumsum([0, *(np.diff(self._first) * rows * -(-columns // 8))])
+        bytes_of_mask = self.shapes[:, 1:-1].prod(axis=1) * -(-self.shapes[:, -1] // 8)
+        self._masks_at = np.cumsum([0, *(np.diff(self._first) * bytes_of_mask)])
         self._images = np.memmap(folder / "images.bin", np.float32, "r")
         self._readers = np.memmap(folder / "raters.bin", np.uint8, "r")
 
@@ -49,68 +56,78 @@ class Store:
         return Store, (self._folder,)
 
     def image(self, index: int) -> np.ndarray:
-        """Of one case, (C, H, W) float32, on disk."""
+        """Of one case, (C, [D,] H, W) float32, on disk."""
         return self._images[self._image_at[index] : self._image_at[index + 1]].reshape(self.shapes[index])
 
     def readers(self, index: int) -> np.ndarray:
-        """Of one case, (R, H, W / 8) uint8, eight pixels a byte, on disk."""
-        rows, columns = self.shapes[index, 1:]
-        return self._readers[self._masks_at[index] : self._masks_at[index + 1]].reshape(-1, rows, -(-columns // 8))
+        """Of one case, (R, [D,] H, W / 8) uint8, eight pixels a byte, on disk."""
+        *outer, columns = self.shapes[index, 1:]
+        return self._readers[self._masks_at[index] : self._masks_at[index + 1]].reshape(-1, *outer, -(-columns // 8))
 
     def read(
-        self, indices: Sequence[int] | np.ndarray, starts: np.ndarray | None = None, side: int = 0
+        self, indices: Sequence[int] | np.ndarray, starts: np.ndarray | None = None, size: Sequence[int] = ()
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images (B, C, H, W) float32, readers (B, R, H, W) bool and which slots were read (B, R) bool.
+        """Images (B, C, [D,] H, W) float32, readers (B, R, [D,] H, W) bool and which slots were read (B, R) bool.
 
         R is the most that one of these cases has.
 
         Args:
             indices: of cases, which are of one size unless there are starts.
-            starts: (B, 2), first row and column of a square of each image; it may jut out of the image, which is
-                mirrored at its edge there. None: the whole images.
-            side: of these squares, in pixels.
+            starts: (B, 2 or 3), the first voxel of a window of each image. It may jut out of the image, which is
+                mirrored at its rows' and columns' edge there; beyond the first and last plane these are repeated. None:
+                the whole images.
+            size: of these windows, in voxels along each axis.
         """
         chosen = np.asarray(indices)
         counts = self._first[chosen + 1] - self._first[chosen]
         valid = np.arange(counts.max()) < counts[:, None]
-        channels, *size = self.shapes[chosen[0]] if starts is None else (self.shapes[chosen[0], 0], side, side)
-        images = np.empty((len(chosen), channels, *size), dtype=np.float32)
-        readers = np.zeros((*valid.shape, *size), dtype=np.bool_)
+        channels, *own = self.shapes[chosen[0]]
+        shape = own if starts is None else size
+        images = np.empty((len(chosen), channels, *shape), dtype=np.float32)
+        readers = np.zeros((*valid.shape, *shape), dtype=np.bool_)
         for position, index in enumerate(chosen.tolist()):
-            image, packed, columns = self.image(index), self.readers(index), self.shapes[index, 2]
+            image, packed, columns = self.image(index), self.readers(index), self.shapes[index, -1]
             if starts is None:
                 images[position] = image
                 readers[position, : len(packed)] = np.unpackbits(packed, axis=-1, count=columns)
             else:
-                down, across = (
-                    _mirrored(start, side, length)
-                    for start, length in zip(starts[position].tolist(), image.shape[1:], strict=True)
+                spans = zip(starts[position].tolist(), size, image.shape[1:], strict=True)
+                *planes, down, across = (
+                    _inside(start, length, side, mirrored=axis >= image.ndim - 3)
+                    for axis, (start, length, side) in enumerate(spans)
                 )
-                images[position] = image[:, down[:, None], across]
-                bits = np.unpackbits(packed[:, down], axis=-1, count=columns)
-                readers[position, : len(packed)] = bits[:, :, across]
+                if planes:
+                    image, packed = image[:, planes[0]], packed[:, planes[0]]
+                images[position] = image[..., down[:, None], across]
+                bits = np.unpackbits(packed[..., down, :], axis=-1, count=columns)
+                readers[position, : len(packed)] = bits[..., across]
         return images, readers, valid
 
     def usual_spacing(self, indices: Sequence[int]) -> float | None:
-        """The median distance of two pixels of some cases, in mm; None where it is known of less than half of them."""
-        steps = np.sqrt(np.load(self._folder / "spacing.npy", allow_pickle=False)[np.asarray(indices)].prod(axis=1))
+        """Median mm between two pixels of a plane of some cases; None where it is known of less than half of them."""
+        steps = np.sqrt(self.spacing[np.asarray(indices), -2:].prod(axis=1))
         known = steps[~np.isnan(steps)]
         return round(float(np.median(known)), 6) if 2 * len(known) >= len(steps) else None
 
-    def drawn_pixel(self, index: int, rng: np.random.Generator) -> tuple[int, int] | None:
-        """Row and column of a pixel of one case that a reader drew, each as likely as any other; None: nobody did."""
+    def drawn_pixel(self, index: int, rng: np.random.Generator) -> tuple[int, ...] | None:
+        """Where a voxel of one case is that a reader drew, each as likely as any other; None: nobody did."""
         union = np.bitwise_or.reduce(self.readers(index), axis=0)
         below = np.bitwise_count(union).cumsum(dtype=np.int64)
         if not below[-1]:
             return None
-        row, byte = divmod(int(below.searchsorted(rng.integers(below[-1]), side="right")), union.shape[1])
-        return row, 8 * byte + int(rng.choice(np.flatnonzero(np.unpackbits(union[row, byte : byte + 1]))))
+        found = np.unravel_index(int(below.searchsorted(rng.integers(below[-1]), side="right")), union.shape)
+        *outer, byte = (int(one) for one in found)
+        bits = np.flatnonzero(np.unpackbits(union[*outer, byte : byte + 1]))
+        return *outer, 8 * byte + int(rng.choice(bits))
 
 
-def _mirrored(start: int, length: int, side: int) -> np.ndarray:
-    """Which of `side` pixels each of a span is, (length,) int64; beyond the edge as NumPy's padding `symmetric`."""
-    place = np.arange(start, start + length) % (2 * side)
-    return np.minimum(place, 2 * side - 1 - place)
+def _inside(start: int, length: int, side: int, *, mirrored: bool) -> np.ndarray:
+    """Which of `side` voxels each of a span is, (length,) int64; beyond the edge as NumPy's `symmetric`, or its `edge`.
+
+    A plane is not mirrored, since a lesion that ends within the planes would come twice.
+    """
+    place = np.arange(start, start + length)
+    return np.minimum(place % (2 * side), 2 * side - 1 - place % (2 * side)) if mirrored else place.clip(0, side - 1)
 
 
 def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done: None) -> Store:
@@ -119,7 +136,8 @@ def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done
     The cache is that of `cache_folder`. `progress` is called with the number of cases decoded so far.
 
     Raises:
-        DatasetError: cases of different channels, volumes, or a case that nobody read.
+        DatasetError: cases of different channels, planes beside volumes, a case that nobody read, or a volume whose
+            spacing is not known or no image's.
     """
     if isinstance(dataset, Resided):
         return open_store(dataset.whole, progress)  # the same cases
@@ -135,6 +153,17 @@ def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done
     return Store(folder)
 
 
+def refuse_volumes(dataset: Dataset, store: Store) -> None:
+    """Raises DatasetError where a dataset is of volumes, for what learns of planes."""
+    if store.shapes.shape[1] == 4:
+        raise DatasetError(
+            dataset.root,
+            expected="plane images",
+            got=f"volumes, {dataset.names[0]} of {'x'.join(map(str, store.shapes[0, 1:]))} (planes, rows, columns)",
+            hint="cut volumes into slices with plurimask prepare folder, or take a recipe of volumes",
+        )
+
+
 def cache_folder() -> Path:
     """Where decoded data lies: `$PLURIMASK_CACHE`, or `plurimask` under `$XDG_CACHE_HOME` or `~/.cache`."""
     own = os.environ.get("PLURIMASK_CACHE")
@@ -148,11 +177,16 @@ def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) ->
         for index in range(len(dataset)):
             case = dataset[index]
             _check(case, first)
-            images.write(np.ascontiguousarray(case.image).tobytes())
-            readers.write(np.packbits(case.readers, axis=-1).tobytes())
-            shapes.append(case.image.shape)
+            image, masks, steps = case.image, case.readers, case.grid.spacing_mm or (math.nan, math.nan)
+            if image.ndim == 4:
+                slicing = case.grid.slicing_axis
+                image, masks = (np.moveaxis(stack, slicing + 1, 1) for stack in (image, masks))
+                steps = (steps[slicing], *np.delete(steps, slicing).tolist())
+            images.write(np.ascontiguousarray(image).tobytes())
+            readers.write(np.packbits(masks, axis=-1).tobytes())
+            shapes.append(image.shape)
             counts.append(len(case.readers))
-            spacings.append(case.grid.spacing_mm or (math.nan, math.nan))
+            spacings.append(steps)
             progress(index + 1)
     np.save(folder / "first_rater.npy", np.cumsum([0, *counts]))
     np.save(folder / "shapes.npy", np.array(shapes))
@@ -160,13 +194,19 @@ def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) ->
 
 
 def _check(case: Case, first: Case) -> None:
-    if case.image.ndim != 3:
-        raise DatasetError(
-            case.name,
-            expected="plane images",
-            got=f"a volume {case.image.shape}",
-            hint="cut volumes into slices with plurimask prepare folder",
-        )
+    if case.image.ndim != first.image.ndim:
+        kinds = ("a plane image", "a volume")
+        expected, got = kinds if first.image.ndim == 3 else kinds[::-1]
+        hint = "train on one kind; prepare folder cuts volumes into slices"
+        raise DatasetError(case.name, expected=f"{expected} like {first.name}", got=got, hint=hint)
+    spacing = case.grid.spacing_mm
+    if case.image.ndim == 4 and (
+        spacing is None or max(spacing) > _MOST_MM or max(spacing) > _MOST_RATIO * min(spacing)
+    ):
+        got = "none" if spacing is None else " x ".join(f"{step:g}" for step in spacing) + " mm"
+        expected = f"a spacing of at most {_MOST_MM:g} mm, and of at most {_MOST_RATIO:g} : 1"
+        hint = "correct the header: what is learned of volumes depends on it"
+        raise DatasetError(case.name, expected=expected, got=got, hint=hint)
     if len(case.image) != len(first.image):
         raise DatasetError(
             case.name,

@@ -31,8 +31,6 @@ _EXAMPLES = "write 240,260,31 or 200:328,210:338,20:40 in voxels, mm:-35.5,12,-2
 _NUMBERS = {"voxels": r"\d{1,9}", "mm": r"[+-]?(?:\d{1,9}\.?\d*|\.\d+)"}
 _EDGE = 1e-3
 """Voxels by which a centre may miss an edge in mm, since affines are rounded."""
-_ISOTROPIC = 1.01
-"""Ratio of the largest to the smallest spacing up to which a volume has no planes of its own."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,9 @@ def slicing_axis(study: Study) -> int:
     """The axis across which planes lie: 0, 1 or 2.
 
     DICOM, pictures and arrays have their slices along the third axis. A NIfTI file may store them along any: its planes
-    are those of the two axes whose spacings differ least, as acquired; where all three are equal, the axial planes.
-    A plane image is one slice of the third axis.
+    are those of `Grid.slicing_axis`. A plane image is one slice of the third axis.
     """
-    grid = study.case.grid
-    if study.format != "nifti" or grid.affine is None or len(grid.shape) == 2:
-        return 2
-    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
-    if spacing.max() <= _ISOTROPIC * spacing.min():
-        return grid.axial_axis
-    planes = [np.delete(spacing, axis) for axis in range(3)]
-    return int(np.argmin([plane.max() / plane.min() for plane in planes]))
+    return study.case.grid.slicing_axis if study.format == "nifti" else 2
 
 
 def find_box(region: Region, grid: Grid, slicing: int, field: int) -> Box:

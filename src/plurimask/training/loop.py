@@ -21,7 +21,7 @@ from plurimask.datasets.batches import Batches, CropSettings, FieldSettings, War
 from plurimask.datasets.changed import cut_case
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.splits import Split, check_disjoint, split_indices
-from plurimask.datasets.store import open_store
+from plurimask.datasets.store import open_store, refuse_volumes
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
@@ -160,6 +160,7 @@ def _patients(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[Split,
 def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
     store, settings = open_store(dataset), recipe.training
     field, side = None, recipe.image_size
+    refuse_volumes(dataset, store)
     expected = (recipe.method.image_channels, side, side)
     if recipe.images == "any-place":
         field = FieldSettings(side, settings.drawn)

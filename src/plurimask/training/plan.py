@@ -27,7 +27,7 @@ from scipy import ndimage
 
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.splits import Split
-from plurimask.datasets.store import Store, open_store
+from plurimask.datasets.store import Store, open_store, refuse_volumes
 from plurimask.errors import DatasetError, duration, plural
 from plurimask.methods.method import Method
 from plurimask.training.loop import sides_of, train, validation_of
@@ -89,7 +89,8 @@ class Facts:
 
 
 def look(dataset: Dataset, store: Store) -> Facts:
-    """What a dataset says. Raises DatasetError where nothing is drawn at all, and as `sides_of`."""
+    """What a dataset says. Raises DatasetError where nothing is drawn at all, for volumes, and as `sides_of`."""
+    refuse_volumes(dataset, store)
     sides = sides_of(dataset)
     shares, empties, lengths, areas, thick, spans, reaches = [], [], [], [], [], [], []
     for index in sides["train"]:
