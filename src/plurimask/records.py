@@ -171,12 +171,14 @@ class Batch:
         readers: (B, R, H, W) bool; slots beyond a case's own readers are False; of volumes (B, R, D, H, W).
         valid: (B, R) bool, which slots were read; at least one a case.
         spacing: of volumes, (B, 3) float32, mm between planes, rows and columns; of planes None.
+        who: (B, R) int64, the number of the reader of each slot; -1: none that is known. None: nobody is.
     """
 
     image: "Tensor"
     readers: "Tensor"
     valid: "Tensor"
     spacing: "Tensor | None" = None
+    who: "Tensor | None" = None
 
     def one_reader(self) -> tuple["Tensor", "Tensor"]:
         """One uniformly drawn reader per image: image (B, C, H, W), mask (B, 1, H, W) bool."""
@@ -190,8 +192,8 @@ class Batch:
 
     def each(self, change: Callable[["Tensor"], "Tensor"]) -> "Batch":
         """The batch with each of its tensors changed."""
-        spacing = None if self.spacing is None else change(self.spacing)
-        return Batch(change(self.image), change(self.readers), change(self.valid), spacing)
+        spacing, who = (None if part is None else change(part) for part in (self.spacing, self.who))
+        return Batch(change(self.image), change(self.readers), change(self.valid), spacing, who)
 
     def to(self, device: "torch.device") -> "Batch":
         """The same batch on another device."""

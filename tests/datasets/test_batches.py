@@ -1,5 +1,7 @@
 """Batches: a function of seed and number, every case once an epoch, one symmetry and window for image and masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,15 @@ class Ramps:
         return Case(self.names[index], image, readers, Grid(self.plane.shape))
 
 
+class Signed(Ramps):
+    """The same, with Bob and Ann as readers."""
+
+    digest = "5" * 64
+
+    def __getitem__(self, index):
+        return replace(super().__getitem__(index), drawn_by=("bob", "ann")[: 1 + index % 2])
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path))
@@ -48,6 +59,14 @@ def store():
 
 def same(one, two):
     return all(torch.equal(getattr(one, name), getattr(two, name)) for name in ("image", "readers", "valid"))
+
+
+def test_batches_say_who_drew_where_readers_are_known(store):
+    assert Batches(store, range(CASES), 4, seed=0)[0].who is None
+    batches = Batches(open_store(Signed()), [1, 2, 5], 3, seed=0, known=("ann",))
+    batch = batches[0]
+    assert batch.who[batch.valid.sum(1) == 2].tolist() == [[-1, 0]] * 2
+    assert batches.share(0, 1, 2).who.tolist() == batch.who[1::2].tolist()
 
 
 def symmetries(image):

@@ -46,6 +46,14 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+def test_who_drew_each_mask_is_found_by_name():
+    names = [("ann", None, "bob"), None, ("cleo", "ann")]
+    cases = [replace(case(number, 3 - number % 3 // 2), drawn_by=who) for number, who in enumerate(names)]
+    store = open_store(Made(cases))
+    assert store.who(["bob", "ann"]).tolist() == [[1, -1, 0], [-1, -1, -1], [-1, 1, -1]]
+    assert store.drawn_by([2, 0]) == ["cleo", "ann", "ann", "bob"]
+
+
 @pytest.mark.parametrize("width", [1, 7, 8, 9])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_and_readers_come_back_exactly(width, channels):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import TREE, recipe, write_cases
+from tiny import SMALL, TREE, recipe, small, write_cases
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import clip_grad_norm_
@@ -28,7 +28,7 @@ from plurimask.methods.method import Method, build
 from plurimask.methods.unet import UnetSettings
 from plurimask.nets.denoiser import Denoiser
 from plurimask.records import Case, MaskSet
-from plurimask.training.checkpoint import load_weights
+from plurimask.training.checkpoint import load_weights, save_weights, start_from
 from plurimask.training.loop import DivergedError, _step_seed, learning_rate, train, validate
 from plurimask.training.recipe import TrainingSettings, parse_recipe
 
@@ -400,6 +400,29 @@ def test_a_start_of_another_method_is_refused_by_name(data, tmp_path):
     said = "expected weights of cimd, the recipe's method, got lidc-one-pass, which is of one-pass"
     with pytest.raises(CheckpointError, match=said):
         train(made(start="lidc-one-pass"), data, tmp_path / "run")
+
+
+def test_a_reader_of_too_few_masks_is_refused_by_name(data, tmp_path):
+    """The data of these tests names nobody."""
+    method = {"name": "one-pass"} | SMALL["one-pass"] | {"readers": ["ann"]}
+    with pytest.raises(
+        DatasetError, match="expected at least 2 masks by reader ann on the train side, got none; leave"
+    ):
+        train(recipe(method=method, sampler=None), data, tmp_path / "run")
+
+
+def test_known_readers_of_a_start_are_others_unless_they_have_the_same_names(tmp_path):
+    written = tmp_path / "start.safetensors"
+    start = build(
+        recipe(method={"name": "one-pass"} | SMALL["one-pass"] | {"readers": ["ann", "bob"]}, sampler=None).method
+    )
+    save_weights(written, start, recipe(method=start.settings.model_dump(), sampler=None), 1, "0" * 64)
+    for names, same in ((["ann", "bob"], True), (["bob", "ann"], False), (["cleo"], False), ([], None)):
+        method = small("one-pass", readers=names)
+        means = method.known.means.clone() if names else None
+        start_from(method, str(written))
+        assert torch.equal(method.mean_head[0].weight, start.mean_head[0].weight)
+        assert names == [] or torch.equal(method.known.means, start.known.means if same else means)
 
 
 def test_an_unknown_start_begins_no_run(data, tmp_path):

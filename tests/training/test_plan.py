@@ -71,6 +71,7 @@ def facts(**changed):
         "thickness": 30.0,
         "spans": (100, 170, 210),
         "reach": 120,
+        "masks": {},
     }
     return Facts(**(usual | changed))
 
@@ -102,6 +103,13 @@ def test_lesions_in_the_middle_of_small_images_go_on_from_those_of_lidc():
     assert made["training.start"] == "lidc-one-pass"
     assert "training.start" not in settings(sizes={(128, 128): 50}, spans=(15, 30, 40), reach=25, channels=3)
     assert settings(sizes={(128, 128): 50}, reach=64)["images"] == "any-place"
+
+
+def test_readers_of_several_masks_are_learned_by_name_and_one_of_a_single_mask_is_told():
+    masks = {"reader 2": 12, "reader 10": 9, "guest": 1}
+    assert settings(masks=masks)["method.readers"] == ["reader 2", "reader 10"]
+    assert facts(masks=masks).lines()[-1] == "guest: too few masks to be learned as a reader"
+    assert "method.readers" not in settings(masks={"guest": 1})
 
 
 @pytest.fixture

@@ -65,6 +65,9 @@ def sample(
     pool: Annotated[
         int | None, typer.Option(min=1, help="Masks of that pool: 256, or 64 where a mask takes several evaluations.")
     ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Draw as this reader, one whom the model was trained on; else as any of them.")
+    ] = None,
     whole: Annotated[
         bool, typer.Option("--whole", help="All of a study larger than the model's field, empty tissue too.")
     ] = False,
@@ -101,7 +104,7 @@ def sample(
     from plurimask.files.mask_sets import check_case_folder, write_mask_set
     from plurimask.sampling import CaseDrawer, check_study, inputs_at, load, parse_region, sample_study
 
-    drawer = load(model, device, runtime)
+    drawer = load(model, device, runtime, reader)
     settings = drawer.sampler(sampler, steps)
     region = parse_region(roi) if roi is not None else None
     archive = open_archive(store) if store else None
@@ -130,7 +133,7 @@ def sample(
     check_room(out, count * voxels // 8)  # as bits
     with cluster_at(engine, address) as cluster, progress("drawing panels", len(found)) as tick:
         if cluster is not None:
-            brought = partial(load, model, device, runtime)
+            brought = partial(load, model, device, runtime, reader)
             work = CaseDrawer(brought, found.cases, {panel: out}, count, seed, settings, pool)
             for done, _ in enumerate(cluster.map(work, {name: name for name in found.cases}, device != "cpu"), start=1):
                 tick(done)

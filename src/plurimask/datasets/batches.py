@@ -105,6 +105,7 @@ class Batches:
         symmetries: which ones an image is turned by: `all` eight of a square, `flips` along rows and columns, `turns`
             by right angles, ...
         gamma: each channel of each image, in [0, 1], is raised to a power between 1 / (1 + gamma) and 1 + gamma.
+        known: names of the readers who are told from each other; a reader's number is the place in it.
     """
 
     def __init__(
@@ -119,10 +120,12 @@ class Batches:
         field: FieldSettings | None = None,
         symmetries: Symmetries = "all",
         gamma: float = 0.0,
+        known: Sequence[str] = (),
     ) -> None:
         self.store, self.seed, self.crop, self.intensity, self.warp = store, seed, crop, intensity, warp
         self.field, self.symmetries, self.gamma = field, symmetries, gamma
         self.indices = np.asarray(indices)
+        self._who = torch.from_numpy(store.who(known)) if known else None
         self.batch_size = min(batch_size, len(self.indices))
 
     def __len__(self) -> int:
@@ -142,7 +145,8 @@ class Batches:
             steps = np.where((codes & 4)[:, None] > 0, steps[:, [0, 2, 1]], steps)
             steps[:, 1:] /= zoomed[:, None]
             spacing = torch.from_numpy(steps.astype(np.float32))
-        return Batch(images[window], masks[window], torch.from_numpy(valid), spacing)
+        who = None if self._who is None else self._who[self._cases(number), : valid.shape[1]]
+        return Batch(images[window], masks[window], torch.from_numpy(valid), spacing, who)
 
     def share(self, number: int, rank: int, processes: int) -> Batch:
         """The part of a batch that process `rank` of `processes` works on."""

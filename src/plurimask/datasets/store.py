@@ -2,7 +2,8 @@
 
 A store is a folder under the cache, named by the dataset's digest: `images.bin` (all images one after another, C, H, W,
 float32), `raters.bin` (all readers of all cases, H, W / 8, bits), `shapes.npy` (n, 3) of the images, `first_rater.npy`
-(n + 1) where each case's readers start, `spacing.npy` (n, 2) in mm, NaN where unknown. It appears when it is whole.
+(n + 1) where each case's readers start, `drawn_by.npy` the name of each of all readers, empty where unknown,
+`spacing.npy` (n, 2) in mm, NaN where unknown. It appears when it is whole.
 
 Volumes lie plane by plane, (C, D, H, W), with (n, 4) shapes and (n, 3) spacings in the order of these axes; the planes
 are those of `Grid.slicing_axis`. A dataset holds either planes or volumes.
@@ -11,6 +12,7 @@ are those of `Grid.slicing_axis`. A dataset holds either planes or volumes.
 import math
 import os
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from plurimask.errors import DatasetError, SettingsError
 from plurimask.files.atomic import atomic_folder
 from plurimask.records import Case
 
-_LAYOUT = "2"
+_LAYOUT = "3"
 _MOST_MM, _MOST_RATIO = 100.0, 50.0
 """Of spacings of volumes that are not taken for an error of the header."""
 
@@ -42,6 +44,7 @@ class Store:
         self.shapes: np.ndarray = np.load(folder / "shapes.npy", allow_pickle=False)
         self._first = np.load(folder / "first_rater.npy", allow_pickle=False)
         self.spacing: np.ndarray = np.load(folder / "spacing.npy", allow_pickle=False)
+        self._drawn_by = np.load(folder / "drawn_by.npy", allow_pickle=False).tolist()
         self._image_at = np.cumsum([0, *self.shapes.prod(axis=1)])
         bytes_of_mask = self.shapes[:, 1:-1].prod(axis=1) * -(-self.shapes[:, -1] // 8)
         self._masks_at = np.cumsum([0, *(np.diff(self._first) * bytes_of_mask)])
@@ -63,6 +66,22 @@ class Store:
         """Of one case, (R, [D,] H, W / 8) uint8, eight pixels a byte, on disk."""
         *outer, columns = self.shapes[index, 1:]
         return self._readers[self._masks_at[index] : self._masks_at[index + 1]].reshape(-1, *outer, -(-columns // 8))
+
+    def drawn_by(self, indices: Sequence[int]) -> list[str]:
+        """Who drew each mask of some cases, of those of whom it is known."""
+        masks = chain.from_iterable(self._drawn_by[self._first[index] : self._first[index + 1]] for index in indices)
+        return [name for name in masks if name]
+
+    def who(self, names: Sequence[str]) -> np.ndarray:
+        """Which of these readers drew each mask of all cases, (n, R) int64; -1 for others, and where there is none.
+
+        R is the most that a case has.
+        """
+        numbers = {name: number for number, name in enumerate(names)}
+        counts = np.diff(self._first)
+        found = np.full((len(counts), counts.max()), -1)
+        found[np.arange(counts.max()) < counts[:, None]] = [numbers.get(name, -1) for name in self._drawn_by]
+        return found
 
     def read(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray | None = None, size: Sequence[int] = ()
@@ -172,7 +191,7 @@ def cache_folder() -> Path:
 
 def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) -> None:
     first = dataset[0]
-    shapes, counts, spacings = [], [], []
+    shapes, counts, spacings, drawn_by = [], [], [], []
     with (folder / "images.bin").open("wb") as images, (folder / "raters.bin").open("wb") as readers:
         for index in range(len(dataset)):
             case = dataset[index]
@@ -186,9 +205,11 @@ def _write(dataset: Dataset, folder: Path, progress: Callable[[int], object]) ->
             readers.write(np.packbits(masks, axis=-1).tobytes())
             shapes.append(image.shape)
             counts.append(len(case.readers))
+            drawn_by += [name or "" for name in case.drawn_by or (None,) * len(case.readers)]
             spacings.append(steps)
             progress(index + 1)
     np.save(folder / "first_rater.npy", np.cumsum([0, *counts]))
+    np.save(folder / "drawn_by.npy", np.array(drawn_by))
     np.save(folder / "shapes.npy", np.array(shapes))
     np.save(folder / "spacing.npy", np.array(spacings))
 

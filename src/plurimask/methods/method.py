@@ -18,11 +18,13 @@ A method is one file with one class, its line in `BUILT_IN`, and a recipe. Anoth
 point of the group `plurimask.methods`, whose name is the method's and whose value is `module:Class`.
 """
 
+import copy
 import math
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny
@@ -93,10 +95,12 @@ class Method(nn.Module, ABC):
         process: its diffusion process, or None.
         image_channels: channels of the image it takes.
         hurdled: whether the first number of a sample's first vector decides, by its quantile, if its mask is empty.
+        reader: number, among `readers`, of the one that it draws as; None: as any.
     """
 
     Settings: ClassVar[type[MethodSettings]]
     hurdled: ClassVar[bool] = False
+    reader: int | None = None
 
     def __init__(self, settings: MethodSettings, process: Diffusion | None = None) -> None:
         super().__init__()
@@ -108,6 +112,28 @@ class Method(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where it computes; one without weights, on the CPU."""
         return next((weight.device for weight in self.parameters()), torch.device("cpu"))
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Names of those whom it can draw as; by default nobody."""
+        return ()
+
+    def as_reader(self, name: str) -> Self:
+        """The same method, with the same weights, drawing as one of its readers.
+
+        Raises:
+            SettingsError: a reader that it was not trained on.
+        """
+        if name not in self.readers:
+            known = textwrap.shorten(", ".join(self.readers), 200, placeholder=" ...")
+            expected = f"one of {known}" if known else "a model that was trained on known readers"
+            hint = (
+                "name one of them, or leave it out" if known else "plurimask plan asks for them where data names them"
+            )
+            raise SettingsError("--reader", expected=expected, got=name, hint=hint)
+        same = copy.copy(self)  # which shares the modules
+        same.reader = self.readers.index(name)
+        return same
 
     @abstractmethod
     def loss(self, batch: Batch) -> LossTerms:

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
+from plurimask.methods.known_readers import KnownReaders, named, one_each
 from plurimask.methods.method import Method, MethodSettings, reader_masks
 from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
 from plurimask.nets.residual import convolution
@@ -65,6 +66,7 @@ class OnePassSettings(MethodSettings):
         mean_weight: weight of L_mean in the loss.
         empty_weight: weight of L_empty in the loss.
         start: steps that are taken on L_mean and L_empty alone.
+        readers: names of the readers that it learns to draw as, as the dataset has them; a weight file says them too.
         norms: largest side in pixels of the images that the batch norms learn from. In larger ones they keep what they
             have learned, since what lies around a crop would change it.
     """
@@ -83,6 +85,7 @@ class OnePassSettings(MethodSettings):
     empty_weight: Weight = 1.5
     start: Natural = 300
     norms: Positive = 64
+    readers: Annotated[tuple[str, ...], Field(exclude_if=lambda readers: not readers)] = ()
 
     @model_validator(mode="after")
     def _stages_meet(self) -> "OnePassSettings":
@@ -114,6 +117,7 @@ class OnePass(Method):
     Settings = OnePassSettings
     hurdled = True
     settings: OnePassSettings
+    known: KnownReaders | None
     steps: Tensor
     """Steps of training so far, up to `start`."""
 
@@ -124,6 +128,7 @@ class OnePass(Method):
         self.generator = MaskGenerator(widths, patch, settings.generator)
         self.mean_head = nn.Sequential(convolution(widths[0], patch**2, 1), nn.PixelShuffle(patch))
         self.empty_head = JointEmptiness(widths, widths[-1])
+        self.known = KnownReaders(len(settings.readers), settings.generator.latent) if settings.readers else None
         self.register_buffer("steps", torch.zeros(()))
 
     def loss(self, batch: Batch) -> LossTerms:
@@ -135,12 +140,15 @@ class OnePass(Method):
         mean = binary_cross_entropy_with_logits(expected, share)  # (6)
         sizes = batch.readers.sum((2, 3))
         drew = batch.valid & (sizes > 0)
-        said = self.empty_head(features, expected.sigmoid()).float()[:, None].expand(drew.shape)[batch.valid]
-        empty = binary_cross_entropy_with_logits(said, (~drew)[batch.valid].float())  # (7)
+        said, who = self.empty_head(features, expected.sigmoid()).float()[:, None].expand(drew.shape), None
+        if self.known is not None and batch.who is not None:
+            who = named(batch.who)
+            said = self.known.empty(said, who)
+        empty = binary_cross_entropy_with_logits(said[batch.valid], (~drew)[batch.valid].float())  # (7)
         total = self.settings.mean_weight * mean + self.settings.empty_weight * empty
         score, pixel = total.new_zeros(()), total.new_zeros(())
         if self.steps >= self.settings.start:
-            score, pixel = self._scores(batch, features, drew)
+            score, pixel = self._scores(batch, features, drew, who)
             total = total + score + self.settings.pixel_weight * pixel
         elif self.training:
             self.steps += 1
@@ -160,16 +168,20 @@ class OnePass(Method):
             if isinstance(module, nn.BatchNorm2d):
                 module.train(learn)
 
-    def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor) -> tuple[Tensor, Tensor]:
-        """(4) and (5), which are 0 where nobody drew: drew (B, R) bool."""
+    def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor, who: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(4) and (5), which are 0 where nobody drew: drew (B, R) bool, who (B, R) as `named` gives it."""
         inside = (batch.readers & drew[:, :, None, None]).any(1)
         windows = training_windows(inside, self.settings.cell, self.settings.windows)
         maps = self._cut(self.maps(features), windows)
         draws, count = self.settings.draws, len(drew)
-        z = torch.randn((count * draws, self.settings.generator.latent), device=drew.device)
+        z, readers = torch.randn((count * draws, self.settings.generator.latent), device=drew.device), batch.readers
+        if self.known is not None and who is not None:
+            reader, slots = one_each(who, drew)
+            z = self.known.latent(z, reader.repeat_interleave(draws))
+            readers = readers.take_along_dim(slots[..., None, None], dim=1)
         logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
         x = self._lifted(logits).sigmoid().reshape(count, draws, -1)
-        y = windows.cut(batch.readers, self.settings.cell).flatten(2).float()
+        y = windows.cut(readers, self.settings.cell).flatten(2).float()
         return scores(x, y, drew, self.settings.constant)
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -190,7 +202,14 @@ class OnePass(Method):
         (shares, empty), maps = self.expected(features), self.maps(features)
         settings = self.settings
         windows, window = sampling_window(shares, settings.visible, settings.cell, min(settings.windows))
+        if self.known is not None and self.reader is not None:
+            empty = self.known.empty(empty.logit(), empty.new_tensor([self.reader], dtype=torch.long)).sigmoid()
         return View(self._cut(maps, windows), empty[0], window, image.shape[2:])
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Those of its settings; an exported one has none, since only the mixture is exported."""
+        return self.settings.readers if self.known is not None else ()
 
     @property
     def noise(self) -> list[tuple[int, int]]:
@@ -200,6 +219,8 @@ class OnePass(Method):
     def predict(self, encoded: View, noise: Sequence[Tensor], *state: Tensor) -> Tensor:
         """2 x - 1 of each sample: -1 outside of the window, and everywhere where u says that nothing is drawn."""
         z = noise[0][:, 1:]
+        if self.known is not None and self.reader is not None:
+            z = self.known.latent(z, torch.full((len(z),), self.reader, device=z.device))
         return encoded.draw(noise[0][:, 0], lambda drawn, rank: self.generate(encoded.features, z[drawn]))
 
     def generate(self, features: Any, z: Tensor) -> Tensor:
@@ -220,6 +241,8 @@ class OnePass(Method):
 
 class ExportedOnePass(Exported, OnePass):
     """The method with exported nets."""
+
+    known = None
 
     def generate(self, features: Any, z: Tensor) -> Tensor:
         """2 x - 1 (2) in a window."""

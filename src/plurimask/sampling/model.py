@@ -1,6 +1,7 @@
 """Checkpoint + image -> MaskSet on the image's own grid."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count as counter
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import torch
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, SettingsError
+from plurimask.files.stored import one_form
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks, tile
 from plurimask.methods.flow import ExportedFlow, FlowSettings
@@ -42,6 +44,12 @@ class Model:
     def __init__(self, name: str, checkpoint: Checkpoint, device: torch.device) -> None:
         self.name, self.checkpoint, self.recipe = name, checkpoint, checkpoint.recipe
         self.method = checkpoint.method.to(device)
+
+    def as_reader(self, name: str) -> "Model":
+        """The same model, drawing as one of the readers it was trained on. Raises SettingsError for another reader."""
+        return Model(
+            self.name, replace(self.checkpoint, method=self.method.as_reader(one_form(name))), self.method.device
+        )
 
     def sample(
         self,
@@ -149,7 +157,8 @@ class Model:
         sampler = self.recipe.sampler if sampler is None else self._accept(sampler.model_dump())
         steps = {} if sampler is None else sampler.model_dump() | {"steps": self.evaluations(sampler)}
         pooled = {} if pool is None else {"panel": "representative", "pool": pool}
-        return sampler, steps | {"model": self.name, "seed": seed} | pooled
+        reader = {} if self.method.reader is None else {"reader": self.method.readers[self.method.reader]}
+        return sampler, steps | {"model": self.name, "seed": seed} | pooled | reader
 
     def pool(self, panel: PanelKind, pool: int | None, count: int) -> int | None:
         """Masks of the pool that a panel of `count` is chosen from, as `sample` takes them; None for independent draws.
@@ -203,17 +212,24 @@ class Model:
             )
 
 
-def load(model: str | Path, device: str = "auto", runtime: Literal["torch", "onnx"] = "torch") -> Model:
+def load(
+    model: str | Path,
+    device: str = "auto",
+    runtime: Literal["torch", "onnx"] = "torch",
+    reader: str | None = None,
+) -> Model:
     """A model by built-in name, by checkpoint (.safetensors) or by run folder (its best weights).
 
     `device` is `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`. Nothing is unpickled. The runtime `onnx`
-    takes a folder of `plurimask export` and draws on the CPU.
+    takes a folder of `plurimask export` and draws on the CPU. A `reader` is one whom the model is to draw as.
 
     Raises:
         CheckpointError: no such model, or weights that cannot be read.
-        SettingsError: a device that is not there.
+        SettingsError: a device that is not there, or a reader whom the model was not trained on.
         MissingPackageError: the packages of the extra `onnx` are not installed.
     """
+    if reader is not None:
+        return load(model, device, runtime).as_reader(reader)
     if runtime == "onnx":
         return _load_exported(Path(model))
     if (Path(model) / CARD).is_file():

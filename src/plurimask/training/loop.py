@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -177,6 +178,16 @@ def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
         )
     crop = CropSettings(settings.crop, settings.crop_steps, settings.crop_shift)
     warp = WarpSettings(settings.warp, settings.turn, settings.zoom)
+    known: tuple[str, ...] = getattr(recipe.method, "readers", ())  # which not every method tells apart
+    masks = Counter(store.who(known)[indices].ravel().tolist())
+    few = next((number for number in range(len(known)) if masks[number] < LEAST_MASKS), None)
+    if few is not None:
+        raise DatasetError(
+            dataset.root,
+            expected=f"at least {LEAST_MASKS} masks by reader {known[few]} on the train side",
+            got=str(masks[few] or "none"),
+            hint=f"leave {known[few]} out of method.readers, or correct readers.csv",
+        )
     return Batches(
         store,
         indices,
@@ -188,6 +199,7 @@ def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
         field,
         settings.symmetries,
         settings.gamma,
+        known,
     )
 
 
@@ -225,8 +237,10 @@ class _Loss(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, image: Tensor, readers: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.method.loss(Batch(image, readers, valid))
+    def forward(
+        self, image: Tensor, readers: Tensor, valid: Tensor, spacing: Tensor | None, who: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.method.loss(Batch(image, readers, valid, spacing, who))
         return loss.total, dict(loss.terms)
 
 
@@ -237,7 +251,7 @@ def _steps(fabric: Fabric, run: _Run, state: RunState, parallel: nn.Module, log:
         batch = run.batches.share(state.step, fabric.global_rank, fabric.world_size).to(fabric.device)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(settings, state.step)
-        total, parts = parallel(batch.image, batch.readers, batch.valid)
+        total, parts = parallel(batch.image, batch.readers, batch.valid, batch.spacing, batch.who)
         fabric.backward(total)
         norm = clip_grad_norm_(parallel.parameters(), settings.clip)
         own = {"loss": total.detach(), **parts, "gradient": norm}
@@ -326,6 +340,8 @@ def learning_rate(settings: TrainingSettings, step: int) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
+LEAST_MASKS = 2
+"""Of a reader on the train side, for what they do in all cases to be told from what they did in one."""
 _LOOKED_AT = 16
 """Batches, or those of one epoch, that say what the training images have on average."""
 

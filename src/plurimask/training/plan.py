@@ -29,8 +29,9 @@ from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.splits import Split
 from plurimask.datasets.store import Store, open_store, refuse_volumes
 from plurimask.errors import DatasetError, duration, plural
+from plurimask.files.stored import natural
 from plurimask.methods.method import Method
-from plurimask.training.loop import sides_of, train, validation_of
+from plurimask.training.loop import LEAST_MASKS, sides_of, train, validation_of
 from plurimask.training.recipe import Recipe, recipe_on_base
 
 
@@ -49,6 +50,7 @@ class Facts:
         thickness: of what is drawn, which a quarter of the cases do not reach; that of a strip is its width.
         spans: lengths of all that is drawn in a case, of which half, nine tenths and all cases have no more.
         reach: how far from the middle of its image something drawn lies, of which 98% of the cases have no more.
+        masks: how many each reader drew of those whose names the dataset says.
     """
 
     sizes: Mapping[tuple[int, int], int]
@@ -62,6 +64,12 @@ class Facts:
     thickness: float
     spans: tuple[int, int, int]
     reach: int
+    masks: Mapping[str, int]
+
+    @property
+    def known(self) -> list[str]:
+        """Those of its readers who drew enough to be learned."""
+        return [name for name, count in self.masks.items() if count >= LEAST_MASKS]
 
     @property
     def longest(self) -> int:
@@ -77,6 +85,8 @@ class Facts:
         )
         least, most = self.readers
         half, nine, all_of_them = self.spans
+        names = ", ".join(f"{name} ({count})" for name, count in self.masks.items())
+        few = ", ".join(name for name in self.masks if name not in self.known)
         return [
             f"images of {sizes} pixels, {plural(self.channels, 'channel')}",
             f"{least if least == most else f'{least} to {most}'} readers a case; {sides}",
@@ -85,6 +95,8 @@ class Facts:
             "three of four cases",
             f"all that is drawn in an image spans {half} pixels in half of the cases, {nine} in nine of ten, "
             f"{all_of_them} at most",
+            *([f"masks of readers who are known by name: {names}"] if names else []),
+            *([f"{few}: too few masks to be learned as a reader"] if few else []),
         ]
 
 
@@ -116,6 +128,7 @@ def look(dataset: Dataset, store: Store) -> Facts:
     order = np.argsort(lengths)
     half = np.searchsorted(np.cumsum(np.array(areas)[order]), sum(areas) / 2)
     counts = [len(store.readers(index)) for index in range(len(store))]
+    signed = Counter(store.drawn_by(sides["train"]))
     of_patients = {side: len({dataset.patients[index] for index in indices}) for side, indices in sides.items()}
     return Facts(
         sizes=Counter((int(rows), int(columns)) for _, rows, columns in store.shapes),
@@ -129,6 +142,7 @@ def look(dataset: Dataset, store: Store) -> Facts:
         thickness=float(np.quantile(thick, 0.25)),
         spans=tuple(int(span) for span in np.quantile(spans, (0.5, 0.9, 1.0), method="higher")),  # type: ignore[arg-type]
         reach=math.ceil(np.quantile(reaches, 0.98)),
+        masks={name: signed[name] for name in sorted(signed, key=natural)},
     )
 
 
@@ -154,6 +168,7 @@ def choose(facts: Facts) -> list[Choice]:
     return [
         *chosen,
         Choice("method.image_channels", facts.channels, "as the images have"),
+        *([Choice("method.readers", facts.known, _KNOWN)] if facts.known else []),
         Choice("training.batch_size", min(8, cases), "batch norms want eight; more images a step are fewer steps"),
         Choice("training.symmetries", "all", 'write "flip-rows" or "none" where a model is to know left from right'),
         Choice(
@@ -341,10 +356,11 @@ def _toml(choices: Sequence[Choice]) -> str:
     for key, value, why in choices:
         table, _, name = key.rpartition(".")
         reason = f"{textwrap.fill(why, 110, initial_indent='# ', subsequent_indent='# ')}\n" if why else ""
-        tables.setdefault(table, []).append(f"{reason}{name} = {json.dumps(value)}\n")
+        tables.setdefault(table, []).append(f"{reason}{name} = {json.dumps(value, ensure_ascii=False)}\n")
     return "\n".join((f"[{table}]\n" if table else "") + "".join(lines) for table, lines in sorted(tables.items()))
 
 
+_KNOWN = "who drew is known: plurimask sample --reader NAME draws as one of them, and without it as any"
 _TRIED, _VALIDATIONS, _MOST_VALIDATED, _VALIDATING = 1000, 8, 24, 0.15
 """Steps of the recipe that is timed; validations of a run, cases of one at most, and their share of the time."""
 _CROP, _FEATURES, _MEAN_FIRST = 64, 32, 0.4
