@@ -222,12 +222,25 @@ _LONG = 20.0
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="A model of the method one-pass or flow: name, .safetensors file or run folder.")
+        str, typer.Argument(help="A name, .safetensors file or run folder; for onnx, of the method one-pass or flow.")
     ],
     out: Annotated[Path, typer.Option(help="New folder.")],
-    format: Annotated[Literal["onnx"], typer.Option(help="What to write.")] = "onnx",
+    format: Annotated[
+        Literal["onnx", "monai-bundle", "hub"],
+        typer.Option(help="onnx: for another runtime. monai-bundle: for MONAI. hub: a folder for a model hub."),
+    ] = "onnx",
+    licence: Annotated[
+        Path | None, typer.Option(help="Text of the licence of your weights, for monai-bundle and hub.")
+    ] = None,
 ) -> None:
-    """Write a model for another runtime: encoder and what draws as ONNX, checked against PyTorch."""
+    """Write a model for another runtime, checked against PyTorch, or for another ecosystem."""
+    if format != "onnx":
+        from plurimask.bundle import write_hub_folder, write_monai_bundle
+
+        write = write_hub_folder if format == "hub" else write_monai_bundle
+        write(model, out, licence)
+        say(f"{format} in {out}")
+        return
     from plurimask.export import export_onnx
     from plurimask.sampling import load
 

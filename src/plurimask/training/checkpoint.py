@@ -23,6 +23,8 @@ from plurimask.training.recipe import Recipe, parse_recipe
 FORMAT = "plurimask-1"
 BEST, LAST = "best.safetensors", "last.safetensors"
 """The weights in a run folder."""
+HUB = "model.safetensors"
+"""The weights in a folder of a model hub."""
 BUILT_IN = Path(__file__).parents[1] / "weights"
 ALIASES = {"lidc": "lidc-one-pass"}
 RETIRED = {"lidc-panel": "lidc"}
@@ -135,6 +137,8 @@ def _compare(stored: Mapping[str, tuple[str, tuple[int, ...]]], wanted: Mapping[
 def find_weights(model: str) -> tuple[str, Path]:
     """Name and file of a model given by built-in name, by checkpoint (.safetensors) or by run folder (its best).
 
+    A folder of a model hub is taken as a run folder is.
+
     Raises:
         CheckpointError: none of these; the message lists the built-in names.
     """
@@ -142,7 +146,7 @@ def find_weights(model: str) -> tuple[str, Path]:
     if name in built_in_names():
         return name, BUILT_IN / f"{name}.safetensors"
     if path.is_dir():
-        return path.name, path / (BEST if (path / BEST).exists() else LAST)
+        return path.resolve().name, next((path / name for name in (BEST, HUB) if (path / name).exists()), path / LAST)
     if path.is_file():
         return path.stem, path
     if model in RETIRED:
