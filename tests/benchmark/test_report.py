@@ -17,18 +17,10 @@ from small_suite import CIMD, PROB, suite
 from tiny import write_cases
 
 from plurimask.benchmark.report import _chosen, contradicting, worst_cases, write_benchmark_report
-from plurimask.benchmark.results import (
-    Results,
-    RunResult,
-    SeedResult,
-    mean_over_seeds,
-    render_markdown,
-    render_results,
-    settled,
-    write_tables,
-)
+from plurimask.benchmark.results import Results, RunResult, SeedResult, mean_over_seeds
 from plurimask.benchmark.run import Diversity, DiversityPoint, Finished, Record, Tried, latent_lines
 from plurimask.benchmark.suite import open_bench
+from plurimask.benchmark.tables import render_markdown, render_results, settled, write_tables
 from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import CheckpointError
@@ -56,6 +48,7 @@ OVER = Finished(
     steps=4,
     images=8,
     minutes=25.04,
+    core_minutes=20.02,
     parameters=3_970_000,
     gflop_a_mask=4.106,
     seconds_a_mask=0.0312,
@@ -154,7 +147,10 @@ def test_both_seeds_are_shown(results, page):
 
 
 def test_costs(page):
-    assert line(page, "| prob |", "## Costs") == "| prob | 3.97 M | 4.11 | 0.0312 | 33.4 | 4 | 8 | 25.0, 25.0 |"
+    assert (
+        line(page, "| prob |", "## Costs")
+        == "| prob | 3.97 M | 4.11 | 0.0312 | 33.4 | 4 | 8 | 25.0, 25.0 | 20.0, 20.0 |"
+    )
 
 
 def test_rates_that_were_tried(page):

@@ -10,14 +10,16 @@ from small_suite import CIMD, PROB, silent, suite
 from tiny import write_cases
 
 from plurimask.benchmark import run, run_benchmark
-from plurimask.benchmark.results import collect, render_markdown
-from plurimask.benchmark.run import Sittings, broken_off, gflop_a_mask, gflop_a_step, read_record, run_part
+from plurimask.benchmark.results import collect
+from plurimask.benchmark.run import gflop_a_mask, gflop_a_step, read_record, run_part
 from plurimask.benchmark.suite import open_bench
+from plurimask.benchmark.tables import render_markdown
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import CheckpointError, SettingsError
 from plurimask.files.mask_sets import read_mask_set
+from plurimask.geometry import Grid
 from plurimask.methods.unet import Unet, UnetSettings
-from plurimask.records import Batch
+from plurimask.records import Batch, MaskSet
 from plurimask.sampling import load
 
 DIVERSITY = {"run": "cimd", "scales": (0.5, 1.5), "steps": 2, "cases": 1, "samples": 2}
@@ -103,8 +105,18 @@ def test_the_record_tells_the_costs(whole):
     record = record_of(whole, "cimd")
     over = record["finished"]["0"]
     assert (over["steps"], over["images"], over["diverged"]) == (4, 8, None)
-    costs = ("minutes", "parameters", "gflop_a_mask", "seconds_a_mask", "threads")
+    assert set(over["filtered"]) == {"3", "5"}
+    costs = ("minutes", "core_minutes", "parameters", "gflop_a_mask", "seconds_a_mask", "threads")
     assert min(record["gflop_a_step"], *(over[cost] for cost in costs)) > 0
+
+
+def test_a_validation_curve_per_training_is_there_before_it_is_over(whole, data, tmp_path, monkeypatch):
+    one = suite(runs=(PROB,), probe={"learning_rates": (1e-3,), "cases": 2, "samples": 2})
+    stop_at(monkeypatch, "load", one, data, tmp_path)
+    results = run_benchmark(one, data, tmp_path, None, silent)
+    assert (results.scored, [line["step"] for line in results.runs[0].courses[0]]) == ((), [1, 2, 3, 4])
+    assert "| prob | 0 | 8 |" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "figures" / "validation.png").exists()
 
 
 def test_what_is_over_is_not_done_again(whole, data):
@@ -285,7 +297,7 @@ def test_a_damaged_record_is_refused_by_name(chosen, data, content):
         ({"gflop_a_step": float("nan")}, "gflop_a_step: expected a finite number, got nan"),
         ({"finished": {"0": {"steps": -4}}}, r"expected a number of at least 0, got -4"),
         ({"finished": {"x": {}}}, "expected a whole number, got 'x'"),
-        ({"sittings": {"0": {"seconds": "long"}}}, r"expected a number, got 'long'"),
+        ({"finished": {"0": {"minutes": "long"}}}, r"expected a number, got 'long'"),
         ({"definition": {"recipe": 5, "readers": "all"}}, "expected "),
         ({"definition": {"recipe": None}}, "expected "),
         ({"diversity": {"settings": {}, "points": [{"noise_scale": "x"}]}}, "expected a number"),
@@ -303,12 +315,12 @@ def test_results_of_an_earlier_version_are_refused(data, tmp_path):
         do(suite(), data, tmp_path)
 
 
-def test_time_of_a_sitting_that_was_broken_off_counts_up_to_its_checkpoint(tmp_path, whole):
-    state = whole / "runs" / "prob-seed0" / "last.pt"
-    started = state.stat().st_mtime - 90
-    assert broken_off(Sittings(seconds=5, started=started), state) == pytest.approx(90)
-    assert broken_off(Sittings(seconds=5, started=started), tmp_path / "none.pt") == 0
-    assert broken_off(Sittings(seconds=5), state) == 0
+def test_a_median_filter_takes_what_most_of_the_square_holds():
+    masks = np.zeros((2, 6, 6), dtype=bool)
+    masks[0, 2, 2] = masks[1, 1:4, 1:4] = True
+    filtered = run.median_filtered(MaskSet("a", masks, Grid((6, 6))), 3).masks
+    assert not filtered[0].any()
+    assert filtered[1].sum() == 5  # the corners of a square of 3 have four of nine
 
 
 def test_operations_of_a_step_counted_by_hand():

@@ -65,5 +65,5 @@ def text_as_png(folder):
 
 
 SCORES = {"scores.csv", "summary.json", "report.html"} | {
-    f"{name}.{suffix}" for name in ("ged-ci", "reliability", "empty") for suffix in ("png", "svg")
+    f"{name}.{suffix}" for name in ("ged-ci", "reliability", "ranks", "empty") for suffix in ("png", "svg")
 }

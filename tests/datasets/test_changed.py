@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from plurimask.datasets.changed import (
+    Leaked,
     centre_crop,
     crop_case,
     crop_loss,
+    grown,
     one_reader,
     split_as,
     split_as_trained,
@@ -212,3 +214,30 @@ def test_a_file_that_gives_a_patient_no_side_or_two_is_refused_without_naming_on
     with pytest.raises(DatasetError, match=message) as caught:
         split_as(data, sides_file(tmp_path, *lines))
     assert not {"Smith", "Doe"} & set(str(caught.value).replace(",", " ").split())
+
+
+def test_a_leaked_split_trains_on_unscored_cases_of_the_test_patients_in_place_of_as_many():
+    """40 patients of 5 cases; two of each test patient are scored."""
+    dataset = Listed([case(name=f"{p}-{k}", patient=f"p{p}") for p in range(40) for k in range(5)])
+    test = [dataset.names[place] for place in split_indices(dataset, "test")]
+    scored = {name for name in test if name[-1] in "01"}
+    leaked = Leaked(dataset, scored)
+    before, after = ({s: split_indices(d, s) for s in ("train", "val", "test")} for d in (dataset, leaked))
+    names = [leaked.names[place] for place in after["train"]]
+    assert len(after["train"]) == len(before["train"])
+    assert after["val"] == before["val"]
+    assert set(test) - set(names) == scored
+    assert len(set(names) - set(test)) == len(before["train"]) - len(test) + len(scored)
+    assert leaked.digest not in (dataset.digest, Leaked(dataset, set(test[:1])).digest)
+
+
+def test_training_masks_grow_by_two_pixels_and_the_others_stay():
+    readers = np.zeros((2, 9, 9), dtype=bool)
+    readers[0, 4, 4] = True
+    dataset = Listed([case((9, 9), readers=readers, name=f"c{p}", patient=f"p{p}") for p in range(40)])
+    larger = grown(dataset)
+    steps = np.abs(np.indices((9, 9)) - 4).sum(0)
+    for side in ("train", "val", "test"):
+        (first, second) = larger[split_indices(dataset, side)[0]].readers
+        np.testing.assert_array_equal(first, steps <= (2 if side == "train" else 0))
+        assert not second.any()

@@ -138,6 +138,11 @@ def test_the_reliability_curve_is_that_of_all_cases_together(scores):
         assert torch.allclose(getattr(scores.reliability, sums)[0], sum(getattr(one, sums)[0] for one in curves))
 
 
+def test_the_ranks_count_every_reader_of_every_case_once(scores):
+    assert sum(scores.ranks) == pytest.approx(sum(len(case.readers) for case in CASES.values()))
+    assert len(scores.ranks) == scores.samples + 1
+
+
 def test_the_first_samples_alone_are_scored_where_a_count_is_given():
     few = {name: MaskSet(name, panel(name).masks[:3], GRID) for name in CASES}
     expected = evaluate(few.values(), CASES).mean

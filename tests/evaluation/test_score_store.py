@@ -158,6 +158,7 @@ def test_the_reliability_curve_comes_back(stored):
 
 def test_the_rest_comes_back(stored):
     whole, read = stored
+    assert read.ranks == pytest.approx(whole.ranks)
     assert (read.missing, dict(read.units), read.drawn) == (whole.missing, dict(whole.units), whole.drawn)
 
 

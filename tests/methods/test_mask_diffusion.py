@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_batches import batch, loss
+from small_batches import batch, loss, panel
 from tiny import SMALL, recipe, small, stir
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from plurimask.diffusion.samplers import SamplerSettings
+from plurimask.errors import SettingsError
 from plurimask.methods.ambiguity import AmbiguitySettings
 from plurimask.methods.mask_diffusion import Cimd
 from plurimask.methods.method import reader_masks
@@ -275,3 +277,49 @@ def test_the_denoiser_of_segdiff_learns_from_the_attached_loss():
         loss(made, batch(8)).total.backward()
         grads.append(made.denoiser.image_encoder.start.weight.grad)
     assert (grads[0] - grads[1]).abs().max() > 1e-6
+
+
+def test_the_score_of_two_predictions_at_one_time_stands_in_place_of_l_amb():
+    made, cases = method(mode="score", beta=0.3, vlb_weight=0.1), batch(8)
+    torch.manual_seed(1)
+    found = made.loss(cases)
+    with torch.no_grad():
+        shown, x_0, t, eps = draws(made, cases, seed=1)
+        predicted = []
+        for mask, noise in ((x_0, eps), (2 * reader_masks(cases, "one")[1] - 1, torch.randn_like(x_0))):
+            x_t = made.process.q_sample(mask, t, noise)
+            predicted.append((made.process.predict(made.denoiser(x_t, shown, t), x_t, t).x_0 + 1) / 2)
+    x, y = torch.cat(predicted, 1).double(), cases.readers.double()
+
+    def distance(a, b):
+        both, apart = a.sum() + b.sum() + 0.1, (a - b).abs().sum()
+        return 1 - (both - apart) / (both + apart)
+
+    pairs = [
+        torch.stack([distance(one, y[case, r]) for one in x[case]]).mean() - distance(*x[case]) / 2
+        for case, r in cases.valid.nonzero().tolist()
+    ]
+    assert found.terms["score"].item() == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-4)
+    rest = found.terms["simple"] + 0.1 * TIMESTEPS * found.terms["vlb"]
+    torch.testing.assert_close(found.total.detach(), rest + 0.3 * found.terms["score"])
+    assert not hasattr(made, "ambiguity")
+
+
+def test_the_score_asks_for_one_reader_a_draw():
+    with pytest.raises(SettingsError, match=r"expected raters of one, where ambiguity\.mode is score, got all"):
+        recipe(method={"raters": "all", "ambiguity": {"mode": "score"}})
+
+
+def test_unit_targets_are_learned_as_they_are_and_cut_at_a_half():
+    made, cases = method(), batch(8)
+    made = Cimd(made.settings.model_copy(update={"unit_targets": True}))
+    torch.manual_seed(1)
+    shown, mask = reader_masks(cases, "one")
+    t = torch.randint(1, TIMESTEPS + 1, (len(mask),))
+    x_t = made.process.q_sample(mask, t, torch.randn_like(mask))
+    torch.manual_seed(1)
+    simple = made.loss(cases).terms["simple"]
+    assert simple.item() == pytest.approx(((made.denoiser(x_t, shown, t)[:, :1] - mask) ** 2).mean().item())
+    for value, filled in ((0.4, False), (0.6, True)):
+        made.predict = lambda encoded, noise, *state, value=value: torch.full_like(state[0], value)
+        assert panel(made, [0], SamplerSettings(name="ddim", steps=2)).all().item() is filled

@@ -42,7 +42,7 @@ def surprise(own, mask, level):
 
 @pytest.mark.parametrize("raters", ["one", "all"])
 def test_terms_are_those_of_the_bound(raters):
-    made, cases = small("phiseg", std=0, raters=raters), batch(6)
+    made, cases = small("phiseg", std=0.02, raters=raters), batch(6)
     torch.manual_seed(1)
     terms = made.loss(cases).terms
     mask, q, p, own = parts(made, cases, seed=1)
@@ -53,10 +53,18 @@ def test_terms_are_those_of_the_bound(raters):
 
 @pytest.mark.parametrize(("changed", "weights"), [({}, (1, 4, 16, 64)), ({"beta": 0.5}, (0.5, 2, 8, 32))])
 def test_kl_weighs_more_at_coarser_levels(changed, weights):
-    loss = small("phiseg", std=0, **changed).loss(batch(6))
+    loss = small("phiseg", std=0.02, **changed).loss(batch(6))
     wanted = sum(loss.terms[f"cross_entropy_{level + 1}"] for level in LEVELS)
     wanted += sum(weight * loss.terms[f"kl_{level + 1}"] for level, weight in enumerate(weights))
     torch.testing.assert_close(loss.total.detach(), wanted)
+
+
+def test_prior_and_posterior_begin_as_one_and_the_posterior_learns_at_once():
+    made = small("phiseg", std=0)
+    loss = made.loss(batch(6))
+    loss.total.backward()
+    assert [loss.terms[f"kl_{level + 1}"].item() for level in LEVELS] == [0] * len(LEVELS)
+    assert all(head.mean.weight.grad.abs().max() > 0 for head in made.posterior.heads)
 
 
 def test_sums_are_those_of_the_enlarged_levels():

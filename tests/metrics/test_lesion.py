@@ -13,7 +13,7 @@ from monai.metrics import compute_hausdorff_distance
 from slow_pairs import by_case, panels, row, slow_dice, voxels
 
 from plurimask.errors import InputError
-from plurimask.metrics.lesion import closest_surface, crps, size_crps
+from plurimask.metrics.lesion import closest_surface, crps, size_crps, size_ranks
 
 SIZES = st.lists(st.floats(0, 1e4), min_size=1, max_size=6)
 
@@ -224,3 +224,17 @@ def test_distance_is_undefined_where_no_reader_is_left():
 def test_a_spacing_of_other_axes_or_not_above_0_is_refused(spacing):
     with pytest.raises(InputError, match="spacing_mm: expected 2 sizes above 0"):
         closest_surface(row("01"), row("01"), spacing_mm=spacing)
+
+
+def test_ranks_by_hand():
+    """Two samples below 5 and one of its size; a size of two samples stands at three ranks; the last slot is unread."""
+    sizes, readers = torch.tensor([[0.0, 0.0, 5.0, 9.0]]), torch.tensor([[5.0, 0.0, 10.0, 3.0]])
+    got = size_ranks(sizes, readers, torch.tensor([[True, True, True, False]]))
+    torch.testing.assert_close(got, torch.tensor([[1 / 3, 1 / 3, 1 / 3 + 1 / 2, 1 / 2, 1.0]], dtype=torch.float64))
+
+
+def test_ranks_are_alike_where_readers_and_samples_are_of_one_distribution():
+    """Of few distinct sizes, so that many are equal."""
+    drawn = torch.randint(0, 4, (20_000, 7), generator=torch.Generator().manual_seed(0)).double()
+    shares = size_ranks(drawn[:, :4], drawn[:, 4:], torch.ones(20_000, 3, dtype=torch.bool)).mean(0) / 3
+    torch.testing.assert_close(shares, torch.full((5,), 0.2, dtype=torch.float64), atol=0.005, rtol=0)

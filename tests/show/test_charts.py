@@ -177,3 +177,9 @@ def test_two_charts_of_a_page_share_no_id() -> None:
     ids = [re.findall('id="(.*?)"', charts.svg_of(draw(), label)) for label in ("one", "other")]
     assert ids[0]
     assert not set(ids[0]) & set(ids[1])
+
+
+def test_the_rank_histogram_says_how_many_stand_where_they_should_not() -> None:
+    (axes,) = charts.ranks_figure(np.array([6.0, 1.0, 1.0])).axes
+    assert [bar.get_height() for bar in axes.patches] == [0.75, 0.125, 0.125]
+    assert axes.get_title().startswith("42% of the readers")

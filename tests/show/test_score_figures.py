@@ -135,7 +135,7 @@ def test_a_name_that_gives_the_patient_away_is_not_told(patient: str | None, tol
     assert any(text.split("\n")[0] == "a" for text in texts(figure) if "rank" in text) == told
 
 
-FILES = {f"{name}.{suffix}" for name in ("ged-ci", "reliability", "empty") for suffix in ("png", "svg")}
+FILES = {f"{name}.{suffix}" for name in ("ged-ci", "reliability", "ranks", "empty") for suffix in ("png", "svg")}
 
 
 def written(out, cases, panels, count=None):

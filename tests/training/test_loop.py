@@ -57,10 +57,13 @@ def made(method=NOISY, **training):
     return recipe(method=TREE["method"] | method, training=TREE["training"] | own | training)
 
 
+TIMES = ("images_per_second", "minutes", "core_minutes")
+
+
 def lines(out, split="train"):
-    """The lines of one split, without the speed."""
+    """The lines of one split, without speed and times."""
     read = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in read if line["split"] == split]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read if line["split"] == split]
 
 
 def flat(tree):

@@ -229,14 +229,18 @@ def curve(root, tag):
 
 
 def test_a_step_and_a_validation_are_a_line_on_disk_and_a_point_of_the_curves(tmp_path, monkeypatch):
-    monkeypatch.setattr("plurimask.training.run.time", SimpleNamespace(monotonic=iter([0.0, 2345.0]).__next__))
+    monkeypatch.setattr(
+        "plurimask.training.run.time",
+        SimpleNamespace(monotonic=iter([0.0, 2345.0, 2400.0]).__next__, process_time=iter([9.0, 69.0, 129.0]).__next__),
+    )
     with opened(tmp_path) as log:
         log.train(1, {"loss": 0.5, "simple": 0.25})
         (line,) = lines(tmp_path)
         log.validation(3, {"ged_v": 0.75})
     assert line.pop("images_per_second") == pytest.approx(4 / 2345, rel=1e-5)
-    assert line == {"step": 1, "split": "train", "loss": 0.5, "simple": 0.25}
-    assert lines(tmp_path)[1] == {"step": 3, "split": "val", "ged_v": 0.75}
+    times = {"minutes": 39.0833, "core_minutes": 1.0}
+    assert line == {"step": 1, "split": "train", "loss": 0.5, "simple": 0.25, **times}
+    assert lines(tmp_path)[1] == {"step": 3, "split": "val", "ged_v": 0.75, "minutes": 40.0, "core_minutes": 2.0}
     assert (curve(tmp_path, "train/loss"), curve(tmp_path, "val/ged_v")) == ([(1, 0.5)], [(3, 0.75)])
 
 
@@ -253,8 +257,10 @@ def test_resuming_cuts_the_lines_after_the_checkpoint(tmp_path):
         for step in range(1, 6):
             log.train(step, {"loss": 1.0})
             log.validation(step, {"ged_v": 1.0})
+    before = lines(tmp_path)[5]
     with opened(tmp_path, first=3) as log:
         log.train(4, {"loss": 2.0})
+    assert lines(tmp_path)[6]["minutes"] >= before["minutes"]  # of all sittings, without what is done again
     starts = [event.step for event in events(tmp_path) if event.HasField("session_log")]
     assert 4 in starts
     kept = [(line["step"], line["split"]) for line in lines(tmp_path)]
@@ -276,7 +282,8 @@ def test_resuming_cuts_a_half_written_line(tmp_path, half):
 def test_output_that_is_no_terminal_gets_a_line_a_minute_with_the_time_left(tmp_path, capsys, monkeypatch):
     """A step takes 4 seconds: the first line, one every 15 steps, the last, and what validation says."""
     clock = iter(range(0, 10_000, 4))
-    monkeypatch.setattr("plurimask.training.run.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    times = SimpleNamespace(monotonic=lambda: float(next(clock)), process_time=lambda: 0.0)
+    monkeypatch.setattr("plurimask.training.run.time", times)
     with opened(tmp_path, steps=40) as log:
         for step in range(1, 41):
             log.train(step, {"loss": 0.5, "simple": 0.25})

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -9,16 +10,10 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from plurimask.benchmark.results import (
-    Results,
-    RunResult,
-    against_table,
-    costs_table,
-    scores_table,
-    seeds_table,
-)
+from plurimask.benchmark.results import Results, RunResult
 from plurimask.benchmark.run import DiversityPoint, latent_lines
 from plurimask.benchmark.suite import reported_figures
+from plurimask.benchmark.tables import against_table, costs_table, scores_table, seeds_table
 from plurimask.evaluation import CaseScores
 from plurimask.evaluation.scores import LEVEL
 from plurimask.files.mask_sets import read_mask_set
@@ -105,6 +100,8 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
         worst = [(run, row, f"{run.run.title}\nV-GED {row.values['ged_v']:.2f}") for run, row in worst_cases(results)]
         yield "failures", _pictured([(run, row.name, title) for run, row, title in worst], results, results.counts[-1])
         yield "quality-cost", quality_cost_figure(results)
+    if any(run.courses for run in results.runs):
+        yield "validation", courses_figure(results)
     seeds = [(run, seed) for run in results.scored for seed in run.scored]
     courses = {f"{r.run.title}, seed {s.seed}": latent_lines(results.bench, r.run, s.seed) for r, s in seeds}
     courses = {label: lines for label, lines in courses.items() if len(lines)}
@@ -148,6 +145,25 @@ def quality_cost_figure(results: Results) -> Figure:
     axes.set_xlabel(f"GFLOP a mask, in panels of {results.counts[-1]}")
     axes.set_ylabel("mean U-GED, 95% interval (lower is better)")
     figure.legend(loc="outside right upper")
+    return figure
+
+
+@in_style
+def courses_figure(results: Results) -> Figure:
+    """U-GED on validation cases against images seen and core-minutes, a line a training, over or not."""
+    figure = Figure(figsize=(9.6, 4.2))
+    runs, thousands = [run for run in results.runs if run.courses], results.bench.suite.batch_size / 1000
+    left, right = figure.subplots(1, 2, sharey=True)
+    for run, colour in zip(runs, _colours(len(runs)), strict=True):
+        for place, lines in enumerate(run.courses.values()):
+            scores = [math.nan if line["ged_u"] is None else line["ged_u"] for line in lines]
+            style: dict[str, Any] = {"color": colour, "linewidth": 1.2, "marker": "."}
+            label = "" if place else run.run.title
+            left.plot([line["step"] * thousands for line in lines], scores, label=label, **style)
+            right.plot([line.get("core_minutes", math.nan) for line in lines], scores, **style)
+    left.set(xlabel="thousand images seen", ylabel=f"U-GED of {results.bench.suite.probe.cases} validation cases")
+    right.set(xlabel="core-minutes")
+    figure.legend(loc="outside right upper", fontsize=7)
     return figure
 
 
@@ -271,6 +287,9 @@ def _charts(results: Results) -> dict[str, Markup]:
         f"U-GED against the cost of a mask, N = {results.counts[-1]}; lower and further left is better; bars are "
         f"{LEVEL:.0%} intervals; systems of equal cost stand side by side": quality_cost_figure(results)
     }
+    if any(run.courses for run in results.runs):
+        label = "U-GED on validation cases against the images seen and the processor time of each training, over or not"
+        figures[label] = courses_figure(results)
     if results.diversity:
         how = results.diversity.settings
         label = f"Spread of the samples and U-GED against the factor on the noise of each step, for {how['run']} in "

@@ -7,10 +7,12 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import scipy  # its parts are imported when they are first asked for
 import torch
 from pydantic import Field
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,7 +29,7 @@ from plurimask.files.atomic import write_text
 from plurimask.files.mask_sets import MaskSets, read_mask_set, write_mask_set
 from plurimask.files.stored import readable
 from plurimask.methods.method import Method, build
-from plurimask.records import Batch, Case
+from plurimask.records import Batch, Case, MaskSet
 from plurimask.sampling import Model, load
 from plurimask.settings import Natural, Rate, Settings, Weight, first_difference, parse
 from plurimask.training.loop import DivergedError, train
@@ -36,6 +38,8 @@ from plurimask.training.run import RunFolder
 
 LATENTS = ("amb", "amn_spread", "acn_spread")
 """Terms of a run's log: L_amb, and the standard deviation over a batch of each encoder's means."""
+MEDIANS = 3, 5
+"""Pixels a side of the median filters after which masks are scored once more."""
 REPEATS = 3
 """Panels whose median time is taken."""
 
@@ -56,29 +60,16 @@ class Tried(Settings):
     diverged: str | None = None
 
 
-class Sittings(Settings):
-    """How long a training has taken so far.
-
-    Args:
-        seconds: of the sittings that are over.
-        started: when the present one began, in seconds since 1970; None between sittings.
-        whole: whether the training is over.
-    """
-
-    seconds: Weight = 0.0
-    started: Weight | None = None
-    whole: bool = False
-
-
 class Finished(Settings):
     """A seed of a run that is over, scored or diverged.
 
     Args:
         diverged: where, in words; then there is nothing else.
         steps, images: of its training.
-        minutes: its training took, validations counted.
+        minutes, core_minutes: its training took, and of processor time, validations counted.
         parameters, gflop_a_mask, seconds_a_mask: its costs; a multiply-add counts as two operations.
         threads, device: of the timing.
+        filtered: U-GED at the larger N of masks after a median filter, by pixels a side.
         weights: sha256 of what its masks were drawn from.
     """
 
@@ -86,11 +77,13 @@ class Finished(Settings):
     steps: Natural = 0
     images: Natural = 0
     minutes: Weight = 0.0
+    core_minutes: Weight = 0.0
     parameters: Natural = 0
     gflop_a_mask: Weight = 0.0
     seconds_a_mask: Weight = 0.0
     threads: Natural = 0
     device: str = ""
+    filtered: dict[int, Known] = Field(default_factory=dict)
     weights: str = ""
 
 
@@ -120,7 +113,7 @@ class Record(Settings):
         gflop_a_step: 1e9 operations of a training step.
         tried: learning rates; None as long as none is chosen.
         learning_rate: the chosen one; None where every rate diverged.
-        sittings, finished: by seed.
+        finished: by seed.
         diversity: where the suite asks for it of this run.
     """
 
@@ -129,7 +122,6 @@ class Record(Settings):
     gflop_a_step: Weight = 0.0
     tried: tuple[Tried, ...] | None = None
     learning_rate: Rate | None = None
-    sittings: dict[int, Sittings] = Field(default_factory=dict)
     finished: dict[int, Finished] = Field(default_factory=dict)
     diversity: Diversity | None = None
 
@@ -165,7 +157,8 @@ def read_record(bench: Bench, run: RunSettings) -> Record | None:
     with readable(path, "a benchmark's record", "remove it", CheckpointError):
         record = parse(Record, json.loads(path.read_bytes()), path, CheckpointError)
         # With the settings that have come since, which it had without saying so, and without those that have gone.
-        was = definition_of(parse_recipe(record.definition["recipe"], str(path)), record.definition["readers"])
+        seen = {key: value for key, value in record.definition.items() if key != "recipe"}
+        was = definition_of(parse_recipe(record.definition["recipe"], str(path)), seen)
         was |= {
             "scoring": parse(ScoringSettings, record.terms["scoring"], path, CheckpointError).model_dump(mode="json")
         }
@@ -181,15 +174,28 @@ def read_record(bench: Bench, run: RunSettings) -> Record | None:
     return record
 
 
+def log_lines(bench: Bench, run: RunSettings, seed: int, split: str) -> list[Json]:
+    """What a training has logged so far, of `train` or of `val`; nothing where it has not begun.
+
+    Raises:
+        CheckpointError: a damaged log.
+    """
+    folder = RunFolder(bench.run_folder(run, f"seed{seed}"))
+    if not folder.metrics.exists():
+        return []
+    with readable(folder.metrics, "the log of a training", "train that run again", CheckpointError):
+        return folder.lines(split)
+
+
 def latent_lines(bench: Bench, run: RunSettings, seed: int) -> np.ndarray:
     """(n, 1 + 3) float64, step and LATENTS of every logged step; n = 0 for a method without AMN and ACN.
 
     Raises:
         CheckpointError: a damaged log.
     """
-    folder = RunFolder(bench.run_folder(run, f"seed{seed}"))
-    with readable(folder.metrics, "the log of a training", "train that run again", CheckpointError):
-        lines = [line for line in folder.lines("train") if LATENTS[0] in line]
+    log = RunFolder(bench.run_folder(run, f"seed{seed}")).metrics
+    with readable(log, "the log of a training", "train that run again", CheckpointError):
+        lines = [line for line in log_lines(bench, run, seed, "train") if LATENTS[0] in line]
         rows = [[line["step"], *(line[term] for term in LATENTS)] for line in lines]
         return np.array(rows, dtype=float).reshape(-1, 1 + len(LATENTS))
 
@@ -234,8 +240,7 @@ class Work:
         probe, seed = self.bench.suite.probe, self.bench.suite.seeds[0]
         assert probe.budget is not None, "a suite of two rates has a budget to try them with"
         images, steps = probe.budget.images, probe.budget.images // self.bench.suite.batch_size
-        validation = {"validate_every": steps, "validation_cases": probe.cases, "validation_samples": probe.samples}
-        recipe = self.bench.recipe(self.run, images, rate, seed, **validation)
+        recipe = self.bench.recipe(self.run, images, rate, seed, validate_every=steps)
         self.say(f"{self.run.name}: learning rate {rate:g}, {steps} steps")
         folder = self.bench.run_folder(self.run, f"rate-{rate:g}")
         try:
@@ -260,36 +265,28 @@ class Work:
         self.say(f"{self._key(seed)}: training {recipe.training.steps} steps at rate {rate:g}")
         folder = bench.run_folder(self.run, f"seed{seed}")
         try:
-            self._train(seed, recipe, folder)
+            train_on(bench, self.run, recipe, folder)
         except DivergedError as error:
             return Finished(diverged=f"step {error.step}")
         model, count = load(str(RunFolder(folder).last)), bench.suite.scoring.samples
         self.say(f"{self._key(seed)}: drawing {count} masks for each of {len(bench.cases)} cases")
         self._draw(model, seed)
-        self._score(seed)
+        filtered = self._score(seed)
         case = bench.cases[next(iter(bench.cases))]
+        last = log_lines(bench, self.run, seed, "val")[-1]
         return Finished(
             steps=recipe.training.steps,
             images=recipe.training.steps * bench.suite.batch_size,
-            minutes=self.record.sittings[seed].seconds / 60,
+            minutes=last.get("minutes", 0.0),
+            core_minutes=last.get("core_minutes", 0.0),
             parameters=sum(parameter.numel() for parameter in model.method.parameters()),
             gflop_a_mask=gflop_a_mask(model, case, count),
             seconds_a_mask=seconds_a_mask(model, case, count),
             threads=torch.get_num_threads(),
             device=str(model.method.device),
+            filtered=filtered,
             weights=model.checkpoint.digest,
         )
-
-    def _train(self, seed: int, recipe: Recipe, folder: Path) -> None:
-        """Train to the end, and note how long all sittings took."""
-        before = self.record.sittings.get(seed, Sittings())
-        if before.whole:
-            return
-        seconds, started = before.seconds + broken_off(before, RunFolder(folder).state), time.time()
-        self._note(sittings=self.record.sittings | {seed: Sittings(seconds=seconds, started=started)})
-        train_on(self.bench, self.run, recipe, folder)
-        whole = Sittings(seconds=seconds + time.time() - started, whole=True)
-        self._note(sittings=self.record.sittings | {seed: whole})
 
     def _draw(self, model: Model, seed: int) -> None:
         scoring = self.bench.suite.scoring
@@ -298,8 +295,8 @@ class Work:
             if not _drawn(folder, model, scoring.samples):
                 write_mask_set(folder, model.sample(case, scoring.samples))
 
-    def _score(self, seed: int) -> None:
-        """Scores at both numbers of samples, from the same masks."""
+    def _score(self, seed: int) -> dict[int, float]:
+        """Scores at both numbers of samples, from the same masks; U-GED after each median filter."""
         bench = self.bench
         panels = MaskSets.under(bench.masks(self.run, seed)).among(bench.cases, bench.data.names)
         facts = {
@@ -310,6 +307,8 @@ class Work:
         }
         for count in bench.suite.counts:
             write_scores(evaluate(panels.values(), bench.cases, count), bench.scores(self.run, seed, count), facts)
+        smoothed = {side: (median_filtered(panel, side) for panel in panels.values()) for side in MEDIANS}
+        return {side: evaluate(of_side, bench.cases).mean["ged_u"] for side, of_side in smoothed.items()}
 
     def _vary_noise(self, seed: int) -> None:
         """Scores of the suite's one run against the noise scale, unless they are there."""
@@ -337,11 +336,9 @@ def train_on(bench: Bench, run: RunSettings, recipe: Recipe, folder: Path) -> No
     train(recipe, bench.data_of(run), folder, resume=RunFolder(folder).recipe.exists())
 
 
-def broken_off(before: Sittings, state: Path) -> float:
-    """Seconds of a sitting that was broken off, up to its last checkpoint: what came after is done again."""
-    if before.started is None or not state.exists():
-        return 0.0
-    return max(0.0, state.stat().st_mtime - before.started)
+def median_filtered(panel: MaskSet, side: int) -> MaskSet:
+    """The panel whose every pixel is what most of the square of `side` pixels around it are, mirrored at the edges."""
+    return replace(panel, masks=scipy.ndimage.median_filter(panel.masks, size=(1, side, side)))
 
 
 def gflop_a_step(method: Method, batch: Batch) -> float:

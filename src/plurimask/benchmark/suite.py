@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from plurimask.datasets.changed import CropLoss, centre_crop, crop_loss, one_reader
+from plurimask.datasets.changed import CropLoss, Leaked, centre_crop, crop_loss, grown, one_reader
 from plurimask.datasets.dataset import CasesByName, Dataset
 from plurimask.datasets.open import choose_cases
 from plurimask.datasets.splits import read_case_list, side_of, split_indices
@@ -28,8 +28,13 @@ Json = dict[str, Any]
 
 REPORTED = {"ged": "ged_v", "ci": "ci", "dice_max": "dice_max"}
 """The paper's columns, and which of our values each is."""
-VALIDATIONS, CHECKPOINTS = 4, 20
-"""Of one training, evenly spread."""
+POINTS = 20
+"""Validations and checkpoints of one training, evenly spread."""
+DECIDED = (
+    *("steps", "learning_rate", "seed", "warmup", "ema"),
+    *("validate_every", "checkpoint_every", "validation_cases", "validation_samples"),
+)
+"""Of a recipe's training, what the suite decides."""
 
 
 class Budget(Settings):
@@ -52,7 +57,7 @@ class ProbeSettings(Settings):
     Args:
         learning_rates: one, or two of which the better by U-GED on validation cases is taken.
         budget: of each short training that tries one; not needed for a single rate.
-        cases, samples: of the validation at its end.
+        cases, samples: of the validation at its end, and of all validations of the trainings.
     """
 
     learning_rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=2)]
@@ -100,8 +105,11 @@ class RunSettings(Settings):
         label: as tables print it; the name where not given.
         recipe: a shipped recipe, or a path.
         set: changes to it, `key=value`.
+        average: whether masks are drawn from weights that are averaged over the last tenth of the steps.
         group: tables put a group's runs together under this heading.
-        readers: `all`, or `one` reader kept of every training case.
+        readers: `all`, `one` reader kept of every training case, or all with masks `grown` by two pixels.
+        split: by `patients`, or by `cases`: trained on the other cases of the patients that are scored, in place of as
+            many others.
         reported: the paper's name for it, whose figures are printed beside.
     """
 
@@ -110,7 +118,10 @@ class RunSettings(Settings):
     recipe: str
     set: tuple[str, ...] = ()
     group: str = ""
-    readers: Literal["all", "one"] = "all"
+    readers: Literal["all", "one", "grown"] = "all"
+    # Left out where it is the default, so that records of earlier runs stay the same.
+    split: Annotated[Literal["patients", "cases"], Field(exclude_if=lambda split: split == "patients")] = "patients"
+    average: Annotated[bool, Field(exclude_if=lambda average: average)] = True
     reported: str | None = None
 
     @property
@@ -155,6 +166,7 @@ class Suite(Settings):
         seeds: every run is trained once with each.
         reference: the run that all others are compared with, case by case.
         dataset: whose reported figures are printed (a key of the reported figures); None: none are.
+        margin: of U-GED, stated before the runs: systems that differ by less count as equivalent to the reference.
         diversity: see there.
         runs: the methods.
     """
@@ -171,6 +183,7 @@ class Suite(Settings):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     reference: str
     dataset: str | None = None
+    margin: Rate | None = None
     diversity: DiversitySettings | None = None
     runs: Annotated[tuple[RunSettings, ...], Field(min_length=1)]
 
@@ -239,12 +252,14 @@ class Bench:
         }
 
     def data_of(self, run: RunSettings) -> Dataset:
-        """The dataset with the readers that the run may see."""
-        return one_reader(self.data) if run.readers == "one" else self.data
+        """The dataset with what the run may see in its training."""
+        data = Leaked(self.data, self.cases) if run.split == "cases" else self.data
+        change = {"one": one_reader, "grown": grown}.get(run.readers)
+        return change(data) if change else data
 
     def definition(self, run: RunSettings) -> Json:
         """What the run is, as plain values."""
-        return definition_of(self.recipes[run.name], run.readers)
+        return definition_of(self.recipes[run.name], run.model_dump(include={"readers", "split", "average"}))
 
     def recipe(self, run: RunSettings, images: int, learning_rate: float, seed: int, **training: Any) -> Recipe:
         """The run's recipe for so many images; `training` are further changes.
@@ -257,9 +272,11 @@ class Bench:
             "learning_rate": learning_rate,
             "seed": seed,
             "warmup": min(100, steps // 20),
-            "ema": max(0.0, 1 - 10 / steps),
-            "validate_every": -(-steps // VALIDATIONS),
-            "checkpoint_every": -(-steps // CHECKPOINTS),
+            "ema": max(0.0, 1 - 10 / steps) if run.average else 0.0,
+            "validate_every": -(-steps // POINTS),
+            "checkpoint_every": -(-steps // POINTS),
+            "validation_cases": self.suite.probe.cases,
+            "validation_samples": self.suite.probe.samples,
         }
         own = recipe.training.model_dump()
         return parse_recipe(recipe.model_dump() | {"training": own | decided | training}, run.recipe)
@@ -325,12 +342,12 @@ def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
     return Bench(suite, dataset, data, cases, recipes, out)
 
 
-def definition_of(recipe: Recipe, readers: str) -> Json:
-    """What a run is, without what the suite decides, as plain values."""
+def definition_of(recipe: Recipe, seen: Json) -> Json:
+    """What a run is, without what the suite decides, as plain values; `seen` says what it sees of the data."""
     tree = recipe.model_dump(mode="json")
-    for decided in ("steps", "learning_rate", "seed", "warmup", "ema", "validate_every", "checkpoint_every"):
+    for decided in DECIDED:
         del tree["training"][decided]
-    return {"recipe": tree, "readers": readers}
+    return {"recipe": tree, **seen}
 
 
 def split_digest(dataset: Dataset) -> str:

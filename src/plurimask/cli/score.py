@@ -40,7 +40,7 @@ _WRITTEN = (
     "summary.json",
     "comparison.json",
     "report.html",
-    *(f"{name}.{suffix}" for name in ("ged-ci", "reliability", "empty") for suffix in ("png", "svg")),
+    *(f"{name}.{suffix}" for name in ("ged-ci", "reliability", "ranks", "empty") for suffix in ("png", "svg")),
 )
 """What `evaluate` may write."""
 
@@ -150,11 +150,12 @@ def benchmark(
     shard: Annotated[
         str, typer.Option(help="I/N: only every N-th run from the I-th on; processes share --out.")
     ] = "1/1",
+    tables: Annotated[bool, typer.Option("--tables", help="Only write tables of what is there so far.")] = False,
 ) -> None:
     """Train, draw and score a suite of methods on equal terms; what is done already is not done again."""
     from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark
 
-    chosen, part = load_suite(suite), parse_shard(shard)
+    chosen, part = load_suite(suite), None if tables else parse_shard(shard)
     results = run_benchmark(chosen, open_data(data, split_file), out, part, say)
     console.print(render_results(results))
     say(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}")

@@ -27,7 +27,7 @@ from plurimask.metrics.ci_score import ci_harmonic, ci_score, combined_sensitivi
 from plurimask.metrics.conventions import CONVENTIONS, convention_values
 from plurimask.metrics.degenerate import DEGENERATE, leave_one_out
 from plurimask.metrics.ged import calibrated_level, energy_distance, matched_mean, mean_distance
-from plurimask.metrics.lesion import closest_surface, crps
+from plurimask.metrics.lesion import closest_surface, crps, size_ranks
 from plurimask.metrics.overlap import Overlap, Pairs, count_pairs
 from plurimask.records import Case, MaskSet, count_votes
 
@@ -125,6 +125,7 @@ class _Scored:
     references: Mapping[str, Values]
     conventions: Mapping[str, Values]
     reliability: Reliability
+    ranks: Tensor
     drawn: tuple[str, ...]
     exchanged: np.ndarray
     read: tuple[ReadCase, ...]
@@ -227,6 +228,7 @@ def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], grid: Grid, un
         conventions=summarise(list(conventions), list(conventions.values()), count, patients),
         strata=stratify(rows, label, units["size_crps"]),
         reliability=reduce(add, (batch.reliability for batch in scored)),
+        ranks=tuple(sum(batch.ranks for batch in scored).tolist()),
         missing=tuple(name for name in cases if name not in found),
         units=units,
         drawn=tuple(drawn),
@@ -280,6 +282,7 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
         references=reference_values(readers, valid, voxel_size, samples.shape[1]),
         conventions=conventions,
         reliability=reliability.pooled(),
+        ranks=size_ranks(sizes(pairs.ss), reader_sizes, valid).sum(0),
         drawn=tuple(_origin(panel) for panel, _ in batch),
         read=tuple(_read_cases(batch, pairs)),
         exchanged=np.array([_dice_exchanged(panel.masks, case.readers) for panel, case in batch]),

@@ -98,6 +98,8 @@ class Scores:
         drawn: how the masks came about, as their sets say: distinct combinations of method, checkpoint and settings.
         questions: what looks wrong, a sentence each.
         readers: of readers who are known; None where none is.
+        ranks: how many readers' sizes stand at each rank among a panel's, of 0 to N samples below (`size_ranks`); none
+            in scores of earlier versions.
     """
 
     rows: tuple[CaseScores, ...]
@@ -110,6 +112,7 @@ class Scores:
     drawn: tuple[Mapping[str, Any], ...]
     questions: tuple[str, ...] = ()
     readers: "ReaderScores | None" = None
+    ranks: tuple[float, ...] = ()
 
     @property
     def samples(self) -> int:

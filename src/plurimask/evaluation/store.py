@@ -84,6 +84,7 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
             "predicted": reliability.mean_predicted.flatten().tolist(),
             "drawn": reliability.mean_drawn.flatten().tolist(),
         },
+        "size_ranks": list(scores.ranks),
         "conventions": _conventions(),
         "as_counted_by_others": [
             _row(row) | {"source": CONVENTIONS[row.label].source, "differs": CONVENTIONS[row.label].differs}
@@ -152,6 +153,7 @@ class _Read(BaseModel):
     drawn: tuple[dict[str, Any], ...]
     table: Annotated[tuple[_Row, ...], Field(min_length=1)]
     reliability: _Curve
+    size_ranks: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
 
 
 def read_scores(folder: Path) -> Scores:
@@ -182,6 +184,7 @@ def read_scores(folder: Path) -> Scores:
         missing=summary.missing,
         units=summary.units,
         drawn=summary.drawn,
+        ranks=summary.size_ranks,
     )
 
 

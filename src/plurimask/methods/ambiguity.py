@@ -22,13 +22,14 @@ class AmbiguitySettings(Settings):
     Args:
         beta: weight of L_amb.
         mode: `trained` (AMN and ACN both learn), `frozen` (random nets, as in the released code), `acn_only`,
-            `anchored` (both learn, and AMN's latent must also reconstruct its mask), `off` (no AMN, no ACN).
+            `anchored` (both learn, and AMN's latent must also reconstruct its mask), `score` (no AMN, no ACN: beta
+            weighs a proper score of the predictions in place of L_amb), `off` (none of them).
         acn_input: the prediction as ACN sees it, the recovered `x_0` or the raw `eps`.
         encoder: size of AMN and ACN, and the shape of their Gaussians.
     """
 
     beta: Weight = 0.001
-    mode: Literal["trained", "frozen", "acn_only", "anchored", "off"] = "trained"
+    mode: Literal["trained", "frozen", "acn_only", "anchored", "score", "off"] = "trained"
     acn_input: Literal["x_0", "eps"] = "x_0"
     encoder: EncoderSettings = EncoderSettings()
 

@@ -219,14 +219,14 @@ def _draw(
         return predicted
 
     if method.process is None:
-        return (tiling.blend(predict, encoded, *noise)[:, 0] > 0).expand(len(seeds), -1, -1)
+        return (tiling.blend(predict, encoded, *noise)[:, 0] > method.cut).expand(len(seeds), -1, -1)
     assert sampler is not None, "a recipe with a diffusion process has a sampler"
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         return tiling.blend(lambda one, *given: predict(one, *given, t), encoded, *noise, x_t)
 
     x_0 = sample(denoise, method.process, sampler, seeds, (1, *tiling.plane), tiling.window())
-    return x_0[:, 0] > 0  # (Eq. 16)
+    return x_0[:, 0] > method.cut  # (Eq. 16)
 
 
 def _noise(method: Method, tiling: Tiling, seeds: Tensor) -> list[Tensor]:

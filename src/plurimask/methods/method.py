@@ -96,11 +96,13 @@ class Method(nn.Module, ABC):
         image_channels: channels of the image it takes.
         hurdled: whether the first number of a sample's first vector decides, by its quantile, if its mask is empty.
         reader: number, among `readers`, of the one that it draws as; None: as any.
+        cut: a mask is the pixels of what is predicted above it.
     """
 
     Settings: ClassVar[type[MethodSettings]]
     hurdled: ClassVar[bool] = False
     reader: int | None = None
+    cut: float = 0.0
 
     def __init__(self, settings: MethodSettings, process: Diffusion | None = None) -> None:
         super().__init__()

@@ -8,6 +8,9 @@ Level 1 is the finest, growth is 4. Cross-entropies are summed over pixels and a
 in training, from p in sampling. A mask is S_1 > 0. As the masks here have one class, s_l is one logit and q sees one
 channel, the mask less 0.5, where the released code has as many of both as classes.
 
+The means and scales of q and p begin at 0 and softplus(0), so that (3) begins as its cross-entropies. The released code
+draws these weights as He et al. 2015 have it: its KL begins near 1e6 nats, which millions of steps outlast.
+
 Batch normalisation makes a batch's masks depend on each other in training mode, not in evaluation mode; its running
 means are those of latents from q. Of a single image of 64 pixels it leaves nothing at the coarsest level, a map of one
 pixel: the released code goes on with its offset alone; here a recipe of such steps is refused.

@@ -46,6 +46,19 @@ def crps(sizes: Tensor, reader_sizes: Tensor, read: Tensor) -> Tensor:
     return to_readers - mean_gap / 2
 
 
+def size_ranks(sizes: Tensor, reader_sizes: Tensor, read: Tensor) -> Tensor:
+    """How many readers' sizes stand at each rank among the samples': (B, S + 1) float64, of samples below.
+
+    A reader whose size equals that of k samples counts as 1 / (k + 1) at each of their k + 1 ranks. Where readers and
+    samples come from one distribution all ranks are equally likely, equal sizes or not. Arguments as `crps`.
+    """
+    below = (sizes[:, None] < reader_sizes[:, :, None]).sum(2, keepdim=True)
+    equal = (sizes[:, None] == reader_sizes[:, :, None]).sum(2, keepdim=True)
+    rank = torch.arange(sizes.shape[1] + 1, device=sizes.device)
+    shares = ((rank >= below) & (rank <= below + equal)) / (equal + 1).double()
+    return (shares * read[:, :, None]).sum(1)
+
+
 def size_crps(
     samples: Tensor, readers: Tensor, valid: Tensor | None = None, voxel_size: float | Tensor = 1.0
 ) -> Tensor:

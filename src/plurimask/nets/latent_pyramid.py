@@ -131,8 +131,13 @@ class PyramidDecoder(nn.Module):
 class _Head(nn.Module):
     def __init__(self, in_channels: int, latent: int, kernel: int) -> None:
         super().__init__()
-        self.mean = _initialise(nn.Conv2d(in_channels, latent, kernel, padding=kernel // 2))
-        self.scale = _initialise(nn.Conv2d(in_channels, latent, 1))
+        self.mean = nn.Conv2d(in_channels, latent, kernel, padding=kernel // 2)
+        self.scale = nn.Conv2d(in_channels, latent, 1)
+        # So that prior and posterior begin as one. With weights as He et al. have them, which the released code takes,
+        # their KL begins near a million nats, and Adam's second moments keep its gradient for thousands of steps.
+        for convolution in (self.mean, self.scale):
+            nn.init.zeros_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
 
     def forward(self, seen: Tensor) -> "Independent[Normal]":
         scale = softplus(self.scale(seen).float()) + MIN_SCALE

@@ -156,6 +156,25 @@ def reliability_figure(predicted: np.ndarray, drawn: np.ndarray, weight: np.ndar
 
 
 @in_style
+def ranks_figure(ranks: np.ndarray) -> Figure:
+    """Rank histogram of the readers' sizes among the samples', beside what samples like further readers would have.
+
+    Args:
+        ranks: (N + 1,) how many readers have 0 to N samples below them.
+    """
+    figure = Figure(figsize=(4.6, 3.4))
+    axes = figure.subplots()
+    shares = ranks / ranks.sum()
+    axes.bar(np.arange(len(shares)), shares, width=0.85, color=BLUE)
+    axes.axhline(1 / len(shares), **DASHED)
+    axes.set_title(f"{np.abs(shares - 1 / len(shares)).sum() / 2:.0%} of the readers stand where they should not")
+    axes.set_xlabel("samples smaller than the reader's mask")
+    axes.set_ylabel("share of readers")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+@in_style
 def empty_figure(drawn: np.ndarray, predicted: np.ndarray, readers: np.ndarray) -> Figure:
     """Empty samples of each case against readers who drew nothing; circles by number of cases, and the mean.
 

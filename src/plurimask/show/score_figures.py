@@ -23,6 +23,7 @@ from plurimask.show.charts import (
     counted,
     empty_figure,
     in_style,
+    ranks_figure,
     reliability_figure,
     save_figure,
 )
@@ -240,7 +241,7 @@ def pooled_figure(scores: Scores) -> Figure:
 def write_score_figures(
     scores: Scores, out: Path, panels: Mapping[str, MaskSet], cases: Mapping[str, Case]
 ) -> tuple[Path, ...]:
-    """Write `out`/ged-ci, `out`/reliability and `out`/empty as PNG and SVG; returns the paths.
+    """Write `out`/ged-ci, `out`/reliability, `out`/ranks and `out`/empty as PNG and SVG; returns the paths.
 
     The examples of the first show the samples that were scored. Where no case was read there is nothing to show,
     and nothing is written. Raises OSError as the file system does.
@@ -260,6 +261,7 @@ def write_score_figures(
     figures = {
         "ged-ci": ged_ci_figure(ged, ci, names, examples, samples=scores.samples),
         "reliability": pooled_figure(scores),
+        "ranks": ranks_figure(np.array(scores.ranks)),
         "empty": empty_figure(
             np.array([row.drawn for row in read]),
             np.array([row.values["empty_samples"] for row in read]),

@@ -178,16 +178,20 @@ class RunState:
 class RunLog:
     """Writes one JSON line a step: {"step", "split": "train" | "val", name: value, ...}; NaN is written as null.
 
-    Lines after `first_step` from an earlier, broken sitting are cut, so that a resumed run reads like an unbroken one.
+    Every line has `minutes` and `core_minutes`: the time and this process's processor time of all sittings so far.
+    Lines after `first_step` from an earlier, broken sitting are cut, so that a resumed run reads like an unbroken one,
+    and steps that are done twice count once.
     """
 
     def __init__(self, folder: RunFolder, first_step: int, steps: int, batch_size: int) -> None:
-        _cut(folder.metrics, first_step)
+        last = _cut(folder.metrics, first_step)
+        self._before = [last.get(name, 0.0) for name in ("minutes", "core_minutes")]
         # A line at a time, so that whoever follows the file sees every step.
         self._file = folder.metrics.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(folder.root / "tensorboard"), purge_step=first_step + 1)
         self._batch_size, self._steps, self._first = batch_size, steps, first_step
         self._started = self._told = time.monotonic()
+        self._core_started = time.process_time()
         self._console = Console()
         self._bar = Progress(
             TextColumn("step"),
@@ -219,7 +223,7 @@ class RunLog:
         now = time.monotonic()
         took = (now - self._started) / (step - self._first)
         rate = self._batch_size / took
-        self._write(step, "train", {**terms, "images_per_second": float(f"{rate:.6g}")})
+        self._write(now, step, "train", {**terms, "images_per_second": float(f"{rate:.6g}")})
         text, speed = " ".join(f"{name} {value:.4g}" for name, value in terms.items()), f"{rate:.1f} images/s"
         self._bar.update(self._task, completed=step, rate=speed, terms=text)
         if self._bar.disable and (now - self._told >= _A_MINUTE or step in (self._first + 1, self._steps)):
@@ -230,13 +234,16 @@ class RunLog:
 
     def validation(self, step: int, values: Mapping[str, float]) -> None:
         """Scores of one validation."""
-        self._write(step, "val", values)
+        self._write(time.monotonic(), step, "val", values)
         text = " ".join(f"{name} {value:.3f}" for name, value in values.items())
         self._console.print(f"step {step} validation {text}", soft_wrap=True, highlight=False)
 
-    def _write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+    def _write(self, now: float, step: int, split: str, values: Mapping[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, "split": split, **finite}) + "\n")
+        spent = now - self._started, time.process_time() - self._core_started
+        minutes, core_minutes = (round(b + s / 60, 4) for b, s in zip(self._before, spent, strict=True))
+        times = {"minutes": minutes, "core_minutes": core_minutes}
+        self._file.write(json.dumps({"step": step, "split": split, **finite, **times}) + "\n")
         for name, value in finite.items():
             if value is not None:
                 self._board.add_scalar(f"{split}/{name}", value, step)
@@ -246,9 +253,12 @@ _A_MINUTE = 60.0
 """Seconds from one printed line to the next where there is no terminal."""
 
 
-def _cut(metrics: Path, last_step: int) -> None:
+def _cut(metrics: Path, last_step: int) -> dict[str, Any]:
+    """Keep the lines up to a step; the last of them, or an empty one."""
     lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
     whole = [line for line in lines if line.endswith("}")]
     with readable(metrics, "the log of this run", "remove it, or start a new run", CheckpointError):
         kept = [line for line in whole if json.loads(line)["step"] <= last_step]
+        last = dict(json.loads(kept[-1])) if kept else {}
     write_text(metrics, "".join(f"{line}\n" for line in kept))
+    return last
