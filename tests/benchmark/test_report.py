@@ -130,7 +130,7 @@ def test_what_needs_no_image_is_shown(results, page, label):
 
 def test_every_table_is_square(page):
     blocks = [block.splitlines() for block in page.split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     assert all(len({text.count("|") for text in block}) == 1 for block in blocks)
 
 

@@ -217,8 +217,8 @@ def test_a_file_that_gives_a_patient_no_side_or_two_is_refused_without_naming_on
 
 
 def test_a_leaked_split_trains_on_unscored_cases_of_the_test_patients_in_place_of_as_many():
-    """40 patients of 5 cases; two of each test patient are scored."""
-    dataset = Listed([case(name=f"{p}-{k}", patient=f"p{p}") for p in range(40) for k in range(5)])
+    """100 patients of 5 cases; two of each test patient are scored."""
+    dataset = Listed([case(name=f"{p}-{k}", patient=f"p{p}") for p in range(100) for k in range(5)])
     test = [dataset.names[place] for place in split_indices(dataset, "test")]
     scored = {name for name in test if name[-1] in "01"}
     leaked = Leaked(dataset, scored)
@@ -234,7 +234,7 @@ def test_a_leaked_split_trains_on_unscored_cases_of_the_test_patients_in_place_o
 def test_training_masks_grow_by_two_pixels_and_the_others_stay():
     readers = np.zeros((2, 9, 9), dtype=bool)
     readers[0, 4, 4] = True
-    dataset = Listed([case((9, 9), readers=readers, name=f"c{p}", patient=f"p{p}") for p in range(40)])
+    dataset = Listed([case((9, 9), readers=readers, name=f"c{p}", patient=f"p{p}") for p in range(100)])
     larger = grown(dataset)
     steps = np.abs(np.indices((9, 9)) - 4).sum(0)
     for side in ("train", "val", "test"):
