@@ -5,7 +5,7 @@ import torch
 from tiny import SIZE, image
 
 from plurimask.datasets.batches import scale_intensity
-from plurimask.methods.draw import Tiling, draw_area
+from plurimask.methods.draw import Tiling, draw_area, encode
 from plurimask.records import Batch
 
 
@@ -13,7 +13,8 @@ def draw(made, shown, seeds, sampler=None):
     """Masks (n, H, W), one a seed, of one scaled square image (1, C, H, W), which is a field."""
     rows, columns = shown.shape[2:]
     tiling = Tiling(rows, ((0, 0),), (0, 0), (rows, columns), (rows, columns))
-    return torch.from_numpy(draw_area(made.eval(), tiling, shown, tuple(seeds), sampler, len(seeds)))
+    encoded = encode(made.eval(), shown)
+    return torch.from_numpy(draw_area(made, tiling, encoded, tuple(seeds), sampler, len(seeds)))
 
 
 def panel(made, seeds, sampler=None):

@@ -8,7 +8,7 @@ import torch
 from tiny import SIZE, image, recipe, stir
 
 from plurimask.datasets.batches import scale_intensity
-from plurimask.methods.draw import Tiling, draw_area, draw_masks, tile
+from plurimask.methods.draw import Tiling, draw_area, draw_masks, encode, tile
 from plurimask.methods.method import Method, build
 from plurimask.methods.unet import UnetSettings
 from plurimask.seeds import sample_seeds
@@ -169,7 +169,8 @@ def test_noise_of_the_fields_is_part_of_that_of_the_plane():
     draw_masks(method, np.zeros((1, 40, 40), np.float32), [3, 4], None, 40)
     whole = method.given.pop()
     tiling = tile((slice(8, 40), slice(16, 32)), (40, 40), 16, 4)
-    draw_area(method, tiling, tiling.cut(np.zeros((1, 40, 40), np.float32)), [3, 4], None, 2)
+    fields = encode(method, tiling.cut(np.zeros((1, 40, 40), np.float32)))
+    draw_area(method, tiling, fields, [3, 4], None, 2)
     assert [part.shape for part in whole] == [(2, 2, 40, 40), (2, 3), (2, 1, 10, 10)]
     for (row, _), (fine, vector, coarse) in zip(tiling.starts, method.given, strict=True):
         assert torch.equal(fine, whole[0][..., 8 + row : 24 + row, 16:32])
@@ -196,7 +197,8 @@ class Noisy(Method):
 
 def test_every_prediction_of_a_field_is_reported(method):
     told, tiling = [], tile((slice(0, 24), slice(0, SIZE)), (24, SIZE), SIZE, 8)
-    draw_area(method, tiling, tiling.cut(image(size=24)[..., :SIZE]), [1, 2, 3], SAMPLER, 2, lambda: told.append(1))
+    fields = encode(method, tiling.cut(image(size=24)[..., :SIZE]))
+    draw_area(method, tiling, fields, [1, 2, 3], SAMPLER, 2, lambda: told.append(1))
     assert len(told) == 2 * 3 * 2  # fields, steps, chunks
 
 

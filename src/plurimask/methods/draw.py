@@ -160,13 +160,20 @@ def draw_masks(
     def keep(masks: np.ndarray) -> np.ndarray:
         return masks[inside]
 
-    return draw_area(method, tiling, tiling.cut(image, padding), seeds, sampler, chunk, done, ranks, keep)
+    encoded = encode(method, tiling.cut(image, padding))
+    return draw_area(method, tiling, encoded, seeds, sampler, chunk, done, ranks, keep)
+
+
+def encode(method: Method, fields: Tensor) -> list[Any]:
+    """What a method takes of each field (fields, C, field, field), scaled; all of it is in memory together."""
+    with torch.inference_mode():
+        return [method.encode(field[None]) for field in fields.to(method.device)]
 
 
 def draw_area(
     method: Method,
     tiling: Tiling,
-    fields: Tensor,
+    encoded: Sequence[Any],
     seeds: Sequence[int],
     sampler: SamplerSettings | None,
     chunk: int,
@@ -177,9 +184,9 @@ def draw_area(
     """Masks (S, H, W) bool of an area, one a seed, at most `chunk` of them in work at once, on the method's device.
 
     Args:
-        method: what draws; it encodes each field once, and all encodings of an area are in memory together.
+        method: what draws.
         tiling: where the fields lie.
-        fields: (fields, C, field, field), scaled.
+        encoded: one a field, by `encode`.
         seeds: below 2**63.
         sampler: None for a method without a diffusion process.
         chunk: samples.
@@ -190,7 +197,6 @@ def draw_area(
     """
     kept = []
     with torch.inference_mode():
-        encoded = [method.encode(field[None]) for field in fields.to(method.device)]
         for start in range(0, len(seeds), chunk):
             part = slice(start, start + chunk)
             noise = _noise(method, tiling, torch.tensor(seeds[part]))

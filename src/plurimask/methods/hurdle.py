@@ -7,9 +7,17 @@ A sample's u, uniform in (0, 1), decides before anything is drawn: where u < e(b
 A lesion fills a small part of its image. What draws therefore works in a window: the smallest one around the pixels
 that the encoder's mean mask does not rule out. Outside of it nothing is drawn, and a panel costs as much as its lesion
 is large, whatever the size of the image.
+
+Of a lesion on several planes p, a sample has one u, and emptiness belongs to the lesion. With |m_p| the size that the
+encoder expects of a mask on plane p,
+
+    e = sum_p |m_p| e_p / sum_p |m_p|,      e_p <- max(e_p, e)                                             (2)
+
+so that the lesion is empty as often as its planes say, those that show most of it above all, and a sample that draws it
+ends where a plane is more likely to be empty than the lesion.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 import torch
@@ -32,12 +40,14 @@ class View(NamedTuple):
         empty: () tensor, e of (1).
         window: where masks may hold anything.
         plane: rows and columns of the field.
+        size: () tensor, pixels that a reader is expected to mark.
     """
 
     features: Any
     empty: Tensor
     window: Window
     plane: torch.Size
+    size: Tensor
 
     def draw(self, normal: Tensor, inside: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Masks (n, 1, h, w) in [-1, 1]: -1 outside of the window, and everywhere for those samples that are empty (1).
@@ -52,6 +62,14 @@ class View(NamedTuple):
         if drawn.any():
             masks[self.window][drawn.nonzero()[:, 0]] = inside(drawn, (u[drawn] - self.empty) / (1 - self.empty))
         return masks
+
+
+def of_one_lesion(views: Sequence[View]) -> list[View]:
+    """The views of a lesion's planes, with their share of empty masks by (2)."""
+    empty, sizes = (torch.stack([getattr(view, name) for view in views]).double() for name in ("empty", "size"))
+    shared = (sizes * empty).sum() / sizes.sum().clamp(min=1e-6)
+    raised = torch.maximum(empty, shared).to(views[0].empty.dtype)
+    return [view._replace(empty=own) for view, own in zip(views, raised, strict=True)]
 
 
 def sampling_window(share: Tensor, visible: float, cell: int, least: int) -> tuple[Windows, Window]:
@@ -82,7 +100,8 @@ class Exported(Method):
     def encode(self, image: Tensor) -> View:
         """What draws takes of an image, in the window of what is visible."""
         encoded = self.nets.encode(image[0].numpy())
-        return View(encoded, torch.tensor(encoded.empty), encoded.window.slices, image.shape[2:])
+        empty, size = torch.tensor(encoded.empty), torch.tensor(encoded.size)
+        return View(encoded, empty, encoded.window.slices, image.shape[2:], size)
 
 
 class Expecting(Protocol):

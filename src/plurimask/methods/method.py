@@ -94,7 +94,8 @@ class Method(nn.Module, ABC):
         settings: what it was built from.
         process: its diffusion process, or None.
         image_channels: channels of the image it takes.
-        hurdled: whether the first number of a sample's first vector decides, by its quantile, if its mask is empty.
+        hurdled: whether the first number of a sample's first vector decides, by its quantile, if its mask is empty;
+            then what `encode` gives is a `hurdle.View`.
         reader: number, among `readers`, of the one that it draws as; None: as any.
         cut: a mask is the pixels of what is predicted above it.
     """

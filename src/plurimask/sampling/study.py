@@ -1,22 +1,26 @@
 """A whole study -> MaskSet on its grid, slice by slice.
 
 Every slice is drawn with the same seeds, and noise belongs to the plane: a sample has one noise plane for the study, of
-which each slice and each field sees its part, so that neighbours agree. In memory are the image, one slice's work, and
-a byte a sample and voxel of those slices that the region spans: what lies beside them is zero memory that the system
-hands out when it is touched. Of a pool that a panel is to represent, a bit a sample and voxel of the region is kept.
+which each slice and each field sees its part, so that neighbours agree. A region that one field holds is one lesion: a
+hurdled model decides once for it whether a sample is empty (see `methods.hurdle`), and its view of each slice is kept
+until then. Else in memory are the image, one slice's work, and a byte a sample and voxel of those slices that the
+region spans: what lies beside them is zero memory that the system hands out when it is touched. Of a pool that a panel
+is to represent, a bit a sample and voxel of the region is kept.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count as counter
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import InputError, SettingsError, duration
 from plurimask.files.locate import Study
-from plurimask.methods.draw import Tiling, draw_area, tile
+from plurimask.methods.draw import Tiling, draw_area, encode, tile
+from plurimask.methods.hurdle import of_one_lesion
 from plurimask.records import MaskSet
 from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
 from plurimask.sampling.region import Box, Region, find_box, slicing_axis
@@ -190,11 +194,14 @@ def _draw(
     def keep(masks: np.ndarray) -> np.ndarray:
         return pack(masks[:, inner_rows, inner_columns])
 
-    drawn = []
-    for number in range(slices.start, slices.stop):
-        fields = tiling.cut(planes[:, number], None if padding is None else padding[number])
-        drawn.append(draw_area(model.method, tiling, fields, seeds, sampler, chunk, tell, ranks, keep))
-    return drawn
+    def encoded(number: int) -> list[Any]:
+        return encode(model.method, tiling.cut(planes[:, number], None if padding is None else padding[number]))
+
+    numbers = range(slices.start, slices.stop)
+    each: Iterable[list[Any]] = map(encoded, numbers)
+    if len(tiling.starts) == 1 and model.method.hurdled:
+        each = [[view] for view in of_one_lesion([encoded(number)[0] for number in numbers])]
+    return [draw_area(model.method, tiling, one, seeds, sampler, chunk, tell, ranks, keep) for one in each]
 
 
 def _box(model: Model, study: Study, slicing: int, region: Region | None, whole: bool) -> Box:
