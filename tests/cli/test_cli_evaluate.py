@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from running import SCORES, files, full_disk, write_image
-from tiny import SIZE
+from tiny import SIZE, SMALL, write_cases, write_weights
 
 import plurimask as pm
 from plurimask.datasets.dataset import BY_HASH
@@ -240,3 +240,33 @@ def test_a_model_is_scored_with_both_kinds_of_panel(run, out, dataset, weights):
 def test_evaluate_refuses_what_does_not_go_together(run, out, dataset, given, words):
     assert run("evaluate", *given, "--data", dataset, "--out", out).refused(words)
     assert not out.exists()
+
+
+def test_a_model_that_knows_readers_is_drawn_and_scored_as_each(run, out, tmp_path):
+    data = write_cases(tmp_path / "cases", count=4)
+    signed = [
+        f"case-{number:02d},label{label},{who}" for number in range(4) for label, who in enumerate(("ann", "bob"))
+    ]
+    (data / "readers.csv").write_text("\n".join(["case,label,reader", *signed]) + "\n")
+    method = {"name": "one-pass"} | SMALL["one-pass"] | {"readers": ["ann", "bob"]}
+    weights = write_weights(tmp_path / "known.safetensors", method=method, sampler=None)
+    assert run("sample", weights, data, "--out", out, "--count", 3, "--reader", "bob").code == 0
+    assert pm.read_mask_set(out / "case-00").settings["reader"] == "bob"
+    said = run("sample", weights, data, "--out", out, "--count", 3, "--reader", "cleo")
+    assert said.refused("--reader: expected one of ann, bob, got cleo")
+    scores = tmp_path / "scores"
+    given = ("evaluate", "--model", weights, "--data", data, "--split", "all", "--count", 3, "--out", scores)
+    said = run(*given, "--each-reader")
+    assert "masks drawn as each reader" in said.out
+    drawn_as = json.loads((scores / "summary.json").read_text())["drawn_as"]
+    assert list(drawn_as["by_reader"]) == ["ann", "bob"]
+    assert np.shape(drawn_as["dice"]) == (2, 2)
+    assert files(scores / "as") >= {f"{who}/masks/case-00/masks.npz" for who in ("ann", "bob")}
+    page = (scores / "report.html").read_text()
+    assert page.index("Readers who are known") < page.index("masks drawn as each reader")
+
+
+def test_each_reader_is_asked_of_models_that_know_some(run, out, dataset, drawn, weights):
+    said = run("evaluate", "--model", weights, "--data", dataset, "--out", out, "--count", 2, "--each-reader")
+    assert said.refused("--each-reader: expected a model that was trained on known readers, got tiny; leave it out")
+    assert run("evaluate", drawn, "--data", dataset, "--out", out, "--each-reader").refused("--each-reader", "--model")

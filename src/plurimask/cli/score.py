@@ -1,6 +1,7 @@
 """Score masks and methods: `plurimask evaluate` and `benchmark`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from plurimask.evaluation import Scores
     from plurimask.files.mask_sets import MaskSets
     from plurimask.records import Case, MaskSet
-    from plurimask.sampling import PanelKind
+    from plurimask.sampling import Model, PanelKind
 
 _WRITTEN = (
     "scores.csv",
@@ -67,6 +68,12 @@ def evaluate(
         typer.Option(help="representative: also draw representative panels of the model, and show both rows."),
     ] = "independent",
     pool: Annotated[int | None, typer.Option(min=1, help="Masks that a representative panel is chosen from.")] = None,
+    each_reader: Annotated[
+        bool,
+        typer.Option(
+            "--each-reader", help="Also draw as each reader whom the model knows, and compare with their masks."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the model's masks.")] = 0,
     device: Device = "auto",
     compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
@@ -79,8 +86,9 @@ def evaluate(
     from plurimask.datasets.open import choose_cases
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.atomic import check_room, files_together
+    from plurimask.files.case_folder import check_name
 
-    _check_drawn(masks, model, panel, pool)
+    _check_drawn(masks, model, panel, pool, each_reader)
     check_room(out)
     cluster = context.with_resource(cluster_at(engine, address))
     dataset, beside = open_data(data, split_file), None
@@ -98,12 +106,29 @@ def evaluate(
             dataset = split_as_trained(dataset, Path(model))
         cases, split_by = choose(dataset, split), dataset.split_by
         parts = {model: cases} if model is not None else {}
+    known: dict[str, Path] = {}
+    usual: dict[str, Mapping[str, float]] = {}
     for one, of_one in parts.items():
         masks, beside = _draw(one, device, of_one, out, count or 16, seed, panel, pool, cluster)
+        if each_reader:
+            from plurimask.evaluation import usual_sizes
+            from plurimask.sampling import load
+
+            for reader in _known(load(one, device)):
+                known[reader] = out / "as" / check_name(out, reader)
+                _draw(one, device, of_one, known[reader], count or 16, seed, "independent", None, cluster, reader)
+            learned = choose_cases(dataset if one == model else split_as(dataset, Path(one)), "train", None)
+            usual |= dict.fromkeys(of_one, usual_sizes(learned.values()))
     assert masks is not None, "there are masks or a model"
     scores, panels, passed = _score(masks, dataset, cases, count, cluster)
     if beside is not None:
         scores = scores.beside(_score(beside, dataset, cases, None, cluster)[0])
+    if known:
+        from plurimask.evaluation import score_drawn_as
+        from plurimask.files.locate import mask_sets_at
+
+        drawn_as = {reader: mask_sets_at(folder / "masks") for reader, folder in known.items()}
+        scores = replace(scores, drawn_as=score_drawn_as(cases, drawn_as, panels, usual))
     # After the bar has shown: these bring PyTorch and matplotlib.
     from plurimask.evaluation import compare as compare_scores
     from plurimask.evaluation import write_scores
@@ -171,12 +196,19 @@ def _check_folds(model: str, split: str, split_file: Path | None, case_list: str
         raise SettingsError(model, expected="no choice of a side for folds", got=option, hint=hint)
 
 
-def _check_drawn(masks: Path | None, model: str | None, panel: str, pool: int | None) -> None:
+def _known(drawer: "Model") -> tuple[str, ...]:
+    if not drawer.method.readers:
+        expected, hint = "a model that was trained on known readers", "leave it out"
+        raise SettingsError("--each-reader", expected=expected, got=drawer.name, hint=hint)
+    return drawer.method.readers
+
+
+def _check_drawn(masks: Path | None, model: str | None, panel: str, pool: int | None, each_reader: bool) -> None:
     if (masks is None) == (model is None):
         got = "neither" if masks is None else "both"
         raise SettingsError("evaluate", expected="a folder of masks, or --model", got=got, hint="give one of them")
-    if model is None and (panel != "independent" or pool is not None):
-        option = "--pool" if pool is not None else "--panel"
+    if model is None and (panel != "independent" or pool is not None or each_reader):
+        option = "--pool" if pool is not None else "--each-reader" if each_reader else "--panel"
         raise SettingsError(option, expected="--model", got="masks", hint="leave it out: mask sets say what they are")
 
 
@@ -190,12 +222,13 @@ def _draw(
     panel: Literal["independent", "representative"],
     pool: int | None,
     cluster: "Cluster | None",
+    reader: str | None = None,
 ) -> tuple[Path, Path | None]:
     """Draw a model's panels of the cases: the folder of independent ones, and that of representative ones, if any."""
     from plurimask.files.mask_sets import write_mask_set
     from plurimask.sampling import CaseDrawer, load
 
-    drawer = load(model, device)
+    drawer = load(model, device, reader=reader)
     drawer.pool(panel, pool, count)
     masks, beside = out / "masks", out / "representative" if panel == "representative" else None
     with progress("drawing panels", len(cases)) as tick:
@@ -204,7 +237,7 @@ def _draw(
             if beside is not None:
                 places["representative"] = beside
             read = {name: partial(cases.__getitem__, name) for name in cases}
-            work = CaseDrawer(partial(load, model, device), read, places, count, seed, pool=pool)
+            work = CaseDrawer(partial(load, model, device, reader=reader), read, places, count, seed, pool=pool)
             for done, _ in enumerate(cluster.map(work, {name: name for name in cases}, device != "cpu"), start=1):
                 tick(done)
             return masks, beside

@@ -11,14 +11,20 @@ the rest lies within. Both are unbiased, so the share of readers without a style
 """
 
 import math
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are first asked for
+import torch
 
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, Interval
+from plurimask.files.stored import natural
 from plurimask.metrics.bootstrap import patient_bootstrap, patient_groups, patient_weights
+from plurimask.metrics.overlap import pairwise_dice
+from plurimask.records import Case, MaskSet, count_votes
 
 PERMUTATIONS = 1_000
 """Of the names within each case, for the control."""
@@ -138,6 +144,97 @@ def score_readers(cases: Sequence[ReadCase]) -> ReaderScores | None:
         chance=float((permuted >= share).mean()) if not math.isnan(share) else math.nan,
         asked=None if np.isnan(asked).all() else _estimates(asked, patients)[0],
     )
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnAs:
+    """Masks that a model drew as each of R readers, against the masks of all; differences are paired by case.
+
+    Args:
+        names: of the readers, sorted.
+        dice: (R, R) mean Dice of the masks drawn as one, a row, with the masks of another, a column.
+        own: Dice of the masks drawn as each with their own masks.
+        less_others: that less the Dice of the same masks with those of the other readers.
+        less_any: less the Dice with their own of the masks drawn as any reader.
+        less_as_others: less the Dice with their own of the masks drawn as the other readers.
+        less_resized: less the Dice with their own of the majority of those drawn as any, at the reader's usual size.
+    """
+
+    names: tuple[str, ...]
+    dice: np.ndarray
+    own: tuple[Estimate, ...]
+    less_others: tuple[Estimate, ...]
+    less_any: tuple[Estimate, ...]
+    less_as_others: tuple[Estimate, ...]
+    less_resized: tuple[Estimate, ...]
+
+
+def score_drawn_as(
+    cases: Mapping[str, Case],
+    drawn_as: Mapping[str, Mapping[str, MaskSet]],
+    drawn_as_any: Mapping[str, MaskSet],
+    usual: Mapping[str, Mapping[str, float]],
+) -> DrawnAs:
+    """Of masks by reader and case, and of those drawn as any by case.
+
+    Args:
+        cases: to be scored, by name.
+        drawn_as: by reader, by case.
+        drawn_as_any: by case.
+        usual: size of each reader's masks to that of the majority, by case, as `usual_sizes` finds it in other cases.
+    """
+    names = tuple(sorted(drawn_as, key=natural))
+    dice = np.full((len(cases), len(names), len(names)), np.nan)
+    of_any, resized = np.full((2, len(cases), len(names)), np.nan)
+    for row, (name, case) in enumerate(cases.items()):
+        slots = {who: slot for slot, who in enumerate(case.drawn_by or ()) if who in names}
+        places, read = [names.index(str(who)) for who in slots], case.readers[list(slots.values())]
+        if not slots:
+            continue
+        for place, reader in enumerate(names):
+            if name in drawn_as[reader]:
+                dice[row, place, places] = _mean_dice(drawn_as[reader][name].masks, read)
+        mixture = drawn_as_any[name].masks
+        of_any[row, places] = _mean_dice(mixture, read)
+        majority = count_votes(mixture) > len(mixture) / 2
+        for who, place, mask in zip(slots, places, read, strict=True):
+            if who in usual[name]:
+                at_size = resize(majority, usual[name][str(who)], case.grid.spacing_mm)
+                resized[row, place] = _mean_dice(at_size[None], mask[None])[0]
+    own = np.diagonal(dice, axis1=1, axis2=2)
+    apart = np.where(np.eye(len(names), dtype=bool), np.nan, dice)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of means of nothing, which are NaN
+        others, as_others, matrix = np.nanmean(apart, axis=2), np.nanmean(apart, axis=1), np.nanmean(dice, axis=0)
+    patients = [case.patient for case in cases.values()]
+    columns = (own, own - others, own - of_any, own - as_others, own - resized)
+    return DrawnAs(names, matrix, *(_estimates(values, patients) for values in columns))
+
+
+def usual_sizes(cases: Iterable[Case]) -> dict[str, float]:
+    """Size of each known reader's masks to that of what most readers of the case drew, the geometric mean."""
+    logs: dict[str, list[float]] = {}
+    for case in cases:
+        majority = np.count_nonzero(count_votes(case.readers) > len(case.readers) / 2)
+        for who, mask in zip(case.drawn_by or (), case.readers, strict=False):
+            if who is not None and majority and mask.any():
+                logs.setdefault(who, []).append(math.log(np.count_nonzero(mask) / majority))
+    return {who: math.exp(np.mean(ratios)) for who, ratios in logs.items()}
+
+
+def resize(mask: np.ndarray, ratio: float, spacing: tuple[float, ...] | None = None) -> np.ndarray:
+    """A mask at `ratio` times its size: it grows and shrinks along its whole outline alike."""
+    if not mask.any():
+        return mask
+    inside, outside = (scipy.ndimage.distance_transform_edt(one, spacing) for one in (mask, ~mask))
+    nearest = np.argsort((outside - inside).ravel(), kind="stable")[: round(ratio * np.count_nonzero(mask))]
+    resized = np.zeros(mask.size, dtype=np.bool_)
+    resized[nearest] = True
+    return resized.reshape(mask.shape)
+
+
+def _mean_dice(samples: np.ndarray, readers: np.ndarray) -> np.ndarray:
+    """Of samples (S, ...) with each reader (R, ...): (R,)."""
+    return pairwise_dice(torch.from_numpy(samples)[None], torch.from_numpy(readers)[None])[0].mean(0).numpy()
 
 
 def _estimates(values: np.ndarray, patients: Sequence[str | None]) -> tuple[Estimate, ...]:

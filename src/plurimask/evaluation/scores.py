@@ -16,7 +16,7 @@ from plurimask.metrics.bootstrap import patient_bootstrap
 from plurimask.metrics.calibration import Reliability
 
 if TYPE_CHECKING:
-    from plurimask.evaluation.readers import ReaderScores
+    from plurimask.evaluation.readers import DrawnAs, ReaderScores
 
 DRAWS, LEVEL, SEED = 10_000, 0.95, 0
 """Of the patient bootstrap behind every interval."""
@@ -113,6 +113,7 @@ class Scores:
     questions: tuple[str, ...] = ()
     readers: "ReaderScores | None" = None
     ranks: tuple[float, ...] = ()
+    drawn_as: "DrawnAs | None" = None
 
     @property
     def samples(self) -> int:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from plurimask import __version__
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
-from plurimask.evaluation.readers import Estimate, ReaderScores
+from plurimask.evaluation.readers import DrawnAs, Estimate, ReaderScores
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
 from plurimask.files.atomic import write_text
 from plurimask.files.stored import is_endless, readable
@@ -73,6 +73,7 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
         "cases_without_patient": sum(row.patient is None for row in scores.rows),
         "missing": list(scores.missing),
         **({"readers": _readers(scores.readers)} if scores.readers else {}),
+        **({"drawn_as": _drawn_as(scores.drawn_as)} if scores.drawn_as else {}),
         "units": dict(scores.units),
         "mean": scores.mean,
         "interval": scores.intervals,
@@ -104,6 +105,18 @@ def _readers(readers: ReaderScores) -> Json:
         "alike": readers.alike.tolist(),
         "between_persons": _estimate(readers.between) | {"permuted": list(readers.by_chance), "p": readers.chance},
         "drawn_as_a_reader": readers.asked and _estimate(readers.asked),
+    }
+
+
+def _drawn_as(drawn: DrawnAs) -> Json:
+    """Of masks drawn as each reader, by name; `dice` in the order of the names."""
+    columns = ("own", "less_others", "less_any", "less_as_others", "less_resized")
+    return {
+        "by_reader": {
+            name: {key: _estimate(getattr(drawn, key)[place]) for key in columns}
+            for place, name in enumerate(drawn.names)
+        },
+        "dice": drawn.dice.tolist(),
     }
 
 

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table as RichTable
 
-from plurimask.evaluation import COLUMNS, HEADLINE, Comparison, ReaderScores, Scores, TableRow
+from plurimask.evaluation import COLUMNS, HEADLINE, Comparison, DrawnAs, ReaderScores, Scores, TableRow
 from plurimask.evaluation.columns import INDEPENDENT
 from plurimask.evaluation.scores import LEVEL, Interval
 
@@ -267,6 +267,40 @@ def readers_table(readers: ReaderScores) -> Table:
     )
 
 
+def drawn_as_table(drawn: DrawnAs) -> Table:
+    """Masks drawn as each reader: Dice with their own, that less what else would be, and the matrix."""
+    columns = (drawn.less_others, drawn.less_any, drawn.less_as_others, drawn.less_resized)
+    rows = []
+    for place, name in enumerate(drawn.names):
+        own = drawn.own[place]
+        less = [
+            Number(one[place].value, one[place].interval, one[place].interval[0] > 0 or one[place].interval[1] < 0)
+            for one in columns
+        ]
+        matrix = (Number(value) for value in drawn.dice[place].tolist())
+        rows.append(Row(Head(f"{place + 1} {name}"), (Number(own.value, own.interval), *less, *matrix)))
+    heads = {
+        "": "drawn as",
+        "Dice": "with the reader's own masks",
+        "- others'": "less the Dice of these masks with the other readers'",
+        "- as any": "less the Dice of masks drawn as any reader with the reader's own",
+        "- as others": "less the Dice of masks drawn as the other readers with the reader's own",
+        "- by size": "less the Dice of the majority of masks drawn as any, at the reader's usual size",
+    } | {str(number): f"with masks of {name}" for number, name in enumerate(drawn.names, start=1)}
+    return Table(
+        heads=tuple(Head(text, meaning=meaning) for text, meaning in heads.items()),
+        rows=tuple(rows),
+        title="masks drawn as each reader: Dice with their own, that less other Dice, Dice with the masks of each",
+        caption="* 0 is outside; others' masks, or own with masks drawn as any, as others, or by usual size alone",
+    )
+
+
+def people_tables(scores: Scores) -> list[Table]:
+    """What is said of known readers: how well each is met, and what is drawn as each."""
+    met = [readers_table(scores.readers)] if scores.readers else []
+    return met + ([drawn_as_table(scores.drawn_as)] if scores.drawn_as else [])
+
+
 def comparison_table(comparison: Comparison) -> Table:
     """A, B and their difference; a star where the interval of the difference leaves 0 out."""
     rows = []
@@ -294,7 +328,7 @@ def render_table(scores: Scores) -> RichTable:
 def render_scores(scores: Scores) -> Group:
     """Every value with its interval, the method by strata, and GED as other codes count it."""
     values, strata, conventions = values_table(scores), strata_table(scores), conventions_table(scores)
-    own = [readers_table(scores.readers).to_rich()] if scores.readers else []
+    own = [table.to_rich() for table in people_tables(scores)]
     parts = values.to_rich(), strata.to_rich(wrap=False), conventions.to_rich(), *own, render_table(scores)
     return Group(parts[0], *(part for table in parts[1:] for part in ("", table)))
 
