@@ -9,6 +9,8 @@ A region that is no larger than a field gets one field around its middle, so tha
 larger one gets an area of several fields that overlap by half of their side, or as near to it as the method's nets
 allow. What of an area lies outside of the image is filled by mirroring the image at its edge, which adds no intensity
 that is not in the image. Every field is scaled on its own, as the images of training were.
+
+A method of volumes is shown all planes at once, (C, D, H, W), and fields are those of the plane.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,21 +54,23 @@ class Tiling:
         return rows, columns
 
     def cut(self, image: np.ndarray, padding: np.ndarray | None = None) -> Tensor:
-        """The fields of an image (C, H, W), each scaled: (fields, C, field, field) float32.
+        """The fields of an image (C[, D], H, W), each scaled: (fields, C[, D], field, field) float32.
 
-        Padding (H, W) bool takes no part in a field's least and greatest value, and is as dark as the least.
+        Padding ([D,] H, W) bool takes no part in a field's least and greatest value, and is as dark as the least.
         """
         lasts = [first + length for first, length in zip(self.first, self.size, strict=True)]
         spans = zip(self.first, lasts, self.image, strict=True)
         around = [(max(-first, 0), max(last - side, 0)) for first, last, side in spans]
         rows, columns = (slice(max(first, 0), last) for first, last in zip(self.first, lasts, strict=True))
-        area = torch.from_numpy(np.pad(image[:, rows, columns], [(0, 0), *around], mode="symmetric"))
+        plain = [(0, 0)] * (image.ndim - 2)
+        area = torch.from_numpy(np.pad(image[..., rows, columns], [*plain, *around], mode="symmetric"))
         fields = [area[_window(start, self._field)] for start in self.starts]
         if padding is not None:
-            unmeasured = torch.from_numpy(np.pad(padding[rows, columns], around, mode="symmetric"))
+            beside = padding[..., rows, columns]
+            unmeasured = torch.from_numpy(np.pad(beside, [*plain[1:], *around], mode="symmetric"))
             windows = (unmeasured[_window(start, self._field)] for start in self.starts)
             fields = [_without(field, window) for field, window in zip(fields, windows, strict=True)]
-        return torch.stack([scale_intensity(field) for field in fields])
+        return torch.stack([scale_intensity(field, image.ndim - 1) for field in fields])
 
     def inside(self, region: tuple[slice, slice]) -> tuple[slice, slice]:
         """A region of the image, in the area."""
@@ -80,10 +84,10 @@ class Tiling:
         return _window([max(first, 0) for first in self.first], self.size, scale)
 
     def blend(self, predict: Callable[..., Tensor], encoded: Sequence[Any], *given: Tensor) -> Tensor:
-        """What is predicted of the fields, as one: (n, c, H, W) of the area.
+        """What is predicted of the fields, as one: (n, c[, D], H, W) of the area.
 
         Args:
-            predict: takes one of `encoded` and the field's part of each of `given`, and gives (n, c, field, field).
+            predict: takes one of `encoded` and the field's part of each of `given`, and gives (n, c[, D], field, field).
             encoded: one a field.
             given: vectors (n, c), or maps of the area (n, c, H / k, W / k), k a divisor of every start.
         """
@@ -91,7 +95,7 @@ class Tiling:
         for one, start, weight in zip(encoded, self.starts, self._weights, strict=True):
             predicted = predict(one, *(self._part(each, start) for each in given))
             if blended is None:
-                blended = predicted.new_zeros((*predicted.shape[:2], *self.size))
+                blended = predicted.new_zeros((*predicted.shape[:-2], *self.size))
             blended[_window(start, self._field)] += weight.to(predicted.device) * predicted
         assert blended is not None, "there is a field"
         return blended
@@ -147,25 +151,27 @@ def draw_masks(
     ranks: np.ndarray | None = None,
     padding: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Masks (S, H, W) bool of all of an image (C, H, W), one a seed; `field` is the side of the method's, in pixels.
+    """Masks (S, H, W[, D]) bool of all of an image (C, H, W[, D]), one a seed; `field` is the method's, in pixels a side.
 
     At most `chunk` samples are in work at once, so memory does not grow with their number. `done` and `ranks` are as
     `draw_area` takes them, padding as `Tiling.cut` does.
     """
-    rows, columns = image.shape[1:]
+    rows, columns = image.shape[1:3]
     whole = slice(0, rows), slice(0, columns)
+    if method.volumes:
+        image, padding = np.moveaxis(image, 3, 1), None if padding is None else np.moveaxis(padding, 2, 0)
     tiling = tile(whole, (rows, columns), field, method.settings.multiple)
     inside = (..., *tiling.inside(whole))
 
     def keep(masks: np.ndarray) -> np.ndarray:
-        return masks[inside]
+        return np.moveaxis(masks[inside], 1, 3) if method.volumes else masks[inside]
 
     encoded = encode(method, tiling.cut(image, padding))
     return draw_area(method, tiling, encoded, seeds, sampler, chunk, done, ranks, keep)
 
 
 def encode(method: Method, fields: Tensor) -> list[Any]:
-    """What a method takes of each field (fields, C, field, field), scaled; all of it is in memory together."""
+    """What a method takes of each field (fields, C[, D], field, field), scaled; all of it is in memory together."""
     with torch.inference_mode():
         return [method.encode(field[None]) for field in fields.to(method.device)]
 
@@ -181,7 +187,7 @@ def draw_area(
     ranks: np.ndarray | None = None,
     keep: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> np.ndarray:
-    """Masks (S, H, W) bool of an area, one a seed, at most `chunk` of them in work at once, on the method's device.
+    """Masks (S[, D], H, W) bool of an area, one a seed, at most `chunk` in work at once, on the method's device.
 
     Args:
         method: what draws.
@@ -193,7 +199,7 @@ def draw_area(
         done: called after each prediction of a field.
         ranks: (S,) in [0, 1), for a method that is `hurdled`: the quantile that decides on each sample in place of its
             seed's own.
-        keep: what is kept of the masks of a chunk, (n, H, W) bool; by default these.
+        keep: what is kept of the masks of a chunk, (n[, D], H, W) bool; by default these.
     """
     kept = []
     with torch.inference_mode():
@@ -216,7 +222,7 @@ def _draw(
     sampler: SamplerSettings | None,
     done: Callable[[], object],
 ) -> Tensor:
-    """Masks (n, H, W) bool, one a seed, of the method's own noise."""
+    """Masks (n[, D], H, W) bool, one a seed, of the method's own noise."""
 
     def predict(one: Any, *given: Tensor) -> Tensor:
         """Of a field, from its part of the noise and, where there is a process, of x_t and its t."""
@@ -225,7 +231,8 @@ def _draw(
         return predicted
 
     if method.process is None:
-        return (tiling.blend(predict, encoded, *noise)[:, 0] > method.cut).expand(len(seeds), -1, -1)
+        masks = tiling.blend(predict, encoded, *noise)[:, 0] > method.cut
+        return masks.expand(len(seeds), *masks.shape[1:])
     assert sampler is not None, "a recipe with a diffusion process has a sampler"
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
@@ -243,8 +250,8 @@ def _noise(method: Method, tiling: Tiling, seeds: Tensor) -> list[Tensor]:
 
 
 def _without(field: Tensor, padding: Tensor) -> Tensor:
-    """A field (C, H, W) whose padding (H, W) has each channel's least measured value; all the same where all is."""
-    least = field.masked_fill(padding, torch.inf).amin(dim=(-2, -1), keepdim=True)
+    """A field (C[, D], H, W) whose padding has each channel's least measured value; all the same where all is."""
+    least = field.masked_fill(padding, torch.inf).amin(dim=tuple(range(1, field.dim())), keepdim=True)
     return torch.where(padding, torch.where(least.isinf(), field.amin(), least), field)
 
 

@@ -132,7 +132,7 @@ def settle_heads(method: Expecting, batches: Iterable[Batch]) -> None:
     first, counts = None, torch.zeros(4)
     for batch in batches:
         first = first or batch
-        drew = batch.readers.sum((2, 3))
+        drew = batch.readers.flatten(2).sum(2)
         read, pixels = batch.valid.sum(), batch.image[0, 0].numel()
         counts += torch.stack([drew.sum(), read * pixels, (batch.valid & (drew == 0)).sum(), read])
     assert first is not None, "there is a batch"

@@ -46,6 +46,7 @@ BUILT_IN = {
     "unet": "plurimask.methods.unet:Unet",
     "flow": "plurimask.methods.flow:FlowMatching",
     "one-pass": "plurimask.methods.one_pass:OnePass",
+    "one-pass-volume": "plurimask.methods.one_pass_volume:OnePassVolume",
 }
 """Where the class of each method lies. Its module is imported when its name is asked for."""
 RENAMED = {"panel": "flow"}
@@ -98,12 +99,14 @@ class Method(nn.Module, ABC):
             then what `encode` gives is a `hurdle.View`.
         reader: number, among `readers`, of the one that it draws as; None: as any.
         cut: a mask is the pixels of what is predicted above it.
+        volumes: whether it is shown volumes (B, C, D, H, W) in place of images (B, C, H, W).
     """
 
     Settings: ClassVar[type[MethodSettings]]
     hurdled: ClassVar[bool] = False
     reader: int | None = None
     cut: float = 0.0
+    volumes: ClassVar[bool] = False
 
     def __init__(self, settings: MethodSettings, process: Diffusion | None = None) -> None:
         super().__init__()
@@ -174,7 +177,7 @@ def reader_masks(batch: Batch, choice: ReaderChoice) -> tuple[Tensor, Tensor]:
     if choice in ("one", "all"):
         image, reader = batch.one_reader() if choice == "one" else batch.all_readers()
         return image, reader.float()
-    read = batch.valid[:, :, None, None]
+    read = batch.valid.reshape(*batch.valid.shape, *[1] * (batch.readers.dim() - 2))
     share = (batch.readers & read).sum(1, keepdim=True) / read.sum(1, keepdim=True)
     return batch.image, share if choice == "mean" else (share > 0.5).float()
 

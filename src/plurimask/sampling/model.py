@@ -81,10 +81,11 @@ class Model:
                 a pool of fewer masks than the panel.
         """
         case = image if isinstance(image, Case) else _as_case(image)
-        if not self.fits(case) and (self.recipe.images == "lesion-crops" or case.image.ndim != 3):
+        dimensions = 2 + self.method.volumes
+        if len(case.grid.shape) != dimensions or not (self.fits(case) or self.recipe.images == "any-place"):
             raise self._other_size(case)
 
-        field, (rows, columns) = self.recipe.image_size, case.image.shape[1:]
+        field, (rows, columns) = self.recipe.image_size, case.image.shape[1:3]
         tiling = tile((slice(0, rows), slice(0, columns)), (rows, columns), field, self.recipe.method.multiple)
 
         def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
@@ -103,9 +104,9 @@ class Model:
         return self.panel(case, count, seed, sampler, draw, unpacked, panel, pool)
 
     def fits(self, case: Case) -> bool:
-        """Whether the image is a plane of just the size that the model was trained on."""
+        """Whether the image's planes, one or, of a model of volumes, several, have the size that it was trained on."""
         size = self.recipe.image_size
-        return case.image.shape[1:] == (size, size)
+        return len(case.grid.shape) == 2 + self.method.volumes and case.grid.shape[:2] == (size, size)
 
     def panel(
         self,
@@ -195,6 +196,9 @@ class Model:
         if case.image.shape[-1] in (3, 4) and len(case.grid.shape) == 2:
             expected, got = f"({channels}, {size}, {size}), channels first", str(case.image.shape)
             hint = "move the last axis to the front, or make the picture grey"
+        elif self.method.volumes:
+            expected = f"a volume with planes of {size}x{size} pixels"
+            hint = "give a volume, and a region of that size where it is larger (pm.sample_study)"
         elif len(case.grid.shape) == 3:
             hint = "it is a volume: give its own folder or file as a study, not its dataset (pm.sample_study)"
         else:

@@ -74,7 +74,7 @@ def slicing_axis(study: Study) -> int:
     return study.case.grid.slicing_axis if study.format == "nifti" else 2
 
 
-def find_box(region: Region, grid: Grid, slicing: int, field: int) -> Box:
+def find_box(region: Region, grid: Grid, slicing: int, field: int, planes: int = 1) -> Box:
     """The voxels of a region on a grid; a plane image counts as one slice.
 
     Args:
@@ -82,6 +82,7 @@ def find_box(region: Region, grid: Grid, slicing: int, field: int) -> Box:
         grid: (H, W, D), or (H, W).
         slicing: the axis across which planes lie; along the other two a position stands for a field around it.
         field: pixels a side; where the image has fewer, all of them.
+        planes: that a position along `slicing` stands for.
 
     Raises:
         SettingsError: a region that is not inside the image, or one in mm where spacing is unknown.
@@ -92,7 +93,7 @@ def find_box(region: Region, grid: Grid, slicing: int, field: int) -> Box:
         inside = 0 <= axis < side if isinstance(axis, int) else 0 <= axis.start < axis.stop <= side
         if not inside:
             raise _wrong(f"a region inside the image, {_extent(region, grid)}", _text(region), "move or shrink it")
-        spans.append(axis if isinstance(axis, slice) else _around(axis, side, 1 if number == slicing else field))
+        spans.append(axis if isinstance(axis, slice) else _around(axis, side, planes if number == slicing else field))
     return tuple(spans)
 
 

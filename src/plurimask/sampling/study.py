@@ -1,4 +1,4 @@
-"""A whole study -> MaskSet on its grid, slice by slice.
+"""A whole study -> MaskSet on its grid, slice by slice, or all planes at once by a method of volumes.
 
 Every slice is drawn with the same seeds, and noise belongs to the plane: a sample has one noise plane for the study, of
 which each slice and each field sees its part, so that neighbours agree. A region that one field holds is one lesion: a
@@ -30,6 +30,8 @@ from plurimask.sampling.spacing import apart, back, moved_region, resampled
 _PIXELS_IN_WORK = 16 * 2**20
 _MOST_PIXELS = 2**22
 _MEASURED = 8
+_PLANES = 32
+"""That a method of volumes draws around a point."""
 
 
 def sample_study(
@@ -88,8 +90,12 @@ def sample_study(
 
     def unpacked(drawn: list[np.ndarray]) -> np.ndarray:
         shape = rows.stop - rows.start, columns.stop - columns.start
-        for number, plane in enumerate(drawn, start=box[slicing].start):
-            masks[:, number, rows, columns] = unpack(plane, shape)
+        if model.method.volumes:
+            depth = box[slicing].stop - box[slicing].start
+            masks[:, box[slicing], rows, columns] = unpack(drawn[0], (depth, *shape))
+        else:
+            for number, plane in enumerate(drawn, start=box[slicing].start):
+                masks[:, number, rows, columns] = unpack(plane, shape)
         whole = np.moveaxis(masks, 1, slicing + 1)
         return whole if study.case.image.ndim == 4 else whole[..., 0]
 
@@ -118,12 +124,21 @@ def check_study(
     rows, columns = (axis for number, axis in enumerate(box) if number != slicing)
     height, width = (axis.stop for number, axis in enumerate(_whole(study)) if number != slicing)
     tiling = tile((rows, columns), (height, width), model.recipe.image_size, model.recipe.method.multiple)
-    if prod(tiling.size) > _MOST_PIXELS:
+    at_once = (*tiling.size, box[slicing].stop - box[slicing].start) if model.method.volumes else tiling.size
+    if prod(at_once) > _MOST_PIXELS:
+        what = "voxels" if model.method.volumes else "pixels of a plane"
         raise InputError(
             study.case.name,
-            expected=f"at most {_MOST_PIXELS} pixels of a plane to draw at once",
-            got="x".join(map(str, tiling.size)),
+            expected=f"at most {_MOST_PIXELS} {what} to draw at once",
+            got="x".join(map(str, at_once)),
             hint="give a smaller region with --roi",
+        )
+    if model.method.volumes and len(tiling.starts) > 1:
+        raise InputError(
+            study.case.name,
+            expected=f"at most {model.recipe.image_size} pixels a side of a plane: {model.name} decides once a lesion",
+            got=f"{rows.stop - rows.start}x{columns.stop - columns.start}",
+            hint="give a region around each lesion with --roi",
         )
     return box
 
@@ -177,30 +192,29 @@ def _draw(
     ranks: np.ndarray | None,
     progress: Progress,
 ) -> list[np.ndarray]:
-    """Masks in the box as bits, one (S, bytes) a slice: planes (C, D, H, W), box in the order of the planes' axes.
+    """Masks in the box as bits, one (S, bytes) a slice or of all: planes (C, D, H, W), box in the order of their axes.
 
     Padding is (D, H, W) bool, or None.
     """
     slices, rows, columns = box
     inner_rows, inner_columns = tiling.inside((rows, columns))
     chunk = max(1, min(SAMPLES_IN_WORK, _PIXELS_IN_WORK // prod(tiling.size)))
-    chunks = -(-len(seeds) // chunk)
-    total = (slices.stop - slices.start) * chunks * len(tiling.starts) * model.evaluations(sampler)
+    shown = [slices] if model.method.volumes else list(range(slices.start, slices.stop))
+    total = len(shown) * -(-len(seeds) // chunk) * len(tiling.starts) * model.evaluations(sampler)
     done = counter(1)
 
     def tell() -> None:
         progress(next(done), total)
 
     def keep(masks: np.ndarray) -> np.ndarray:
-        return pack(masks[:, inner_rows, inner_columns])
+        return pack(masks[..., inner_rows, inner_columns])
 
-    def encoded(number: int) -> list[Any]:
-        return encode(model.method, tiling.cut(planes[:, number], None if padding is None else padding[number]))
+    def encoded(part: int | slice) -> list[Any]:
+        return encode(model.method, tiling.cut(planes[:, part], None if padding is None else padding[part]))
 
-    numbers = range(slices.start, slices.stop)
-    each: Iterable[list[Any]] = map(encoded, numbers)
+    each: Iterable[list[Any]] = map(encoded, shown)
     if len(tiling.starts) == 1 and model.method.hurdled:
-        each = [[view] for view in of_one_lesion([encoded(number)[0] for number in numbers])]
+        each = [[view] for view in of_one_lesion([one[0] for one in each])]
     return [draw_area(model.method, tiling, one, seeds, sampler, chunk, tell, ranks, keep) for one in each]
 
 
@@ -208,7 +222,8 @@ def _box(model: Model, study: Study, slicing: int, region: Region | None, whole:
     if region is not None and whole:
         raise SettingsError("--roi", expected="a region or --whole", got="both", hint="leave one of them out")
     if region is not None:
-        return find_box(region, study.case.grid, slicing, model.recipe.image_size)
+        planes = _PLANES if model.method.volumes else 1
+        return find_box(region, study.case.grid, slicing, model.recipe.image_size, planes)
     if needs_region(model, study) and not whole:
         size = model.recipe.image_size
         raise SettingsError(

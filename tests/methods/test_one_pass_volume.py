@@ -1,0 +1,152 @@
+"""One evaluation a mask of a volume: one decision a lesion, all planes in one mask, modes and emptiness as read."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import generate_binary_structure, label
+from tiny import stir
+
+from plurimask.datasets.batches import scale_intensity
+from plurimask.methods.draw import draw_masks
+from plurimask.methods.method import build, method_class
+from plurimask.methods.one_pass import scores
+from plurimask.records import Batch
+
+SIDE, PLANES = 16, 5
+SHAPE = (PLANES, SIDE, SIDE)
+
+
+def small(std=0.05, **changed):
+    """The method at a size for tests, its weights moved away from their start."""
+    torch.manual_seed(0)
+    table = {
+        "encoder": {"widths": (12, 16, 24), "blocks": 1},
+        "generator": {"widths": (12, 16), "condition": 16},
+        "windows": (16,),
+        "start": 0,
+    }
+    made = build(method_class("one-pass-volume").Settings(**table | changed))
+    stir(made, std)
+    return made
+
+
+def volumes(count=1, planes=PLANES):
+    """(count, 1, D, H, W), scaled."""
+    return scale_intensity(torch.randn((count, 1, planes, SIDE, SIDE), generator=torch.Generator().manual_seed(0)), 3)
+
+
+def batch(count=4):
+    """Two or three readers each, the last slot of every other volume unread, one reader who drew nothing."""
+    readers = torch.rand((count, 3, *SHAPE), generator=torch.Generator().manual_seed(3)) > 0.7
+    valid = torch.ones((count, 3), dtype=torch.bool)
+    valid[::2, 2] = False
+    readers[1, 0] = False
+    return Batch(volumes(count), readers & valid[..., None, None, None], valid)
+
+
+def draw(made, count, image=None, **more):
+    """Masks (S, H, W, D) of one volume (C, H, W, D)."""
+    shown = volumes()[0].movedim(1, 3).numpy() if image is None else image
+    return draw_masks(made.eval(), shown, tuple(range(count)), None, SIDE, **more)
+
+
+def boxes():
+    """Two boxes that overlap in no voxel, the second on other planes."""
+    first, second = (torch.zeros(SHAPE, dtype=torch.bool) for _ in range(2))
+    first[0:3, 2:9, 2:8] = True
+    second[2:5, 9:15, 8:15] = True
+    return torch.stack([first, second])
+
+
+@pytest.mark.parametrize("solid", [True, False])
+def test_every_part_learns_from_the_loss(solid):
+    made = small(solid=solid)
+    made.loss(batch(8)).total.backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in made.parameters())
+    assert all(any(weight.grad.any() for weight in part.parameters()) for part in made.children())
+
+
+def test_unread_slots_hold_rubbish():
+    made, cases = small().eval(), batch()
+    filled = Batch(cases.image, cases.readers | ~cases.valid[..., None, None, None], cases.valid)
+    totals = [torch.manual_seed(1) and made.loss(each).total for each in (cases, filled)]
+    assert totals[0] == totals[1]
+
+
+def test_the_score_is_that_of_the_planar_method_over_all_voxels():
+    made, cases, shown = small(draws=3).eval(), batch(), []
+    made.generator.register_forward_hook(lambda module, given, output: shown.append(output))
+    terms = made.loss(cases).terms
+    logits = shown[0] + (made.settings.lift - shown[0].amax((1, 2, 3, 4), keepdim=True)).clamp(min=0)
+    drew = cases.valid & cases.readers.flatten(2).any(2)
+    expected = scores(logits.sigmoid().reshape(4, 3, -1), cases.readers.flatten(2).float(), drew, 0.1)
+    assert (terms["score"].item(), terms["pixel"].item()) == pytest.approx([one.item() for one in expected], rel=1e-4)
+
+
+def test_sample_k_is_the_same_at_any_count_and_in_any_chunk():
+    made = small()
+    many = draw(made, 9, chunk=4)
+    assert many.shape == (9, SIDE, SIDE, PLANES)
+    assert np.array_equal(draw(made, 3), many[:3])
+
+
+def test_a_lesion_is_drawn_on_all_planes_or_on_none():
+    """Of 64 samples about half are empty as a whole; none of the others is, whatever the generator says."""
+    made = small()
+    torch.nn.init.zeros_(made.empty_head.last.weight)
+    torch.nn.init.zeros_(made.empty_head.last.bias)
+    torch.nn.init.constant_(made.generator.head.bias, -9.0)
+    empty = ~draw(made, 64).any((1, 2, 3))
+    assert 20 <= empty.sum() <= 44
+
+
+def test_fresh_heads_say_what_readers_draw_on_average():
+    made, readers = small(std=0), torch.zeros((6, 3, *SHAPE), dtype=torch.bool)
+    readers[:, :2, 1:3, :5, :5] = True
+    made.settle([Batch(volumes(6), readers, torch.ones((6, 3), dtype=torch.bool))])
+    with torch.no_grad():
+        shares, empty = made.expected(made.encoder(volumes(6)))
+    assert empty.mean().item() == pytest.approx(1 / 3, rel=0.05)
+    assert shares.mean().item() == pytest.approx(2 / 3 * 50 / np.prod(SHAPE), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "turned",
+    [lambda x: np.rot90(x, 1, (1, 2)), lambda x: x[..., ::-1], lambda x: x[:, ::-1]],
+    ids=["turn", "planes", "rows"],
+)
+def test_drawing_commutes_with_turns_and_flips_of_a_net_that_does(turned):
+    """Kernels of which only the middle is left see no direction."""
+    made = small(encoder={"widths": (12,), "blocks": 1, "patch": 1}, generator={"widths": (12,), "condition": 16})
+    for module in made.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            middle = (..., *(side // 2 for side in module.kernel_size))
+            kept = module.weight.data[middle].clone()
+            module.weight.data.zero_()
+            module.weight.data[middle] = kept
+    shown = volumes()[0].movedim(1, 3).numpy()
+    assert np.array_equal(draw(made, 4, np.ascontiguousarray(turned(shown))), turned(draw(made, 4, shown)))
+
+
+@pytest.mark.slow
+def test_modes_and_emptiness_of_a_known_task_are_drawn_as_read_in_one_piece():
+    """Of ten readers, four draw nothing, four the first box and two the second."""
+    made, readers = small(std=0), torch.zeros((10, *SHAPE), dtype=torch.bool)
+    readers[:4], readers[4:6] = boxes()
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(made.parameters(), 2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 250)
+    for _ in range(250):
+        cases = Batch(
+            torch.randn((16, 1, *SHAPE)), readers.expand(16, -1, -1, -1, -1), torch.ones((16, 10), dtype=torch.bool)
+        )
+        optimizer.zero_grad()
+        made.loss(cases).total.backward()
+        optimizer.step()
+        schedule.step()
+    masks = torch.from_numpy(np.moveaxis(draw(made, 500), 3, 1))
+    both = (masks[:, None] & boxes()).sum((2, 3, 4)) / (masks[:, None] | boxes()).sum((2, 3, 4))
+    assert (both > 0.5).float().mean(0).tolist() == pytest.approx([0.4, 0.2], abs=0.06)
+    assert (~masks.flatten(1).any(1)).float().mean().item() == pytest.approx(0.4, abs=0.06)
+    bodies = [label(mask, generate_binary_structure(3, 3))[1] for mask in masks.numpy() if mask.any()]
+    assert np.mean(np.array(bodies) == 1) > 0.95
