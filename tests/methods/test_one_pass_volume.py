@@ -7,10 +7,20 @@ from scipy.ndimage import generate_binary_structure, label
 from tiny import stir
 
 from plurimask.datasets.batches import scale_intensity
+from plurimask.datasets.open import open_dataset
+from plurimask.errors import InputError
+from plurimask.files.images import write_nifti
+from plurimask.files.locate import Study
+from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
 from plurimask.methods.method import build, method_class
 from plurimask.methods.one_pass import scores
-from plurimask.records import Batch
+from plurimask.records import Batch, Case
+from plurimask.sampling.model import load
+from plurimask.sampling.region import parse_region
+from plurimask.sampling.study import sample_study
+from plurimask.training.loop import train
+from plurimask.training.recipe import parse_recipe
 
 SIDE, PLANES = 16, 5
 SHAPE = (PLANES, SIDE, SIDE)
@@ -150,3 +160,45 @@ def test_modes_and_emptiness_of_a_known_task_are_drawn_as_read_in_one_piece():
     assert (~masks.flatten(1).any(1)).float().mean().item() == pytest.approx(0.4, abs=0.06)
     bodies = [label(mask, generate_binary_structure(3, 3))[1] for mask in masks.numpy() if mask.any()]
     assert np.mean(np.array(bodies) == 1) > 0.95
+
+
+def write_volumes(root):
+    """A case folder of 40 patients: volumes of 16 x 16 pixels and 5 to 7 planes, 3 mm apart, read by two."""
+    lines, rng = ["case,patient"], np.random.default_rng(0)
+    for number in range(40):
+        folder, planes = root / f"case-{number:02d}", 5 + number % 3
+        folder.mkdir(parents=True)
+        grid = Grid.plane((SIDE, SIDE, planes), 0.7, 3.0)
+        write_nifti(folder / "image.nii.gz", rng.integers(-900, 100, grid.shape).astype(np.int16), grid)
+        for reader in range(2):
+            mask = np.zeros(grid.shape, dtype=np.uint8)
+            mask[4 : 8 + reader, 4:9, 1:4] = number % 4 > reader
+            write_nifti(folder / f"label{reader}.nii.gz", mask, grid)
+        lines.append(f"case-{number:02d},patient-{number}")
+    (root / "patients.csv").write_text("\n".join(lines) + "\n")
+    return open_dataset(root)
+
+
+def test_volumes_are_trained_on_and_drawn_as_planes_are(tmp_path, monkeypatch):
+    """By the same train, load, sample and sample_study; of one case they draw the same masks."""
+    monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path / "cache"))
+    data, tree = write_volumes(tmp_path / "data"), small().settings.model_dump() | {"norms": SIDE}
+    training = {"steps": 2, "batch_size": 4, "planes": 4, "validation_cases": 2, "validation_samples": 2, "warp": 0.5}
+    train(parse_recipe({"image_size": SIDE, "method": tree, "training": training}, "volumes"), data, tmp_path / "run")
+    model = load(tmp_path / "run", device="cpu")
+    assert model.recipe.spacing_mm == 0.7
+    case = data[2]
+    drawn = model.sample(case, 3).masks
+    assert drawn.shape == (3, SIDE, SIDE, 7)
+    study = Study(case, "nifti", ())
+    assert np.array_equal(sample_study(model, study, 3).masks, drawn)
+    part = sample_study(model, study, 3, region=parse_region("0:16,0:16,2:5")).masks
+    assert not part[..., :2].any()
+    assert not part[..., 5:].any()
+    with pytest.raises(InputError, match="a volume with planes of 16x16 pixels"):
+        model.sample(np.zeros((SIDE, SIDE), dtype=np.float32))
+    wide = Case(
+        "wide", np.zeros((1, 40, 40, 3), dtype=np.float32), np.zeros((0, 40, 40, 3), dtype=bool), Grid((40, 40, 3))
+    )
+    with pytest.raises(InputError, match="at most 16 pixels a side of a plane"):
+        sample_study(model, Study(wide, "npy", ()), 2, region=parse_region("0:32,0:32,0:3"))

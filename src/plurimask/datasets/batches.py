@@ -46,11 +46,14 @@ class CropSettings:
         size: pixels a side.
         until: batches that are cropped; 0 for none.
         shift: pixels that they are off the middle at most, on each axis.
+        planes: of a volume, which every batch has, around the middle one or off it by a quarter of them at most; a
+            volume of fewer has its first and last repeated. Not where there are fields.
     """
 
     size: int
     until: int
     shift: int
+    planes: int = 1
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,14 @@ class Batches:
         """Images, readers, slots and, of volumes, spacing of a batch: whole images, or a field of each."""
         chosen, volumes = self._cases(number), self.store.shapes.shape[1] == 4
         spacing = self.store.spacing[chosen] if volumes else None
-        if self.field is None:
+        if self.field is None and not volumes:
             return *self.store.read(chosen), spacing
+        if self.field is None:
+            most, planes = self.store.shapes[chosen, 1] - self.crop.planes, self.crop.planes
+            off = np.minimum(planes // 4, np.abs(most) // 2)
+            first = most // 2 + self._rng(5, number).integers(-off, off + 1)
+            starts = np.stack([first, *np.zeros((2, len(first)), dtype=np.int64)], axis=1)
+            return *self.store.read(chosen, starts, (planes, *self.store.shapes[chosen[0], 2:])), spacing
         rng, side = self._rng(5, number), self.crop.size if number < self.crop.until else self.field.size
         size = (self.field.planes, side, side) if volumes else (side, side)
         starts = [self._start(index, np.array(size), self.field.drawn, rng) for index in chosen.tolist()]

@@ -207,11 +207,11 @@ def crop_case(case: Case, size: int) -> Case:
     return cut_case(case, _window(case, size))
 
 
-def cut_case(case: Case, window: tuple[slice, slice]) -> Case:
-    """Some rows and columns of a plane case, where they lie; both ends of a slice are within the image."""
+def cut_case(case: Case, window: tuple[slice, ...]) -> Case:
+    """Some rows and columns, and of a volume slices, where they lie; both ends of a slice are within the image."""
     image, readers = (np.ascontiguousarray(array[..., *window]) for array in (case.image, case.readers))
     moved = np.eye(4)
-    moved[:2, 3] = [side.start for side in window]
+    moved[: len(window), 3] = [side.start for side in window]
     return replace(case, image=image, readers=readers, grid=case.grid.part(readers.shape[1:], moved), padding=None)
 
 

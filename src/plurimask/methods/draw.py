@@ -87,7 +87,7 @@ class Tiling:
         """What is predicted of the fields, as one: (n, c[, D], H, W) of the area.
 
         Args:
-            predict: takes one of `encoded` and the field's part of each of `given`, and gives (n, c[, D], field, field).
+            predict: takes one of `encoded` and the field's part of each of `given`: (n, c[, D], field, field).
             encoded: one a field.
             given: vectors (n, c), or maps of the area (n, c, H / k, W / k), k a divisor of every start.
         """
@@ -151,7 +151,7 @@ def draw_masks(
     ranks: np.ndarray | None = None,
     padding: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Masks (S, H, W[, D]) bool of all of an image (C, H, W[, D]), one a seed; `field` is the method's, in pixels a side.
+    """Masks (S, H, W[, D]) bool of all of an image (C, H, W[, D]), one a seed; `field` is the side of the method's.
 
     At most `chunk` samples are in work at once, so memory does not grow with their number. `done` and `ranks` are as
     `draw_area` takes them, padding as `Tiling.cut` does.

@@ -107,7 +107,7 @@ class OnePassVolume(Method):
         return unfolded(self.mean_head(features[0]), self.settings.encoder.patch)
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Of the encoder's features: shares of readers (B, 1, D, H, W) who mark each voxel, and (B,) who draw nothing."""
+        """Of the encoder's features: shares of readers (B, 1, D, H, W) who mark a voxel, and (B,) who draw nothing."""
         shares = self._mean_logits(features).sigmoid()
         return shares, self.empty_head(features, shares).sigmoid()
 

@@ -28,7 +28,7 @@ from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
 from plurimask.files.atomic import check_room
 from plurimask.methods.draw import draw_masks
-from plurimask.methods.method import Method, build
+from plurimask.methods.method import Method, build, method_class
 from plurimask.metrics.calibration import empty_share
 from plurimask.metrics.ci_score import collective_insight, dice_max
 from plurimask.metrics.ged import ged, reader_diversity, sample_diversity
@@ -161,13 +161,14 @@ def _patients(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[Split,
 def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
     store, settings = open_store(dataset), recipe.training
     field, side = None, recipe.image_size
-    refuse_volumes(dataset, store)
+    if not method_class(recipe.method.name).volumes:
+        refuse_volumes(dataset, store)
     expected = (recipe.method.image_channels, side, side)
     if recipe.images == "any-place":
         field = FieldSettings(side, settings.drawn)
         fits = store.shapes[:, 0] == recipe.method.image_channels
     else:
-        fits = (store.shapes == expected).all(1)
+        fits = (store.shapes[:, [0, -2, -1]] == expected).all(1)
     if not fits.all():
         other = int(fits.argmin())
         raise DatasetError(
@@ -176,7 +177,7 @@ def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
             got=f"{tuple(store.shapes[other].tolist())} in {dataset.names[other]}",
             hint="plurimask plan writes a recipe for this data; --set images=any-place cuts fields from larger images",
         )
-    crop = CropSettings(settings.crop, settings.crop_steps, settings.crop_shift)
+    crop = CropSettings(settings.crop, settings.crop_steps, settings.crop_shift, settings.planes)
     warp = WarpSettings(settings.warp, settings.turn, settings.zoom)
     known: tuple[str, ...] = getattr(recipe.method, "readers", ())  # which not every method tells apart
     masks = Counter(store.who(known)[indices].ravel().tolist())
@@ -293,8 +294,8 @@ def _part(case: Case, most: int) -> Case:
     firsts = [
         int(min(max(at - most / 2, 0), max(side - most, 0))) for at, side in zip(middle, case.grid.shape, strict=True)
     ]
-    rows, columns = (slice(first, min(first + most, side)) for first, side in zip(firsts, case.grid.shape, strict=True))
-    return cut_case(case, (rows, columns))
+    spans = (slice(first, min(first + most, side)) for first, side in zip(firsts, case.grid.shape, strict=True))
+    return cut_case(case, tuple(spans))
 
 
 def validate(
@@ -315,7 +316,7 @@ def validate(
 
 
 def _values(drawn: np.ndarray, read: np.ndarray) -> dict[str, float]:
-    """Of one case: masks drawn (S, H, W) and read (R, H, W)."""
+    """Of one case: masks drawn (S, H, W[, D]) and read (R, H, W[, D])."""
     samples, readers = torch.from_numpy(drawn)[None], torch.from_numpy(read)[None]
     values = {
         "ged_v": ged(samples, readers, estimator="v"),

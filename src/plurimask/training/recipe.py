@@ -29,6 +29,7 @@ class TrainingSettings(Settings):
         crop_steps: how many of the first steps see crops; the others see whole images.
         crop_shift: how many pixels a crop may lie off the middle. With `images` of `any-place` the first steps see
             smaller fields instead, wherever they lie.
+        planes: of a volume that a step sees, around its middle one.
         drawn: with `images` of `any-place`, the share of the fields that hold something drawn; the others lie anywhere.
         symmetries: how images are flipped and turned by right angles: `all` eight ways, `flips` (rows and columns),
             `flip-rows`, `flip-columns`, `turns` (right angles alone) or `none`. A model that is to know left from right
@@ -59,6 +60,7 @@ class TrainingSettings(Settings):
     crop: Positive = 64
     crop_steps: Natural = 0
     crop_shift: Natural = 16
+    planes: Annotated[Positive, Field(exclude_if=lambda planes: planes == 16)] = 16
     drawn: Annotated[float, Field(ge=0, le=1)] = 0.75
     symmetries: Symmetries = "all"
     intensity: Share = 0.0
