@@ -446,6 +446,18 @@ def test_fields_of_volumes_have_so_many_planes_and_first_ones_are_smaller():
     assert torch.equal(full.spacing, batches[1].spacing)
 
 
+def test_crops_of_volumes_have_planes_around_the_middle_and_repeat_the_last_of_fewer():
+    """Of 6 planes 4 begin at the second or one off it; of 5 planes 8 are three more than there are."""
+    store = open_store(Bodies())
+    crops = Batches(store, range(1, CASES, 3), 2, 0, CropSettings(6, 5, 0, planes=4), symmetries="none")
+    assert crops[0].image.shape[2:] == (4, 6, 6)
+    parts = scale_intensity(torch.from_numpy(np.stack([store.image(1)[:, k : k + 4] for k in range(3)])), 3)
+    shown = [one for number in range(5, 17) for one in crops[number].image]
+    assert {k for one in shown for k in range(3) if torch.allclose(one, parts[k], atol=1e-5)} == {0, 1, 2}
+    longer = Batches(store, range(0, CASES, 3), 2, 0, CropSettings(6, 0, 0, planes=8), symmetries="none")
+    assert len(longer[0].image[0, 0, :, 0, 0].unique()) == 5
+
+
 def test_a_zoomed_volume_is_said_to_have_smaller_pixels_and_all_its_planes_are_warped_alike():
     plain = Batches(open_store(Bodies((0.6, 0.6))), range(0, CASES, 3), 4, seed=0, symmetries="none")
     warped = Batches(plain.store, plain.indices, 4, seed=0, symmetries="none", warp=WarpSettings(1.0, 10, 0.2))

@@ -120,6 +120,15 @@ def test_fresh_heads_say_what_readers_draw_on_average():
     assert shares.mean().item() == pytest.approx(2 / 3 * 50 / np.prod(SHAPE), rel=0.05)
 
 
+def test_onto_the_mean_a_generator_that_says_nothing_draws_the_mean_mask():
+    made = small(std=0, onto_mean=True).eval()
+    torch.nn.init.normal_(made.mean_head[0].weight)
+    torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
+    with torch.no_grad():
+        shares, _ = made.expected(made.encoder(volumes()))
+    assert np.array_equal(draw(made, 2), (shares[0] > 0.5).movedim(1, 3).expand(2, -1, -1, -1).numpy())
+
+
 @pytest.mark.parametrize(
     "turned",
     [lambda x: np.rot90(x, 1, (1, 2)), lambda x: x[..., ::-1], lambda x: x[:, ::-1]],

@@ -46,14 +46,14 @@ class CropSettings:
         size: pixels a side.
         until: batches that are cropped; 0 for none.
         shift: pixels that they are off the middle at most, on each axis.
-        planes: of a volume, which every batch has, around the middle one or off it by a quarter of them at most; a
-            volume of fewer has its first and last repeated. Not where there are fields.
+        planes: of a volume that batches have, around the middle one or off it by a quarter of them at most, crops or
+            not; a volume of fewer has its first and last repeated. None: all of them. Fields have their own.
     """
 
     size: int
     until: int
     shift: int
-    planes: int = 1
+    planes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -166,12 +166,12 @@ class Batches:
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """Images, readers, slots and, of volumes, spacing of a batch: whole images, or a field of each."""
-        chosen, volumes = self._cases(number), self.store.shapes.shape[1] == 4
+        chosen, volumes, planes = self._cases(number), self.store.shapes.shape[1] == 4, self.crop.planes
         spacing = self.store.spacing[chosen] if volumes else None
-        if self.field is None and not volumes:
+        if self.field is None and not (volumes and planes):
             return *self.store.read(chosen), spacing
         if self.field is None:
-            most, planes = self.store.shapes[chosen, 1] - self.crop.planes, self.crop.planes
+            most = self.store.shapes[chosen, 1] - planes
             off = np.minimum(planes // 4, np.abs(most) // 2)
             first = most // 2 + self._rng(5, number).integers(-off, off + 1)
             starts = np.stack([first, *np.zeros((2, len(first)), dtype=np.int64)], axis=1)

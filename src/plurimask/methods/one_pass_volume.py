@@ -8,7 +8,7 @@ In training and in sampling the generator works in a window of the plane, throug
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from plurimask.methods.hurdle import View, sampling_window, settle_heads
 from plurimask.methods.method import Method, reader_masks
 from plurimask.methods.one_pass import OnePassSettings, scores
-from plurimask.nets.mask_generator import GeneratorSettings, PyramidSettings
 from plurimask.nets.volume_generator import VolumeEmptiness, VolumeGenerator, VolumePyramid, solid_convolution, unfolded
 from plurimask.nets.windows import Windows, training_windows
 from plurimask.records import Batch, LossTerms
@@ -30,11 +29,7 @@ class OnePassVolumeSettings(OnePassSettings):
         solid: whether all kernels go through planes; else the nets look along them once a stage.
     """
 
-    fixed: ClassVar[dict[str, object]] = {"onto_mean": False}
-
     name: Literal["one-pass-volume"] = "one-pass-volume"  # type: ignore[assignment]
-    encoder: PyramidSettings = PyramidSettings(widths=(32, 48, 64, 96), blocks=1)
-    generator: GeneratorSettings = GeneratorSettings(widths=(32, 48, 64))
     solid: bool = True
 
 
@@ -53,7 +48,7 @@ class OnePassVolume(Method):
         widths, patch = settings.encoder.widths, settings.encoder.patch
         self.encoder = VolumePyramid(settings.image_channels, settings.encoder, settings.solid)
         self.generator = VolumeGenerator(widths, patch, settings.generator, settings.solid)
-        self.mean_head = nn.Sequential(solid_convolution(widths[0], patch**2, (1, 1, 1)))
+        self.mean_head = nn.Sequential(solid_convolution(widths[0], patch**2, (1, 1, 1)))  # as settle_heads takes it
         self.empty_head = VolumeEmptiness(widths, widths[-1])
         self.register_buffer("steps", torch.zeros(()))
 
@@ -94,7 +89,7 @@ class OnePassVolume(Method):
         """(4) and (5), which are 0 where nobody drew: drew (B, R) bool."""
         inside = batch.readers.any(1).any(1)
         windows = training_windows(inside, self.settings.cell, self.settings.windows)
-        maps = self._cut(self.generator.features(features), windows)
+        maps = self._cut(self.maps(features), windows)
         draws, count = self.settings.draws, len(drew)
         z = torch.randn((count * draws, self.settings.generator.latent), device=drew.device)
         logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
@@ -111,13 +106,20 @@ class OnePassVolume(Method):
         shares = self._mean_logits(features).sigmoid()
         return shares, self.empty_head(features, shares).sigmoid()
 
+    def maps(self, features: list[Tensor]) -> list[Tensor]:
+        """Of the encoder's features what the generator takes, fine first; beside the finest the logits to draw onto."""
+        finest, *others = self.generator.features(features)
+        if self.settings.onto_mean:
+            finest = torch.cat([finest, self.mean_head(features[0]).detach()], dim=1)
+        return [finest, *others]
+
     def encode(self, image: Tensor) -> View:
         """What the generator takes of a volume (1, C, D, H, W), in the window of what is visible on any plane."""
         features = self.encoder(image)
         shares, empty = self.expected(features)
         settings = self.settings
         windows, window = sampling_window(shares.amax(2), settings.visible, settings.cell, min(settings.windows))
-        return View(self._cut(self.generator.features(features), windows), empty[0], window, image.shape[2:])
+        return View(self._cut(self.maps(features), windows), empty[0], window, image.shape[2:])
 
     @property
     def noise(self) -> list[tuple[int, int]]:

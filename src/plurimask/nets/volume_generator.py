@@ -128,14 +128,19 @@ class VolumeGenerator(nn.Module):
         return [layer(level) for layer, level in zip(self.maps, encoded, strict=False)]
 
     def forward(self, maps: list[Tensor], z: Tensor) -> Tensor:
-        """maps of n volumes or of one, z (n, latent) -> logits (n, 1, D, H, W)."""
-        condition = self.embed(z)
+        """maps of n volumes or of one, z (n, latent) -> logits (n, 1, D, H, W).
+
+        What the finest map has beyond its own width, `patch`**2 maps, are logits that the mask's are added to.
+        """
+        condition, width = self.embed(z), self.maps[0].out_channels
+        onto, maps = maps[0][:, width:], [maps[0][:, :width], *maps[1:]]
         x = maps[-1].expand(len(z), -1, -1, -1, -1)
         for level in reversed(range(len(maps))):
             x = self.stages[level](x, condition)
             if level:
                 x = maps[level - 1] + self.grow[level - 1](x)
-        return unfolded(self.head(relu(self.norm(x))), self.patch)
+        logits = self.head(relu(self.norm(x)))
+        return unfolded(logits + onto if onto.shape[1] else logits, self.patch)
 
 
 class VolumeEmptiness(JointEmptiness):
