@@ -47,13 +47,13 @@ class CropSettings:
         until: batches that are cropped; 0 for none.
         shift: pixels that they are off the middle at most, on each axis.
         planes: of a volume that batches have, around the middle one or off it by a quarter of them at most, crops or
-            not; a volume of fewer has its first and last repeated. None: all of them. Fields have their own.
+            not; a volume of fewer has its first and last repeated. 0: all of them. Fields have their own.
     """
 
     size: int
     until: int
     shift: int
-    planes: int | None = None
+    planes: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class Batches:
             most = self.store.shapes[chosen, 1] - planes
             off = np.minimum(planes // 4, np.abs(most) // 2)
             first = most // 2 + self._rng(5, number).integers(-off, off + 1)
-            starts = np.stack([first, *np.zeros((2, len(first)), dtype=np.int64)], axis=1)
-            return *self.store.read(chosen, starts, (planes, *self.store.shapes[chosen[0], 2:])), spacing
+            corners = np.stack([first, *np.zeros((2, len(first)), dtype=np.int64)], axis=1)
+            return *self.store.read(chosen, corners, (planes, *self.store.shapes[chosen[0], 2:])), spacing
         rng, side = self._rng(5, number), self.crop.size if number < self.crop.until else self.field.size
         size = (self.field.planes, side, side) if volumes else (side, side)
         starts = [self._start(index, np.array(size), self.field.drawn, rng) for index in chosen.tolist()]

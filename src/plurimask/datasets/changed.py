@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b, sha256
 from pathlib import Path
+from types import EllipsisType
 from typing import NamedTuple
 
 import numpy as np
@@ -209,7 +210,8 @@ def crop_case(case: Case, size: int) -> Case:
 
 def cut_case(case: Case, window: tuple[slice, ...]) -> Case:
     """Some rows and columns, and of a volume slices, where they lie; both ends of a slice are within the image."""
-    image, readers = (np.ascontiguousarray(array[..., *window]) for array in (case.image, case.readers))
+    where: tuple[EllipsisType | slice, ...] = (..., *window)
+    image, readers = (np.ascontiguousarray(array[where]) for array in (case.image, case.readers))
     moved = np.eye(4)
     moved[: len(window), 3] = [side.start for side in window]
     return replace(case, image=image, readers=readers, grid=case.grid.part(readers.shape[1:], moved), padding=None)

@@ -8,9 +8,10 @@ In training and in sampling the generator works in a window of the plane, throug
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -23,7 +24,7 @@ from plurimask.records import Batch, LossTerms
 
 
 class OnePassVolumeSettings(OnePassSettings):
-    """Everything that defines the method; besides what `one-pass` has:
+    """Everything that defines the method; besides what `one-pass` has, but for known readers:
 
     Args:
         solid: whether all kernels go through planes; else the nets look along them once a stage.
@@ -31,6 +32,7 @@ class OnePassVolumeSettings(OnePassSettings):
 
     name: Literal["one-pass-volume"] = "one-pass-volume"  # type: ignore[assignment]
     solid: bool = True
+    readers: Annotated[tuple[()], Field(exclude_if=lambda readers: not readers)] = ()
 
 
 class OnePassVolume(Method):

@@ -21,7 +21,7 @@ def solid_convolution(
     in_channels: int, out_channels: int, kernel: tuple[int, int, int], *, zero: bool = False
 ) -> nn.Conv3d:
     """A convolution that keeps the size; weights as in He et al. 2015, or it says 0 at first."""
-    layer = nn.Conv3d(in_channels, out_channels, kernel, padding=tuple(side // 2 for side in kernel))
+    layer = nn.Conv3d(in_channels, out_channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2))
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if zero:
         nn.init.zeros_(layer.weight)
