@@ -121,7 +121,7 @@ class OnePassVolume(Method):
         shares, empty = self.expected(features)
         settings = self.settings
         windows, window = sampling_window(shares.amax(2), settings.visible, settings.cell, min(settings.windows))
-        return View(self._cut(self.maps(features), windows), empty[0], window, image.shape[2:])
+        return View(self._cut(self.maps(features), windows), empty[0], window, image.shape[2:], shares.sum())
 
     @property
     def noise(self) -> list[tuple[int, int]]:

@@ -199,7 +199,7 @@ def _draw(
     slices, rows, columns = box
     inner_rows, inner_columns = tiling.inside((rows, columns))
     chunk = max(1, min(SAMPLES_IN_WORK, _PIXELS_IN_WORK // prod(tiling.size)))
-    shown = [slices] if model.method.volumes else list(range(slices.start, slices.stop))
+    shown: list[int | slice] = [slices] if model.method.volumes else list(range(slices.start, slices.stop))
     total = len(shown) * -(-len(seeds) // chunk) * len(tiling.starts) * model.evaluations(sampler)
     done = counter(1)
 
