@@ -67,6 +67,16 @@ def test_prior_and_posterior_begin_as_one_and_the_posterior_learns_at_once():
     assert all(head.mean.weight.grad.abs().max() > 0 for head in made.posterior.heads)
 
 
+def test_running_means_learn_from_latents_of_both_in_training_alone():
+    made = small("phiseg")
+    norms = {name: module for name, module in made.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
+    made.loss(batch(6))
+    made.eval().loss(batch(6))
+    seen = {name: norm.num_batches_tracked.item() for name, norm in norms.items()}
+    assert {seen[name] for name in norms if name.startswith("posterior")} == {1}
+    assert {seen[name] for name in norms if not name.startswith("posterior")} == {2}
+
+
 def test_sums_are_those_of_the_enlarged_levels():
     own = [torch.randn(2, 1, 8 // 2**level, 12 // 2**level) for level in range(3)]
     for level, got in enumerate(accumulate(own)):

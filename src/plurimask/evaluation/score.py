@@ -228,7 +228,7 @@ def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], grid: Grid, un
         conventions=summarise(list(conventions), list(conventions.values()), count, patients),
         strata=stratify(rows, label, units["size_crps"]),
         reliability=reduce(add, (batch.reliability for batch in scored)),
-        ranks=tuple(sum(batch.ranks for batch in scored).tolist()),
+        ranks=tuple(torch.stack([batch.ranks for batch in scored]).sum(0).tolist()),
         missing=tuple(name for name in cases if name not in found),
         units=units,
         drawn=tuple(drawn),

@@ -12,8 +12,9 @@ The means and scales of q and p begin at 0 and softplus(0), so that (3) begins a
 draws these weights as He et al. 2015 have it: its KL begins near 1e6 nats, which millions of steps outlast.
 
 Batch normalisation makes a batch's masks depend on each other in training mode, not in evaluation mode; its running
-means are those of latents from q. Of a single image of 64 pixels it leaves nothing at the coarsest level, a map of one
-pixel: the released code goes on with its offset alone; here a recipe of such steps is refused.
+means are those of latents from q and from p in turn, as in the released code. Of a single image of 64 pixels it
+leaves nothing at the coarsest level, a map of one pixel: the released code goes on with its offset alone; here a
+recipe of such steps is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,15 @@ class Phiseg(Method):
             kl = kl_divergence(q[level], p[level]).mean()
             total = total + cross_entropy + self.settings.beta * GROWTH**level * kl  # (3)
             terms |= {f"cross_entropy_{level + 1}": cross_entropy.detach(), f"kl_{level + 1}": kl.detach()}
+        if self.training:
+            self._meet_prior(image)
         return LossTerms(total, terms)
+
+    @torch.no_grad()
+    def _meet_prior(self, image: Tensor) -> None:
+        """Let the running means of prior and decoder learn from latents of p as well, which sampling draws."""
+        _, z = self.prior(image, lambda _, gaussian: gaussian.sample())
+        self.decoder(z)
 
     @property
     def noise(self) -> list[tuple[int, int]]:

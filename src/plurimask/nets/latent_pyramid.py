@@ -135,9 +135,8 @@ class _Head(nn.Module):
         self.scale = nn.Conv2d(in_channels, latent, 1)
         # So that prior and posterior begin as one. With weights as He et al. have them, which the released code takes,
         # their KL begins near a million nats, and Adam's second moments keep its gradient for thousands of steps.
-        for convolution in (self.mean, self.scale):
-            nn.init.zeros_(convolution.weight)
-            nn.init.zeros_(convolution.bias)
+        for weight in self.parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, seen: Tensor) -> "Independent[Normal]":
         scale = softplus(self.scale(seen).float()) + MIN_SCALE
