@@ -2,9 +2,11 @@
 
 import csv
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from in_turn import InTurn
 from running import SCORES, files, full_disk, write_image
 from tiny import SIZE, SMALL, write_cases, write_weights
 
@@ -270,3 +272,16 @@ def test_each_reader_is_asked_of_models_that_know_some(run, out, dataset, drawn,
     said = run("evaluate", "--model", weights, "--data", dataset, "--out", out, "--count", 2, "--each-reader")
     assert said.refused("--each-reader: expected a model that was trained on known readers, got tiny; leave it out")
     assert run("evaluate", drawn, "--data", dataset, "--out", out, "--each-reader").refused("--each-reader", "--model")
+
+
+def test_a_cluster_draws_and_scores_the_same_at_an_address(run, out, dataset, weights, tmp_path, monkeypatch):
+    drawing = "--count", 2, "--panel", "representative", "--pool", 3
+    assert run("evaluate", "--model", weights, "--data", dataset, "--out", tmp_path / "here", *drawing).code == 0
+    far = "--data", f"file://{dataset}", "--out", f"file://{out}"
+    assert run("evaluate", "--model", weights, *far, *drawing).refused("expected --engine ray")
+    monkeypatch.setattr("plurimask.cluster.Cluster", lambda address: nullcontext(InTurn()))
+    said = run("evaluate", "--model", weights, *far, *drawing, "--engine", "ray")
+    assert said.code == 0, said.err
+    assert files(out) == files(tmp_path / "here")
+    for name in ("scores.csv", "summary.json"):
+        assert (out / name).read_text() == (tmp_path / "here" / name).read_text()

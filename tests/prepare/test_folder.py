@@ -437,7 +437,7 @@ def test_the_middle_stays_where_it_is(size):
     assert fitted.grid.spacing_mm == pytest.approx((0.7 * max(6 / size, 1),) * 2)
 
 
-@pytest.mark.parametrize("labels", ["whole", "unclear"])
+@pytest.mark.parametrize("labels", ["whole", "unclear", "at an address"])
 def test_a_cluster_writes_the_same_dataset(run, root, tmp_path, monkeypatch, labels):
     if labels == "unclear":  # as the only file that needs a choice is
         save(root / "P1_b" / "reader_1.nii.gz", drawn(1, 2))
@@ -445,8 +445,9 @@ def test_a_cluster_writes_the_same_dataset(run, root, tmp_path, monkeypatch, lab
     assert run("--patient", "{patient}_*", "--persons").code == 0
     (tmp_path / "out").rename(tmp_path / "here")
     monkeypatch.setattr("plurimask.cluster.Cluster", lambda address: nullcontext(InTurn()))
-    said = run("--patient", "{patient}_*", "--persons", "--engine", "ray")
-    assert said.code == 0
+    far = ("--root", f"file://{root}", "--out", f"file://{tmp_path / 'out'}") if labels == "at an address" else ()
+    said = run("--patient", "{patient}_*", "--persons", "--engine", "ray", *far)
+    assert said.code == 0, said.err
     contents = [
         {path.relative_to(tmp_path / where): path.read_bytes() for path in (tmp_path / where).rglob("*.*")}
         for where in ("here", "out")

@@ -86,10 +86,13 @@ def test_what_is_prepared_opens_as_a_dataset_with_patients(prepared):
     assert set(dataset.patients) == {SMALL, OTHER, TWICE, VALIDATION}
 
 
-def test_a_cluster_cuts_the_same_scans(prepared, download, database, tmp_path):
-    prepare_lidc(download[0], tmp_path / "out", V1, database=database, cluster=InTurn())
-    assert content(tmp_path / "out") == content(prepared)
-    assert manifest_of(tmp_path / "out") == manifest_of(prepared)
+@pytest.mark.parametrize("start", ["", "file://"])
+def test_a_cluster_cuts_the_same_scans(prepared, download, database, tmp_path, start):
+    data, out = Path(f"{start}{download[0]}"), Path(f"{start}{tmp_path / 'out'}")
+    for _ in range(2):
+        prepare_lidc(data, out, V1, database=database, cluster=InTurn())
+        assert content(tmp_path / "out") == content(prepared)
+        assert manifest_of(tmp_path / "out") == manifest_of(prepared)
 
 
 def test_masks_are_what_each_reader_drew_in_the_window(prepared, database):

@@ -101,9 +101,16 @@ def at_hand(places: Sequence[str]) -> Iterator[list[Path]]:
 
 
 @contextmanager
-def cluster_at(engine: str | None, address: str | None) -> "Iterator[Cluster | None]":
-    """The cluster that --engine and --address name, or None. What failed in the block is listed, a line a case."""
+def cluster_at(engine: str | None, address: str | None, *paths: Path | None) -> "Iterator[Cluster | None]":
+    """The cluster that --engine and --address name, or None. What failed in the block is listed, a line a case.
+
+    Without one, `paths` have to be on a disk.
+    """
     if engine is None:
+        from plurimask.files.remote import Remote
+
+        for remote in filter(None, map(Remote.at, filter(None, paths))):
+            raise SettingsError(remote.url, expected="--engine ray", got="none", hint="add it, or name a folder here")
         if address is not None:
             raise SettingsError("--address", expected="--engine ray", got="none", hint="add it, or leave this out")
         yield None

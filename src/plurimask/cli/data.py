@@ -70,7 +70,7 @@ def lidc(
         from plurimask.prepare.lidc import lidc_settings, prepare_lidc
 
         settings = lidc_settings(preset, size, spacing, slices, window)
-        with cluster_at(engine, address) as cluster, progress("cutting scans") as tick:
+        with cluster_at(engine, address, dicom, out) as cluster, progress("cutting scans") as tick:
             made = prepare_lidc(dicom, out, settings, tick, cluster=cluster)
         of = f"{plural(made.scans, 'scan')} of {plural(made.patients, 'patient')}"
         say(f"{plural(made.slices, 'slice')} of {of} in {out}")
@@ -158,7 +158,7 @@ def folder(
         persons,
     )
     if dry_run:
-        with cluster_at(engine, address) as cluster, progress("reading cases") as tick:
+        with cluster_at(engine, address, root) as cluster, progress("reading cases") as tick:
             survey = survey_folder(root, settings, tick, cluster)
         console.print(render_survey(survey), soft_wrap=True)
         if not survey.cases:
@@ -166,7 +166,7 @@ def folder(
         return
     if out is None:
         raise typer.BadParameter("name the folder to write to, or add --dry-run", param_hint="--out")
-    with cluster_at(engine, address) as cluster, progress("writing cases") as tick:
+    with cluster_at(engine, address, root, out) as cluster, progress("writing cases") as tick:
         survey = prepare_folder(root, out, settings, tick, cluster)
     for line in summarise_survey(survey, most=20):
         say(line)

@@ -102,6 +102,7 @@ def sample(
     from plurimask.files.dicomweb import open_archive
     from plurimask.files.locate import open_study
     from plurimask.files.mask_sets import check_case_folder, write_mask_set
+    from plurimask.files.remote import Remote
     from plurimask.sampling import CaseDrawer, check_study, inputs_at, load, parse_region, sample_study
 
     drawer = load(model, device, runtime, reader)
@@ -131,10 +132,10 @@ def sample(
 
             rehearse(out / name, study, format)
     check_room(out, count * voxels // 8)  # as bits
-    with cluster_at(engine, address) as cluster, progress("drawing panels", len(found)) as tick:
+    with cluster_at(engine, address, out) as cluster, progress("drawing panels", len(found)) as tick:
         if cluster is not None:
             brought = partial(load, model, device, runtime, reader)
-            work = CaseDrawer(brought, found.cases, {panel: out}, count, seed, settings, pool)
+            work = CaseDrawer(brought, found.cases, {panel: Remote.at(out) or out}, count, seed, settings, pool)
             for done, _ in enumerate(cluster.map(work, {name: name for name in found.cases}, device != "cpu"), start=1):
                 tick(done)
         for done, (name, read) in enumerate({} if cluster else found.cases.items(), start=1):

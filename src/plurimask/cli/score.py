@@ -87,10 +87,11 @@ def evaluate(
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.atomic import check_room, files_together
     from plurimask.files.case_folder import check_name
+    from plurimask.files.remote import Remote
 
     _check_drawn(masks, model, panel, pool, each_reader)
     check_room(out)
-    cluster = context.with_resource(cluster_at(engine, address))
+    cluster = context.with_resource(cluster_at(engine, address, out, masks))
     dataset, beside = open_data(data, split_file), None
     names = read_case_list(case_list) if case_list else None
     choose = partial(choose_cases, limit=limit, names=names, asked=True)
@@ -149,10 +150,13 @@ def evaluate(
         "cases": case_list,
         "limit": limit,
     }
-    with files_together(out, _WRITTEN) as folder:
+    remote = Remote.at(out)
+    with files_together(remote.root if remote else out, _WRITTEN) as folder:
         write_scores(scores, folder, chosen, comparison)
         write_score_figures(scores, folder, panels, cases)
         write_report(scores, folder / "report.html", panels, cases, chosen, comparison)
+    if remote:
+        remote.send(remote.root)
     console.print(render_scores(scores))
     if comparison:
         console.print()
@@ -226,6 +230,7 @@ def _draw(
 ) -> tuple[Path, Path | None]:
     """Draw a model's panels of the cases: the folder of independent ones, and that of representative ones, if any."""
     from plurimask.files.mask_sets import write_mask_set
+    from plurimask.files.remote import Remote
     from plurimask.sampling import CaseDrawer, load
 
     drawer = load(model, device, reader=reader)
@@ -233,9 +238,9 @@ def _draw(
     masks, beside = out / "masks", out / "representative" if panel == "representative" else None
     with progress("drawing panels", len(cases)) as tick:
         if cluster is not None:
-            places: dict[PanelKind, Path] = {"independent": masks}
+            places: dict[PanelKind, Path | Remote] = {"independent": Remote.at(masks) or masks}
             if beside is not None:
-                places["representative"] = beside
+                places["representative"] = Remote.at(beside) or beside
             read = {name: partial(cases.__getitem__, name) for name in cases}
             work = CaseDrawer(partial(load, model, device, reader=reader), read, places, count, seed, pool=pool)
             for done, _ in enumerate(cluster.map(work, {name: name for name in cases}, device != "cpu"), start=1):

@@ -56,6 +56,10 @@ class LidcSlices:
         """How it is sent to another process: as its path."""
         return type(self), (self.root,)
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """All that is read of a case, beside index and masks."""
+        return (self.root / "images" / f"{self._slices[index].patient}.png",)
+
     def __len__(self) -> int:
         return len(self._slices)
 

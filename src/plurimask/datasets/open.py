@@ -25,6 +25,7 @@ from plurimask.errors import DatasetError
 from plurimask.files.case_folder import CASE_LAYOUT, holds_case, list_case, read_files
 from plurimask.files.itk_images import data_beside
 from plurimask.files.locate import locate
+from plurimask.files.remote import Remote
 from plurimask.files.stored import difference, digest_files, list_visible, one_form, other_spelling
 from plurimask.records import Case
 
@@ -33,13 +34,16 @@ def open_dataset(path: Path, split_file: Path | None = None) -> Dataset:
     """The dataset at a path: a `lidc-slices` release (a folder with `index.csv` and `masks.npz`), or a folder of cases.
 
     A CSV file (`patient,side`) in a folder of cases stands for that folder with that split: data/fold-1.csv.
-    `split_file`, of the same form and anywhere, says the sides in place of whatever else would.
+    `split_file`, of the same form and anywhere, says the sides in place of whatever else would. Cases of a folder at an
+    address (see `files.remote`) are brought when they are read.
 
     Raises:
         DatasetError: no folder there, one that neither layout fits, or a `split_file` that does not fit it.
     """
     if split_file is not None:
         return split_as(open_dataset(path), split_file)
+    if (remote := Remote.at(path)) is not None:
+        return Fetched(remote)
     layout = locate(path).layout
     if layout == "sides":
         return CaseFolder(path.parent, path)
@@ -84,6 +88,44 @@ def choose_cases(
                 hint=hint,
             )
     return CasesByName(dataset, [positions[name] for name in names[:limit]])
+
+
+class Fetched:
+    """A dataset in a remote folder, of which tables are brought at once, and cases when they are read.
+
+    Raises:
+        DatasetError, InputError: as `open_dataset`, or as the remote folder.
+    """
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote, self.root = remote, remote.url
+        here = remote.listed()
+        remote.bring(path for path in here.iterdir() if path.is_file())
+        whole = open_dataset(here)
+        assert isinstance(whole, CaseFolder | LidcSlices)
+        self.whole, self.names, self.patients = whole, whole.names, whole.patients
+        self.sides, self.split_by = whole.sides, whole.split_by
+
+    def __reduce__(self) -> tuple[type["Fetched"], tuple[Remote]]:
+        """How it is sent to another process: as its address."""
+        return type(self), (self.remote,)
+
+    @cached_property
+    def digest(self) -> str:
+        """That of the same files on a disk. All are brought."""
+        self.remote.bring(path for path in self.remote.root.iterdir() if path.is_dir())
+        return self.whole.digest
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Case:
+        files = self.whole.files(index)
+        if isinstance(self.whole, LidcSlices):  # of which several cases share a file
+            self.remote.bring(files)
+            return self.whole[index]
+        with self.remote.brought(*files):
+            return self.whole[index]
 
 
 class CaseFolder:
@@ -133,6 +175,11 @@ class CaseFolder:
         one = self._cases[index]
         who = self._drawn_by.get(one.name)
         return read_files(one.name, one.images, one.labels, self.patients[index], drawn_by=who)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """All that is read of a case."""
+        files = self._cases[index].images + self._cases[index].labels
+        return files + tuple(beside for path in files for beside in data_beside(path) if beside.is_file())
 
     @cached_property
     def digest(self) -> str:

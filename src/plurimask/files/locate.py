@@ -16,6 +16,7 @@ from plurimask.files.dicom import read_series
 from plurimask.files.dicom_headers import is_dicom
 from plurimask.files.images import FORMATS, Format, read_image, split_name
 from plurimask.files.mask_sets import MaskSets, find_mask_files, names_masks
+from plurimask.files.remote import Remote
 from plurimask.files.stored import OtherAxesError, list_visible
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -64,11 +65,13 @@ def locate(path: Path) -> Located:
 
 
 def mask_sets_at(path: Path) -> MaskSets:
-    """The mask sets at a path, which may be the folder of a demo or a benchmark with one system.
+    """The mask sets at a path or an address, which may be the folder of a demo or a benchmark with one system.
 
     Raises:
         InputError: the masks of several systems, or as `MaskSets.under`.
     """
+    if (remote := Remote.at(path)) is not None:
+        return MaskSets.under(remote.listed(), remote)
     folders = locate(path).masks or (path,)
     if len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)

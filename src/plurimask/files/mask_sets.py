@@ -15,6 +15,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any, Self
@@ -27,6 +28,7 @@ from plurimask.errors import InputError
 from plurimask.files.atomic import atomic_folder, check_free, read_together
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import NoClasses, read_label, read_nifti_stack, read_npy_header, split_name
+from plurimask.files.remote import Remote
 from plurimask.files.stored import list_visible, natural, one_form, other_spelling, readable, refuse_giant
 from plurimask.geometry import Grid, common_grid, grid_of, same_grid
 from plurimask.records import MaskSet
@@ -344,15 +346,16 @@ class MaskSets(Mapping[str, MaskSet]):
 
     Args:
         files: of each set.
+        remote: the folder that they are brought from, if any.
     """
 
-    def __init__(self, files: Sequence[MaskFiles]) -> None:
-        self._files = {one.name: one for one in files}
+    def __init__(self, files: Sequence[MaskFiles], remote: Remote | None = None) -> None:
+        self._files, self._remote = {one.name: one for one in files}, remote
 
     @classmethod
-    def under(cls, root: Path) -> Self:
+    def under(cls, root: Path, remote: Remote | None = None) -> Self:
         """All sets under `root`. InputError for no set at all, a case in two forms, or a folder of other files."""
-        return cls(list_mask_files(root))
+        return cls(list_mask_files(root), remote)
 
     def among(self, wanted: Collection[str], known: Collection[str]) -> "MaskSets":
         """The sets of the cases in `wanted`. Raises InputError for a set of a case that is not even in `known`."""
@@ -364,11 +367,12 @@ class MaskSets(Mapping[str, MaskSet]):
                 got=f"an unknown case{other_spelling(stranger, known)}",
                 hint="give the dataset that the masks belong to, or rename the set as its case",
             )
-        return MaskSets([files for name, files in self._files.items() if name in wanted])
+        return MaskSets([files for name, files in self._files.items() if name in wanted], self._remote)
 
     def __getitem__(self, name: str) -> MaskSet:
         files = self._files[name]
-        return read_together(files.path, lambda: _read(files))
+        with self._remote.brought(files.path) if self._remote else nullcontext():
+            return read_together(files.path, lambda: _read(files))
 
     def __contains__(self, name: object) -> bool:
         # Mapping's own would read the masks to find out.

@@ -4,8 +4,10 @@ Each case is read once, looked at and written before the next is read. Volumes a
 to squares of one size.
 """
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +19,14 @@ from plurimask.datasets.splits import USUAL, SplitRule, read_patients, read_read
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
 from plurimask.files.dicom import list_files
+from plurimask.files.images import split_name
 from plurimask.files.itk_images import data_beside
-from plurimask.files.stored import digest_files, natural
+from plurimask.files.remote import Remote
+from plurimask.files.stored import digest_file, digest_files, list_visible, natural
 from plurimask.prepare.dicom_marks import is_series, read_dicom_case
 from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
 from plurimask.prepare.survey import ChosenLabel, SeenCase, Survey, see_case
-from plurimask.prepare.writer import PART, CaseWriter, writing_cases
+from plurimask.prepare.writer import MANIFEST, PART, CaseWriter, writing_cases
 from plurimask.records import Case
 
 _ROUNDING = 1e-9  # half a pixel stays half a pixel, whatever the order in which its parts are added
@@ -151,7 +155,8 @@ def survey_folder(
         SettingsError: patterns or a label that cannot be, or labels that need one to be chosen.
         DatasetError: no case at all.
     """
-    return _run(root, settings, None, progress, cluster)
+    source = Remote.at(root)
+    return _run(source.listed() if source else root, settings, None, progress, cluster, source, None)
 
 
 def prepare_folder(
@@ -165,18 +170,32 @@ def prepare_folder(
 
     Passed over, with the reason in the manifest: cases without one of their channels or without any reader, and those
     with a file that cannot be read or lies on another grid; of a cluster, also those on which its workers fail. These
-    read and write the cases, and share the disk of `root` and `out`.
+    read and write the cases, and `root` and `out` are on a disk that they share, or at addresses (see `files.remote`).
+    At an address cases appear one by one, and manifest.json when all are there.
 
     Raises:
         SettingsError: as `survey_folder`, or `out` is in use or lies in `root`.
         DatasetError: no case that can be used.
     """
-    with writing_cases(out, root) as writer:
-        survey = _run(root, settings, writer, progress, cluster)
+    source, sink = Remote.at(root), Remote.at(out)
+    root = source.listed() if source else root
+
+    def digest(path: Path) -> str:
+        with source.brought(path) if source else nullcontext():
+            return digest_file(path)
+
+    with writing_cases(sink.listed() if sink else out, root) as writer:
+        here = sink and replace(sink, root=writer.folder)
+        survey = _run(root, settings, writer, progress, cluster, source, here)
         writer.add_splits(settings.split)
-        source = {"files": len(survey.sources), "sha256": digest_files(root, survey.sources)}
-        facts = {"settings": asdict(settings), "source": source, **survey.facts()}
+        read = {"files": len(survey.sources), "sha256": digest_files(root, survey.sources, digest)}
+        facts = {"settings": asdict(settings), "source": read, **survey.facts()}
+        if here:
+            here.bring([here.listed()])
         writer.finish("plurimask prepare folder", facts)
+        if here:
+            for table in sorted(writer.folder.glob("*.*"), key=lambda path: path.name == MANIFEST):
+                here.send(table)
     return survey
 
 
@@ -204,14 +223,28 @@ class _Look:
 
 
 def _run(
-    root: Path, settings: FolderSettings, writer: CaseWriter | None, progress: Progress, cluster: Cluster | None
+    root: Path,
+    settings: FolderSettings,
+    writer: CaseWriter | None,
+    progress: Progress,
+    cluster: Cluster | None,
+    source: Remote | None,
+    sink: Remote | None,
 ) -> Survey:
+    def is_dicom(path: Path) -> bool:
+        if source is None or split_name(path)[1]:
+            return is_series(path)
+        with source.brought(*(list_visible(path)[:3] if path.is_dir() else [path])):
+            return is_series(path)
+
     rule = ChosenLabel(settings.label)
     images, readers = ([Pattern(text) for text in texts] for texts in (settings.images, settings.readers))
-    found = find_cases(root, images, readers, Pattern(settings.patient) if settings.patient else None, is_series)
+    found = find_cases(root, images, readers, Pattern(settings.patient) if settings.patient else None, is_dicom)
+    if source is not None:
+        source.bring([root / "readers.csv", root / "patients.csv"], missing=True)
     # What DICOM objects hold is known once they are read.
     named = {name: path for one in found for name, path in one.readers.items()}
-    known = sorted((name for name, path in named.items() if not is_series(path)), key=natural)
+    known = sorted((name for name, path in named.items() if not is_dicom(path)), key=natural)
     survey = Survey(known, rule=settings.split)
     counts = {one.name: len(one.readers) for one in found}
     own = all("/label{reader}." in pattern for pattern in settings.readers)  # a folder of cases, whose tables fit
@@ -225,7 +258,7 @@ def _run(
     if cluster is None:
         looks = (_look(one, settings, listed, writer) for one in found)
     else:
-        looks = _looks_on(cluster, found, settings, listed, writer)
+        looks = _looks_on(cluster, found, settings, listed, writer, source, sink)
     for done, look in enumerate(looks, start=1):
         rule.add(look.rule)
         if writer and look.part:
@@ -275,17 +308,27 @@ def _looks_on(
     settings: FolderSettings,
     listed: Mapping[str, tuple[str | None, ...]],
     writer: CaseWriter | None,
+    source: Remote | None,
+    sink: Remote | None,
 ) -> Iterator[_Look]:
     """What the cases give, in their order, where workers of a cluster read and write them."""
     folder = None if writer is None else writer.folder
 
     def look(one: FoundCase) -> _Look:
-        if folder is None:
-            return _look(one, settings, listed, None)
-        with TemporaryDirectory(dir=folder, prefix=PART) as own:
-            part = CaseWriter(Path(own))
-            seen = _look(one, settings, listed, part)
-            part.move_to(folder)
+        files = (*one.image_files, *one.readers.values())
+        if source is not None:
+            source.bring((beside for path in files for beside in data_beside(path)), missing=True)
+        with source.brought(*files) if source else nullcontext():
+            if folder is None:
+                return _look(one, settings, listed, None)
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder, prefix=PART) as own:
+                part = CaseWriter(Path(own))
+                seen = _look(one, settings, listed, part)
+                for case in part.move_to(folder):
+                    if sink is not None:
+                        sink.send(case)
+                        shutil.rmtree(case)
         return replace(seen, part=part)
 
     order, early = deque(one.name for one in found), {}

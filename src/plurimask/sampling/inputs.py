@@ -11,6 +11,7 @@ from plurimask.datasets.open import choose_cases, open_dataset
 from plurimask.datasets.splits import SplitOrAll
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.locate import Located, locate, study_name
+from plurimask.files.remote import Remote
 from plurimask.records import Case
 
 
@@ -67,9 +68,10 @@ def inputs_at(
         InputError: a path where neither a study nor a dataset lies, or two studies or cases of one name.
         DatasetError: as `open_dataset` and `choose_cases`.
     """
-    found = [_input(path) for path in paths]
+    found = [_input(path) for path in paths if Remote.at(path) is None]
     studies = [(study_name(one.path), one.path) for one in found if one.kind == "study"]
-    datasets = [open_dataset(one.path, split_file) for one in found if one.kind != "study"]
+    inside = {one.path for one in found if one.kind == "study"}
+    datasets = [open_dataset(path, split_file) for path in paths if path not in inside]
     if run is not None and split_file is None:
         datasets = [split_as_trained(dataset, run) for dataset in datasets]
     chosen = [choose_cases(dataset, split, limit, names, asked=True) for dataset in datasets]
