@@ -220,6 +220,27 @@ def test_volumes_are_scored_too():
     assert row.values == pytest.approx(one_by_one(stack(samples.masks), stack(volume.readers)))
 
 
+def test_a_volume_of_one_plane_scores_as_the_plane_and_turned_and_flipped_ones_as_they_lie():
+    plane, grid = Grid((6, 6), np.diag([0.5, 0.5, 1.0, 1.0])), Grid((6, 6, 1), np.diag([0.5, 0.5, 1.0, 1.0]))
+    flat = evaluate([panel("v", grid=plane)], {"v": case("v", grid=plane)})
+    samples, readers = panel("v", grid=plane).masks[..., None], case("v", grid=plane).readers[..., None]
+
+    def scored(change, grid):
+        image = np.zeros((1, *grid.shape), np.float32)
+        drawn = Case("v", image, np.ascontiguousarray(change(readers)), grid, "p1")
+        return evaluate([MaskSet("v", np.ascontiguousarray(change(samples)), grid)], {"v": drawn})
+
+    assert scored(lambda masks: masks, grid).rows[0].values == pytest.approx(flat.rows[0].values)
+    deep = Grid((6, 6, 3), np.diag([0.5, 0.5, 2.0, 1.0]))
+
+    def body(masks):
+        return np.concatenate([masks, np.roll(masks, 1, 2), np.roll(masks, 1, 1) & masks], axis=3)
+
+    as_it_lies = scored(body, deep).rows[0].values
+    for turned in (lambda x: np.rot90(body(x), 1, (1, 2)), lambda x: body(x)[..., ::-1], lambda x: body(x)[:, ::-1]):
+        assert scored(turned, deep).rows[0].values == pytest.approx(as_it_lies)
+
+
 def test_panels_are_let_go_batch_by_batch(monkeypatch):
     monkeypatch.setattr("plurimask.evaluation.score._CASES_AT_ONCE", 4)
     alive: weakref.WeakSet[MaskSet] = weakref.WeakSet()

@@ -10,10 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.metrics import compute_hausdorff_distance
+from scipy import stats
+from scipy.interpolate import interp1d
 from slow_pairs import by_case, panels, row, slow_dice, voxels
 
 from plurimask.errors import InputError
-from plurimask.metrics.lesion import closest_surface, crps, size_crps, size_ranks
+from plurimask.metrics.lesion import closest_surface, crps, curvas_crps, size_crps, size_ranks
 
 SIZES = st.lists(st.floats(0, 1e4), min_size=1, max_size=6)
 
@@ -102,6 +104,24 @@ def test_size_crps_is_in_the_unit_of_the_voxel_size(panel, size):
 def test_each_case_may_have_a_voxel_size_of_its_own():
     samples, readers = row("110").expand(2, -1, -1, -1), row("100").expand(2, -1, -1, -1)
     assert size_crps(samples, readers, voxel_size=torch.tensor([0.5, 3.0])).tolist() == [0.5, 3]
+
+
+@given(panels(least_readers=2))
+def test_the_crps_of_curvas_is_that_of_its_code(panel):
+    """By quadrature, as published."""
+
+    def slow(samples, readers):
+        sizes = [float(mask.sum()) for mask in readers]
+        mean, spread = np.mean(sizes), np.std(sizes)
+        if not spread:
+            return nan
+        places = np.linspace(*stats.norm.ppf([0.01, 0.99], mean, spread), 100)
+        cdf = interp1d(places, stats.norm.cdf(places, mean, spread), bounds_error=False, fill_value=(0, 1))
+        predicted = float(samples.double().mean(0).sum())
+        t = np.linspace(mean - 3 * spread, mean + 3 * spread, 20001)
+        return np.trapezoid((cdf(t) - (t > predicted)) ** 2, t)
+
+    torch.testing.assert_close(curvas_crps(*panel), by_case(slow, *panel), rtol=2e-3, atol=2e-3, equal_nan=True)
 
 
 def test_empty_masks_have_size_0():

@@ -39,7 +39,7 @@ from plurimask.metrics.ged import (
     reader_diversity,
     sample_diversity,
 )
-from plurimask.metrics.lesion import crps, size_crps
+from plurimask.metrics.lesion import crps, curvas_crps, size_crps
 from plurimask.metrics.overlap import (
     Overlap,
     Pairs,
@@ -71,6 +71,7 @@ __all__ = [
     "count_overlap",
     "count_pairs",
     "crps",
+    "curvas_crps",
     "dice_max",
     "diversity_agreement",
     "empty_share",

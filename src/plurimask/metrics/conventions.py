@@ -36,6 +36,8 @@ class Convention:
         absent: IoU of a class that neither mask holds, as the foreground of two empty masks.
         matching: of HM-IoU: masks "repeat"ed to a common number, or "rectangular", which leaves out the masks that the
             longer side has too many; None: the source reports no HM-IoU.
+        pooled: whether c of E[d(S, Y)], E[d(S, S')] and E[d(Y, Y')] is the Dice of the voxels of all pairs counted
+            together, 0 where none is drawn, in place of a mean over pairs.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Convention:
     classes: Classes = "foreground"
     absent: float = 1.0
     matching: Matching | None = None
+    pooled: bool = False
 
 
 def convention_scores(name: str, samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
@@ -64,11 +67,25 @@ def convention_scores(name: str, samples: Tensor, readers: Tensor, valid: Tensor
 
 def convention_values(convention: Convention, pairs: Pairs) -> dict[str, Tensor]:
     """`convention_scores` from the counts of all pairs, so that several conventions share one count."""
+    if convention.pooled:
+        return {"ged": _pooled_ged(pairs)}
     sy, ss, yy = (_agreement(convention, overlap) for overlap in (pairs.sy, pairs.ss, pairs.yy))
     values = {"ged": energy_distance(1 - sy, 1 - ss, 1 - yy, pairs.read, convention.estimator)}
     if convention.matching is not None:
         values["hm_iou"] = matched_mean(sy, pairs.read, convention.matching)
     return values
+
+
+def _pooled_ged(pairs: Pairs) -> Tensor:
+    """GED of Dice over all pairs together, (B,); NaN where nobody read."""
+    read, drawn = pairs.read, pairs.read.new_ones(pairs.ss.added.shape[:2])
+    blocks = ((pairs.sy, drawn, read, 2), (pairs.ss, drawn, drawn, -1), (pairs.yy, read, read, -1))
+    total = torch.zeros(len(read), dtype=torch.float64, device=read.device)
+    for overlap, rows, columns, sign in blocks:
+        present = rows[:, :, None] & columns[:, None, :]
+        shared, added = ((part * present).sum((1, 2)) for part in (overlap.shared, overlap.added))
+        total += sign * (1 - 2 * shared / added.clamp(min=1))
+    return total.masked_fill(~read.any(1), torch.nan)
 
 
 def _agreement(convention: Convention, overlap: Overlap) -> Tensor:
@@ -137,6 +154,13 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 "evaluate_dp.py does not call",
                 differs="Distinct pairs only, as our U-GED; no HM-IoU.",
                 estimator="u",
+            ),
+            Convention(
+                "values",
+                source="Kahl et al., ICLR 2024; IML-DKFZ/values, uncertainty_modeling/test_3D.py, calculate_ged",
+                differs="Dice in place of IoU, of the voxels of all pairs counted together: large masks count more, an "
+                "empty one only where all are empty; no HM-IoU.",
+                pooled=True,
             ),
         )
     }

@@ -8,6 +8,8 @@ sizes a_1 ... a_S and y the size that a reader drew,
 (Gneiting and Raftery, JASA 2007). F is the empirical distribution of the S samples itself, so E|a - a'| runs over all
 S^2 ordered pairs, self pairs included; it is not the "fair" variant, which divides by S(S - 1).
 
+The challenge CURVAS goes the other way: F is the normal distribution of the readers' sizes and y one predicted size.
+
 The surface of a mask is the set of its voxels with a face neighbour outside the mask or outside the image. With
 h(A, B) the 95th percentile over A's surface of the distance to the nearest voxel of B's surface, between the centres
 of voxels, the distance of two masks is max(h(A, B), h(B, A)), the 95% Hausdorff distance.
@@ -74,6 +76,37 @@ def size_crps(
     voxel = torch.as_tensor(voxel_size, dtype=torch.float64, device=samples.device).reshape(-1, 1)
     sizes, reader_sizes = (masks.flatten(2).sum(2).double() * voxel for masks in (samples, readers))
     return crps(sizes, reader_sizes, reader_slots(readers, valid))
+
+
+def curvas_crps(
+    samples: Tensor, readers: Tensor, valid: Tensor | None = None, voxel_size: float | Tensor = 1.0
+) -> Tensor:
+    """CRPS of the readers' sizes, as a normal distribution F, at the samples' mean size y, as CURVAS counts it.
+
+    F has the readers' mean m and standard deviation s (divided by R), is interpolated between 100 places from its 1st
+    to its 99th percentile, and is 0 below and 1 above; the integral goes from m - 3 s to m + 3 s. So it says nothing of
+    how the samples differ, and what a mean size misses beyond 3 s costs nothing more. Arguments as `size_crps`.
+
+    Source: SYCAI-Technologies/curvas-challenge, evaluation_metrics/metrics.py, with the sum of the frequency map as the
+    predicted volume.
+
+    Returns:
+        (B,) float64, not negative, in the unit of `voxel_size`. NaN where nobody read, or all readers have one size.
+    """
+    check_pair(samples, readers)
+    voxel = torch.as_tensor(voxel_size, dtype=torch.float64, device=samples.device).reshape(-1, 1)
+    sizes, reader_sizes = (masks.flatten(2).sum(2).double() * voxel for masks in (samples, readers))
+    read = reader_slots(readers, valid)
+    count = read.sum(1)
+    mean = torch.where(read, reader_sizes, 0.0).sum(1) / count
+    spread = (torch.where(read, reader_sizes - mean[:, None], 0.0).square().sum(1) / count).sqrt()
+    offset = ((sizes.mean(1) - mean) / spread).clamp(-3, 3).numpy(force=True)
+    t = np.linspace(-3, 3, 6001)
+    percentiles = np.linspace(*scipy.special.ndtri([0.01, 0.99]), 100)
+    normal = np.interp(t, percentiles, scipy.special.ndtr(percentiles), left=0, right=1)
+    below, above = (scipy.integrate.cumulative_trapezoid(part**2, t, initial=0) for part in (normal, 1 - normal))
+    unit = np.interp(offset, t, below) + above[-1] - np.interp(offset, t, above)
+    return torch.where(spread > 0, torch.from_numpy(unit).to(spread) * spread, torch.nan)
 
 
 def closest_surface(
