@@ -136,6 +136,31 @@ def test_a_search_lists_the_series_of_the_studies_that_it_finds(filled):
 
 
 @real
+def test_a_search_goes_on_page_by_page(orthanc, tmp_path, monkeypatch):
+    archive = Archive(orthanc.root)
+    for number in range(3):
+        other = uid(f"study {number}")
+        files = write_series(
+            tmp_path / str(number),
+            noise((4, 4, 1)),
+            series=f"series {number}",
+            change=lambda dataset, _, other=other: setattr(dataset, "StudyInstanceUID", other),
+        )
+        archive.store(files)
+    monkeypatch.setattr(dicomweb, "_PAGE", 2)
+    found = archive.search(parse_address(f"{orthanc.root}/studies?PatientID={PATIENT_ID}"))
+    assert {one.address.study for one in found} == {uid(f"study {number}") for number in range(3)}
+
+
+def test_an_archive_that_knows_no_pages_is_refused_where_there_may_be_more(served, monkeypatch):
+    uids = {"0020000D": {"vr": "UI", "Value": ["1.2.3"]}, "0020000E": {"vr": "UI", "Value": ["1.2.3.4"]}}
+    root = served(lambda *_: (200, {"Content-Type": QIDO}, json.dumps([uids]).encode()))
+    assert {one.address.study for one in Archive(root).search(parse_address(f"{root}/studies"))} == {"1.2.3"}
+    monkeypatch.setattr(dicomweb, "_PAGE", 1)
+    with pytest.raises(InputError, match="further studies of the search, or none, got the same 1 again"):
+        Archive(root).search(parse_address(f"{root}/studies"))
+
+
 def test_a_search_that_finds_nothing_does_not_repeat_the_patient(filled):
     archive, _ = filled
     with pytest.raises(InputError, match="one series of images, got none") as caught:

@@ -11,7 +11,7 @@ import re
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,8 +37,8 @@ _T = TypeVar("_T")
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-_MOST = 1000
-"""Results of one search."""
+_PAGE = 1000
+"""Studies that one search asks for; an archive may give fewer."""
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between attempts, begun anew after each that brought something."""
 _WITHIN = (10.0, 120.0)
@@ -113,15 +113,11 @@ class Archive:
         """The series at an address, by number.
 
         Raises:
-            InputError: no archive there, none that lets in, or more than 1000 studies.
+            InputError: no archive there, none that lets in, or one that gives the same studies again in place of more.
         """
         studies, filters = [address.study], dict(address.filters)
         if not address.study:
-            found = self._search("search_for_studies", search_filters=filters, limit=_MOST + 1)
-            if len(found) > _MOST:
-                got = f"more than {_MOST}"
-                raise InputError(address.root, expected=f"{_MOST} studies at most", got=got, hint="narrow the search")
-            studies, filters = [_uid(address.root, one, "StudyInstanceUID") for one in found], {}
+            studies, filters = self._studies(address.root, filters), {}
         if address.series:
             filters = {"SeriesInstanceUID": address.series}
         fields = ["SeriesDescription", "NumberOfSeriesRelatedInstances"]
@@ -131,6 +127,20 @@ class Archive:
             for one in self._search("search_for_series", study, fields=fields, search_filters=filters)
         ]
         return sorted(listed, key=lambda one: (one.address.study, len(one.number), one.number, one.address.series))
+
+    def _studies(self, root: str, filters: Mapping[str, str]) -> list[str]:
+        """UIDs of all studies that a search finds, by pages where the archive knows them."""
+        found: dict[str, None] = {}
+        while True:
+            page = self._search("search_for_studies", search_filters=filters, limit=_PAGE, offset=len(found))
+            fresh = dict.fromkeys(_uid(root, one, "StudyInstanceUID") for one in page)
+            if fresh.keys() <= found.keys():
+                break
+            found |= fresh
+        if len(page) >= _PAGE:
+            got, hint = f"the same {len(found)} again", "narrow the search"
+            raise InputError(root, expected="further studies of the search, or none", got=got, hint=hint)
+        return list(found)
 
     def one_series(self, address: Address) -> Listed:
         """THE series of images at an address.
