@@ -92,16 +92,16 @@ def metrics(scores: Annotated[Path, typer.Argument(help="Folder with n16, n4, al
 
 @app.command()
 def figures(
-    of: Literal["demo", "lidc", "panels"],
-    data: Annotated[Path | None, typer.Option(help="A lidc-slices release.")] = None,
+    of: Literal["demo", "lidc", "panels", "phantom"],
+    data: Annotated[Path | None, typer.Option(help="A lidc-slices release, or phantoms.")] = None,
 ) -> None:
-    """Readers beside eight samples: every second shipped case, or six test slices, each of another patient.
+    """Readers beside eight samples: every second shipped case, or six test slices or phantoms, each of another patient.
 
     panels: beside the four masks that represent 256, of the first ten of lidc-eval-200.
     """
     if (of == "demo") != (data is None):
-        raise typer.BadParameter("lidc and panels want --data, demo does not")
-    model = pm.load("lidc")
+        raise typer.BadParameter("all but demo want --data")
+    model = pm.load("phantom" if of == "phantom" else "lidc")
     if of == "panels":
         cases = list(choose_cases(pm.open_dataset(data), "test", 10, read_case_list("lidc-eval-200")).values())
         drawn = [model.sample(case, 4, panel="representative") for case in cases]

@@ -1,6 +1,6 @@
 """Make built-in weights and their card from a run: half precision, figures from `plurimask evaluate`.
 
-    python tools/ship_weights.py weights RUN/last.safetensors NAME ddim 10
+    python tools/ship_weights.py weights RUN/last.safetensors NAME --sampler ddim --steps 10
     python tools/ship_weights.py card RUN NAME --recipe RECIPE --data lidc --history "..." --scores scores/summary.json
 
 The weights come first; the figures are then measured on what is shipped, and go into the card beside it.
@@ -26,10 +26,16 @@ app = typer.Typer()
 
 
 @app.command()
-def weights(checkpoint: Path, name: str, sampler: str, steps: int) -> None:
-    """Write the averaged weights of a checkpoint in half precision, with the sampler chosen on validation cases."""
+def weights(
+    checkpoint: Path,
+    name: str,
+    sampler: Annotated[str | None, typer.Option(help="Of a diffusion, chosen on validation cases.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the sampler.")] = None,
+) -> None:
+    """Write the averaged weights of a checkpoint in half precision."""
     trained = load_weights(checkpoint)
-    recipe = trained.recipe.model_copy(update={"sampler": SamplerSettings(name=sampler, steps=steps)})
+    chosen = trained.recipe.sampler if sampler is None else SamplerSettings(name=sampler, steps=steps)
+    recipe = trained.recipe.model_copy(update={"sampler": chosen})
     save_weights(WEIGHTS / f"{name}.safetensors", trained.method, recipe, trained.step, trained.data, torch.float16)
 
 
@@ -60,7 +66,7 @@ def card(
         summaries=[json.loads(path.read_text(encoding="utf-8")) for path in scores],
         megabytes=(WEIGHTS / f"{name}.safetensors").stat().st_size / 1e6,
         parameters=sum(parameter.numel() for parameter in model.method.parameters()),
-        flow=model.recipe.method.name == "flow",
+        one_pass=model.recipe.method.name == "one-pass",
     )
     (WEIGHTS / f"{name}.md").write_text(text, encoding="utf-8")
 
