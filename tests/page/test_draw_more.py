@@ -22,11 +22,11 @@ def drawing(tmp_path_factory):
     """Four samples of two steps each for a shipped plane, others of unknown origin, and a plane without any."""
     root = tmp_path_factory.mktemp("drawing")
     cases = write_images(root / "data", [*planes("demo-01"), large()])
-    case, model = cases["demo-01"], load("phantom")
+    case, model = cases["demo-01"], load("lidc-cimd")
     few = model.sample(case, 4, sampler=model.sampler(steps=2))
     write_mask_set(root / "masks" / "few" / case.name, few)
     write_mask_set(root / "masks" / "other" / case.name, panel(case, 4, 1))
-    with serving(root, root.parent / "saved", root / "data", "phantom", cases, {"few": {case.name: few}}) as place:
+    with serving(root, root.parent / "saved", root / "data", "lidc-cimd", cases, {"few": {case.name: few}}) as place:
         yield place
 
 
@@ -132,7 +132,7 @@ def test_a_page_that_is_loaded_again_finds_what_is_being_drawn(drawing, page, he
 def test_samples_of_another_origin_are_refused_with_a_way_on(drawing, page):
     open_case(page, drawing.to("demo-01", "other"))
     start(page, 4)
-    page.locator("#draw .fault", has_text="These samples were not drawn by phantom").wait_for()
+    page.locator("#draw .fault", has_text="These samples were not drawn by lidc-cimd").wait_for()
     page.get_by_role("button", name="Show what is drawn here").click()
     page.locator(".facts", has_text="0 samples").or_(page.get_by_text("No samples have been drawn")).first.wait_for()
     assert page.url == drawing.to("demo-01", "drawn")
@@ -148,7 +148,7 @@ def test_a_model_is_waited_for_and_pointed_at_a_region(drawing, page, monkeypatc
     gate, true = threading.Event(), jobs.sampling().load
     monkeypatch.setattr(jobs.sampling(), "load", lambda *args: (gate.wait(60), true(*args))[1])
     root = drawing.out.parent
-    with serving(next(root.glob("drawing*")), root / "saved", next(root.glob("drawing*/data")), "phantom") as place:
+    with serving(next(root.glob("drawing*")), root / "saved", next(root.glob("drawing*/data")), "lidc-cimd") as place:
         open_case(page, place.to("large", "drawn"))
         page.locator("#draw", has_text="Phantom is being loaded.").wait_for()
         gate.set()

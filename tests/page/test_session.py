@@ -25,11 +25,11 @@ def study(tmp_path_factory):
     (case,) = planes("demo-01")
     stored = case.image[0][NODULE][..., None] + np.arange(5)
     write_series(root / "scan", stored.astype(np.int16), spacing=(0.8, 0.6), step=STEP)
-    model, opened = load("phantom"), open_study(root / "scan")
+    model, opened = load("lidc-cimd"), open_study(root / "scan")
     few = sample_study(model, opened, 4, 0, model.sampler(steps=2), parse_region("12,14,1:3"))
     write_mask_set(root / "masks" / "few" / few.name, few)
     panels = {"few": {few.name: few}}
-    with serving(root / "masks" / "few", root / "saved", root / "scan", "phantom", panels=panels) as place:
+    with serving(root / "masks" / "few", root / "saved", root / "scan", "lidc-cimd", panels=panels) as place:
         yield place
 
 
