@@ -123,6 +123,13 @@ def folder(
         str | None,
         typer.Option(help="The segment or structure to take of DICOM SEG and RTSTRUCT; else all are readers."),
     ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Clip images at two values: -1000,400. Kept in the weights, for sampling too.")
+    ] = None,
+    percentiles: Annotated[
+        str | None,
+        typer.Option(help="Clip each image or volume at two of its own percentiles: 0.5,99.5. Kept as well."),
+    ] = None,
     axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
     size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of every slice; else as they are.")] = None,
@@ -136,6 +143,7 @@ def folder(
     address: Address = None,
 ) -> None:
     """Your own images with several readers each. Begin with --dry-run."""
+    from plurimask.datasets.intensity import parse_intensity
     from plurimask.prepare.folder import FolderSettings, prepare_folder, survey_folder
     from plurimask.prepare.layouts import find_layout
     from plurimask.prepare.survey import render_survey, summarise_survey
@@ -156,6 +164,7 @@ def folder(
         split_rule(split_by, val, test, folds),
         structure,
         persons,
+        parse_intensity(window, percentiles),
     )
     if dry_run:
         with cluster_at(engine, address, root) as cluster, progress("reading cases") as tick:

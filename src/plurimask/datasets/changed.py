@@ -13,6 +13,7 @@ import numpy as np
 import scipy  # its parts are imported when they are first asked for
 
 from plurimask.datasets.dataset import Dataset, Split
+from plurimask.datasets.intensity import Intensity
 from plurimask.datasets.splits import SplitRule, check_patients, read_sides, side_of, split_indices
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.records import Case
@@ -34,6 +35,7 @@ class Changed:
         self.patients: Sequence[str | None] = dataset.patients
         self.sides: Mapping[str, Split] = dataset.sides
         self.split_by = dataset.split_by
+        self.intensity: Intensity | None = getattr(dataset, "intensity", None)  # which not every layout has
 
     @cached_property
     def digest(self) -> str:

@@ -6,11 +6,13 @@ A case folder: one folder a case, as `plurimask.files.case_folder` reads it, and
     ROOT/CASE/label0.png, label1.png    one file a reader; all zero: read, drew nothing; no file: did not read
     ROOT/patients.csv                   optional, header `case,patient`
     ROOT/readers.csv                    optional, header `case,label,reader`: who drew each label
+    ROOT/intensity.json                 optional: how the images were clipped (datasets.intensity)
     ROOT/split.csv                      optional, header `patient,side`; else sides follow from the patients' hashes
 
 Other files and hidden folders are ignored.
 """
 
+import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from pathlib import Path
 
 from plurimask.datasets.changed import split_as
 from plurimask.datasets.dataset import BY_HASH, CasesByName, Dataset, Split
+from plurimask.datasets.intensity import INTENSITY, Intensity
 from plurimask.datasets.lidc_slices import LidcSlices
 from plurimask.datasets.splits import SplitOrAll, read_patients, read_readers, read_sides, split_indices, spread
 from plurimask.errors import DatasetError
@@ -26,8 +29,9 @@ from plurimask.files.case_folder import CASE_LAYOUT, holds_case, list_case, read
 from plurimask.files.itk_images import data_beside
 from plurimask.files.locate import locate
 from plurimask.files.remote import Remote
-from plurimask.files.stored import difference, digest_files, list_visible, one_form, other_spelling
+from plurimask.files.stored import difference, digest_files, list_visible, one_form, other_spelling, readable
 from plurimask.records import Case
+from plurimask.settings import parse
 
 
 def open_dataset(path: Path, split_file: Path | None = None) -> Dataset:
@@ -90,6 +94,12 @@ def choose_cases(
     return CasesByName(dataset, [positions[name] for name in names[:limit]])
 
 
+def _read_intensity(path: Path) -> Intensity:
+    with readable(path, "a window or percentiles as prepare folder writes them", error=DatasetError):
+        tree = json.loads(path.read_bytes())
+    return parse(Intensity, tree, path, DatasetError)
+
+
 class Fetched:
     """A dataset in a remote folder, of which tables are brought at once, and cases when they are read.
 
@@ -105,6 +115,7 @@ class Fetched:
         assert isinstance(whole, CaseFolder | LidcSlices)
         self.whole, self.names, self.patients = whole, whole.names, whole.patients
         self.sides, self.split_by = whole.sides, whole.split_by
+        self.intensity: Intensity | None = getattr(whole, "intensity", None)
 
     def __reduce__(self) -> tuple[type["Fetched"], tuple[Remote]]:
         """How it is sent to another process: as its address."""
@@ -163,6 +174,8 @@ class CaseFolder:
         self.patients = tuple(patients.get(name) for name in self.names)
         counts = {case.name: len(case.labels) for case in self._cases}
         self._drawn_by = read_readers(root / "readers.csv", counts)
+        told = root / INTENSITY
+        self.intensity = _read_intensity(told) if os.path.lexists(told) else None
         own = root / "split.csv"
         self._split = split or (own if os.path.lexists(own) else None)
         self.sides: Mapping[str, Split] = read_sides(self._split, self.patients) if self._split else {}
@@ -186,6 +199,7 @@ class CaseFolder:
         """sha256 (hex) over the relative name and the content of every file in use."""
         tables = [self.root / "patients.csv"] if any(self.patients) else []
         tables += [self.root / "readers.csv"] if self._drawn_by else []
+        tables += [self.root / INTENSITY] if self.intensity else []
         if self._split:
             tables.append(self._split)
         files = [path for case in self._cases for path in case.images + case.labels]

@@ -164,7 +164,7 @@ class OnnxModel:
         `ranks` (S,) in [0, 1) decide on each sample in place of its seed's own number.
         """
         times, plane = self._times(self.card.steps if steps is None else steps), image.shape[1:]
-        encoded = self.encode(image)
+        encoded = self.encode(self._clipped(image))
         masks = np.zeros((len(seeds), *plane), dtype=bool)
         own = [generator(seed, OWN).standard_normal(1 + self.card.latent, dtype=np.float32) for seed in seeds]
         u = np.array([_uniform(numbers[0]) for numbers in own]) if ranks is None else ranks
@@ -239,6 +239,16 @@ class OnnxModel:
         if not 1 <= steps <= last:
             raise SettingsError("steps", expected=f"from 1 to {last}", got=str(steps), hint="give another number")
         return [round(last * (1 - k / steps)) for k in range(steps + 1)]
+
+    def _clipped(self, image: np.ndarray) -> np.ndarray:
+        """An image (C, H, W) clipped as those of training were (`datasets.intensity`)."""
+        rule = self.card.recipe.get("intensity")
+        if rule is None:
+            return image
+        bounds = [rule.get("window") or np.percentile(channel, rule["percentiles"]) for channel in image]
+        return np.stack([np.clip(channel, *ends) for channel, ends in zip(image, bounds, strict=True)]).astype(
+            np.float32
+        )
 
     def _check(self, image: np.ndarray, count: int) -> np.ndarray:
         values = np.asarray(image, dtype=np.float32)

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from plurimask.cluster import Cluster, FailedCasesError
+from plurimask.datasets.intensity import INTENSITY, Intensity
 from plurimask.datasets.splits import USUAL, SplitRule, read_patients, read_readers
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, read_files
@@ -23,6 +24,7 @@ from plurimask.files.images import split_name
 from plurimask.files.itk_images import data_beside
 from plurimask.files.remote import Remote
 from plurimask.files.stored import digest_file, digest_files, list_visible, natural
+from plurimask.files.texts import json_text
 from plurimask.prepare.dicom_marks import is_series, read_dicom_case
 from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
 from plurimask.prepare.survey import ChosenLabel, SeenCase, Survey, see_case
@@ -123,6 +125,7 @@ class FolderSettings:
         size: pixels a side of every plane, by `fit_square`; None: as they are.
         grid_mm: how far off a corner headers may put the same voxels, such as by rounding.
         split: how patients are divided.
+        intensity: how images are clipped before they are cut or resized; None: not at all.
         persons: whether `{reader}`, or a reader's pattern, names the same person in every case.
         structure: the segment or structure that is taken of each DICOM object; None: its only one, or all as readers.
     """
@@ -138,6 +141,7 @@ class FolderSettings:
     split: SplitRule = USUAL
     structure: str | None = None
     persons: bool = False
+    intensity: Intensity | None = None
 
 
 _ONE_GRID = "bring all files of a case to one grid, or take the voxels as they are with --grid-mm"
@@ -189,7 +193,10 @@ def prepare_folder(
         survey = _run(root, settings, writer, progress, cluster, source, here)
         writer.add_splits(settings.split)
         read = {"files": len(survey.sources), "sha256": digest_files(root, survey.sources, digest)}
-        facts = {"settings": asdict(settings), "source": read, **survey.facts()}
+        told = settings.intensity and settings.intensity.model_dump(exclude_none=True)
+        if told:
+            (writer.folder / INTENSITY).write_text(json_text(told), encoding="utf-8")
+        facts = {"settings": asdict(settings) | {"intensity": told}, "source": read, **survey.facts()}
         if here:
             here.bring([here.listed()])
         writer.finish("plurimask prepare folder", facts)
@@ -294,6 +301,7 @@ def _look(
         return _Look(one.name, str(error), rule)
     who = tuple(_person(reader, settings.readers) for reader in readers) if settings.persons else None
     case = replace(case, drawn_by=who or listed.get(one.name))
+    case = case if settings.intensity is None else settings.intensity.clip(case)
     written = write_planes(case, settings.axis, settings.size, settings.every, writer)
     files: list[Path] = []
     for path in (*one.image_files, *one.readers.values()):

@@ -85,7 +85,7 @@ class Model:
         if len(case.grid.shape) != dimensions or not (self.fits(case) or self.recipe.images == "any-place"):
             raise self._other_size(case)
 
-        field, (rows, columns) = self.recipe.image_size, case.image.shape[1:3]
+        shown, field, (rows, columns) = self.clipped(case), self.recipe.image_size, case.image.shape[1:3]
         tiling = tile((slice(0, rows), slice(0, columns)), (rows, columns), field, self.recipe.method.multiple)
 
         def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
@@ -95,13 +95,17 @@ class Model:
             def tell() -> None:
                 progress(next(done), total)
 
-            drawn = draw_masks(self.method, case.image, seeds, own, field, SAMPLES_IN_WORK, tell, ranks, case.padding)
+            drawn = draw_masks(self.method, shown.image, seeds, own, field, SAMPLES_IN_WORK, tell, ranks, case.padding)
             return [pack(drawn)]
 
         def unpacked(planes: list[np.ndarray]) -> np.ndarray:
             return unpack(planes[0], case.grid.shape)
 
         return self.panel(case, count, seed, sampler, draw, unpacked, panel, pool)
+
+    def clipped(self, case: Case) -> Case:
+        """The case as the model is shown it: clipped as the images that it was trained on."""
+        return case if self.recipe.intensity is None else self.recipe.intensity.clip(case)
 
     def fits(self, case: Case) -> bool:
         """Whether the image's planes, one or, of a model of volumes, several, have the size that it was trained on."""

@@ -74,7 +74,8 @@ def sample_study(
         drawn = sample_study(model, near, count, seed, sampler, there, whole, progress, skip, panel, pool, native=True)
         return back(drawn, study)
     slicing, box = slicing_axis(study), check_study(model, study, region, whole, native=True)
-    image = study.case.image if study.case.image.ndim == 4 else study.case.image[..., None]
+    shown = model.clipped(study.case).image
+    image = shown if shown.ndim == 4 else shown[..., None]
     planes = np.moveaxis(image, slicing + 1, 1)
     padding = study.case.padding
     unmeasured = None if padding is None else np.moveaxis(padding.reshape(image.shape[1:]), slicing, 0)

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from plurimask.datasets.batches import Batches, CropSettings, FieldSettings, WarpSettings
 from plurimask.datasets.changed import cut_case
 from plurimask.datasets.dataset import Dataset
+from plurimask.datasets.intensity import Intensity
 from plurimask.datasets.splits import Split, check_disjoint, split_indices
 from plurimask.datasets.store import open_store, refuse_volumes
 from plurimask.diffusion.samplers import SamplerSettings
@@ -103,6 +104,13 @@ def train(
     batches = _batches(recipe, dataset, sides["train"])
     if recipe.spacing_mm is None:
         recipe = recipe.model_copy(update={"spacing_mm": batches.store.usual_spacing(sides["train"])})
+    clipped: Intensity | None = getattr(dataset, "intensity", None)  # which not every layout has
+    if recipe.intensity not in (None, clipped):
+        expected = f"images clipped as the recipe says, {recipe.intensity.model_dump_json(exclude_none=True)}"
+        got = clipped.model_dump_json(exclude_none=True) if clipped else "images as they are"
+        hint = "prepare them with plurimask prepare folder --window or --percentiles"
+        raise DatasetError(dataset.root, expected=expected, got=got, hint=hint)
+    recipe = recipe.model_copy(update={"intensity": clipped})
     validation = validation or validation_of(recipe, dataset)
     if resume:
         folder.check()

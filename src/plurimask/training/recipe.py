@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from plurimask.datasets.batches import Symmetries
+from plurimask.datasets.intensity import Intensity
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import SettingsError
 from plurimask.methods.method import AnySettings, parse_settings
@@ -91,6 +92,7 @@ class Recipe(Settings):
             larger images.
         spacing_mm: the usual distance of two pixels of the training images; training finds it, and sampling brings
             studies near it. None where it is unknown.
+        intensity: how the training images were clipped; training finds it, and sampling clips what it is given alike.
     """
 
     also: ClassVar[tuple[str, ...]] = ("base",)
@@ -101,6 +103,7 @@ class Recipe(Settings):
         Literal["lesion-crops", "any-place"], Field(exclude_if=lambda images: images == "lesion-crops")
     ] = "lesion-crops"
     spacing_mm: Annotated[Rate | None, Field(exclude_if=lambda spacing: spacing is None)] = None
+    intensity: Annotated[Intensity | None, Field(exclude_if=lambda intensity: intensity is None)] = None
     method: AnySettings = Field(default_factory=lambda: parse_settings({}))
     training: TrainingSettings = TrainingSettings()
     sampler: Annotated[SamplerSettings | None, Field(validate_default=True)] = None
