@@ -28,8 +28,8 @@ Json = dict[str, Any]
 
 REPORTED = {"ged": "ged_v", "ci": "ci", "dice_max": "dice_max"}
 """The paper's columns, and which of our values each is."""
-POINTS = 20
-"""Validations and checkpoints of one training, evenly spread."""
+VALIDATIONS, CHECKPOINTS = 10, 20
+"""Of one training, evenly spread."""
 DECIDED = (
     *("steps", "learning_rate", "seed", "warmup", "ema"),
     *("validate_every", "checkpoint_every", "validation_cases", "validation_samples"),
@@ -273,8 +273,8 @@ class Bench:
             "seed": seed,
             "warmup": min(100, steps // 20),
             "ema": max(0.0, 1 - 10 / steps) if run.average else 0.0,
-            "validate_every": -(-steps // POINTS),
-            "checkpoint_every": -(-steps // POINTS),
+            "validate_every": -(-steps // VALIDATIONS),
+            "checkpoint_every": -(-steps // CHECKPOINTS),
             "validation_cases": self.suite.probe.cases,
             "validation_samples": self.suite.probe.samples,
         }
