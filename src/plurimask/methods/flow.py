@@ -145,7 +145,7 @@ class FlowMatching(Method):
         (shares, empty), given = self.expected(features), self.denoiser.features(features)
         cell, least = self.settings.denoiser.multiple, min(self.settings.windows)
         windows, window = sampling_window(shares, VISIBLE, cell, least)
-        return View(given.cut(windows), empty[0], window, image.shape[2:], shares.sum())
+        return View(given.cut(windows), empty[0], window, image.shape[2:], shares.max())
 
     @property
     def noise(self) -> list[tuple[int, int]]:

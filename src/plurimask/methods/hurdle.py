@@ -8,13 +8,13 @@ A lesion fills a small part of its image. What draws therefore works in a window
 that the encoder's mean mask does not rule out. Outside of it nothing is drawn, and a panel costs as much as its lesion
 is large, whatever the size of the image.
 
-Of a lesion on several planes p, a sample has one u, and emptiness belongs to the lesion. With |m_p| the size that the
-encoder expects of a mask on plane p,
+Of a lesion on several planes p, a sample has one u, and emptiness belongs to the lesion. With m_p the largest share of
+readers that the encoder expects at any pixel of plane p,
 
-    e = sum_p |m_p| e_p / sum_p |m_p|,      e_p <- max(e_p, e)                                             (2)
+    e = sum_p m_p^2 e_p / sum_p m_p^2,      e_p <- max(e_p, e)                                             (2)
 
-so that the lesion is empty as often as its planes say, those that show most of it above all, and a sample that draws it
-ends where a plane is more likely to be empty than the lesion.
+so that the lesion is empty as often as its planes say, the surest above all and those beyond its ends hardly, and a
+sample that draws it ends where a plane is more likely to be empty than the lesion.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -40,14 +40,14 @@ class View(NamedTuple):
         empty: () tensor, e of (1).
         window: where masks may hold anything.
         plane: rows and columns of the field.
-        size: () tensor, pixels that a reader is expected to mark.
+        peak: () tensor, largest share of readers that are expected to mark a pixel.
     """
 
     features: Any
     empty: Tensor
     window: Window
     plane: torch.Size
-    size: Tensor
+    peak: Tensor
 
     def draw(self, normal: Tensor, inside: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Masks (n, 1, h, w) in [-1, 1]: -1 outside of the window, and everywhere for those samples that are empty (1).
@@ -66,8 +66,8 @@ class View(NamedTuple):
 
 def of_one_lesion(views: Sequence[View]) -> list[View]:
     """The views of a lesion's planes, with their share of empty masks by (2)."""
-    empty, sizes = (torch.stack([getattr(view, name) for view in views]).double() for name in ("empty", "size"))
-    shared = (sizes * empty).sum() / sizes.sum().clamp(min=1e-6)
+    empty, peak = (torch.stack([getattr(view, name) for view in views]).double() for name in ("empty", "peak"))
+    shared = (peak**2 * empty).sum() / (peak**2).sum().clamp(min=1e-12)
     raised = torch.maximum(empty, shared).to(views[0].empty.dtype)
     return [view._replace(empty=own) for view, own in zip(views, raised, strict=True)]
 
@@ -100,8 +100,8 @@ class Exported(Method):
     def encode(self, image: Tensor) -> View:
         """What draws takes of an image, in the window of what is visible."""
         encoded = self.nets.encode(image[0].numpy())
-        empty, size = torch.tensor(encoded.empty), torch.tensor(encoded.size)
-        return View(encoded, empty, encoded.window.slices, image.shape[2:], size)
+        empty, peak = torch.tensor(encoded.empty), torch.tensor(encoded.peak)
+        return View(encoded, empty, encoded.window.slices, image.shape[2:], peak)
 
 
 class Expecting(Protocol):

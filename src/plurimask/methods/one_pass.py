@@ -224,7 +224,7 @@ class OnePass(Method):
         windows, window = sampling_window(shares, settings.visible, settings.cell, min(settings.windows))
         if self.known is not None and self.reader is not None:
             empty = self.known.empty(empty.logit(), empty.new_tensor([self.reader], dtype=torch.long)).sigmoid()
-        return View(self._cut(maps, windows), empty[0], window, image.shape[2:], shares.sum())
+        return View(self._cut(maps, windows), empty[0], window, image.shape[2:], shares.max())
 
     @property
     def readers(self) -> tuple[str, ...]:

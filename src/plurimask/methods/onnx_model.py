@@ -92,12 +92,12 @@ class Card:
 
 
 class Encoded(NamedTuple):
-    """What draws takes of an image in a window, by its inputs' names; share of empty masks; window; expected pixels."""
+    """What draws takes of an image in a window, by its inputs' names; share of empty masks; window; largest share."""
 
     features: Mapping[str, np.ndarray]
     empty: float
     window: Window
-    size: float
+    peak: float
 
 
 class OnnxModel:
@@ -187,8 +187,8 @@ class OnnxModel:
             if share.shape != (1, 1, *image.shape[1:]) or not np.isfinite(share).all() or not 0 <= empty[0] <= 1:
                 raise ValueError(f"shares of size {share.shape}, and {empty[:1]} of empty masks")
             cells = visible_window(share[0, 0], self.card.visible, self.card.cell, self.card.least)
-            window, size = cells.scaled(self.card.cell), float(share.sum())
-            return Encoded(self._cut(cells, features), float(empty[0]), window, size)
+            window, peak = cells.scaled(self.card.cell), float(share.max())
+            return Encoded(self._cut(cells, features), float(empty[0]), window, peak)
 
     def generate(self, encoded: "Encoded", z: np.ndarray) -> np.ndarray:
         """Masks (n, 1, h, w) in [-1, 1] in the window: z (n, latent) float32."""
