@@ -157,7 +157,8 @@ class DrawnAs:
         less_others: that less the Dice of the same masks with those of the other readers.
         less_any: less the Dice with their own of the masks drawn as any reader.
         less_as_others: less the Dice with their own of the masks drawn as the other readers.
-        less_resized: less the Dice with their own of the majority of those drawn as any, at the reader's usual size.
+        less_resized: Dice with their own of the majority of the masks drawn as each, less that of the majority of those
+            drawn as any at the reader's usual size.
     """
 
     names: tuple[str, ...]
@@ -185,7 +186,7 @@ def score_drawn_as(
     """
     names = tuple(sorted(drawn_as, key=natural))
     dice = np.full((len(cases), len(names), len(names)), np.nan)
-    of_any, resized = np.full((2, len(cases), len(names)), np.nan)
+    of_any, as_one, resized = np.full((3, len(cases), len(names)), np.nan)
     for row, (name, case) in enumerate(cases.items()):
         slots = {who: slot for slot, who in enumerate(case.drawn_by or ()) if who in names}
         places, read = [names.index(str(who)) for who in slots], case.readers[list(slots.values())]
@@ -196,17 +197,17 @@ def score_drawn_as(
                 dice[row, place, places] = _mean_dice(drawn_as[reader][name].masks, read)
         mixture = drawn_as_any[name].masks
         of_any[row, places] = _mean_dice(mixture, read)
-        majority = count_votes(mixture) > len(mixture) / 2
-        for who, place, mask in zip(slots, places, read, strict=True):
-            if who in usual[name]:
-                at_size = resize(majority, usual[name][str(who)], case.grid.spacing_mm)
+        for who, place, mask in zip(map(str, slots), places, read, strict=True):
+            if who in usual[name] and name in drawn_as[who]:
+                at_size = resize(majority(mixture), usual[name][who], case.grid.spacing_mm)
                 resized[row, place] = _mean_dice(at_size[None], mask[None])[0]
+                as_one[row, place] = _mean_dice(majority(drawn_as[who][name].masks)[None], mask[None])[0]
     own = np.diagonal(dice, axis1=1, axis2=2)
     apart = np.where(np.eye(len(names), dtype=bool), np.nan, dice)
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of means of nothing, which are NaN
         others, as_others, matrix = np.nanmean(apart, axis=2), np.nanmean(apart, axis=1), np.nanmean(dice, axis=0)
     patients = [case.patient for case in cases.values()]
-    columns = (own, own - others, own - of_any, own - as_others, own - resized)
+    columns = (own, own - others, own - of_any, own - as_others, as_one - resized)
     return DrawnAs(names, matrix, *(_estimates(values, patients) for values in columns))
 
 
@@ -214,11 +215,16 @@ def usual_sizes(cases: Iterable[Case]) -> dict[str, float]:
     """Size of each known reader's masks to that of what most readers of the case drew, the geometric mean."""
     logs: dict[str, list[float]] = {}
     for case in cases:
-        majority = np.count_nonzero(count_votes(case.readers) > len(case.readers) / 2)
+        size = np.count_nonzero(majority(case.readers))
         for who, mask in zip(case.drawn_by or (), case.readers, strict=False):
-            if who is not None and majority and mask.any():
-                logs.setdefault(who, []).append(math.log(np.count_nonzero(mask) / majority))
+            if who is not None and size and mask.any():
+                logs.setdefault(who, []).append(math.log(np.count_nonzero(mask) / size))
     return {who: math.exp(np.mean(ratios)) for who, ratios in logs.items()}
+
+
+def majority(masks: np.ndarray) -> np.ndarray:
+    """What more than half of the masks (n, ...) hold."""
+    return count_votes(masks) > len(masks) / 2
 
 
 def resize(mask: np.ndarray, ratio: float, spacing: tuple[float, ...] | None = None) -> np.ndarray:

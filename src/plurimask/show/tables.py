@@ -285,7 +285,7 @@ def drawn_as_table(drawn: DrawnAs) -> Table:
         "- others'": "less the Dice of these masks with the other readers'",
         "- as any": "less the Dice of masks drawn as any reader with the reader's own",
         "- as others": "less the Dice of masks drawn as the other readers with the reader's own",
-        "- by size": "less the Dice of the majority of masks drawn as any, at the reader's usual size",
+        "- by size": "Dice of their majority, less that of the majority drawn as any at the reader's usual size",
     } | {str(number): f"with masks of {name}" for number, name in enumerate(drawn.names, start=1)}
     return Table(
         heads=tuple(Head(text, meaning=meaning) for text, meaning in heads.items()),
