@@ -2,7 +2,8 @@
 
 What more workers would give is simulated: each takes as long for a case as the plain loop did, in the same order, and
 the process that gives the cases out, one at a time, takes as long for each as it does where the work is empty.
-`python benchmarks/cluster_speed.py [CASES]` takes some minutes, and is no part of run.py.
+`python benchmarks/cluster_speed.py [CASES [wait]]` takes minutes and is no part of run.py. With `wait` a case waits
+20 ms and writes a file, in place of being drawn: what Ray itself costs shows on a machine that does other work too.
 """
 
 import heapq
@@ -12,8 +13,10 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -22,6 +25,8 @@ from PIL import Image
 
 from plurimask.cluster import Cluster
 from plurimask.datasets.open import open_dataset
+from plurimask.errors import need
+from plurimask.files.atomic import write_text
 from plurimask.files.mask_sets import read_mask_set, write_mask_set
 from plurimask.sampling import CaseDrawer, load
 
@@ -111,6 +116,18 @@ def _ends(results, kills: int, cases: int = 0) -> list[float]:  # noqa: ANN001
     return ends
 
 
+def _waiting(out: Path) -> Callable[[str], int]:
+    (out / "done").mkdir(parents=True, exist_ok=True)
+
+    def work(name: str) -> int:
+        time.sleep(0.02)
+        write_text(out / name, name)
+        (out / "done" / f"{name}-{uuid4().hex}").touch()
+        return os.getpid()
+
+    return work
+
+
 def _compare(out: Path, folder: str, read: dict) -> str:
     there = {path.name for path in out.iterdir()}
     other = 0
@@ -129,5 +146,33 @@ def _simulated(plain: list[float], each: float, workers: int) -> float:
     return last
 
 
+def waiting_table(cases: int = CASES) -> list[Row]:
+    """As `table`, of cases that wait."""
+    names = {f"case-{number:04d}": f"case-{number:04d}" for number in range(cases)}
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        plain = _waiting(Path(folder) / "plain")
+        for name in names:
+            plain(name)
+        alone, undisturbed = time.perf_counter() - start, 0.0
+        rows: list[Row] = [(f"{cases} cases that wait, plain loop", f"{alone:.1f} s", f"load {os.getloadavg()[0]:.1f}")]
+        for workers, kills in ((1, 0), (2, 0), (2, KILLS)):
+            out = Path(folder) / f"ray-{workers}-{kills}"
+            with Cluster(workers=workers) as cluster:
+                ends = _ends(cluster.map(lambda out=out: _waiting(out), names), kills, cases)
+            after = alone / (ends[-1] - ends[0]) * (len(ends) - 1) / cases
+            done = f"{alone / ends[-1]:.2f} x as fast, {after:.2f} x once the first case is done"
+            if kills:
+                lost, again = cases - len(list(out.glob("case-*"))), len(list(out.glob("done/*"))) - cases
+                done = (
+                    f"{kills} workers killed: {ends[-1] / undisturbed:.2f} x the time; {lost} lost, {again} done again"
+                )
+            undisturbed = ends[-1]
+            rows.append((f"the same by Ray, {workers} workers", f"{ends[-1]:.1f} s", done))
+    return rows
+
+
 if __name__ == "__main__":
-    print_table("Ray", table(*map(int, sys.argv[1:])))
+    cases = int(sys.argv[1]) if len(sys.argv) > 1 else CASES
+    need("ray", "ray").cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    print_table("Ray", waiting_table(cases) if "wait" in sys.argv else table(cases))
