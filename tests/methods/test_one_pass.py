@@ -252,30 +252,3 @@ def test_modes_and_emptiness_of_a_known_task_are_drawn_together():
         schedule.step()
     found = toy.mode_share(made.eval())
     assert found == pytest.approx({"first": 0.4, "second": 0.2, "neither": 0.4}, abs=0.05)
-
-
-def test_with_larger_patches_and_more_channels_a_net_begins_as_its_start_in_an_image_of_half_the_size():
-    coarse = small(
-        "one-pass", encoder={"patch": 4, "widths": [16, 24, 32], "blocks": 1}, windows=[32], image_channels=3
-    )
-    fine = small("one-pass")
-    torch.nn.init.zeros_(fine.encoder.stem.weight[:, 4:])  # the maps of how close a pixel is to the middle
-    coarse.begin_with(fine)
-    image, z = images(2)[:1], torch.randn(2, 16)
-    seen = fine.eval().encoder(image), coarse.eval().encoder(twice(image).expand(-1, 3, -1, -1))
-    with torch.no_grad():
-        drawn, drawn_larger = (net.generate(net.maps(maps), z) for net, maps in zip((fine, coarse), seen, strict=True))
-        shares, larger_shares = (net.mean_head(maps[0]) for net, maps in zip((fine, coarse), seen, strict=True))
-    assert drawn.std() > 0.01
-    torch.testing.assert_close(drawn_larger, twice(drawn), atol=1e-4, rtol=0)
-    torch.testing.assert_close(larger_shares, twice(shares), atol=1e-4, rtol=0)
-
-
-def twice(maps):
-    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-
-
-def test_with_the_same_patches_a_net_begins_as_its_start_is():
-    one, other = small("one-pass"), small("one-pass", std=0.1)
-    other.begin_with(one)
-    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())

@@ -17,7 +17,6 @@ def test_every_shipped_recipe_loads_with_its_method():
     methods |= {"ddpm-det": "cimd", "ddpm-prob": "cimd", "segdiff-cimd": "segdiff", "gen-prob-unet": "prob-unet"}
     methods |= {"flow-lidc": "flow", "flow-phantom": "flow"}
     methods |= {"one-pass-lidc": "one-pass", "one-pass-phantom": "one-pass", "one-pass-volume": "one-pass-volume"}
-    methods |= {"start": "one-pass"}
     methods |= {name: name for name in ("mose", "phiseg", "prob-unet", "ssn", "unet")}
     assert {name: load_recipe(name).method.name for name in recipe_names()} == methods
 

@@ -141,10 +141,6 @@ class Method(nn.Module, ABC):
         same.reader = self.readers.index(name)
         return same
 
-    def begin_with(self, other: Self) -> None:
-        """Take the weights of the same method as the first ones. Raises RuntimeError where their shapes differ."""
-        self.load_state_dict(other.state_dict())
-
     @abstractmethod
     def loss(self, batch: Batch) -> LossTerms:
         """The training loss of a batch; all randomness from torch's global generator."""

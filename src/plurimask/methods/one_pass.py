@@ -37,7 +37,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
 from plurimask.methods.known_readers import KnownReaders, named, one_each
@@ -155,26 +155,6 @@ class OnePass(Method):
         terms = {"score": score, "pixel": pixel, "mean": mean, "empty": empty}
         return LossTerms(total, {name: value.detach() for name, value in terms.items()})
 
-    def begin_with(self, other: "OnePass") -> None:
-        """Take the weights of a net of the same widths as the first ones, whatever its patches, channels and readers.
-
-        A net with patches of 4 pixels begins by seeing and drawing what one with patches of 2 does in an image of half
-        the size. Each channel begins as the mean of the other's. Other data's readers are other persons.
-        """
-        weights = other.state_dict()
-        if other.settings.readers != self.settings.readers:
-            own = self.state_dict()
-            weights = {key: value for key, value in weights.items() if not key.startswith("known.")}
-            weights |= {key: value for key, value in own.items() if key.startswith("known.")}
-        there, here = (net.settings.encoder.patch for net in (other, self))
-        weights["encoder.stem.weight"] = stem_of(
-            weights["encoder.stem.weight"], there, here, self.settings.image_channels
-        )
-        for head in ("mean_head.0", "generator.head"):
-            for key in (f"{head}.weight", f"{head}.bias"):
-                weights[key] = head_of(weights[key], there, here)
-        self.load_state_dict(weights)
-
     def settle(self, batches: Iterable[Batch]) -> None:
         """The heads say from the first step on how much readers draw, and how often nothing."""
         first, *others = batches
@@ -267,27 +247,6 @@ class ExportedOnePass(Exported, OnePass):
     def generate(self, features: Any, z: Tensor) -> Tensor:
         """2 x - 1 (2) in a window."""
         return torch.from_numpy(self.nets.generate(features, z.numpy()))
-
-
-def stem_of(weight: Tensor, there: int, here: int, channels: int) -> Tensor:
-    """Weights of a stem (width, (C + 2) there^2, 3, 3), for patches of `here` pixels and so many channels."""
-    width, _, rows, columns = weight.shape
-    pixels = weight.reshape(width, -1, there, there, rows, columns).permute(0, 1, 4, 2, 5, 3)
-    kernel = pixels.reshape(width, -1, rows * there, columns * there)
-    image, places = kernel[:, :-2], kernel[:, -2:]
-    if image.shape[1] != channels:
-        image = image.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
-    kernel = (
-        interpolate(torch.cat([image, places], 1), (rows * here, columns * here), mode="area") * (there / here) ** 2
-    )
-    pixels = kernel.reshape(width, -1, rows, here, columns, here).permute(0, 1, 3, 5, 2, 4)
-    return pixels.reshape(width, -1, rows, columns)
-
-
-def head_of(weight: Tensor, there: int, here: int) -> Tensor:
-    """Weights or biases (there^2, ...) of what draws patches of `there` pixels a side, for patches of `here`."""
-    patches = weight.reshape(1, there, there, -1).permute(0, 3, 1, 2)
-    return interpolate(patches, (here, here), mode="area").permute(0, 2, 3, 1).reshape(here**2, *weight.shape[1:])
 
 
 def scores(x: Tensor, y: Tensor, drew: Tensor, constant: float) -> tuple[Tensor, Tensor]:

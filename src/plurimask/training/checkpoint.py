@@ -176,8 +176,12 @@ def start_from(method: Method, model: str) -> None:
             got=f"{name}, which is of {other}",
             hint=f"give weights of {own}, a recipe of {other}, or leave training.start out",
         )
+    weights = loaded.state_dict()
+    if loaded.readers != method.readers:  # other data's readers are other persons, whatever their number
+        fresh = {key: value for key, value in method.state_dict().items() if key.startswith("known.")}
+        weights = {key: value for key, value in weights.items() if not key.startswith("known.")} | fresh
     try:
-        method.begin_with(loaded)
+        method.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(
             "training.start",

@@ -224,7 +224,6 @@ def _for_pictures(facts: Facts) -> list[Choice]:
     drawn = Choice("training.drawn", 0.75, "the share of fields with something drawn; the others say where nothing is")
     return [
         Choice("base", "one-pass-phantom", "the smaller nets of one-pass: in a short time more steps are worth more"),
-        Choice("training.start", "start", "weights that have seen CT, phase contrast and fluorescence"),
         Choice("image_size", side, why),
         Choice("images", "any-place", "objects lie anywhere, and masks are drawn in an image of any size"),
         Choice(
