@@ -203,6 +203,11 @@ def test_a_method_that_draws_in_one_evaluation_refuses_a_sampler(name):
         parse_recipe({"image_size": 128, "method": {"name": name}, "sampler": {"steps": 3}}, "own")
 
 
+def test_volumes_are_learned_around_lesions_alone():
+    with pytest.raises(SettingsError, match="expected images lesion-crops, since one-pass-volume sees one lesion"):
+        load_recipe("one-pass-volume", ("images=any-place",))
+
+
 def test_an_unknown_recipe_lists_the_shipped_ones():
     with pytest.raises(SettingsError, match=r"got cimd; shipped: cimd-bone-us, cimd-fc, .*, cimd-small"):
         load_recipe("cimd")
