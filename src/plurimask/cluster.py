@@ -178,15 +178,29 @@ class _Work:
 
     def _take(self, call: Any, hand: _Hand) -> Iterator[Any]:
         try:
-            result, error = self._ray.get(call)
+            answer = self._ray.get(call)
         except self._ray.exceptions.RayError:
-            first, *others = hand.cases.values()
-            self._hands.remove(hand)
-            self._waiting.extendleft(reversed(others))
-            self._again(first, "its worker died")
-            self._start()
-            return
-        name = hand.cases.pop(call)
+            yield from self._bury(hand)
+        else:
+            yield from self._judge(hand.cases.pop(call), *answer)
+
+    def _bury(self, hand: _Hand) -> Iterator[Any]:
+        """Of a worker that died: it worked in order, so the first case without an answer is what it died of."""
+        self._hands.remove(hand)
+        lost = []
+        for call, name in hand.cases.items():
+            try:
+                answer = self._ray.get(call)
+            except self._ray.exceptions.RayError:
+                lost.append(name)
+            else:
+                yield from self._judge(name, *answer)
+        first, *others = lost
+        self._waiting.extendleft(reversed(others))
+        self._again(first, "its worker died")
+        self._start()
+
+    def _judge(self, name: str, result: Any, error: PlurimaskError | None) -> Iterator[Any]:
         if isinstance(error, SettingsError):
             raise error
         if error is None:

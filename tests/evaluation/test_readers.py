@@ -38,8 +38,8 @@ def test_all_disagreement_of_readers_who_always_do_the_same_is_between_them():
 def test_the_share_is_that_of_the_variances():
     style, noise = (-0.2, 0.0, 0.2), 0.25
     between = np.mean([0.2**2, 0.2**2, 0.4**2])
-    scores = score_readers(cases(style, noise, count=400))
-    assert scores.between.value == pytest.approx(between / (between + 2 * noise**2), abs=0.06)
+    scores = score_readers(cases(style, noise, count=2000))
+    assert scores.between.value == pytest.approx(between / (between + 2 * noise**2), abs=0.03)
     low, high = scores.between.interval
     assert low < scores.between.value < high
 

@@ -12,8 +12,13 @@ LEVELS = range(5)
 
 
 def pyramid(settings=SMALL):
+    """Its Gaussians, which begin as one, moved apart."""
     torch.manual_seed(0)
-    return LatentPyramid(1, settings).eval()
+    made = LatentPyramid(1, settings).eval()
+    for weight in made.parameters():
+        if weight.ndim == 4 and not weight.any():
+            nn.init.kaiming_normal_(weight)
+    return made
 
 
 def decoder(settings=SMALL):

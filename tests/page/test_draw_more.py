@@ -150,7 +150,7 @@ def test_a_model_is_waited_for_and_pointed_at_a_region(drawing, page, monkeypatc
     root = drawing.out.parent
     with serving(next(root.glob("drawing*")), root / "saved", next(root.glob("drawing*/data")), "lidc-cimd") as place:
         open_case(page, place.to("large", "drawn"))
-        page.locator("#draw", has_text="Phantom is being loaded.").wait_for()
+        page.locator("#draw", has_text="Lidc-cimd is being loaded.").wait_for()
         gate.set()
         page.get_by_label("Region").wait_for()
         assert page.locator(READY).count() == 0
