@@ -22,7 +22,6 @@ Result = TypeVar("Result")
 Make = Callable[[], Callable[[Item], Result]]
 """Makes, once a worker, what works on a case. It is sent to the worker, as cases and results are sent."""
 TRIES = 3
-_AT_HAND = 2
 _STARTS = 10
 """Workers in a row that may die before they have begun."""
 _STORE_BYTES = 100 * 2**20
@@ -54,7 +53,7 @@ class FailedCasesError(PlurimaskError):
 
 @dataclass(eq=False)
 class _Hand:
-    """A worker, and what it has at hand: the case of each call, in their order."""
+    """A worker, and the call and case that it is at: one alone, so that it is known what a worker died of."""
 
     actor: Any
     cases: dict[Any, str] = field(default_factory=dict)
@@ -169,38 +168,21 @@ class _Work:
         self._hands.append(hand)
 
     def _give(self) -> None:
-        """Fill what the workers have at hand, evenly."""
-        for most in range(1, _AT_HAND + 1):
-            for hand in self._hands:
-                if self._waiting and len(hand.cases) < most:
-                    name = self._waiting.popleft()
-                    hand.cases[hand.actor.work.remote(self._items[name])] = name
+        """Give every idle worker a case."""
+        for hand in self._hands:
+            if self._waiting and not hand.cases:
+                name = self._waiting.popleft()
+                hand.cases[hand.actor.work.remote(self._items[name])] = name
 
     def _take(self, call: Any, hand: _Hand) -> Iterator[Any]:
+        name = hand.cases.pop(call)
         try:
-            answer = self._ray.get(call)
+            result, error = self._ray.get(call)
         except self._ray.exceptions.RayError:
-            yield from self._bury(hand)
-        else:
-            yield from self._judge(hand.cases.pop(call), *answer)
-
-    def _bury(self, hand: _Hand) -> Iterator[Any]:
-        """Of a worker that died: it worked in order, so the first case without an answer is what it died of."""
-        self._hands.remove(hand)
-        lost = []
-        for call, name in hand.cases.items():
-            try:
-                answer = self._ray.get(call)
-            except self._ray.exceptions.RayError:
-                lost.append(name)
-            else:
-                yield from self._judge(name, *answer)
-        first, *others = lost
-        self._waiting.extendleft(reversed(others))
-        self._again(first, "its worker died")
-        self._start()
-
-    def _judge(self, name: str, result: Any, error: PlurimaskError | None) -> Iterator[Any]:
+            self._hands.remove(hand)
+            self._again(name, "its worker died")
+            self._start()
+            return
         if isinstance(error, SettingsError):
             raise error
         if error is None:
