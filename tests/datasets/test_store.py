@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from plurimask.datasets.changed import Resided
-from plurimask.datasets.store import cache_folder, open_store, refuse_volumes
+from plurimask.datasets.store import cache_folder, check_planes, open_store
 from plurimask.errors import DatasetError
 from plurimask.geometry import Grid
 from plurimask.records import Case
@@ -221,7 +221,15 @@ def test_volumes_beside_planes_or_of_a_spacing_that_no_image_has_are_refused():
 def test_volumes_are_refused_where_planes_are_learned():
     made = Made([volume(0, (8, 6, 9))])
     with pytest.raises(DatasetError, match=r"made: expected plane images, got volumes, case-0 of 9x8x6 \(planes, rows"):
-        refuse_volumes(made, open_store(made))
+        check_planes(made, open_store(made))
+    check_planes(made, open_store(made), volumes=True)
+
+
+def test_planes_are_refused_where_volumes_are_learned():
+    made = Made([case(0, 1)])
+    with pytest.raises(DatasetError, match=r"made: expected volumes, got plane images, case-0 of \d+x\d+ \(rows, col"):
+        check_planes(made, open_store(made), volumes=True)
+    check_planes(made, open_store(made))
 
 
 def test_a_case_that_nobody_read_is_refused():

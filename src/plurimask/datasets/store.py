@@ -172,15 +172,18 @@ def open_store(dataset: Dataset, progress: Callable[[int], object] = lambda done
     return Store(folder)
 
 
-def refuse_volumes(dataset: Dataset, store: Store) -> None:
-    """Raises DatasetError where a dataset is of volumes, for what learns of planes."""
-    if store.shapes.shape[1] == 4:
-        raise DatasetError(
-            dataset.root,
-            expected="plane images",
-            got=f"volumes, {dataset.names[0]} of {'x'.join(map(str, store.shapes[0, 1:]))} (planes, rows, columns)",
-            hint="cut volumes into slices with plurimask prepare folder, or take a recipe of volumes",
-        )
+def check_planes(dataset: Dataset, store: Store, volumes: bool = False) -> None:
+    """Raises DatasetError where a dataset is of volumes, for what learns of planes; with `volumes` the reverse."""
+    if (store.shapes.shape[1] == 4) == volumes:
+        return
+    kinds, size = ("plane images", "volumes"), "x".join(map(str, store.shapes[0, 1:]))
+    slices = "cut volumes into slices with plurimask prepare folder, or take a recipe of volumes"
+    raise DatasetError(
+        dataset.root,
+        expected=kinds[volumes],
+        got=f"{kinds[not volumes]}, {dataset.names[0]} of {size} ({'' if volumes else 'planes, '}rows, columns)",
+        hint="take a recipe of planes" if volumes else slices,
+    )
 
 
 def cache_folder() -> Path:

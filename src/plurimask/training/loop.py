@@ -23,7 +23,7 @@ from plurimask.datasets.changed import cut_case
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.intensity import Intensity
 from plurimask.datasets.splits import Split, check_disjoint, split_indices
-from plurimask.datasets.store import open_store, refuse_volumes
+from plurimask.datasets.store import check_planes, open_store
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
@@ -169,8 +169,7 @@ def _patients(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[Split,
 def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
     store, settings = open_store(dataset), recipe.training
     field, side = None, recipe.image_size
-    if not method_class(recipe.method.name).volumes:
-        refuse_volumes(dataset, store)
+    check_planes(dataset, store, method_class(recipe.method.name).volumes)
     expected = (recipe.method.image_channels, side, side)
     if recipe.images == "any-place":
         field = FieldSettings(side, settings.drawn)

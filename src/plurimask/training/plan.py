@@ -27,7 +27,7 @@ from scipy import ndimage
 
 from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.splits import Split
-from plurimask.datasets.store import Store, open_store, refuse_volumes
+from plurimask.datasets.store import Store, check_planes, open_store
 from plurimask.errors import DatasetError, duration, plural
 from plurimask.files.stored import natural
 from plurimask.methods.method import Method
@@ -102,7 +102,7 @@ class Facts:
 
 def look(dataset: Dataset, store: Store) -> Facts:
     """What a dataset says. Raises DatasetError where nothing is drawn at all, for volumes, and as `sides_of`."""
-    refuse_volumes(dataset, store)
+    check_planes(dataset, store)
     sides = sides_of(dataset)
     shares, empties, lengths, areas, thick, spans, reaches = [], [], [], [], [], [], []
     for index in sides["train"]:
