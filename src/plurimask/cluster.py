@@ -1,8 +1,8 @@
 """Cases spread over the workers of a Ray cluster. No other module knows Ray; it is imported when it is asked for.
 
-A worker (an actor of Ray) makes its state once, such as a loaded model, and is then given cases. It has at most two at
-hand, so that what waits stays with the caller. It writes what it makes itself: small answers alone come back. A case
-that fails, or whose worker dies, is given out again after all others, until it was tried three times.
+A worker (an actor of Ray) makes its state once, such as a loaded model, and is then given one case at a time, so that
+it is known what it died of. It writes what it makes itself: small answers alone come back. A case that fails, or whose
+worker dies, is given out again after all others, until it was tried three times.
 """
 
 import os
