@@ -16,6 +16,7 @@ Lengths are in mm until they meet the pixel grid. The numbers are plausible valu
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,8 +64,45 @@ def simulate_ct(
     return scene.scan(image)
 
 
+class Surroundings(ABC):
+    """What lies around a lung, the same in a plane and in a volume. Depth and arc are in mm, as the scene is shaped."""
+
+    rng: np.random.Generator
+
+    @abstractmethod
+    def field(self, scale_mm: float) -> np.ndarray:
+        """Smooth Gaussian noise of the scene, mean 0, standard deviation 1, correlated over `scale_mm`."""
+
+    @abstractmethod
+    def _within(self, distance_mm: np.ndarray) -> np.ndarray:
+        """0..1: the share of each place inside a surface, from the signed distance (negative inside) of its middle."""
+
+    def _chest_wall(self, depth: np.ndarray, arc: np.ndarray) -> np.ndarray:
+        """Muscle between layers of fat, ribs with a bright rim, then air; `depth` and `arc` in mm."""
+        layers = np.sin(depth / 5 + 1.5 * self.field(10.0)) + (depth - self.rng.uniform(10, 30)) / 12
+        tissue = 50 - 150 * expit(2 * layers)
+        return np.where(depth > self.rng.uniform(28, 60), -1000, self._add_ribs(tissue, depth, arc))
+
+    def _add_ribs(self, tissue: np.ndarray, depth: np.ndarray, arc: np.ndarray) -> np.ndarray:
+        """Capsules along the pleura: a bright cortex around marrow."""
+        places = float(arc.min()) + self.rng.uniform(0, 40) + np.cumsum(self.rng.uniform(25, 60, 20))
+        beyond = np.full_like(arc, np.inf)
+        for place in places[places < arc.max() + 20].tolist():
+            np.minimum(beyond, np.abs(arc - place) - self.rng.uniform(3, 14), out=beyond)
+        radius = self.rng.uniform(2.2, 3.8)
+        tilted = depth - radius - self.rng.uniform(1, 4) + 1.5 * self.field(12.0)
+        surface = np.hypot(beyond.clip(0), tilted) - radius
+        bone, marrow = self._within(surface), self._within(surface + self.rng.uniform(0.8, 1.6))
+        return tissue + bone * (self.rng.uniform(400, 900) - tissue) - marrow * self.rng.uniform(250, 450)
+
+    def _mediastinum(self) -> np.ndarray:
+        """Heart, vessels or liver: even, with a little fat."""
+        blood = 160 if self.rng.random() < 0.3 else 45
+        return blood - (blood + 90) * expit(3 * (self.field(8.0) - 1.6))
+
+
 @dataclass(frozen=True)
-class _Scene:
+class _Scene(Surroundings):
     """What every part of the picture needs: the pixel size and the generator."""
 
     spacing_mm: float
@@ -192,29 +230,6 @@ class _Scene:
         """(2, 128, 128) float32: mm from the tile's centre along two axes turned by `tilt`."""
         cosine, sine = self.spacing_mm * math.cos(tilt), self.spacing_mm * math.sin(tilt)
         return np.stack([cosine * _COLUMNS + sine * _ROWS, cosine * _ROWS - sine * _COLUMNS])
-
-    def _chest_wall(self, depth: np.ndarray, arc: np.ndarray) -> np.ndarray:
-        """Muscle between layers of fat, ribs with a bright rim, then air; `depth` and `arc` in mm."""
-        layers = np.sin(depth / 5 + 1.5 * self.field(10.0)) + (depth - self.rng.uniform(10, 30)) / 12
-        tissue = 50 - 150 * expit(2 * layers)
-        return np.where(depth > self.rng.uniform(28, 60), -1000, self._add_ribs(tissue, depth, arc))
-
-    def _add_ribs(self, tissue: np.ndarray, depth: np.ndarray, arc: np.ndarray) -> np.ndarray:
-        """Capsules along the pleura: a bright cortex around marrow."""
-        places = float(arc.min()) + self.rng.uniform(0, 40) + np.cumsum(self.rng.uniform(25, 60, 20))
-        beyond = np.full_like(arc, np.inf)
-        for place in places[places < arc.max() + 20].tolist():
-            np.minimum(beyond, np.abs(arc - place) - self.rng.uniform(3, 14), out=beyond)
-        radius = self.rng.uniform(2.2, 3.8)
-        tilted = depth - radius - self.rng.uniform(1, 4) + 1.5 * self.field(12.0)
-        surface = np.hypot(beyond.clip(0), tilted) - radius
-        bone, marrow = self._within(surface), self._within(surface + self.rng.uniform(0.8, 1.6))
-        return tissue + bone * (self.rng.uniform(400, 900) - tissue) - marrow * self.rng.uniform(250, 450)
-
-    def _mediastinum(self) -> np.ndarray:
-        """Heart, vessels or liver: even, with a little fat."""
-        blood = 160 if self.rng.random() < 0.3 else 45
-        return blood - (blood + 90) * expit(3 * (self.field(8.0) - 1.6))
 
     def scan(self, image: np.ndarray) -> np.ndarray:
         """Blur of the scanner and its kernel, noise, and whole HU."""

@@ -20,7 +20,14 @@ from scipy.special import expit
 
 from plurimask.geometry import Grid
 from plurimask.prepare.lidc_contours import READERS, Nodule, Ratings, find_database, read_nodules
-from plurimask.prepare.phantom_ct import LARGEST_SHIFT, SIZE, ellipse_distance, nodule_contrast, signed_distance
+from plurimask.prepare.phantom_ct import (
+    LARGEST_SHIFT,
+    SIZE,
+    Surroundings,
+    ellipse_distance,
+    nodule_contrast,
+    signed_distance,
+)
 from plurimask.records import Case
 
 BEYOND = (3, 8)
@@ -112,7 +119,7 @@ def simulate_volume(
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _Scene(Surroundings):
     """What every part needs: planes, their thin layers (L, 128, 128), and the generator."""
 
     planes: int
@@ -266,29 +273,6 @@ class _Scene:
         rows, columns = self.pixel_mm * (np.indices((SIZE, SIZE), dtype=np.float32) + 0.5 - SIZE / 2)
         cosine, sine = math.cos(tilt), math.sin(tilt)
         return np.stack([cosine * columns + sine * rows, cosine * rows - sine * columns])
-
-    def _chest_wall(self, depth: np.ndarray, arc: np.ndarray) -> np.ndarray:
-        """Muscle between layers of fat, ribs with a bright rim, then air; `depth` and `arc` in mm."""
-        layers = np.sin(depth / 5 + 1.5 * self.field(10.0)) + (depth - self.rng.uniform(10, 30)) / 12
-        tissue = 50 - 150 * expit(2 * layers)
-        return np.where(depth > self.rng.uniform(28, 60), -1000, self._add_ribs(tissue, depth, arc))
-
-    def _add_ribs(self, tissue: np.ndarray, depth: np.ndarray, arc: np.ndarray) -> np.ndarray:
-        """Capsules along the pleura: a bright cortex around marrow."""
-        places = float(arc.min()) + self.rng.uniform(0, 40) + np.cumsum(self.rng.uniform(25, 60, 20))
-        beyond = np.full_like(arc, np.inf)
-        for place in places[places < arc.max() + 20].tolist():
-            np.minimum(beyond, np.abs(arc - place) - self.rng.uniform(3, 14), out=beyond)
-        radius = self.rng.uniform(2.2, 3.8)
-        tilted = depth - radius - self.rng.uniform(1, 4) + 1.5 * self.field(12.0)
-        surface = np.hypot(beyond.clip(0), tilted) - radius
-        bone, marrow = self._within(surface), self._within(surface + self.rng.uniform(0.8, 1.6))
-        return tissue + bone * (self.rng.uniform(400, 900) - tissue) - marrow * self.rng.uniform(250, 450)
-
-    def _mediastinum(self) -> np.ndarray:
-        """Heart, vessels or liver: even, with a little fat."""
-        blood = 160 if self.rng.random() < 0.3 else 45
-        return blood - (blood + 90) * expit(3 * (self.field(8.0) - 1.6))
 
     def scan(self, image: np.ndarray) -> np.ndarray:
         """The mean over each plane's thickness, blur of the scanner and its kernel, noise, and whole HU.
