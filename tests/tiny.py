@@ -39,6 +39,12 @@ SMALL = {
         "generator": {"widths": [16, 24], "condition": 16},
         "start": 0,
     },
+    "one-pass-volume": {
+        "encoder": {"widths": [12, 16, 24], "blocks": 1},
+        "generator": {"widths": [12, 16], "condition": 16},
+        "windows": [16],
+        "start": 0,
+    },
 }
 """Settings of every method at a size for tests."""
 

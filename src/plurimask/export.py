@@ -50,7 +50,7 @@ def export_onnx(model: Model, out: Path) -> float:
         MissingPackageError: the packages of the extra `onnx` are not installed.
     """
     method = model.method
-    if not isinstance(method, FlowMatching | OnePass):
+    if not isinstance(method, FlowMatching | OnePass) or method.volumes:
         raise SettingsError(
             f"export of {model.name}",
             expected="a model of the method one-pass or flow",

@@ -22,18 +22,28 @@ def panel(made, seeds, sampler=None):
     return draw(made, images(1), seeds, sampler)
 
 
-def images(count):
-    """(count, 1, SIZE, SIZE), scaled."""
-    return scale_intensity(torch.from_numpy(np.stack([image(seed) for seed in range(count)])))
+PLANES = 5
+"""Of volumes."""
 
 
-def batch(count=4):
+def images(count, volume=False):
+    """(count, 1, SIZE, SIZE), scaled; volumes are (count, 1, PLANES, SIZE, SIZE)."""
+    shown = torch.from_numpy(np.stack([image(seed) for seed in range(count * (PLANES if volume else 1))]))
+    return scale_intensity(shown.reshape(count, 1, PLANES, SIZE, SIZE) if volume else shown, 3 if volume else 2)
+
+
+def batch(count=4, volume=False):
     """Images with two to three readers each who all drew, the last slot of every other image unread."""
-    generator = torch.Generator().manual_seed(3)
-    readers = torch.rand((count, 3, SIZE, SIZE), generator=generator) > 0.7
-    valid = torch.ones((count, 3), dtype=torch.bool)
+    shown, valid = images(count, volume), torch.ones((count, 3), dtype=torch.bool)
     valid[::2, 2] = False
-    return Batch(images(count), readers & valid[..., None, None], valid)
+    shape = (count, 3, *shown.shape[2:])
+    readers = torch.rand(shape, generator=torch.Generator().manual_seed(3)) > 0.7
+    return Batch(shown, readers & beside(valid, readers), valid)
+
+
+def beside(valid, readers):
+    """Slots (B, R), with an axis of 1 for each of the pixels of `readers`."""
+    return valid.reshape(*valid.shape, *[1] * (readers.dim() - 2))
 
 
 def corner(side=40):

@@ -1,99 +1,55 @@
 """One evaluation a mask of a volume: one decision a lesion, all planes in one mask, through the house of planes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from tiny import stir
+from small_batches import PLANES, batch, images
+from tiny import SIZE, small
 
-from plurimask.datasets.batches import scale_intensity
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import InputError
 from plurimask.files.images import write_nifti
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
-from plurimask.methods.method import build, method_class
 from plurimask.methods.one_pass import scores
-from plurimask.records import Batch, Case
+from plurimask.records import Case
 from plurimask.sampling.model import load
 from plurimask.sampling.region import parse_region
 from plurimask.sampling.study import sample_study
 from plurimask.training.loop import train
 from plurimask.training.recipe import parse_recipe
 
-SIDE, PLANES = 16, 5
-SHAPE = (PLANES, SIDE, SIDE)
-
-
-def small(std=0.05, **changed):
-    """The method at a size for tests, its weights moved away from their start."""
-    torch.manual_seed(0)
-    table = {
-        "encoder": {"widths": (12, 16, 24), "blocks": 1},
-        "generator": {"widths": (12, 16), "condition": 16},
-        "windows": (16,),
-        "start": 0,
-    }
-    made = build(method_class("one-pass-volume").Settings(**table | changed))
-    stir(made, std)
-    return made
-
-
-def volumes(count=1, planes=PLANES):
-    """(count, 1, D, H, W), scaled."""
-    return scale_intensity(torch.randn((count, 1, planes, SIDE, SIDE), generator=torch.Generator().manual_seed(0)), 3)
-
-
-def batch(count=4):
-    """Two or three readers each, the last slot of every other volume unread, one reader who drew nothing."""
-    readers = torch.rand((count, 3, *SHAPE), generator=torch.Generator().manual_seed(3)) > 0.7
-    valid = torch.ones((count, 3), dtype=torch.bool)
-    valid[::2, 2] = False
-    readers[1, 0] = False
-    return Batch(volumes(count), readers & valid[..., None, None, None], valid)
+volume_method = partial(small, "one-pass-volume")
 
 
 def draw(made, count, image=None, **more):
     """Masks (S, H, W, D) of one volume (C, H, W, D)."""
-    shown = volumes()[0].movedim(1, 3).numpy() if image is None else image
-    return draw_masks(made.eval(), shown, tuple(range(count)), None, SIDE, **more)
-
-
-@pytest.mark.parametrize("solid", [True, False])
-def test_every_part_learns_from_the_loss(solid):
-    made = small(solid=solid)
-    made.loss(batch(8)).total.backward()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in made.parameters())
-    assert all(any(weight.grad.any() for weight in part.parameters()) for part in made.children())
-
-
-def test_unread_slots_hold_rubbish():
-    made, cases = small().eval(), batch()
-    filled = Batch(cases.image, cases.readers | ~cases.valid[..., None, None, None], cases.valid)
-    totals = [torch.manual_seed(1) and made.loss(each).total for each in (cases, filled)]
-    assert totals[0] == totals[1]
+    shown = images(1, volume=True)[0].movedim(1, 3).numpy() if image is None else image
+    return draw_masks(made.eval(), shown, tuple(range(count)), None, SIZE, **more)
 
 
 def test_the_score_is_that_of_the_planar_method_over_all_voxels():
-    made, cases, shown = small(draws=3).eval(), batch(), []
+    made, cases, shown = volume_method(draws=3).eval(), batch(volume=True), []
     made.generator.register_forward_hook(lambda module, given, output: shown.append(output))
     terms = made.loss(cases).terms
     logits = shown[0] + (made.settings.lift - shown[0].amax((1, 2, 3, 4), keepdim=True)).clamp(min=0)
-    drew = cases.valid & cases.readers.flatten(2).any(2)
-    expected = scores(logits.sigmoid().reshape(4, 3, -1), cases.readers.flatten(2).float(), drew, 0.1)
+    expected = scores(logits.sigmoid().reshape(4, 3, -1), cases.readers.flatten(2).float(), cases.valid, 0.1)
     assert (terms["score"].item(), terms["pixel"].item()) == pytest.approx([one.item() for one in expected], rel=1e-4)
 
 
 def test_sample_k_is_the_same_at_any_count_and_in_any_chunk():
-    made = small()
+    made = volume_method()
     many = draw(made, 9, chunk=4)
-    assert many.shape == (9, SIDE, SIDE, PLANES)
+    assert many.shape == (9, SIZE, SIZE, PLANES)
     assert np.array_equal(draw(made, 3), many[:3])
 
 
 def test_a_lesion_is_drawn_on_all_planes_or_on_none():
     """Of 64 samples about half are empty as a whole; none of the others is, whatever the generator says."""
-    made = small()
+    made = volume_method()
     torch.nn.init.zeros_(made.empty_head.last.weight)
     torch.nn.init.zeros_(made.empty_head.last.bias)
     torch.nn.init.constant_(made.generator.head.bias, -9.0)
@@ -101,22 +57,12 @@ def test_a_lesion_is_drawn_on_all_planes_or_on_none():
     assert 20 <= empty.sum() <= 44
 
 
-def test_fresh_heads_say_what_readers_draw_on_average():
-    made, readers = small(std=0), torch.zeros((6, 3, *SHAPE), dtype=torch.bool)
-    readers[:, :2, 1:3, :5, :5] = True
-    made.settle([Batch(volumes(6), readers, torch.ones((6, 3), dtype=torch.bool))])
-    with torch.no_grad():
-        shares, empty = made.expected(made.encoder(volumes(6)))
-    assert empty.mean().item() == pytest.approx(1 / 3, rel=0.05)
-    assert shares.mean().item() == pytest.approx(2 / 3 * 50 / np.prod(SHAPE), rel=0.05)
-
-
 def test_onto_the_mean_a_generator_that_says_nothing_draws_the_mean_mask():
-    made = small(std=0, onto_mean=True).eval()
+    made = volume_method(std=0, onto_mean=True).eval()
     torch.nn.init.normal_(made.mean_head[0].weight)
     torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
     with torch.no_grad():
-        shares, _ = made.expected(made.encoder(volumes()))
+        shares, _ = made.expected(made.encoder(images(1, volume=True)))
     assert np.array_equal(draw(made, 2), (shares[0] > 0.5).movedim(1, 3).expand(2, -1, -1, -1).numpy())
 
 
@@ -127,14 +73,16 @@ def test_onto_the_mean_a_generator_that_says_nothing_draws_the_mean_mask():
 )
 def test_drawing_commutes_with_turns_and_flips_of_a_net_that_does(turned):
     """Kernels of which only the middle is left see no direction."""
-    made = small(encoder={"widths": (12,), "blocks": 1, "patch": 1}, generator={"widths": (12,), "condition": 16})
+    made = volume_method(
+        encoder={"widths": (12,), "blocks": 1, "patch": 1}, generator={"widths": (12,), "condition": 16}
+    )
     for module in made.modules():
         if isinstance(module, torch.nn.Conv3d):
             middle = (..., *(side // 2 for side in module.kernel_size))
             kept = module.weight.data[middle].clone()
             module.weight.data.zero_()
             module.weight.data[middle] = kept
-    shown = volumes()[0].movedim(1, 3).numpy()
+    shown = images(1, volume=True)[0].movedim(1, 3).numpy()
     assert np.array_equal(draw(made, 4, np.ascontiguousarray(turned(shown))), turned(draw(made, 4, shown)))
 
 
@@ -144,7 +92,7 @@ def write_volumes(root):
     for number in range(40):
         folder, planes = root / f"case-{number:02d}", 5 + number % 3
         folder.mkdir(parents=True)
-        grid = Grid.plane((SIDE, SIDE, planes), 0.7, 3.0)
+        grid = Grid.plane((SIZE, SIZE, planes), 0.7, 3.0)
         write_nifti(folder / "image.nii.gz", rng.integers(-900, 100, grid.shape).astype(np.int16), grid)
         for reader in range(2):
             mask = np.zeros(grid.shape, dtype=np.uint8)
@@ -158,21 +106,21 @@ def write_volumes(root):
 def test_volumes_are_trained_on_and_drawn_as_planes_are(tmp_path, monkeypatch):
     """By the same train, load, sample and sample_study; of one case they draw the same masks."""
     monkeypatch.setenv("PLURIMASK_CACHE", str(tmp_path / "cache"))
-    data, tree = write_volumes(tmp_path / "data"), small().settings.model_dump() | {"norms": SIDE}
+    data, tree = write_volumes(tmp_path / "data"), volume_method().settings.model_dump() | {"norms": SIZE}
     training = {"steps": 2, "batch_size": 4, "planes": 4, "validation_cases": 2, "validation_samples": 2, "warp": 0.5}
-    train(parse_recipe({"image_size": SIDE, "method": tree, "training": training}, "volumes"), data, tmp_path / "run")
+    train(parse_recipe({"image_size": SIZE, "method": tree, "training": training}, "volumes"), data, tmp_path / "run")
     model = load(tmp_path / "run", device="cpu")
     assert model.recipe.spacing_mm == 0.7
     case = data[2]
     drawn = model.sample(case, 3).masks
-    assert drawn.shape == (3, SIDE, SIDE, 7)
+    assert drawn.shape == (3, SIZE, SIZE, 7)
     study = Study(case, "nifti", ())
     assert np.array_equal(sample_study(model, study, 3).masks, drawn)
     part = sample_study(model, study, 3, region=parse_region("0:16,0:16,2:5")).masks
     assert not part[..., :2].any()
     assert not part[..., 5:].any()
     with pytest.raises(InputError, match="a volume with planes of 16x16 pixels"):
-        model.sample(np.zeros((SIDE, SIDE), dtype=np.float32))
+        model.sample(np.zeros((SIZE, SIZE), dtype=np.float32))
     wide = Case(
         "wide", np.zeros((1, 40, 40, 3), dtype=np.float32), np.zeros((0, 40, 40, 3), dtype=bool), Grid((40, 40, 3))
     )

@@ -137,7 +137,7 @@ def settle_heads(method: Expecting, batches: Iterable[Batch]) -> None:
         counts += torch.stack([drew.sum(), read * pixels, (batch.valid & (drew == 0)).sum(), read])
     assert first is not None, "there is a batch"
     said = method.expected(method.encoder(first.image))
-    biases = cast(nn.Conv2d, method.mean_head[0]).bias, cast(nn.Linear, method.empty_head.last).bias
+    biases = cast(nn.Conv2d | nn.Conv3d, method.mean_head[0]).bias, cast(nn.Linear, method.empty_head.last).bias
     for bias, now, true in zip(biases, said, (counts[0] / counts[1], counts[2] / counts[3]), strict=True):
         assert bias is not None
         logits, wanted = now.float().clamp(1e-6, 1 - 1e-6).logit(), true.clamp(_RARE, 1 - _RARE).logit()

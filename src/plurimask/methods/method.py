@@ -46,7 +46,7 @@ BUILT_IN = {
     "unet": "plurimask.methods.unet:Unet",
     "flow": "plurimask.methods.flow:FlowMatching",
     "one-pass": "plurimask.methods.one_pass:OnePass",
-    "one-pass-volume": "plurimask.methods.one_pass_volume:OnePassVolume",
+    "one-pass-volume": "plurimask.methods.one_pass:OnePassVolume",
 }
 """Where the class of each method lies. Its module is imported when its name is asked for."""
 RENAMED = {"panel": "flow"}

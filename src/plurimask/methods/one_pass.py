@@ -26,6 +26,8 @@ soft IoU of products, would draw the samples together or to 0 and 1. (5) has a g
 it knows pixels alone, and at a weight of 0.3 it keeps two modes that exclude each other from being learned.
 In (4) and (5) a batch is averaged over its readers, so that an image counts as many times as readers drew.
 
+Of volumes (B, C, D, H, W) |.| is the sum over voxels; the last two axes are a plane's, as of an image.
+
 In training the generator works in a window of one of several sizes around the masks, in sampling in that of
 methods.hurdle. Training begins with crops and ends with whole images, in which the nets learn that nothing is drawn far
 from the middle.
@@ -42,8 +44,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
 from plurimask.methods.known_readers import KnownReaders, named, one_each
 from plurimask.methods.method import Method, MethodSettings, reader_masks
-from plurimask.nets.mask_generator import GeneratorSettings, JointEmptiness, MaskGenerator, Pyramid, PyramidSettings
-from plurimask.nets.residual import convolution
+from plurimask.nets.mask_generator import (
+    LAYERED,
+    PLANAR,
+    SOLID,
+    GeneratorSettings,
+    JointEmptiness,
+    Kernels,
+    MaskGenerator,
+    Pyramid,
+    PyramidSettings,
+    Unfolding,
+)
+from plurimask.nets.residual import convolution, layout
 from plurimask.nets.windows import Windows, training_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Natural, Positive, Rate, Weight, Widths, wrong
@@ -101,6 +114,11 @@ class OnePassSettings(MethodSettings):
         return self.encoder.patch * 2 ** (len(self.generator.widths) - 1)
 
     @property
+    def kernels(self) -> Kernels:
+        """Of all nets."""
+        return PLANAR
+
+    @property
     def multiple(self) -> int:
         """Height and width must be multiples of this many pixels."""
         return self.encoder.multiple
@@ -124,9 +142,9 @@ class OnePass(Method):
     def __init__(self, settings: OnePassSettings) -> None:
         super().__init__(settings)
         widths, patch = settings.encoder.widths, settings.encoder.patch
-        self.encoder = Pyramid(settings.image_channels, settings.encoder)
-        self.generator = MaskGenerator(widths, patch, settings.generator)
-        self.mean_head = nn.Sequential(convolution(widths[0], patch**2, 1), nn.PixelShuffle(patch))
+        self.encoder = Pyramid(settings.image_channels, settings.encoder, settings.kernels)
+        self.generator = MaskGenerator(widths, patch, settings.generator, settings.kernels)
+        self.mean_head = nn.Sequential(convolution(widths[0], patch**2, settings.kernels.point), Unfolding(patch))
         self.empty_head = JointEmptiness(widths, widths[-1])
         self.known = KnownReaders(len(settings.readers), settings.generator.latent) if settings.readers else None
         self.register_buffer("steps", torch.zeros(()))
@@ -138,8 +156,7 @@ class OnePass(Method):
         _, share = reader_masks(batch, "mean")
         expected = self.mean_head(features[0]).float()
         mean = binary_cross_entropy_with_logits(expected, share)  # (6)
-        sizes = batch.readers.sum((2, 3))
-        drew = batch.valid & (sizes > 0)
+        drew = batch.valid & batch.readers.flatten(2).any(2)
         said, who = self.empty_head(features, expected.sigmoid()).float()[:, None].expand(drew.shape), None
         if self.known is not None and batch.who is not None:
             who = named(batch.who)
@@ -163,14 +180,15 @@ class OnePass(Method):
 
     def _choose_norms(self, batch: Batch) -> None:
         """Whether the batch norms learn from these images."""
-        learn = self.training and max(batch.image.shape[2:]) <= self.settings.norms
+        learn = self.training and max(batch.image.shape[-2:]) <= self.settings.norms
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
                 module.train(learn)
 
     def _scores(self, batch: Batch, features: list[Tensor], drew: Tensor, who: Tensor | None) -> tuple[Tensor, Tensor]:
         """(4) and (5), which are 0 where nobody drew: drew (B, R) bool, who (B, R) as `named` gives it."""
-        inside = (batch.readers & drew[:, :, None, None]).any(1)
+        drawn = batch.readers & drew[(..., *[None] * self.settings.kernels.axes)]
+        inside = drawn.flatten(1, -3).any(1)  # of a volume, on any plane
         windows = training_windows(inside, self.settings.cell, self.settings.windows)
         maps = self._cut(self.maps(features), windows)
         draws, count = self.settings.draws, len(drew)
@@ -185,7 +203,7 @@ class OnePass(Method):
         return scores(x, y, drew, self.settings.constant)
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Of the encoder's features: shares of readers (B, 1, H, W) who mark each pixel, and (B,) who draw nothing."""
+        """Of features: shares of readers (B, 1, [D,] H, W) who mark each pixel, and (B,) who draw nothing."""
         shares = self.mean_head(features[0]).sigmoid()
         return shares, self.empty_head(features, shares).sigmoid()
 
@@ -201,7 +219,8 @@ class OnePass(Method):
         features = self.encoder(image)
         (shares, empty), maps = self.expected(features), self.maps(features)
         settings = self.settings
-        windows, window = sampling_window(shares, settings.visible, settings.cell, min(settings.windows))
+        plane = shares.flatten(1, -3).amax(1, keepdim=True)
+        windows, window = sampling_window(plane, settings.visible, settings.cell, min(settings.windows))
         if self.known is not None and self.reader is not None:
             empty = self.known.empty(empty.logit(), empty.new_tensor([self.reader], dtype=torch.long)).sigmoid()
         return View(self._cut(maps, windows), empty[0], window, image.shape[2:], shares.max())
@@ -224,7 +243,7 @@ class OnePass(Method):
         return encoded.draw(noise[0][:, 0], lambda drawn, rank: self.generate(encoded.features, z[drawn]))
 
     def generate(self, features: Any, z: Tensor) -> Tensor:
-        """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, h, w)."""
+        """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, [D,] h, w)."""
         return torch.tanh(self._lifted(self.generator(features, z)) / 2)
 
     def _cut(self, maps: list[Tensor], windows: Windows) -> list[Tensor]:
@@ -232,11 +251,40 @@ class OnePass(Method):
         cells = [2**level for level in reversed(range(len(maps)))]
         cut = [windows.cut(level, cell) for level, cell in zip(maps, cells, strict=True)]
         # Cutting out leaves channels first, which convolutions on a CPU are slower with.
-        return [level.contiguous(memory_format=torch.channels_last) for level in cut]
+        return [level.contiguous(memory_format=layout(self.settings.kernels.axes)) for level in cut]
 
     def _lifted(self, logits: Tensor) -> Tensor:
-        """l of (2): (n, 1, h, w)."""
-        return logits + (self.settings.lift - logits.amax((1, 2, 3), keepdim=True)).clamp(min=0)
+        """l of (2), as large as the logits (n, 1, [D,] h, w)."""
+        most = logits.amax(tuple(range(1, logits.dim())), keepdim=True)
+        return logits + (self.settings.lift - most).clamp(min=0)
+
+
+class OnePassVolumeSettings(OnePassSettings):
+    """Everything that defines the method; besides what `one-pass` has, but for known readers:
+
+    Args:
+        solid: whether all kernels go through planes; else the nets look along them once a stage.
+    """
+
+    name: Literal["one-pass-volume"] = "one-pass-volume"  # type: ignore[assignment]
+    solid: bool = True
+    readers: Annotated[tuple[()], Field(exclude_if=lambda readers: not readers)] = ()
+
+    @property
+    def kernels(self) -> Kernels:
+        """Of all nets."""
+        return SOLID if self.solid else LAYERED
+
+
+class OnePassVolume(OnePass):
+    """The method in three dimensions, with one decision and one z a lesion.
+
+    Readers mark lesions and not slices: whether a reader draws anything is said once of a volume, by an e that sees all
+    of its planes, and z of (1) is one for all of them. The windows lie in the plane and go through all planes shown.
+    """
+
+    Settings = OnePassVolumeSettings
+    volumes = True
 
 
 class ExportedOnePass(Exported, OnePass):

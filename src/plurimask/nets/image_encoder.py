@@ -63,10 +63,10 @@ _REACHES = (8.0, 32.0)
 
 
 def closeness(size: torch.Size, device: torch.device) -> Tensor:
-    """exp(-(distance from the middle / reach)^2) of each pixel at each of _REACHES, (1, 2, H, W)."""
-    places = (torch.arange(side, dtype=torch.float32, device=device) for side in size)
+    """exp(-(distance from the plane's middle / reach)^2) of each pixel at each of _REACHES: (1, 2, *size)."""
+    places = (torch.arange(side, dtype=torch.float32, device=device) for side in size[-2:])
     rows, columns = (place - place.mean() for place in places)
-    squared = rows[:, None] ** 2 + columns**2
+    squared = (rows[:, None] ** 2 + columns**2).expand(size)
     return torch.stack([torch.exp(-squared / reach**2) for reach in _REACHES])[None]
 
 

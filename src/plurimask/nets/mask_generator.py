@@ -1,18 +1,22 @@
 """Nets that draw a mask in one evaluation: a pyramid of features of the image, and a generator from features and z.
 
+They are of planes (B, C, H, W) or of volumes (B, C, D, H, W), as their kernels are. No scale has fewer planes than the
+image, since planes lie further apart than pixels.
+
 Both are residual and normalised over the batch. In evaluation that norm is a fixed scale and shift, so that a mask
 depends on nothing but its own image and z, and a crop sees what the whole image sees.
 """
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, pixel_shuffle, pixel_unshuffle, relu
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, pixel_unshuffle, relu
 
 from plurimask.nets.image_encoder import closeness
-from plurimask.nets.residual import convolution, growing, shrinking
+from plurimask.nets.residual import convolution, growing, layout, shrinking
 from plurimask.settings import Layers, Patch, Positive, Settings, Widths
 
 
@@ -53,21 +57,70 @@ class GeneratorSettings(Settings):
     condition: Positive = 64
 
 
+class Kernels(NamedTuple):
+    """What the convolutions of a stage see.
+
+    Args:
+        within: sides of the two of each block, one for each axis.
+        through: sides of the only one of one more block, or None: there is no such block.
+    """
+
+    within: tuple[int, ...]
+    through: tuple[int, ...] | None = None
+
+    @property
+    def axes(self) -> int:
+        """2 of planes, 3 of volumes."""
+        return len(self.within)
+
+    @property
+    def cube(self) -> tuple[int, ...]:
+        """Of the first and the last convolution."""
+        return (3,) * self.axes
+
+    @property
+    def point(self) -> tuple[int, ...]:
+        """Of a convolution that sees one pixel."""
+        return (1,) * self.axes
+
+    def norm(self, width: int) -> nn.BatchNorm2d | nn.BatchNorm3d:
+        """A norm over the batch."""
+        return nn.BatchNorm2d(width) if self.axes == 2 else nn.BatchNorm3d(width)
+
+
+PLANAR = Kernels((3, 3))
+SOLID = Kernels((3, 3, 3))
+LAYERED = Kernels((1, 3, 3), through=(3, 1, 1))
+"""Plane by plane, with one look at the neighbouring planes a stage."""
+
+
+class Unfolding(nn.PixelShuffle):
+    """(B, patch^2, [D,] h, w) -> (B, 1, [D,] patch h, patch w)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Planes are unfolded each by itself."""
+        return super().forward(x) if x.dim() == 4 else super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
 class NormedBlock(nn.Module):
     """x + conv(relu(norm(conv(relu(norm(x)))))), scaled and shifted after each norm where there is a condition."""
 
-    def __init__(self, width: int, condition: int | None = None) -> None:
-        """`condition` is the length of the vector that scales and shifts, or None."""
+    def __init__(
+        self, width: int, kernels: Kernels, sides: Sequence[tuple[int, ...]], condition: int | None = None
+    ) -> None:
+        """`sides` of each convolution; `condition`: length of the vector that scales and shifts, or None."""
         super().__init__()
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(2))
-        self.layers = nn.ModuleList(convolution(width, width, 3) for _ in range(2))
-        nn.init.zeros_(self.layers[1].weight)  # type: ignore[arg-type]
-        self.modulation = None if condition is None else nn.Linear(condition, 4 * width)
+        self.norms = nn.ModuleList(kernels.norm(width) for _ in sides)
+        self.layers = nn.ModuleList(convolution(width, width, kernel) for kernel in sides)
+        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
+        self.modulation = None if condition is None else nn.Linear(condition, 2 * width * len(sides))
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """x (B, width, H, W), condition (B, condition) -> (B, width, H, W)."""
-        inner = x
-        told = [None, None] if self.modulation is None else self.modulation(condition)[:, :, None, None].chunk(2, dim=1)
+        """x (B, width, [D,] H, W), condition (B, condition) -> the same shape."""
+        inner, count = x, len(self.layers)
+        told = [None] * count
+        if self.modulation is not None:
+            told = self.modulation(condition)[(..., *[None] * (x.dim() - 2))].chunk(count, dim=1)
         for norm, layer, said in zip(self.norms, self.layers, told, strict=True):
             inner = norm(inner)
             if said is not None:
@@ -80,35 +133,39 @@ class NormedBlock(nn.Module):
 class NormedStage(nn.Module):
     """Blocks of one width, all under the same condition."""
 
-    def __init__(self, width: int, blocks: int, condition: int | None = None) -> None:
+    def __init__(self, width: int, blocks: int, kernels: Kernels, condition: int | None = None) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(NormedBlock(width, condition) for _ in range(blocks))
+        convolutions = [[kernels.within] * 2] * blocks + ([[kernels.through]] if kernels.through else [])
+        self.blocks = nn.ModuleList(NormedBlock(width, kernels, sides, condition) for sides in convolutions)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """x (B, width, H, W), condition (B, condition) -> (B, width, H, W)."""
+        """x (B, width, [D,] H, W), condition (B, condition) -> the same shape."""
         for block in self.blocks:
             x = block(x, condition)
         return x
 
 
 class Pyramid(nn.Module):
-    """Image to features, fine first: a residual U-Net that is also shown how close each pixel is to the middle."""
+    """Image to features, fine first: a residual U-Net that is also shown how close to the plane's middle a pixel is."""
 
-    def __init__(self, image_channels: int, settings: PyramidSettings) -> None:
+    def __init__(self, image_channels: int, settings: PyramidSettings, kernels: Kernels = PLANAR) -> None:
         super().__init__()
         self.patch = settings.patch
         widths = settings.widths
-        self.stem = convolution((image_channels + 2) * settings.patch**2, widths[0], 3)
-        self.down = nn.ModuleList(NormedStage(width, settings.blocks) for width in widths)
-        self.shrink = shrinking(widths)
-        self.up = nn.ModuleList(NormedStage(width, settings.up_blocks) for width in widths[:-1])
-        self.grow = growing(widths)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.stem = convolution((image_channels + 2) * settings.patch**2, widths[0], kernels.cube)
+        self.down = nn.ModuleList(NormedStage(width, settings.blocks, kernels) for width in widths)
+        self.shrink = shrinking(widths, kernels.axes)
+        self.up = nn.ModuleList(NormedStage(width, settings.up_blocks, kernels) for width in widths[:-1])
+        self.grow = growing(widths, kernels.axes)
+        self.norms = nn.ModuleList(kernels.norm(width) for width in widths)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """image (B, C, H, W) -> [(B, widths[k], H / (patch 2^k), W / (patch 2^k))], not negative."""
-        shown = torch.cat([image, closeness(image.shape[2:], image.device).expand(len(image), -1, -1, -1)], dim=1)
-        x = self.stem(pixel_unshuffle(shown, self.patch).contiguous(memory_format=torch.channels_last))
+        """image (B, C, [D,] H, W) -> [(B, widths[k], [D,] H / (patch 2^k), W / (patch 2^k))], not negative."""
+        near = closeness(image.shape[2:], image.device)
+        shown = torch.cat([image, near.expand(len(image), *near.shape[1:])], dim=1)
+        # Channels stand beside the rows while they take those in.
+        folded = pixel_unshuffle(shown.movedim(1, -3), self.patch).movedim(-3, 1)
+        x = self.stem(folded.contiguous(memory_format=layout(image.dim() - 2)))
         features = [self.down[0](x)]
         for shrink, stage in zip(self.shrink, self.down[1:], strict=True):
             features.append(stage(shrink(features[-1])))
@@ -118,40 +175,44 @@ class Pyramid(nn.Module):
 
 
 class MaskGenerator(nn.Module):
-    """Logits of a mask from the image's features and z, coarse to fine."""
+    """Logits of a mask from the image's features and z, coarse to fine. Of a volume z is one for all planes."""
 
-    def __init__(self, given: tuple[int, ...], patch: int, settings: GeneratorSettings) -> None:
+    def __init__(
+        self, given: tuple[int, ...], patch: int, settings: GeneratorSettings, kernels: Kernels = PLANAR
+    ) -> None:
         """`given` are the widths of the encoder's stages, the first of which is at 1 / `patch` of the size."""
         super().__init__()
-        self.patch = patch
         widths, condition = settings.widths, settings.condition
-        self.maps = nn.ModuleList(convolution(wide, own, 1) for wide, own in zip(given, widths, strict=False))
+        self.maps = nn.ModuleList(
+            convolution(wide, own, kernels.point) for wide, own in zip(given, widths, strict=False)
+        )
         self.embed = nn.Sequential(
             nn.Linear(settings.latent, condition), nn.ReLU(), nn.Linear(condition, condition), nn.ReLU()
         )
-        self.stages = nn.ModuleList(NormedStage(width, settings.blocks, condition) for width in widths)
-        self.grow = growing(widths)
-        self.norm = nn.BatchNorm2d(widths[0])
-        self.head = convolution(widths[0], patch**2, 3, zero=True)
+        self.stages = nn.ModuleList(NormedStage(width, settings.blocks, kernels, condition) for width in widths)
+        self.grow = growing(widths, kernels.axes)
+        self.norm = kernels.norm(widths[0])
+        self.head = convolution(widths[0], patch**2, kernels.cube, zero=True)
+        self.unfold = Unfolding(patch)
 
     def features(self, encoded: list[Tensor]) -> list[Tensor]:
         """Once an image: the encoder's features -> what `forward` takes of them, as wide as the stages."""
         return [layer(level) for layer, level in zip(self.maps, encoded, strict=False)]
 
     def forward(self, maps: list[Tensor], z: Tensor) -> Tensor:
-        """maps of n images or of one, z (n, latent) -> logits (n, 1, H, W).
+        """maps of n images or of one, z (n, latent) -> logits (n, 1, [D,] H, W).
 
         What the finest map has beyond its own width, `patch`**2 maps, are logits that the mask's are added to.
         """
         condition, width = self.embed(z), self.maps[0].out_channels
         onto, maps = maps[0][:, width:], [maps[0][:, :width], *maps[1:]]
-        x = maps[-1].expand(len(z), -1, -1, -1)
+        x = maps[-1].expand(len(z), *maps[-1].shape[1:])
         for level in reversed(range(len(maps))):
             x = self.stages[level](x, condition)
             if level:
                 x = maps[level - 1] + self.grow[level - 1](x)
         logits = self.head(relu(self.norm(x)))
-        return pixel_shuffle(logits + onto if onto.shape[1] else logits, self.patch)
+        return self.unfold(logits + onto if onto.shape[1] else logits)
 
 
 class JointEmptiness(nn.Module):
@@ -168,15 +229,17 @@ class JointEmptiness(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, features: list[Tensor], share: Tensor) -> Tensor:
-        """features [(B, widths[k], h_k, w_k)], share (B, 1, H, W) of readers in [0, 1] -> logits (B,)."""
+        """features [(B, widths[k], [D,] h_k, w_k)], share (B, 1, [D,] H, W) of readers in [0, 1] -> logits (B,)."""
         share = share.detach()
         near = closeness(share.shape[2:], share.device)[:, :1]
         seen = [_pooled(level, weight) for weight in (share, near) for level in features]
-        seen.append(share.sum((2, 3)).log1p())
+        seen.append(share.flatten(2).sum(2).log1p())
         return self.last(relu(self.hidden(torch.cat(seen, dim=1))))[:, 0]
 
 
 def _pooled(level: Tensor, weight: Tensor) -> Tensor:
-    """Mean of features (B, width, h, w), each pixel as heavy as its weight (B or 1, 1, H, W) says: (B, width)."""
-    weight = adaptive_avg_pool2d(weight, (level.shape[2], level.shape[3])) + 1e-6
-    return (level * weight).sum((2, 3)) / weight.sum((2, 3))
+    """Mean of features (B, width, [D,] h, w), weighted by (B or 1, 1, [D,] H, W): (B, width)."""
+    space = tuple(range(2, level.dim()))
+    pool: Callable[..., Tensor] = adaptive_avg_pool2d if len(space) == 2 else adaptive_avg_pool3d
+    weight = pool(weight, level.shape[2:]) + 1e-6
+    return (level * weight).sum(space) / weight.sum(space)
