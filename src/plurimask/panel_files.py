@@ -119,7 +119,7 @@ def _write_dicom(folder: Path, panel: MaskSet, study: Study, agreement: float) -
 
 
 def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float) -> None:
-    like = study.sources[0] if study.format == "nifti" else None
+    like = study.sources[0] if study.format == "nifti" and study.sources else None
     share = panel.frequency
     # In bits, of whether a sample holds a voxel: 0 where all agree, 1 where half of them do.
     entropy = sum(-part * np.log2(part, where=part > 0, out=np.zeros_like(part)) for part in (share, 1 - share))

@@ -44,7 +44,10 @@ recipe = "unet"
 """
 
 
-SHIPPED = ["ablation", "covariance", "ddpm-det", "l-amb", "leakage", "one-reader", "phantom", "smoke", "table1"]
+SHIPPED = [
+    *("ablation", "brain-growth", "bu-bil", "cfos", "covariance", "ddpm-det", "few-cases", "l-amb", "leakage"),
+    *("one-reader", "phantom", "smoke", "table1"),
+]
 
 
 def test_the_suites_that_ship():
@@ -56,7 +59,7 @@ def test_a_shipped_suite_and_its_recipes_load(name):
     shipped = load_suite(name)
     assert shipped.name == name
     for run in shipped.runs:
-        load_recipe(run.recipe, run.set)
+        load_recipe(run.recipe, (*shipped.set, *run.set))
 
 
 def test_the_ablation_is_seven_runs_a_seed_at_one_rate():
@@ -180,6 +183,13 @@ def test_every_run_sees_the_same_batches(data, out):
     shared = ("steps", "batch_size", "learning_rate", "warmup", "decay", "ema", "seed", "crop_steps", "start")
     assert len({tuple(getattr(recipe.training, key) for key in shared) for recipe in recipes}) == 1
     assert {recipe.image_size for recipe in recipes} == {16}
+
+
+def test_larger_cases_are_learned_by_fields_where_a_suite_says_so(data, out):
+    bench = open_bench(suite(field=8, set=("images=any-place", "training.zoom=0.1"), runs=(PROB,)), data, out)
+    recipe = bench.recipe(bench.suite.runs[0], 8, 1e-3, 0)
+    assert (recipe.image_size, recipe.images, recipe.training.zoom) == (8, "any-place", 0.1)
+    assert bench.data[0].image.shape == (1, 16, 16)
 
 
 def test_what_belongs_to_a_method_stays(data, out):

@@ -13,8 +13,9 @@ from dicom_series import PATIENT_ID, noise, uid, write_series
 from PIL import Image
 from pydicom import dcmread
 from running import files
-from tiny import write_cases
+from tiny import write_cases, write_weights
 
+import plurimask as pm
 from plurimask.files.locate import open_study
 
 
@@ -88,6 +89,39 @@ def test_a_small_volume_needs_no_region(sample, tmp_path, out):
     said = sample(tmp_path / "small.npy")
     assert (said.code, said.err) == (0, "")
     assert np.load(out / "small/masks.npz")["masks"].shape == (2, 10, 16, 3)
+
+
+@pytest.fixture(params=["lesion-crops", "any-place"])
+def volumes(request, tmp_path):
+    """A dataset of two volumes whose planes lie across the first axis, and weights of planes at another spacing."""
+    affine = np.array([[0, 0.7, 0, -20], [0, 0, 0.7, 30], [3, 0, 0, -100], [0, 0, 0, 1.0]])
+    for name, shape in {"one": (3, 24, 30), "two": (2, 16, 16)}.items():
+        for file in ("image", "label0"):
+            path = tmp_path / "volumes" / name / f"{file}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            values = np.random.default_rng(0).integers(2, size=shape).astype(np.int16)
+            nib.save(nib.Nifti1Image(values, affine), path)
+    weights = write_weights(tmp_path / "planes.safetensors", images=request.param, spacing_mm=1.4)
+    return weights, tmp_path / "volumes", ["--whole"] * (request.param == "lesion-crops")
+
+
+def test_volumes_of_a_dataset_are_drawn_as_the_studies_that_they_are(run, volumes, out, tmp_path):
+    weights, data, whole = volumes
+    said = run("sample", weights, data, "--out", out, "--count", 2)
+    assert (said.code, "resampled to it and back" in said.err) == (0, True)
+    assert files(out) == {f"{name}/{file}" for name in ("one", "two") for file in ("masks.npz", "set.json")}
+    for native in ([], ["--native", *whole]):
+        drawn, study = tmp_path / f"drawn{len(native)}", tmp_path / f"study{len(native)}"
+        assert run("sample", weights, data, "--out", drawn, "--count", 2, *native).code == 0
+        assert run("sample", weights, data / "one", "--out", study, "--count", 2, *native).code == 0
+        masks = np.asanyarray(nib.load(study / "one/masks.nii.gz").dataobj)
+        assert masks.shape == (3, 24, 30, 2)
+        assert np.array_equal(np.moveaxis(pm.read_mask_set(drawn / "one").masks, 0, -1), masks)
+
+
+def test_cases_of_a_dataset_are_written_in_another_format_where_asked_for(sample, tmp_path, out):
+    assert sample(write_cases(tmp_path / "data", count=1), "--format", "png").code == 0
+    assert {"case-00/sample1.png", "case-00/measurements.csv"} < files(out)
 
 
 def grey(path, shape):
@@ -171,7 +205,7 @@ def test_too_little_room_is_refused_before_the_model_is_asked(sample, scan, out,
     refused(sample(scan, "--whole"), out, "expected room for", "MiB free", "draw less")
 
 
-@pytest.mark.parametrize("options", [["--roi", "1,2"], ["--whole"], ["--format", "nifti"]])
+@pytest.mark.parametrize("options", [["--roi", "1,2"], ["--format", "dicom-seg"]])
 def test_options_of_studies_are_refused_for_a_dataset(sample, tmp_path, out, options):
     dataset = write_cases(tmp_path / "cases", count=2)
     refused(sample(dataset, *options), out, options[0])

@@ -13,6 +13,7 @@ from plurimask.datasets.changed import (
     centre_crop,
     crop_case,
     crop_loss,
+    few,
     grown,
     one_reader,
     split_as,
@@ -145,6 +146,19 @@ def test_who_drew_goes_with_the_mask():
     whose = [replace(one, drawn_by=tuple(f"r{slot}" for slot in range(len(one.readers)))) for one in named]
     data = one_reader(Listed(whose))
     assert all(len(data[index].drawn_by) == len(data[index].readers) for index in range(40))
+
+
+def test_few_cases_are_seen_in_place_of_all_others_of_their_side():
+    whole = Listed([replace(one, image=one.image + place) for place, one in enumerate(many(40))])
+    sides, seen = {side: split_indices(whole, side) for side in ("train", "val", "test")}, {}
+    for count in (1, 2, 3, len(whole)):
+        changed = few(whole, count)
+        images = [changed[index].image.tobytes() for index in sides["train"]]
+        seen[count] = set(images)
+        assert len(seen[count]) == min(count, len(images))
+        assert [changed[index].name for index in sides["train"]] == [whole.names[index] for index in sides["train"]]
+        assert all(changed[index] is whole[index] for side in ("val", "test") for index in sides[side])
+    assert seen[1] < seen[2] < seen[3] < seen[len(whole)]
 
 
 def test_the_digest_of_one_reader_is_another():

@@ -95,7 +95,13 @@ def test_a_value_that_is_nowhere_defined_has_no_mean():
 
 
 def test_the_table_has_the_method_first_then_the_references(scores):
-    assert [row.label for row in scores.table] == ["toy", *DEGENERATE, "reader left out", "calibrated"]
+    assert [row.label for row in scores.table] == [
+        "toy",
+        *DEGENERATE,
+        "five thresholds",
+        "reader left out",
+        "calibrated",
+    ]
     assert {row.samples for row in scores.table} == {scores.samples} == {5}
 
 

@@ -11,7 +11,7 @@ from slow_pairs import by_case, panels, row, slow_dice, slow_iou
 
 from plurimask.errors import InputError, SettingsError
 from plurimask.metrics.ci_score import ci_score, combined_sensitivity, dice_max, diversity_agreement
-from plurimask.metrics.degenerate import DEGENERATE, leave_one_out
+from plurimask.metrics.degenerate import DEGENERATE, leave_one_out, thresholds
 from plurimask.metrics.ged import ged, panel_ceiling, reader_diversity
 
 READERS = row("1110", "1100", "0100", "0000", "1111")
@@ -53,6 +53,11 @@ def test_v_ged_by_hand(label, distance):
     # Pairs of readers: 1/3, 2/3, 1, 1/2, 1, 1, so their mean distance with self pairs is 9/16.
     masks = DEGENERATE[label](READERS, READ, 5)
     assert ged(masks, READERS, READ).item() == pytest.approx(2 * distance - 9 / 16)
+
+
+def test_thresholds_take_the_smaller_side_of_evenly_spaced_levels():
+    image = torch.tensor([[[0.0, 9.0, 9.0, 12.0]], [[5.0, 5.0, 5.0, 5.0]]])
+    assert torch.equal(thresholds(image, 3), torch.cat([row("1000", "1000", "0001"), row("0000", "0000", "0000")]))
 
 
 def test_all_empty_scores_the_share_of_empty_readers_in_dice_max_and_no_sensitivity():

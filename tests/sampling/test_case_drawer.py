@@ -9,6 +9,7 @@ from tiny import write_cases, write_weights
 
 import plurimask as pm
 from plurimask.files.mask_sets import DESCRIPTION, STACK
+from plurimask.geometry import Grid
 from plurimask.sampling import CaseDrawer, load
 
 
@@ -67,3 +68,16 @@ def test_what_was_drawn_otherwise_is_drawn_again(draw, given, tmp_path, changed)
     else:
         asked = {"count": 3, "seed": 1, "sampler": load(given[0], "cpu").sampler("ddim", 2)}
         assert draw(**{changed: asked[changed]}) == ALL
+
+
+def test_a_volume_at_another_spacing_is_complete_too(tmp_path):
+    weights = write_weights(tmp_path / "spaced.safetensors", images="any-place", spacing_mm=1.4)
+    grid, image = Grid((16, 16, 2), np.diag([0.7, 0.7, 3.0, 1.0])), np.random.default_rng(0).normal(size=(1, 16, 16, 2))
+    case = pm.Case("deep", image.astype(np.float32), np.zeros((0, 16, 16, 2), dtype=bool), grid)
+    draw = CaseDrawer(partial(load, weights, "cpu"), {"deep": lambda: case}, {"independent": tmp_path}, 2, 0)()
+    written = []
+    for _ in range(2):
+        draw("deep")
+        written.append((tmp_path / "deep" / DESCRIPTION).stat().st_ino)
+    assert written[0] == written[1]
+    assert pm.read_mask_set(tmp_path / "deep").settings["resampled_mm"] == [1.4, 1.4]

@@ -68,27 +68,29 @@ ONE, TWO = {"a": None}, {"a": None, "b": None}
 
 
 @pytest.mark.parametrize(
-    ("inputs", "region", "whole", "format"),
+    ("inputs", "region", "format", "engine"),
     [
-        (Inputs({}, ONE), False, False, None),
-        (Inputs({}, ONE), False, False, "npz"),
-        (Inputs(ONE, {}), True, False, "png"),
+        (Inputs({}, ONE), False, None, None),
+        (Inputs({}, ONE), False, "npz", "ray"),
+        (Inputs(ONE, ONE), False, "png", None),
+        (Inputs(ONE, {}), True, "png", None),
     ],
 )
-def test_what_goes_together_passes(inputs, region, whole, format):
-    inputs.check(region, whole, format)
+def test_what_goes_together_passes(inputs, region, format, engine):
+    inputs.check(region, format, engine)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "region", "whole", "format", "said"),
+    ("inputs", "region", "format", "engine", "said"),
     [
-        (Inputs(TWO, {}), True, False, None, "--roi: expected one study, got 2"),
-        (Inputs({}, ONE), True, False, None, "--roi: expected one study, got 0"),
-        (Inputs(ONE, TWO), True, False, None, "--roi: expected studies alone, got 2 cases of a dataset"),
-        (Inputs({}, ONE), False, True, None, "--whole: expected studies alone, got 1 cases"),
-        (Inputs(ONE, ONE), False, False, "png", "--format png: expected studies alone"),
+        (Inputs(TWO, {}), True, None, None, "--roi: expected one study, got 2"),
+        (Inputs({}, ONE), True, None, None, "--roi: expected one study, got 0"),
+        (Inputs(ONE, TWO), True, None, None, "--roi: expected studies alone, got 2 cases of a dataset"),
+        (Inputs(ONE, ONE), False, "dicom-seg", None, "--format dicom-seg: expected studies alone"),
+        (Inputs(ONE, ONE), False, None, "ray", "--engine ray: expected cases of a dataset, got the study a"),
+        (Inputs({}, ONE), False, "nifti", "ray", "--engine ray: expected masks.npz, got --format nifti"),
     ],
 )
-def test_what_does_not_is_refused(inputs, region, whole, format, said):
+def test_what_does_not_is_refused(inputs, region, format, engine, said):
     with pytest.raises(SettingsError, match=said):
-        inputs.check(region, whole, format)
+        inputs.check(region, format, engine)

@@ -75,7 +75,7 @@ def test_global_random_state_is_left_alone(model):
         ((16, 24), r"expected an image of 16x16 pixels.*got 16x24; cut 16x16"),
         (
             (1, SIZE, SIZE, SIZE),
-            r"expected an image of 16x16 pixels.*got 16x16x16; it is a volume: give its own folder",
+            r"expected an image of 16x16 pixels.*got 16x16x16; it is a volume: draw it as a study",
         ),
         ((20, 30, 3), r"expected \(1, 16, 16\), channels first, .*got \(20, 30, 3\); move the last axis"),
         ((3, SIZE, SIZE), r"expected 1 image channel\(s\), as mine was trained on, got 3"),
@@ -94,7 +94,7 @@ def test_a_model_of_any_place_draws_images_of_any_size_on_their_own_grid(tmp_pat
         drawn = made.sample(wide, 2, progress=lambda done, total: seen.append(done / total))
         assert drawn.masks.shape == (2, *shape)
         assert seen[-1] == max(seen) == 1
-    with pytest.raises(InputError, match="it is a volume: give its own folder"):
+    with pytest.raises(InputError, match="it is a volume: draw it as a study"):
         made.sample(np.zeros((1, 40, 40, 3)))
 
 

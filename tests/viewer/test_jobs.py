@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from served import case, client, get, room, squares, visit, write_case, write_set
-from tiny import SIZE, recipe, stir
+from tiny import SIZE, SMALL, recipe, stir
 
 from plurimask.datasets.open import CaseFolder
 from plurimask.files.mask_sets import write_mask_set
@@ -309,3 +309,17 @@ def test_more_masks_than_the_pool_has_are_refused(data, drawer):
     answer = start(client(data, model=drawer), count=65, panel="representative")
     assert answer.status_code == 422
     assert "pool: expected at least 65 masks to choose from, got 64" in answer.json()["detail"]
+
+
+def test_samples_drawn_as_another_reader_take_the_place_of_what_is_drawn_here(data):
+    known = tiny(method={"name": "one-pass", "readers": ["Ann", "Ben"]} | SMALL["one-pass"], sampler=None)
+    browser = client(data, model=known)
+    assert get(browser, "info")["model"]["readers"] == ["Ann", "Ben"]
+    for asked, samples in (({}, 2), ({"reader": "Ben"}, 2), ({"reader": "Ben"}, 4)):
+        answer = start(browser, **asked)
+        assert (answer.json()["source"], finished(browser, answer)["state"]) == ("drawn", "finished")
+        assert (drawn(browser)["samples"], drawn(browser)["settings"].get("reader")) == (samples, asked.get("reader"))
+    sizes = known.as_reader("Ben").sample(CaseFolder(data)[0], 4).masks.sum((1, 2))
+    assert drawn(browser)["sizes"] == sizes.tolist()
+    answer = start(browser, reader="Cleo")
+    assert (answer.status_code, "expected one of Ann, Ben, got Cleo" in answer.json()["detail"]) == (422, True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from plurimask.datasets.changed import CropLoss, Leaked, centre_crop, crop_loss, grown, one_reader
+from plurimask.datasets.changed import CropLoss, Leaked, centre_crop, crop_loss, few, grown, one_reader
 from plurimask.datasets.dataset import CasesByName, Dataset
 from plurimask.datasets.open import choose_cases
 from plurimask.datasets.splits import read_case_list, side_of, split_indices
@@ -108,6 +108,7 @@ class RunSettings(Settings):
         average: whether masks are drawn from weights that are averaged over the last tenth of the steps.
         group: tables put a group's runs together under this heading.
         readers: `all`, `one` reader kept of every training case, or all with masks `grown` by two pixels.
+        few: how many training cases it sees, as many images as ever; all where not given.
         split: by `patients`, or by `cases`: trained on the other cases of the patients that are scored, in place of as
             many others.
         reported: the paper's name for it, whose figures are printed beside.
@@ -120,6 +121,7 @@ class RunSettings(Settings):
     group: str = ""
     readers: Literal["all", "one", "grown"] = "all"
     # Left out where it is the default, so that records of earlier runs stay the same.
+    few: Annotated[Positive | None, Field(exclude_if=lambda few: few is None)] = None
     split: Annotated[Literal["patients", "cases"], Field(exclude_if=lambda split: split == "patients")] = "patients"
     average: Annotated[bool, Field(exclude_if=lambda average: average)] = True
     reported: str | None = None
@@ -159,6 +161,8 @@ class Suite(Settings):
     Args:
         name, purpose: what it is called, and what it is for in one sentence.
         image_size: the middle so many pixels of every case are used.
+        field: pixels a side that methods see at once, if fewer: of larger cases they are trained and draw by fields.
+        set: changes to every run's recipe, `key=value`, before its own.
         batch_size: images a step, of every method.
         budget: of one training, the same for every run.
         probe: learning rates.
@@ -176,6 +180,8 @@ class Suite(Settings):
     name: Name
     purpose: str
     image_size: Positive
+    field: Positive | None = None
+    set: tuple[str, ...] = ()
     batch_size: Positive
     budget: Budget
     probe: ProbeSettings
@@ -254,12 +260,13 @@ class Bench:
     def data_of(self, run: RunSettings) -> Dataset:
         """The dataset with what the run may see in its training."""
         data = Leaked(self.data, self.cases) if run.split == "cases" else self.data
+        data = few(data, run.few) if run.few else data
         change = {"one": one_reader, "grown": grown}.get(run.readers)
         return change(data) if change else data
 
     def definition(self, run: RunSettings) -> Json:
         """What the run is, as plain values."""
-        return definition_of(self.recipes[run.name], run.model_dump(include={"readers", "split", "average"}))
+        return definition_of(self.recipes[run.name], run.model_dump(include={"readers", "split", "average", "few"}))
 
     def recipe(self, run: RunSettings, images: int, learning_rate: float, seed: int, **training: Any) -> Recipe:
         """The run's recipe for so many images; `training` are further changes.
@@ -374,10 +381,10 @@ def _fingerprint(content: Json) -> str:
 
 def _on_terms(suite: Suite, run: RunSettings, channels: int) -> Recipe:
     """The run's recipe with what the suite and the data decide; steps and learning rate are decided later."""
-    recipe = load_recipe(run.recipe, run.set)
+    recipe = load_recipe(run.recipe, (*suite.set, *run.set))
     shared = {"batch_size": suite.batch_size, "decay": "cosine", "crop_steps": 0, "devices": 1, "start": None}
     changed = {
-        "image_size": suite.image_size,
+        "image_size": suite.field or suite.image_size,
         "method": recipe.method.model_dump() | {"image_channels": channels},
         "training": recipe.training.model_dump() | shared,
     }

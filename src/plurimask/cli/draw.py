@@ -95,7 +95,7 @@ def sample(
     """Draw plausible masks of studies, or of a dataset's cases, into OUT/CASE.
 
     A study's are written in its own format, with measurements. Cases of a dataset, and planes of just the model's size
-    that are not DICOM, give masks.npz and set.json.
+    that are not DICOM, give masks.npz and set.json, unless you choose a format.
     """
     from plurimask.datasets.splits import read_case_list
     from plurimask.files.atomic import check_room
@@ -103,7 +103,16 @@ def sample(
     from plurimask.files.locate import open_study
     from plurimask.files.mask_sets import check_case_folder, write_mask_set
     from plurimask.files.remote import Remote
-    from plurimask.sampling import CaseDrawer, check_study, inputs_at, load, parse_region, sample_study
+    from plurimask.sampling import (
+        CaseDrawer,
+        case_study,
+        check_study,
+        inputs_at,
+        load,
+        parse_region,
+        sample_case,
+        sample_study,
+    )
 
     drawer = load(model, device, runtime, reader)
     settings = drawer.sampler(sampler, steps)
@@ -112,7 +121,7 @@ def sample(
     format = "dicom-seg" if store and not format else format
     names = read_case_list(case_list) if case_list else None
     found = inputs_at(context.with_resource(at_hand(inputs)), split, limit, names, split_file, Path(model))
-    found.check(region is not None, whole, format, engine)
+    found.check(region is not None, format, engine)
     drawer.pool(panel, pool, count)
     # All outputs are checked before the model is asked once. Studies are kept as long as they are small together.
     kept: dict[str, Study] = {}
@@ -135,12 +144,22 @@ def sample(
     with cluster_at(engine, address, out) as cluster, progress("drawing panels", len(found)) as tick:
         if cluster is not None:
             brought = partial(load, model, device, runtime, reader)
-            work = CaseDrawer(brought, found.cases, {panel: Remote.at(out) or out}, count, seed, settings, pool)
+            work = CaseDrawer(
+                brought, found.cases, {panel: Remote.at(out) or out}, count, seed, settings, pool, whole, native
+            )
             for done, _ in enumerate(cluster.map(work, {name: name for name in found.cases}, device != "cpu"), start=1):
                 tick(done)
         for done, (name, read) in enumerate({} if cluster else found.cases.items(), start=1):
-            watch = _watch(drawer, name, panel, None, tick, done - 1)
-            write_mask_set(out / name, drawer.sample(read(), count, seed, settings, panel, pool, watch))
+            study = case_study(read())
+            _tell_spacing(drawer, name, study, native)
+            watch = _watch(drawer, name, panel, study if whole else None, tick, done - 1)
+            drawn = sample_case(drawer, study.case, count, seed, settings, panel, pool, watch, whole, native)
+            if format is None:
+                write_mask_set(out / name, drawn)
+            else:
+                from plurimask.panel_files import write_panel
+
+                write_panel(out / name, drawn, study, format)
             tick(done)
         for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
             study = kept.pop(name) if name in kept else open_study(path)

@@ -231,7 +231,7 @@ def _draw(
     """Draw a model's panels of the cases: the folder of independent ones, and that of representative ones, if any."""
     from plurimask.files.mask_sets import write_mask_set
     from plurimask.files.remote import Remote
-    from plurimask.sampling import CaseDrawer, load
+    from plurimask.sampling import CaseDrawer, load, sample_case
 
     drawer = load(model, device, reader=reader)
     drawer.pool(panel, pool, count)
@@ -247,9 +247,9 @@ def _draw(
                 tick(done)
             return masks, beside
         for done, (name, case) in enumerate(cases.items(), start=1):
-            write_mask_set(masks / name, drawer.sample(case, count, seed))
+            write_mask_set(masks / name, sample_case(drawer, case, count, seed))
             if beside is not None:
-                write_mask_set(beside / name, drawer.sample(case, count, seed, panel=panel, pool=pool))
+                write_mask_set(beside / name, sample_case(drawer, case, count, seed, panel=panel, pool=pool))
             tick(done)
     return masks, beside
 

@@ -1,4 +1,4 @@
-"""Datasets whose cases are changed as they are read: one reader an image, the middle of every case, or other sides."""
+"""Datasets whose cases are changed as they are read: one reader an image, few cases, their middle, or other sides."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ import scipy  # its parts are imported when they are first asked for
 
 from plurimask.datasets.dataset import Dataset, Split
 from plurimask.datasets.intensity import Intensity
-from plurimask.datasets.splits import SplitRule, check_patients, read_sides, side_of, split_indices
+from plurimask.datasets.splits import SplitRule, check_patients, ranked, read_sides, side_of, split_indices
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.records import Case
 
@@ -86,6 +86,21 @@ def grown(dataset: Dataset) -> Changed:
         return replace(case, readers=scipy.ndimage.binary_dilation(case.readers, cross, iterations=2))
 
     return Changed(dataset, "masks grown by two pixels", change)
+
+
+def few(dataset: Dataset, count: int) -> Changed:
+    """A dataset with `count` training cases, or all: the others on that side are replaced by these, each as often.
+
+    The kept ones are spread over the patients, and fewer of them are the first of more. Raises as `one_reader`.
+    """
+    train = ranked(dataset, split_indices(dataset, "train"))
+    stand_ins = {index: train[place % count] for place, index in enumerate(train)}
+
+    def change(index: int, case: Case) -> Case:
+        kept = stand_ins.get(index, index)
+        return case if kept == index else replace(dataset[kept], name=case.name, patient=case.patient)
+
+    return Changed(dataset, f"{count} training cases", change)
 
 
 def centre_crop(dataset: Dataset, size: int) -> Changed:

@@ -109,6 +109,8 @@ GENERAL_CONVENTIONS: Mapping[str, str] = MappingProxyType(
         "representative": "masks count equally; no U-GED and no d_SS, which estimate from independent draws alone",
         "calibrated": "expected of samples drawn from the readers' own distribution: U-GED 0, V-GED d_yy (1/N + 1/M)",
         "raters resampled": "an oracle that draws from the scored readers themselves, so its U-GED is negative",
+        "five thresholds": "N = 5: what lies above (or else below) levels evenly spaced over the image's values, "
+        "whichever is smaller",
         "reader left out": "each reader against the others: D_max of the best, HM-IoU the mean IoU; others undefined",
     }
 )

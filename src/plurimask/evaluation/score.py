@@ -25,7 +25,7 @@ from plurimask.geometry import Grid, same_grid
 from plurimask.metrics.calibration import Reliability, frequency_table, soft_dice
 from plurimask.metrics.ci_score import ci_harmonic, ci_score, combined_sensitivity, mean_of_best, range_agreement
 from plurimask.metrics.conventions import CONVENTIONS, convention_values
-from plurimask.metrics.degenerate import DEGENERATE, leave_one_out
+from plurimask.metrics.degenerate import DEGENERATE, leave_one_out, thresholds
 from plurimask.metrics.ged import calibrated_level, energy_distance, matched_mean, mean_distance
 from plurimask.metrics.lesion import closest_surface, crps, size_ranks
 from plurimask.metrics.overlap import Overlap, Pairs, count_pairs
@@ -81,16 +81,19 @@ def score(samples: Tensor, readers: Tensor, valid: Tensor, voxel_size: Tensor) -
     return Scored(values, pairs, reliability)
 
 
-def reference_values(readers: Tensor, valid: Tensor, voxel_size: Tensor, count: int) -> dict[str, Values]:
-    """By label: the degenerate predictors at `count` samples, a reader left out, a calibrated panel.
+def reference_values(
+    images: Tensor, readers: Tensor, valid: Tensor, voxel_size: Tensor, count: int
+) -> dict[str, Values]:
+    """By label: the degenerate predictors at `count` samples, thresholds, a reader left out, a calibrated panel.
 
-    Arguments as `score`; the last two have only the values that they are defined for.
+    Arguments as `score`, and images (B, H, W[, D]); the last two have only the values that they are defined for.
     """
     rows = {}
     for label, predict in DEGENERATE.items():
         # Two or more copies of one mask score the same at any number of copies, so two stand for N.
         predicted = predict(readers, valid, count if label == "raters resampled" else min(count, 2))
         rows[label] = score(predicted, readers, valid, voxel_size).values
+    rows["five thresholds"] = score(thresholds(images), readers, valid, voxel_size).values
     rows["reader left out"] = {
         "dice_max": leave_one_out(readers, valid, "dice").best,
         "hm_iou": leave_one_out(readers, valid, "iou").mean,
@@ -279,7 +282,10 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
     ]
     return _Scored(
         rows=tuple(rows),
-        references=reference_values(readers, valid, voxel_size, samples.shape[1]),
+        references=reference_values(
+            torch.from_numpy(np.stack([case.image.mean(0) for _, case in batch])),
+            *(readers, valid, voxel_size, samples.shape[1]),
+        ),
         conventions=conventions,
         reliability=reliability.pooled(),
         ranks=size_ranks(sizes(pairs.ss), reader_sizes, valid).sum(0),

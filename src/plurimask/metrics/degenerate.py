@@ -1,7 +1,8 @@
 """Predictors that know nothing of the image or nothing of ambiguity. A score means little unless it beats theirs.
 
-The last two copy the readers, and so have seen the answer: one of them alone, and draws from all of them. What readers
-score against each other stands beside them: each one against the best, and the mean, of the others who read the case.
+The last two of DEGENERATE copy the readers, and so have seen the answer: one of them alone, and draws from all of them.
+`thresholds` knows the image alone. What readers score against each other stands beside them: each one against the best,
+and the mean, of the others who read the case.
 """
 
 import hashlib
@@ -69,6 +70,19 @@ DEGENERATE: Mapping[str, Predictor] = MappingProxyType(
         "raters resampled": readers_resampled,
     }
 )
+
+
+def thresholds(image: Tensor, count: int = 5) -> Tensor:
+    """`count` masks (B, count, H, W[, D]) bool: what lies above a level of an image (B, H, W[, D]), or else below it.
+
+    Levels are evenly spaced between the image's least and greatest value. Of the two sides that with fewer pixels is
+    the mask, so that bright and dark objects are found alike.
+    """
+    flat = image.flatten(1)[:, None]
+    low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
+    above = flat > low + (high - low) * (torch.arange(1, count + 1)[:, None] / (count + 1))
+    smaller = above ^ (above.sum(2, keepdim=True) > above.shape[2] / 2)
+    return smaller.reshape(-1, count, *image.shape[1:])
 
 
 def _resampled(masks: Tensor, count: int) -> Tensor:

@@ -5,7 +5,7 @@ from plurimask.sampling.inputs import Inputs, inputs_at
 from plurimask.sampling.model import Model, load
 from plurimask.sampling.region import Region, parse_region
 from plurimask.sampling.represent import PanelKind, represent
-from plurimask.sampling.study import TimeLeft, check_study, needs_region, sample_study
+from plurimask.sampling.study import TimeLeft, case_study, check_study, needs_region, sample_case, sample_study
 
 __all__ = [
     "CaseDrawer",
@@ -14,11 +14,13 @@ __all__ = [
     "PanelKind",
     "Region",
     "TimeLeft",
+    "case_study",
     "check_study",
     "inputs_at",
     "load",
     "needs_region",
     "parse_region",
     "represent",
+    "sample_case",
     "sample_study",
 ]

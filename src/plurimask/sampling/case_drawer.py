@@ -13,6 +13,7 @@ from plurimask.files.remote import Remote
 from plurimask.records import Case
 from plurimask.sampling.model import Model
 from plurimask.sampling.represent import PanelKind
+from plurimask.sampling.study import at_spacing, case_study, sample_case
 from plurimask.seeds import sample_seeds
 
 
@@ -24,7 +25,7 @@ class CaseDrawer:
         load: the model, once a worker.
         read: what reads each case.
         out: by kind of panel, the folder that holds the panels, on a disk or not.
-        count, seed, sampler, pool: as for `Model.sample`; the pool is that of representative panels.
+        count, seed, sampler, pool, whole, native: as for `sample_case`; the pool is that of representative panels.
     """
 
     load: Callable[[], Model]
@@ -34,6 +35,8 @@ class CaseDrawer:
     seed: int
     sampler: SamplerSettings | None = None
     pool: int | None = None
+    whole: bool = False
+    native: bool = False
 
     def __call__(self) -> Callable[[str], None]:
         """What draws a case of a name, by a model of its own."""
@@ -48,7 +51,18 @@ class CaseDrawer:
                     remote.bring([folder], missing=True)
                 if not self._is_complete(model, case, kind, folder):
                     pool = self.pool if kind == "representative" else None
-                    write_mask_set(folder, model.sample(case, self.count, self.seed, self.sampler, kind, pool))
+                    panel = sample_case(
+                        model,
+                        case,
+                        self.count,
+                        self.seed,
+                        self.sampler,
+                        kind,
+                        pool,
+                        whole=self.whole,
+                        native=self.native,
+                    )
+                    write_mask_set(folder, panel)
                     if remote is not None:
                         remote.send(folder, last=DESCRIPTION)
                 if remote is not None:
@@ -64,11 +78,13 @@ class CaseDrawer:
             return False
         size = model.pool(kind, self.pool if kind == "representative" else None, self.count)
         _, settings = model.settings(self.seed, self.sampler, size)
-        seeds = found.seeds or ()
+        seeds, near = found.seeds or (), at_spacing(model, case_study(case), self.native)
+        image = case.image if near is None else near.case.image
         return (
             (found.method, found.checkpoint) == (model.recipe.method.name, model.checkpoint.digest)
-            and found.settings == json.loads(json.dumps(settings))
+            and {key: value for key, value in found.settings.items() if key != "resampled_mm"}
+            == json.loads(json.dumps(settings))
             and len(seeds) == self.count
-            and frozenset(seeds) <= frozenset(sample_seeds(case.image, self.seed, size or self.count))
+            and frozenset(seeds) <= frozenset(sample_seeds(image, self.seed, size or self.count))
             and (folder / f"{STACK}.npz").is_file()
         )

@@ -1,4 +1,4 @@
-"""What is to be drawn: datasets, whose cases have the size of the model's field, and studies of any size."""
+"""What is to be drawn: cases of datasets and studies."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,19 +30,22 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.studies) + len(self.cases)
 
-    def check(self, region: bool, whole: bool, format: str | None, engine: str | None = None) -> None:
-        """Refuse what does not go together: a region of several studies, studies' options for a dataset, and more.
+    def check(self, region: bool, format: str | None, engine: str | None = None) -> None:
+        """Refuse what does not go together: a region of several studies, DICOM of a dataset's cases, and more.
 
         Raises:
             SettingsError: these.
         """
         if region and len(self.studies) != 1:
-            raise SettingsError("--roi", expected="one study", got=str(len(self.studies)), hint="draw one at a time")
+            got, hint = str(len(self.studies)), "draw one at a time: a file, or the folder of one case"
+            raise SettingsError("--roi", expected="one study", got=got, hint=hint)
         if engine and self.studies:
             got, hint = f"the study {next(iter(self.studies))}", "leave it out, or draw a dataset's cases"
             raise SettingsError(f"--engine {engine}", expected="cases of a dataset", got=got, hint=hint)
-        given = {"--roi": region, "--whole": whole, f"--format {format}": format not in (None, "npz")}
-        option = next((option for option, is_given in given.items() if is_given), None)
+        if engine and format not in (None, "npz"):
+            got, hint = f"--format {format}", "leave one of them out"
+            raise SettingsError(f"--engine {engine}", expected="masks.npz", got=got, hint=hint)
+        option = "--roi" if region else "--format dicom-seg" if format == "dicom-seg" else None
         if option and self.cases:
             raise SettingsError(
                 option,

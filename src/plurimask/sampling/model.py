@@ -81,8 +81,7 @@ class Model:
                 a pool of fewer masks than the panel.
         """
         case = image if isinstance(image, Case) else _as_case(image)
-        dimensions = 2 + self.method.volumes
-        if len(case.grid.shape) != dimensions or not (self.fits(case) or self.recipe.images == "any-place"):
+        if not self.takes(case):
             raise self._other_size(case)
 
         shown, field, (rows, columns) = self.clipped(case), self.recipe.image_size, case.image.shape[1:3]
@@ -106,6 +105,11 @@ class Model:
     def clipped(self, case: Case) -> Case:
         """The case as the model is shown it: clipped as the images that it was trained on."""
         return case if self.recipe.intensity is None else self.recipe.intensity.clip(case)
+
+    def takes(self, case: Case) -> bool:
+        """Whether `sample` draws it: an image of the model's size, or, of a model of pictures of any place, of any."""
+        anywhere = self.recipe.images == "any-place" and len(case.grid.shape) == 2 + self.method.volumes
+        return anywhere or self.fits(case)
 
     def fits(self, case: Case) -> bool:
         """Whether the image's planes, one or, of a model of volumes, several, have the size that it was trained on."""
@@ -204,7 +208,7 @@ class Model:
             expected = f"a volume with planes of {size}x{size} pixels"
             hint = "give a volume, and a region of that size where it is larger (pm.sample_study)"
         elif len(case.grid.shape) == 3:
-            hint = "it is a volume: give its own folder or file as a study, not its dataset (pm.sample_study)"
+            hint = "it is a volume: draw it as a study (pm.sample_study)"
         else:
             hint = f"cut {size}x{size} pixels, without rescaling, or give a region (pm.sample_study)"
         return InputError(case.name, expected=f"{expected}, as {self.name} was trained on", got=got, hint=hint)

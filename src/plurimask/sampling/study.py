@@ -21,7 +21,7 @@ from plurimask.errors import InputError, SettingsError, duration
 from plurimask.files.locate import Study
 from plurimask.methods.draw import Tiling, draw_area, encode, tile
 from plurimask.methods.hurdle import of_one_lesion
-from plurimask.records import MaskSet
+from plurimask.records import Case, MaskSet
 from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
 from plurimask.sampling.region import Box, Region, find_box, slicing_axis
 from plurimask.sampling.represent import PanelKind, pack, unpack
@@ -68,9 +68,8 @@ def sample_study(
         SettingsError: as `Model.sample`; a region outside the image; no region where there must be one; or a region and
             `whole`.
     """
-    trained = model.recipe.spacing_mm
-    if trained is not None and not native and apart(study, trained) is not None:
-        near, there = _at_spacing(study, region, trained)
+    if (near := at_spacing(model, study, native)) is not None:
+        there = region and moved_region(region, study, near.case.grid)
         drawn = sample_study(model, near, count, seed, sampler, there, whole, progress, skip, panel, pool, native=True)
         return back(drawn, study)
     slicing, box = slicing_axis(study), check_study(model, study, region, whole, native=True)
@@ -104,9 +103,41 @@ def sample_study(
     return model.panel(study.case, count, seed, sampler, draw, unpacked, panel, pool, skip, **more)
 
 
-def _at_spacing(study: Study, region: Region | None, trained_mm: float) -> tuple[Study, Region | None]:
-    near = resampled(study, trained_mm)
-    return near, region and moved_region(region, study, near.case.grid)
+def sample_case(
+    model: Model,
+    case: Case,
+    count: int = 16,
+    seed: int = 0,
+    sampler: SamplerSettings | None = None,
+    panel: PanelKind = "independent",
+    pool: int | None = None,
+    progress: Progress = lambda done, total: None,
+    whole: bool = False,
+    native: bool = False,
+) -> MaskSet:
+    """Draw a panel of a dataset's case: as `Model.sample` what the model takes as it is, else as `sample_study`.
+
+    So a volume is drawn plane by plane, and a case at another spacing than the model's is brought to it. Arguments and
+    errors are those of both.
+    """
+    study = case_study(case)
+    if model.takes(case) and at_spacing(model, study, native) is None:
+        return model.sample(case, count, seed, sampler, panel, pool, progress)
+    return sample_study(
+        model, study, count, seed, sampler, None, whole, progress, panel=panel, pool=pool, native=native
+    )
+
+
+def case_study(case: Case) -> Study:
+    """A dataset's case as a study, whose planes are those of its grid (`Grid.slicing_axis`)."""
+    return Study(case, "nifti", ())
+
+
+def at_spacing(model: Model, study: Study, native: bool = False) -> Study | None:
+    """The study at the model's spacing, where its own is far off that; None where it is drawn as it is."""
+    trained = model.recipe.spacing_mm
+    far = trained is not None and not native and apart(study, trained) is not None
+    return resampled(study, trained) if far and trained is not None else None
 
 
 def check_study(
@@ -116,9 +147,8 @@ def check_study(
 
     Where it resamples, the box is one of what is drawn, not of the study.
     """
-    trained = model.recipe.spacing_mm
-    if trained is not None and not native and apart(study, trained) is not None:
-        return check_study(model, *_at_spacing(study, region, trained), whole, native=True)
+    if (near := at_spacing(model, study, native)) is not None:
+        return check_study(model, near, region and moved_region(region, study, near.case.grid), whole, native=True)
     slicing = slicing_axis(study)
     model.check_channels(study.case)
     box = _box(model, study, slicing, region, whole)

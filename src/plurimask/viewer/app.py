@@ -135,6 +135,8 @@ class JobRequest(BaseModel):
         region: the part of the study to draw, as `--roi` takes it.
         whole: all of a study that is larger than the model's field.
         panel: samples that join, or a representative panel of its own, in place of what is drawn here.
+        reader: as whom to draw, of the readers whom the model knows; else as any. Samples that are drawn as another
+            reader than those that are there take the place of what is drawn here.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -144,6 +146,7 @@ class JobRequest(BaseModel):
     region: Annotated[str, Field(max_length=200)] | None = None
     whole: bool = False
     panel: Literal["independent", "representative"] = "independent"
+    reader: Annotated[str, Field(max_length=200)] | None = None
 
 
 _router = APIRouter(prefix=API)
@@ -203,6 +206,7 @@ async def info(room: Here) -> dict[str, Any]:
             "ready": jobs.model is not None,
             "loading": jobs.is_loading,
             "reason": jobs.reason,
+            "readers": [] if jobs.model is None else list(jobs.model.method.readers),
         },
         "job": None if job is None else {"id": job.id, "case": name_id(job.case), "source": job.source},
         "formats": list(FORMATS),
@@ -307,9 +311,10 @@ def scores(room: Here, source: SourceId, name: Name) -> dict[str, Any]:
 
 @_router.post(f"{_CASE}/jobs", status_code=202)
 def draw(room: Here, name: Name, asked: JobRequest) -> dict[str, str]:
-    """Begin to draw further samples."""
+    """Begin to draw further samples, into the set of masks that is named."""
     source = _checked_source(room, asked.source)
-    return {"id": room.jobs.start(source, name, asked.count, asked.region, asked.whole, asked.panel).id}
+    job = room.jobs.start(source, name, asked.count, asked.region, asked.whole, asked.panel, asked.reader)
+    return {"id": job.id, "source": job.source}
 
 
 @_router.get("/jobs/{id}")

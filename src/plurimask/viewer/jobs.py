@@ -121,16 +121,25 @@ class Jobs:
         )
 
     def start(
-        self, source: str, case: str, count: int, region: str | None, whole: bool, kind: "PanelKind" = "independent"
+        self,
+        source: str,
+        case: str,
+        count: int,
+        region: str | None,
+        whole: bool,
+        kind: "PanelKind" = "independent",
+        reader: str | None = None,
     ) -> Job:
         """Begin to draw `count` samples that follow those of the panel as in one longer draw.
 
         `region` is as `--roi` takes it; without one, that of the samples that are there. Of what is drawn here,
-        a representative panel takes the place, and independent draws that of a representative panel.
+        a representative panel takes the place, and independent draws that of a representative panel. So do draws as
+        another `reader` than those that are there.
 
         Raises:
             HTTPException: no model, another job that runs, samples of another origin, or an image that needs a region.
-            InputError, SettingsError: a case that cannot be read, a region that cannot be understood.
+            InputError, SettingsError: a case that cannot be read, a region that cannot be understood, a reader whom the
+                model does not know.
         """
         model = self.model
         if model is None:
@@ -139,9 +148,10 @@ class Jobs:
         if not loaded.has_image:
             raise HTTPException(409, "there is no image to draw for; start with --data")
         model.pool(kind, None, count)
-        if kind == "representative":
-            source = DRAWN_HERE
-        is_whole = kind == "representative" or (source == DRAWN_HERE and shown.weights is not None)
+        model = model if reader is None else model.as_reader(reader)
+        is_apart = kind == "representative" or (len(shown.marks) > 0 and shown.settings.get("reader") != reader)
+        source = DRAWN_HERE if is_apart else source
+        is_whole = is_apart or (source == DRAWN_HERE and shown.weights is not None)
         before = replace(shown, marks=replace(shown.marks, masks=shown.marks.masks[:0])) if is_whole else shown
         seed, sampler = _origin(model, loaded, before)
         chosen = sampling().parse_region(text) if (text := region or _region(shown, loaded)) and not whole else None

@@ -134,13 +134,13 @@ function header(element) {
 }
 
 /** What is known of a case, in one line; the patient where the server was told to say it. */
-function facts({ shape, spacing_mm: spacing, samples, readers, method, patient }) {
+function facts({ shape, spacing_mm: spacing, samples, readers, method, settings, patient }) {
   const size = shape[2] > 1 ? shape : shape.slice(0, 2);
   const step = spacing?.slice(0, size.length).map((one) => Number(one.toPrecision(3)));
   return [
     typeof patient === "object" && patient ? Object.values(patient).filter(Boolean).join(", ") : patient,
     size.join(" × ") + (step ? ` of ${step.join(" × ")} mm` : ""),
-    `${count(samples, "sample")}${method ? ` by ${method}` : ""}`,
+    `${count(samples, "sample")}${method ? ` by ${method}` : ""}${settings.reader ? ` as ${settings.reader}` : ""}`,
     count(readers, "reader"),
   ]
     .filter(Boolean)

@@ -11,25 +11,29 @@ export function mount(element) {
   const region = makeRegion();
   const line = make("p", { className: "small quiet" });
   const few = make("input", { type: "checkbox" });
-  const start = (count) => () => begin(count, region.text(), few.checked);
+  const reader = makeReader();
+  const start = (count) => () => begin(count, region.text(), few.checked, reader.value());
   const starts = COUNTS.map((count) => button(`+${count}`, `Draw ${count} more samples (+${count})`, start(count)));
   const row = make("div", { className: "row" }, ...starts);
   const choice = make("label", { className: "small" }, few, " a panel that represents a pool");
-  few.addEventListener("change", () => (line.textContent = whyNot() ?? whatFollows(few.checked)));
-  element.append(line, region.element, choice, row, progress(), refusal());
+  const tell = () => (line.textContent = whyNot() ?? whatFollows(few.checked, reader.value()));
+  few.addEventListener("change", tell);
+  reader.element.addEventListener("change", tell);
+  element.append(line, region.element, reader.element, choice, row, progress(), refusal());
   followWhatRuns();
   watch([state.info, state.description, theJob, region.isMissing], () => {
     const reason = whyNot();
-    line.textContent = reason ?? whatFollows(few.checked);
+    tell();
     for (const one of starts) one.disabled = reason !== null || region.isMissing.value;
     row.hidden = choice.hidden = theJob.value !== null;
   });
 }
 
-function whatFollows(isRepresentative) {
-  const { samples, needs_region: needsRegion } = state.description.value;
+function whatFollows(isRepresentative, reader) {
+  const { samples, needs_region: needsRegion, settings } = state.description.value;
   if (needsRegion) return "The model saw crops of lesions: point at one, or write where it is.";
   if (isRepresentative) return "As few masks as you choose stand for many; they are shown as drawn here.";
+  if (samples && reader !== (settings.reader ?? null)) return "They take the place of what is drawn here.";
   return samples ? "Further samples follow those that are there, as in one longer draw." : "There are no samples yet.";
 }
 
@@ -116,6 +120,22 @@ function makeRegion() {
   return { element, isMissing, text: () => (element.hidden ? "" : input.value.trim()) };
 }
 
+/** As whom to draw, of the readers whom the model knows: {element, value()}, null for any of them. */
+function makeReader() {
+  const select = make("select");
+  const label = make("label", { className: "choice" }, make("span", {}, "as"), select);
+  const element = make("div", { className: "row" }, label);
+  watch([state.info, state.description], () => {
+    const names = state.info.value?.model.readers ?? [];
+    const any = make("option", { value: "" }, "any reader");
+    select.replaceChildren(any, ...names.map((name) => make("option", { value: name }, name)));
+    const shown = state.description.value?.settings.reader;
+    select.value = names.includes(shown) ? shown : "";
+    element.hidden = !names.length;
+  });
+  return { element, value: () => select.value || null };
+}
+
 /** "row,column" of a plane, "row,column,slice" of a volume, in the order of its axes. */
 function placeText({ row, column, slice, axis }) {
   const { shape } = state.description.value;
@@ -144,15 +164,14 @@ function followWhatRuns() {
 }
 
 /** Draw so many further samples for the shown case. */
-async function begin(count, region, isRepresentative) {
+async function begin(count, region, isRepresentative, reader) {
   const { id, source: shown } = state.description.value;
-  const source = isRepresentative ? HERE : shown;
   theFault.value = null;
-  theJob.value = { id: null, case: id, source, state: "running", done: 0, total: 0, begun: performance.now() };
+  theJob.value = { id: null, case: id, source: shown, state: "running", done: 0, total: 0, begun: performance.now() };
   try {
     const panel = isRepresentative ? { panel: "representative" } : {};
-    const asked = { count, source: shown, ...panel, ...(region ? { region } : {}) };
-    const { id: number } = await json(`${place(id)}/jobs`, { method: "POST", json: asked });
+    const asked = { count, source: shown, reader, ...panel, ...(region ? { region } : {}) };
+    const { id: number, source } = await json(`${place(id)}/jobs`, { method: "POST", json: asked });
     follow({ id: number, case: id, source, isElsewhere: source !== shown });
     state.said.value = `Drawing ${count} samples`;
   } catch (error) {
