@@ -91,9 +91,9 @@ def test_a_small_volume_needs_no_region(sample, tmp_path, out):
     assert np.load(out / "small/masks.npz")["masks"].shape == (2, 10, 16, 3)
 
 
-@pytest.fixture(params=["lesion-crops", "any-place"])
-def volumes(request, tmp_path):
-    """A dataset of two volumes whose planes lie across the first axis, and weights of planes at another spacing."""
+@pytest.fixture
+def volumes(tmp_path):
+    """A dataset of two volumes whose planes lie across the first axis."""
     affine = np.array([[0, 0.7, 0, -20], [0, 0, 0.7, 30], [3, 0, 0, -100], [0, 0, 0, 1.0]])
     for name, shape in {"one": (3, 24, 30), "two": (2, 16, 16)}.items():
         for file in ("image", "label0"):
@@ -101,22 +101,27 @@ def volumes(request, tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             values = np.random.default_rng(0).integers(2, size=shape).astype(np.int16)
             nib.save(nib.Nifti1Image(values, affine), path)
-    weights = write_weights(tmp_path / "planes.safetensors", images=request.param, spacing_mm=1.4)
-    return weights, tmp_path / "volumes", ["--whole"] * (request.param == "lesion-crops")
+    return tmp_path / "volumes"
 
 
-def test_volumes_of_a_dataset_are_drawn_as_the_studies_that_they_are(run, volumes, out, tmp_path):
-    weights, data, whole = volumes
-    said = run("sample", weights, data, "--out", out, "--count", 2)
-    assert (said.code, "resampled to it and back" in said.err) == (0, True)
+@pytest.mark.parametrize(
+    ("images", "options", "told"),
+    [
+        ("any-place", [], "resampled to it and back"),
+        ("lesion-crops", ["--whole", "--native"], "drawn as it is (--native)"),
+    ],
+)
+def test_volumes_of_a_dataset_are_drawn_as_the_studies_that_they_are(
+    run, volumes, out, tmp_path, images, options, told
+):
+    weights = write_weights(tmp_path / "planes.safetensors", images=images, spacing_mm=1.4)
+    said = run("sample", weights, volumes, "--out", out, "--count", 2, *options)
+    assert (said.code, told in said.err) == (0, True)
     assert files(out) == {f"{name}/{file}" for name in ("one", "two") for file in ("masks.npz", "set.json")}
-    for native in ([], ["--native", *whole]):
-        drawn, study = tmp_path / f"drawn{len(native)}", tmp_path / f"study{len(native)}"
-        assert run("sample", weights, data, "--out", drawn, "--count", 2, *native).code == 0
-        assert run("sample", weights, data / "one", "--out", study, "--count", 2, *native).code == 0
-        masks = np.asanyarray(nib.load(study / "one/masks.nii.gz").dataobj)
-        assert masks.shape == (3, 24, 30, 2)
-        assert np.array_equal(np.moveaxis(pm.read_mask_set(drawn / "one").masks, 0, -1), masks)
+    assert run("sample", weights, volumes / "one", "--out", tmp_path / "study", "--count", 2, *options).code == 0
+    masks = np.asanyarray(nib.load(tmp_path / "study/one/masks.nii.gz").dataobj)
+    assert masks.shape == (3, 24, 30, 2)
+    assert np.array_equal(np.moveaxis(pm.read_mask_set(out / "one").masks, 0, -1), masks)
 
 
 def test_cases_of_a_dataset_are_written_in_another_format_where_asked_for(sample, tmp_path, out):
