@@ -71,6 +71,7 @@ def test_info_says_what_is_served(browser):
     assert info["model"] == {
         **{"name": None, "ready": False, "loading": False},
         "reason": "no model is served; start with --model",
+        "readers": [],
     }
     assert (info["title"], info["formats"]) == ("masks", ["nifti", "dicom-seg"])
 

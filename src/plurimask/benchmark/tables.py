@@ -78,11 +78,12 @@ def _terms(results: Results) -> str:
         f"of {crop.masks} masks that are not empty it takes away {crop.pixels:.2%} of the pixels; "
         f"{crop.cut:.1%} of the masks lose some, {crop.gone:.1%} all"
     )
+    fields = f", by fields of {suite.field}" if suite.field else ""
     return "\n".join(
         [
             f"- data `{terms['data'][:12]}`, split `{terms['split'][:12]}` (by patient{file}), "
             f"{len(results.bench.cases)} test cases `{terms['scored'][:12]}`",
-            f"- the middle {suite.image_size} x {suite.image_size} pixels of every case: {lost}",
+            f"- the middle {suite.image_size} x {suite.image_size} pixels of every case{fields}: {lost}",
             f"- budget of each training: {suite.budget.images} images; {suite.batch_size} a step, seeds "
             f"{', '.join(map(str, suite.seeds))}; averaged weights of the last step are scored",
             f"- squared GED with d = 1 - IoU, two empty masks agree; in brackets {LEVEL:.0%} intervals from patients "
