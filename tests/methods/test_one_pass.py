@@ -116,7 +116,8 @@ def test_1_minus_dice_is_blind_to_a_difference_of_distributions_that_1_minus_iou
 
 def test_the_loss_is_the_sum_of_its_parts():
     """The generator is replaced by logits of its z, so that what it is compared with can be told."""
-    made = small("one-pass", mean_weight=3.0, empty_weight=0.2, pixel_weight=0.7, draws=3).eval()
+    weights = {"mean_weight": 3.0, "empty_weight": 0.2, "pixel_weight": 0.7, "region_weight": 0.4}
+    made = small("one-pass", draws=3, **weights).eval()
     cases, shown = batch(), []
     cases.readers[1, :2] = False
     drew = cases.readers.any((2, 3))
@@ -133,11 +134,19 @@ def test_the_loss_is_the_sum_of_its_parts():
     mean = binary_cross_entropy_with_logits(expected[:, 0], share)
     e = made.empty_head(features, expected.sigmoid()).sigmoid()
     empty = -((1 - e[[0, 0, 2, 2, 1, 3, 3, 3]]).log().sum() + 2 * e[1].log()) / 10
+    region = np.mean(
+        [
+            distance(expected[case, 0].sigmoid(), cases.readers[case, who].float(), 0.1).item()
+            for case, who in drew.nonzero()
+        ]
+    )
     parts = {"score": score, "pixel": pixel, "mean": mean, "empty": empty}
     assert {name: value.item() for name, value in terms.terms.items()} == pytest.approx(
         {name: value.item() for name, value in parts.items()}, rel=1e-4
     )
-    assert terms.total.item() == pytest.approx((score + 0.7 * pixel + 3 * mean + 0.2 * empty).item(), rel=1e-4)
+    assert terms.total.item() == pytest.approx(
+        (score + 0.7 * pixel + 3 * mean + 0.2 * empty).item() + 0.4 * region, rel=1e-4
+    )
 
 
 def test_the_first_steps_are_taken_on_mean_and_emptiness_alone():
@@ -173,7 +182,7 @@ def test_norms_learn_in_training_alone():
 
 
 def test_a_batch_in_which_nobody_drew_is_learned_from():
-    made, cases = small("one-pass"), batch()
+    made, cases = small("one-pass", region_weight=1.0), batch()
     terms = loss(made, Batch(cases.image, torch.zeros_like(cases.readers), cases.valid))
     terms.total.backward()
     assert (terms.terms["score"], terms.terms["pixel"]) == (0, 0)

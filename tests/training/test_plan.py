@@ -1,6 +1,7 @@
 """A planned recipe: what is read from the data, what follows from it, and that it trains as it is."""
 
 import tomllib
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_facts_are_those_of_the_train_side():
     assert facts.thickness == pytest.approx(12, rel=0.15)
     assert facts.drawn == pytest.approx(0.75 * 720 * (1 / 120 + 1 / 200) / 2 / 140, rel=0.01)
     assert facts.reach == 61
+    assert facts.disagreement == pytest.approx((3 / 6 + (3 + 2 * 1 / 721) / 6) / 2)
 
 
 def test_a_dataset_where_nothing_is_drawn_is_refused():
@@ -70,6 +72,7 @@ def facts(**changed):
         "object": 100.0,
         "thickness": 30.0,
         "spans": (100, 170, 210),
+        "disagreement": 0.5,
         "reach": 120,
         "masks": {},
     }
@@ -134,6 +137,19 @@ def test_steps_fill_the_time_and_the_rest_follows_from_them(cost):
     assert "1423 steps of 0.40 s, 8 validations of 0.1 s: about 10 min" in text.replace("\n# ", " ")
     assert "1.2 GiB" in text
     assert recipe_on_base(tree, "plan").method.image_channels == 2
+
+
+def test_where_readers_agree_the_mean_mask_is_learned_longer_and_by_overlap(cost):
+    assert settings(disagreement=0.3)["method.region_weight"] == 1
+    assert "method.region_weight" not in settings(disagreement=0.5)
+
+    class Alike(Strips):
+        def __getitem__(self, index):
+            case = super().__getitem__(index)
+            return replace(case, readers=case.readers[:3])
+
+    tree = tomllib.loads(plan(Alike(), 10))
+    assert tree["method"]["start"] == int(0.75 * tree["training"]["steps"])
 
 
 def test_every_setting_that_is_no_matter_of_course_has_its_reason(cost):

@@ -16,7 +16,8 @@ With readers r who drew and S draws of z, soft masks x_s and hard ones y_r, |.| 
     L_pixel   = (4) with |x - y| / (mean |y_r| + 20) in place of d_J                                         (5)
     L_mean    = cross-entropy of the encoder's mean mask at the share of readers who drew each pixel         (6)
     L_empty   = cross-entropy of e at the share of readers who drew nothing                                  (7)
-    L         = mean_weight L_mean + empty_weight L_empty                                 at first
+    L_region  = mean over r of d_J(the mean mask, y_r)                                                       (8)
+    L         = mean_weight L_mean + empty_weight L_empty + region_weight L_region        at first
     L         = the same + L_score + pixel_weight L_pixel                                 after `start` steps
 
 On hard masks and with c = 0, d_J is 1 - IoU, whose kernel is positive definite on sets: (4) is half the energy distance
@@ -24,7 +25,8 @@ to the readers' distribution but for a constant, so no other distribution of mas
 1 - Dice is not. Pairs are distinct ones; (3) is 0 for equal soft masks. Counting a mask's pair with itself, or a
 soft IoU of products, would draw the samples together or to 0 and 1. (5) has a gradient where masks do not overlap;
 it knows pixels alone, and at a weight of 0.3 it keeps two modes that exclude each other from being learned.
-In (4) and (5) a batch is averaged over its readers, so that an image counts as many times as readers drew.
+(8) is (4) of one draw, the mean mask: where what is drawn fills few of the pixels, (6) alone learns it slowly.
+In (4), (5) and (8) a batch is averaged over its readers, so that an image counts as many times as readers drew.
 
 Of volumes (B, C, D, H, W) |.| is the sum over voxels; the last two axes are a plane's, as of an image.
 
@@ -78,6 +80,8 @@ class OnePassSettings(MethodSettings):
         pixel_weight: weight of L_pixel in the loss.
         mean_weight: weight of L_mean in the loss.
         empty_weight: weight of L_empty in the loss.
+        region_weight: weight of L_region in the loss. Shares of readers are then less exact: what most of them mark
+            is shown as marked by nearly all.
         start: steps that are taken on L_mean and L_empty alone.
         readers: names of the readers that it learns to draw as, as the dataset has them; a weight file says them too.
         norms: largest side in pixels of the images that the batch norms learn from. In larger ones they keep what they
@@ -96,6 +100,7 @@ class OnePassSettings(MethodSettings):
     pixel_weight: Weight = 0.05
     mean_weight: Weight = 3.0
     empty_weight: Weight = 1.5
+    region_weight: Weight = 0.0
     start: Natural = 300
     norms: Positive = 64
     readers: Annotated[tuple[str, ...], Field(exclude_if=lambda readers: not readers)] = ()
@@ -163,6 +168,8 @@ class OnePass(Method):
             said = self.known.empty(said, who)
         empty = binary_cross_entropy_with_logits(said[batch.valid], (~drew)[batch.valid].float())  # (7)
         total = self.settings.mean_weight * mean + self.settings.empty_weight * empty
+        if self.settings.region_weight:
+            total = total + self.settings.region_weight * self._region(expected.sigmoid(), batch.readers, drew)
         score, pixel = total.new_zeros(()), total.new_zeros(())
         if self.steps >= self.settings.start:
             score, pixel = self._scores(batch, features, drew, who)
@@ -201,6 +208,12 @@ class OnePass(Method):
         x = self._lifted(logits).sigmoid().reshape(count, draws, -1)
         y = windows.cut(readers, self.settings.cell).flatten(2).float()
         return scores(x, y, drew, self.settings.constant)
+
+    def _region(self, mean: Tensor, readers: Tensor, drew: Tensor) -> Tensor:
+        """(8), which is 0 where nobody drew: mean (B, 1, ..., H, W), readers (B, R, ..., H, W), drew (B, R) bool."""
+        mean, masks = mean.flatten(2), readers.flatten(2).float()
+        distance = soft_distance(mean.sum(2), masks.sum(2), (mean - masks).abs().sum(2), self.settings.constant)
+        return (distance * drew).sum() / drew.sum().clamp(min=1)
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Of features: shares of readers (B, 1, [D,] H, W) who mark each pixel, and (B,) who draw nothing."""

@@ -31,6 +31,7 @@ from plurimask.datasets.store import Store, check_planes, open_store
 from plurimask.errors import DatasetError, duration, plural
 from plurimask.files.stored import natural
 from plurimask.methods.method import Method
+from plurimask.metrics.ged import reader_diversity
 from plurimask.training.loop import LEAST_MASKS, sides_of, train, validation_of
 from plurimask.training.recipe import Recipe, recipe_on_base
 
@@ -49,6 +50,7 @@ class Facts:
         object: length of what hangs together in the masks of a case, of which half of the drawn area is no longer.
         thickness: of what is drawn, which a quarter of the cases do not reach; that of a strip is its width.
         spans: lengths of all that is drawn in a case, of which half, nine tenths and all cases have no more.
+        disagreement: d_YY, the mean of 1 - IoU of two readers' masks of a case; 1 where no case has two readers.
         reach: how far from the middle of its image something drawn lies, of which 98% of the cases have no more.
         masks: how many each reader drew of those whose names the dataset says.
     """
@@ -63,6 +65,7 @@ class Facts:
     object: float
     thickness: float
     spans: tuple[int, int, int]
+    disagreement: float
     reach: int
     masks: Mapping[str, int]
 
@@ -104,11 +107,12 @@ def look(dataset: Dataset, store: Store) -> Facts:
     """What a dataset says. Raises DatasetError where nothing is drawn at all, for volumes, and as `sides_of`."""
     check_planes(dataset, store)
     sides = sides_of(dataset)
-    shares, empties, lengths, areas, thick, spans, reaches = [], [], [], [], [], [], []
+    shares, empties, apart, lengths, areas, thick, spans, reaches = [], [], [], [], [], [], [], []
     for index in sides["train"]:
         masks = np.unpackbits(store.readers(index), axis=-1, count=store.shapes[index, 2]).view(bool)
         shares.append(masks.mean())
         empties += [not mask.any() for mask in masks]
+        apart += reader_diversity(torch.from_numpy(masks)[None]).tolist()
         union = masks.any(0)
         if not union.any():
             continue
@@ -141,6 +145,7 @@ def look(dataset: Dataset, store: Store) -> Facts:
         object=float(np.array(lengths)[order][half]),
         thickness=float(np.quantile(thick, 0.25)),
         spans=tuple(int(span) for span in np.quantile(spans, (0.5, 0.9, 1.0), method="higher")),  # type: ignore[arg-type]
+        disagreement=float(np.mean([found for found in apart if not math.isnan(found)] or [1.0])),
         reach=math.ceil(np.quantile(reaches, 0.98)),
         masks={name: signed[name] for name in sorted(signed, key=natural)},
     )
@@ -221,6 +226,11 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         side = min(max(_up(int(4 * facts.object), 32), 96), 256)
         why = f"fields: an object of {facts.object:.0f} pixels is small in an image of {longest}, and would vanish"
         windows, why_windows = [side], "objects may lie anywhere in a field"
+    alike = Choice(
+        "method.region_weight",
+        1.0,
+        f"the IoU of two readers is {1 - facts.disagreement:.2f} on average: the mean mask is most of what there is",
+    )
     drawn = Choice("training.drawn", 0.75, "the share of fields with something drawn; the others say where nothing is")
     return [
         Choice("base", "one-pass-phantom", "the smaller nets of one-pass: in a short time more steps are worth more"),
@@ -235,6 +245,7 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         Choice(
             "method.onto_mean", True, "a mask is drawn as its difference from the mean one, which is learned at once"
         ),
+        *([alike] if facts.disagreement < _ALIKE else []),
         Choice("method.norms", side, "batch norms learn from all images, which are of one kind"),
         *([] if whole else [drawn]),
         Choice("training.crop_steps", 0, "no crops first: objects lie anywhere"),
@@ -311,7 +322,7 @@ def plan(dataset: Dataset, minutes: float) -> str:
     for_cases = min(_MOST_VALIDATED, max(4, int(_VALIDATING * seconds / _VALIDATIONS / max(cost.validation, 1e-3))))
     cases = min(for_cases, facts.cases["val"])
     validating = _VALIDATIONS * cases * cost.validation
-    mean_first = 0 if any(choice.key == "training.start" for choice in chosen) else _MEAN_FIRST
+    mean_first = _mean_first(chosen)
     a_step = mean_first * cost.mean_step + (1 - mean_first) * cost.step
     steps = max(20, int((0.95 * seconds - validating) / a_step))
     timed = _over(steps, chosen, cases)
@@ -331,7 +342,9 @@ def plan(dataset: Dataset, minutes: float) -> str:
 def _over(steps: int, chosen: Sequence[Choice], cases: int = 24) -> list[Choice]:
     """What follows from the number of steps."""
     keys = {choice.key for choice in chosen}
-    begun = [Choice("method.start", int(_MEAN_FIRST * steps), "steps that learn the mean mask alone, which is quick")]
+    begun = [
+        Choice("method.start", int(_mean_first(chosen) * steps), "steps that learn the mean mask alone, which is quick")
+    ]
     crops = [Choice("training.crop_steps", int(0.8 * steps), "then whole images")]
     ema = round(min(0.998, max(0.5, 1 - 25 / steps)), 4)
     return [
@@ -344,6 +357,12 @@ def _over(steps: int, chosen: Sequence[Choice], cases: int = 24) -> list[Choice]
         Choice("training.validation_cases", cases),
         Choice("training.checkpoint_every", max(1, steps // 20), "what --resume goes on from"),
     ]
+
+
+def _mean_first(chosen: Sequence[Choice]) -> float:
+    """Share of the steps that learn the mean mask alone."""
+    keys = {choice.key for choice in chosen}
+    return 0.0 if "training.start" in keys else 0.75 if "method.region_weight" in keys else 0.4
 
 
 def _recipe(choices: Sequence[Choice]) -> Recipe:
@@ -363,6 +382,6 @@ def _toml(choices: Sequence[Choice]) -> str:
 _KNOWN = "who drew is known: plurimask sample --reader NAME draws as one of them, and without it as any"
 _TRIED, _VALIDATIONS, _MOST_VALIDATED, _VALIDATING = 1000, 8, 24, 0.15
 """Steps of the recipe that is timed; validations of a run, cases of one at most, and their share of the time."""
-_CROP, _FEATURES, _MEAN_FIRST = 64, 32, 0.4
+_CROP, _FEATURES, _ALIKE = 64, 32, 0.4
 """Pixels a side of the first steps' crops; places a side that nets of whole images have at least, and a fourth of what
-they have at most; share of the steps that learn the mean mask alone."""
+they have at most; d_YY below which readers agree well."""
