@@ -73,6 +73,9 @@ class Cluster:
         address: `auto`, `HOST:PORT` or `ray://HOST:PORT`.
         workers: how many; None takes one a core, or one a GPU where `map` asks for these and the cluster has any.
 
+    Attributes:
+        head: where its head listens, as an address.
+
     Raises:
         ClusterError: no cluster at the address, or one of another version of Ray or Python.
         MissingPackageError: Ray is not installed.
@@ -99,8 +102,8 @@ class Cluster:
         finally:
             signal.signal(signal.SIGTERM, handler)  # Ray has set its own
         logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # of a head that goes; it is told by us
-        outside = address and address.startswith("ray://")
-        self.head = address if outside else self._ray.get_runtime_context().gcs_address
+        inside = str(self._ray.get_runtime_context().gcs_address)
+        self.head = address if address and address.startswith("ray://") else inside
 
     def __enter__(self) -> Self:
         return self

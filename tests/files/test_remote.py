@@ -79,11 +79,13 @@ def test_a_complete_panel_at_an_address_is_left_alone_and_a_half_sent_one_is_not
     for name in read:
         draw(name)
     files, base = fsspec.url_to_fs(address)
-    files.rm_file(f"{base}/case-01/{DESCRIPTION}")
+    files.rm_file(f"{base}/case-01/{STACK}.npz")
+    half = Remote.at(Path(address))
+    assert list(MaskSets.under(half.listed(), half)) == ["case-00", "case-02"]
     monkeypatch.setattr(Remote, "send", lambda self, path, last: sent.append((path.name, last)))
     for name in read:
         draw(name)
-    assert sent == [("case-01", DESCRIPTION)]
+    assert sent == [("case-01", f"{STACK}.npz")]
 
 
 def test_what_says_that_all_is_there_is_taken_away_first_and_comes_last(tmp_path, monkeypatch):

@@ -143,12 +143,9 @@ def sample(
     check_room(out, count * voxels // 8)  # as bits
     with cluster_at(engine, address, out) as cluster, progress("drawing panels", len(found)) as tick:
         if cluster is not None:
-            brought = partial(load, model, device, runtime, reader)
-            work = CaseDrawer(
-                brought, found.cases, {panel: Remote.at(out) or out}, count, seed, settings, pool, whole, native
-            )
-            for done, _ in enumerate(cluster.map(work, {name: name for name in found.cases}, device != "cpu"), start=1):
-                tick(done)
+            brought, places = partial(load, model, device, runtime, reader), {panel: Remote.at(out) or out}
+            work = CaseDrawer(brought, found.cases, places, count, seed, settings, pool, whole, native)
+            work.spread(cluster, device != "cpu", tick)
         for done, (name, read) in enumerate({} if cluster else found.cases.items(), start=1):
             study = case_study(read())
             _tell_spacing(drawer, name, study, native)

@@ -243,8 +243,7 @@ def _draw(
                 places["representative"] = Remote.at(beside) or beside
             read = {name: partial(cases.__getitem__, name) for name in cases}
             work = CaseDrawer(partial(load, model, device, reader=reader), read, places, count, seed, pool=pool)
-            for done, _ in enumerate(cluster.map(work, {name: name for name in cases}, device != "cpu"), start=1):
-                tick(done)
+            work.spread(cluster, device != "cpu", tick)
             return masks, beside
         for done, (name, case) in enumerate(cases.items(), start=1):
             write_mask_set(masks / name, sample_case(drawer, case, count, seed))

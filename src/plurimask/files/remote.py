@@ -86,7 +86,7 @@ class Remote:
                 self.drop(path)
 
     def send(self, path: Path, last: str = "") -> None:
-        """Send a local file, or those of a folder. The one named `last`, which says that all are there, goes last."""
+        """Send a local file, or those of a folder. The one named `last`, which completes them, goes last."""
         with self._told() as (files, base):
             found = [path] if path.is_file() else [one for one in sorted(path.rglob("*")) if one.is_file()]
             for one in found:
@@ -96,7 +96,12 @@ class Remote:
             for one in sorted(found, key=lambda one: one.name == last):
                 there = self._there(base, one)
                 files.makedirs(os.path.dirname(there), exist_ok=True)
-                files.put_file(str(one), there)
+                if getattr(files, "local_file", False):  # of an object store a file is there whole or not at all
+                    fresh = f"{os.path.dirname(there)}/.{one.name}"
+                    files.put_file(str(one), fresh)
+                    files.mv(fresh, there)
+                else:
+                    files.put_file(str(one), there)
 
     def drop(self, path: Path) -> None:
         """Take the contents of a local file, or of the files of a folder, off this disk; their names stay."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from plurimask.cluster import Cluster
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import InputError
 from plurimask.files.mask_sets import DESCRIPTION, STACK, read_description, write_mask_set
@@ -64,11 +65,16 @@ class CaseDrawer:
                     )
                     write_mask_set(folder, panel)
                     if remote is not None:
-                        remote.send(folder, last=DESCRIPTION)
+                        remote.send(folder, last=f"{STACK}.npz")  # set.json alone is no panel
                 if remote is not None:
                     shutil.rmtree(folder)
 
         return draw
+
+    def spread(self, cluster: Cluster, gpu: bool, progress: Callable[[int], object]) -> None:
+        """Draw all cases by the workers of a cluster. Raises FailedCasesError and others as `Cluster.map`."""
+        for done, _ in enumerate(cluster.map(self, {name: name for name in self.read}, gpu), start=1):
+            progress(done)
 
     def _is_complete(self, model: Model, case: Case, kind: PanelKind, folder: Path) -> bool:
         """Whether a panel is there that this model drew of this image, with these settings."""
