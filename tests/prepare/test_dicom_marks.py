@@ -54,7 +54,8 @@ def hospital(request, tmp_path_factory):
 @pytest.fixture
 def prepare(monkeypatch, capsys, tmp_path):
     def call(root, reader, *options, image="{patient}/ct"):
-        patterns = "--root", root, "--image", image, "--reader", reader, "--all-slices", "--out", tmp_path / "cases"
+        patterns = "--root", root, "--image", image, "--reader", reader, "--out", tmp_path / "cases"
+        options = options if "--volumes" in options else (*options, "--all-slices")
         return command(monkeypatch, capsys, "prepare", "folder", *patterns, *options)
 
     return call
@@ -81,6 +82,15 @@ def test_segmentations_give_the_masks_of_the_readers_back(hospital, prepare, tmp
     series = pm.open_study(hospital / "P1" / "ct").case
     assert np.allclose(np.stack([case.image for case in cases], axis=-1), series.image)
     assert cases[0].grid.spacing_mm == pytest.approx(series.grid.spacing_mm[:2])
+
+
+def test_a_series_stays_a_volume_where_it_lies(hospital, prepare, tmp_path):
+    said = prepare(hospital, "{patient}/seg_{reader}.dcm", "--volumes")
+    assert said.code == 0, said.err
+    (case,), series = pm.open_dataset(tmp_path / "cases"), pm.open_study(hospital / "P1" / "ct").case
+    assert np.array_equal(case.readers, masks_of(3))
+    assert np.allclose(case.image, series.image)
+    assert np.allclose(case.grid.affine, series.grid.affine, rtol=0, atol=1e-3)
 
 
 def test_a_structure_set_gives_its_contours_back_and_holes_stay_holes(hospital):

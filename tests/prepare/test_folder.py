@@ -104,6 +104,17 @@ def test_another_axis_all_slices_and_a_size(run, root):
     assert data[0].image.shape == (1, 8, 8)
 
 
+def test_volumes_stay_whole_where_they_lay(run, root):
+    said = run("--volumes", "--window", "80,120")
+    assert said.code == 0, said.err
+    assert "3 cases in" in said.out
+    case = written(root)[0]
+    assert np.allclose(case.image[0], volume(0).clip(80, 120))
+    assert np.array_equal(case.readers, [drawn(1), drawn(2)])
+    assert np.allclose(case.grid.affine, AFFINE)
+    assert "leave out --axis" in run("--volumes", "--size", "8").err
+
+
 def test_pictures_stay_pictures_whoever_drew(run, root):
     pixels = np.random.default_rng(0).integers(256, size=(9, 7), dtype=np.uint8)
     save_png(root / "x.png", pixels)

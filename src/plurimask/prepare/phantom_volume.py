@@ -84,11 +84,9 @@ def _reader_masks(nodule: Nodule, rng: np.random.Generator) -> np.ndarray:
     row, column = ((first + last)[:2] // 2 - SIZE // 2 + shift).tolist()
     before, after = rng.integers(*BEYOND, 2, endpoint=True).tolist()
     lowest = int(first[2]) - before
-    readers = np.zeros((READERS, int(last[2]) + after + 1 - lowest, SIZE, SIZE), dtype=bool)
-    for slot, annotation in zip(rng.permutation(READERS), nodule.annotations, strict=False):
-        heights = zip(annotation.slices.tolist(), (c.z_mm for c in annotation.contours), strict=True)
-        for plane, z_mm in sorted(set(heights)):
-            readers[slot, plane - lowest] |= annotation.mask(z_mm, (row, column), (SIZE, SIZE))
+    drawn = nodule.masks((row, column), SIZE, lowest, int(last[2]) + after + 1 - lowest)
+    readers = np.zeros((READERS, *drawn.shape[1:]), dtype=bool)
+    readers[rng.permutation(READERS)[: len(drawn)]] = drawn
     return readers
 
 
