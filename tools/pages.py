@@ -16,6 +16,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
@@ -36,6 +37,7 @@ from plurimask.datasets.splits import read_case_list
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import COLUMNS, HEADLINE
 from plurimask.methods.method import BUILT_IN, method_class
+from plurimask.prepare.folder import to_planes
 from plurimask.settings import MOST
 from plurimask.show.charts import BLUE, GREY, VERMILLION, in_style, save_figure
 from plurimask.show.figures import samples_figure
@@ -92,23 +94,39 @@ def metrics(scores: Annotated[Path, typer.Argument(help="Folder with n16, n4, al
 
 @app.command()
 def figures(
-    of: Literal["demo", "lidc", "panels", "phantom"],
+    of: Literal["demo", "lidc", "panels", "phantom", "volumes"],
     data: Annotated[Path | None, typer.Option(help="A lidc-slices release, or phantoms.")] = None,
+    model_of: Annotated[str | None, typer.Option("--model", help="Another than the built-in one.")] = None,
 ) -> None:
     """Readers beside eight samples: every second shipped case, or six test slices or phantoms, each of another patient.
 
-    panels: beside the four masks that represent 256, of the first ten of lidc-eval-200.
+    panels: beside the four masks that represent 256, of the first ten of lidc-eval-200. volumes: three phantom volumes,
+    each in the three cuts that readers marked most.
     """
     if (of == "demo") != (data is None):
         raise typer.BadParameter("all but demo want --data")
-    model = pm.load("phantom" if of == "phantom" else "lidc")
+    model = pm.load(model_of or {"phantom": "phantom", "volumes": "phantom-3d"}.get(of, "lidc"))
     if of == "panels":
         cases = list(choose_cases(pm.open_dataset(data), "test", 10, read_case_list("lidc-eval-200")).values())
         drawn = [model.sample(case, 4, panel="representative") for case in cases]
     else:
-        cases = list(choose_cases(pm.open_dataset(data), "test", 6).values()) if data else demo_cases()[::2]
+        count = 3 if of == "volumes" else 6
+        cases = list(choose_cases(pm.open_dataset(data), "test", count).values()) if data else demo_cases()[::2]
         drawn = [model.sample(case, 8) for case in cases]
+    if of == "volumes":
+        pairs = [cut(*one, axis) for one in zip(cases, drawn, strict=True) for axis in (2, 0, 1)]
+        cases, drawn = [case for case, _ in pairs], [panel for _, panel in pairs]
     samples_figure(cases, drawn).savefig(DOCS / f"figures/{of}.png", dpi=110)
+
+
+def cut(case: pm.Case, panel: pm.MaskSet, axis: int) -> tuple[pm.Case, pm.MaskSet]:
+    """The plane of a volume across an axis that readers marked most, with its samples."""
+    across = tuple(one + 1 for one in range(3) if one != axis)
+    place = int(case.readers.sum(axis=(0, *across)).argmax())
+    cut_of = partial(to_planes, axis=axis, size=None, every=True)
+    shown, masks = (cut_of(one)[0][place] for one in (case, replace(case, readers=panel.masks)))
+    name = f"{case.name}, {('row', 'column', 'slice')[axis]} {place}"
+    return replace(shown, name=name), replace(panel, name=name, masks=masks.readers, grid=shown.grid)
 
 
 @app.command()

@@ -42,6 +42,7 @@ def refused(said, out, *words):
 def test_a_region_of_a_volume_comes_back_on_its_grid(sample, scan, out):
     said = sample(scan, "--roi", "1:3,4:20,0:30")
     assert (said.code, said.out) == (0, f"1 panel of 2 masks in {out}\n")
+    assert "scan: 2 of 2 samples reach the edge of the region, which may cut the lesion" in said.err
     written = nib.load(out / "scan/masks.nii.gz")
     masks = np.asanyarray(written.dataobj)
     assert masks.shape == (4, 24, 30, 2)

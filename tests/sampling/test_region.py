@@ -7,7 +7,7 @@ from plurimask.errors import SettingsError
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.records import Case
-from plurimask.sampling.region import find_box, parse_region, slicing_axis
+from plurimask.sampling.region import find_box, parse_region, reaching_edges, slicing_axis
 
 SHAPE = (512, 480, 60)
 FIELD = 128
@@ -165,3 +165,12 @@ def test_other_formats_have_slices_along_the_third_axis(format):
 
 def test_a_plane_is_one_slice_of_the_third_axis():
     assert slicing_axis(study((3.0, 0.5, 0.5), shape=(4, 5))) == 2
+
+
+def test_samples_on_an_inner_face_of_the_region_are_counted():
+    """The box reaches the image's end along columns, and holds one plane: neither face cuts."""
+    masks = np.zeros((5, 8, 9, 4), dtype=bool)
+    for number, place in enumerate([(3, 4, 2), (5, 4, 2), (4, 8, 2), (4, 3, 2)]):
+        masks[number, *place] = True
+    assert reaching_edges(masks, [(3, 6), (3, 9), (2, 3)]) == 3
+    assert reaching_edges(masks[..., 2], [(3, 6), (0, 9), (0, 1)]) == 2

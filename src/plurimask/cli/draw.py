@@ -163,10 +163,14 @@ def sample(
             watch = _watch(drawer, name, panel, study if whole else None, tick, done)
             draw = partial(sample_study, drawer, study, count, seed, settings, region, whole, watch, native=native)
             draw = partial(draw, panel=panel, pool=pool)
+            drawn = draw()
+            if cut := drawn.settings.get("at_region_edge"):
+                why = "which may cut the lesion; give a larger one with --roi"
+                errors.print(f"{name}: {cut} of {count} samples reach the edge of the region, {why}", soft_wrap=True)
             if _is_plain(drawer, study, format):
-                write_mask_set(out / name, draw())
+                write_mask_set(out / name, drawn)
             else:
-                write_panel(out / name, draw(), study, format)
+                write_panel(out / name, drawn, study, format)
             tick(done + 1)
     panels = "1 panel" if len(found) == 1 else f"{len(found)} panels"
     say(f"{panels} of {count} masks in {out}")

@@ -41,7 +41,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import avg_pool3d, binary_cross_entropy_with_logits, pad
 
 from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
 from plurimask.methods.known_readers import KnownReaders, named, one_each
@@ -277,10 +277,12 @@ class OnePassVolumeSettings(OnePassSettings):
 
     Args:
         solid: whether all kernels go through planes; else the nets look along them once a stage.
+        smooth: in sampling, how often each logit becomes the mean of the 27 voxels around it before it makes a mask.
     """
 
     name: Literal["one-pass-volume"] = "one-pass-volume"  # type: ignore[assignment]
     solid: bool = True
+    smooth: Natural = 0
     readers: Annotated[tuple[()], Field(exclude_if=lambda readers: not readers)] = ()
 
     @property
@@ -297,7 +299,15 @@ class OnePassVolume(OnePass):
     """
 
     Settings = OnePassVolumeSettings
+    settings: OnePassVolumeSettings
     volumes = True
+
+    def generate(self, features: Any, z: Tensor) -> Tensor:
+        """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, D, h, w), smoothed as the settings say."""
+        logits = self.generator(features, z)
+        for _ in range(self.settings.smooth):
+            logits = avg_pool3d(pad(logits, (1,) * 6, mode="replicate"), 3, stride=1)
+        return torch.tanh(self._lifted(logits) / 2)
 
 
 class ExportedOnePass(Exported, OnePass):

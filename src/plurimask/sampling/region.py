@@ -14,6 +14,7 @@ of the smallest box along the grid's axes around it. A plane image has two axes 
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +45,19 @@ class Region:
 
     axes: tuple[Axis, ...]
     unit: Literal["voxels", "mm"]
+
+
+def reaching_edges(masks: np.ndarray, box: Sequence[tuple[int, int]]) -> int:
+    """How many masks (S, H, W[, D]) hold a voxel on a face of the box that is not one of the image's.
+
+    There the region may cut a lesion. An axis of one plane has no faces.
+    """
+    cut = np.zeros(len(masks), dtype=np.bool_)
+    for axis, (first, past) in enumerate(box, start=1):
+        for face in {first, past - 1} - {0, masks.shape[axis] - 1 if axis < masks.ndim else 0}:
+            if past - first > 1:
+                cut |= masks.take(face, axis).reshape(len(masks), -1).any(1)
+    return int(cut.sum())
 
 
 def parse_region(text: str) -> Region:

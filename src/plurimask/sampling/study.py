@@ -10,6 +10,7 @@ is to represent, a bit a sample and voxel of the region is kept.
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import count as counter
 from math import prod
 from typing import Any
@@ -23,7 +24,7 @@ from plurimask.methods.draw import Tiling, draw_area, encode, tile
 from plurimask.methods.hurdle import of_one_lesion
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
-from plurimask.sampling.region import Box, Region, find_box, slicing_axis
+from plurimask.sampling.region import Box, Region, find_box, reaching_edges, slicing_axis
 from plurimask.sampling.represent import PanelKind, pack, unpack
 from plurimask.sampling.spacing import apart, back, moved_region, resampled
 
@@ -50,8 +51,10 @@ def sample_study(
 ) -> MaskSet:
     """Draw a panel of a plane or volume of any size. With a region, nothing is drawn outside of it.
 
-    An image that is no larger than the model's field is its own region. A study whose pixels are far larger or smaller
-    than those that the model was trained on is brought to these, and its masks back (see `sampling.spacing`).
+    How many samples reach a face of the region, which may so cut the lesion, stands in the panel's settings
+    (`at_region_edge`). An image that is no larger than the model's field is its own region. A study whose pixels are
+    far larger or smaller than those that the model was trained on is brought to these, and its masks back (see
+    `sampling.spacing`).
 
     Args:
         model: the model that draws.
@@ -99,8 +102,14 @@ def sample_study(
         whole = np.moveaxis(masks, 1, slicing + 1)
         return whole if study.case.image.ndim == 4 else whole[..., 0]
 
-    more = {} if box == _whole(study) else {"region": [[span.start, span.stop] for span in box]}
-    return model.panel(study.case, count, seed, sampler, draw, unpacked, panel, pool, skip, **more)
+    if box == _whole(study):
+        return model.panel(study.case, count, seed, sampler, draw, unpacked, panel, pool, skip)
+    spans = [(span.start, span.stop) for span in box]
+    drawn = model.panel(
+        study.case, count, seed, sampler, draw, unpacked, panel, pool, skip, region=[list(span) for span in spans]
+    )
+    cut = reaching_edges(drawn.masks, spans)
+    return replace(drawn, settings={**drawn.settings, "at_region_edge": cut}) if cut else drawn
 
 
 def sample_case(
