@@ -14,7 +14,7 @@ from plurimask.files.images import write_nifti
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
-from plurimask.methods.one_pass import scores
+from plurimask.methods.one_pass import one_body, scores
 from plurimask.records import Case
 from plurimask.sampling.model import load
 from plurimask.sampling.region import parse_region
@@ -63,7 +63,19 @@ def test_onto_the_mean_a_generator_that_says_nothing_draws_the_mean_mask():
     torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
     with torch.no_grad():
         shares, _ = made.expected(made.encoder(images(1, volume=True)))
-    assert np.array_equal(draw(made, 2), (shares[0] > 0.5).movedim(1, 3).expand(2, -1, -1, -1).numpy())
+    drawn = (shares > 0.5) & one_body(shares, made.settings.visible)
+    assert np.array_equal(draw(made, 2), drawn[0].movedim(1, 3).expand(2, -1, -1, -1).numpy())
+
+
+def test_nothing_is_drawn_outside_of_the_one_body_around_the_likeliest_voxel():
+    """Two boxes are visible, which touch by no corner, and the smaller one holds the likeliest voxel."""
+    made = volume_method(std=0)
+    logits = torch.full((1, 1, PLANES, SIZE, SIZE), -9.0)
+    logits[..., 0:2, 2:4, 2:4], logits[..., 3:5, 8:14, 4:12] = 1.0, 0.0
+    made.mean_head.forward = lambda features: logits
+    torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
+    torch.nn.init.constant_(made.generator.head.bias, 9.0)
+    assert np.array_equal(draw(made, 2), np.broadcast_to((logits[0] == 1).movedim(1, 3), (2, SIZE, SIZE, PLANES)))
 
 
 @pytest.mark.parametrize(

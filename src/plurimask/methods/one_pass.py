@@ -38,11 +38,14 @@ from the middle.
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import scipy  # its parts are imported when they are first asked for
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d, binary_cross_entropy_with_logits, pad
+from torch.nn.functional import binary_cross_entropy_with_logits
 
+from plurimask.diffusion.samplers import Window
 from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
 from plurimask.methods.known_readers import KnownReaders, named, one_each
 from plurimask.methods.method import Method, MethodSettings, reader_masks
@@ -231,12 +234,15 @@ class OnePass(Method):
         """What the generator takes of an image, in the window of what is visible."""
         features = self.encoder(image)
         (shares, empty), maps = self.expected(features), self.maps(features)
-        settings = self.settings
-        plane = shares.flatten(1, -3).amax(1, keepdim=True)
-        windows, window = sampling_window(plane, settings.visible, settings.cell, min(settings.windows))
+        windows, window = self.window(shares, self.settings.visible)
         if self.known is not None and self.reader is not None:
             empty = self.known.empty(empty.logit(), empty.new_tensor([self.reader], dtype=torch.long)).sigmoid()
         return View(self._cut(maps, windows), empty[0], window, image.shape[2:], shares.max())
+
+    def window(self, shares: Tensor, visible: float) -> tuple[Windows, Window]:
+        """That of what is visible of one image, of a volume on any plane: shares (1, 1, [D,] H, W)."""
+        plane = shares.flatten(1, -3).amax(1, keepdim=True)
+        return sampling_window(plane, visible, self.settings.cell, min(self.settings.windows))
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -277,12 +283,10 @@ class OnePassVolumeSettings(OnePassSettings):
 
     Args:
         solid: whether all kernels go through planes; else the nets look along them once a stage.
-        smooth: in sampling, how often each logit becomes the mean of the 27 voxels around it before it makes a mask.
     """
 
     name: Literal["one-pass-volume"] = "one-pass-volume"  # type: ignore[assignment]
     solid: bool = True
-    smooth: Natural = 0
     readers: Annotated[tuple[()], Field(exclude_if=lambda readers: not readers)] = ()
 
     @property
@@ -295,19 +299,36 @@ class OnePassVolume(OnePass):
     """The method in three dimensions, with one decision and one z a lesion.
 
     Readers mark lesions and not slices: whether a reader draws anything is said once of a volume, by an e that sees all
-    of its planes, and z of (1) is one for all of them. The windows lie in the plane and go through all planes shown.
+    of its planes, and z of (1) is one for all of them. The windows lie in the plane and go through all planes shown. In
+    sampling nothing is drawn outside of the body of visible voxels that holds the likeliest one.
     """
 
     Settings = OnePassVolumeSettings
     settings: OnePassVolumeSettings
     volumes = True
 
+    def encode(self, image: Tensor) -> View:
+        """What the generator takes of a volume (1, C, D, H, W), and which voxels of the window are the lesion's."""
+        features = self.encoder(image)
+        shares, empty = self.expected(features)
+        visible = min(self.settings.visible, shares.max().item() / 2)
+        lesion = one_body(shares, visible)
+        windows, window = self.window(shares * lesion, visible)
+        inside = windows.cut(lesion, self.settings.cell)
+        return View((self._cut(self.maps(features), windows), inside), empty[0], window, image.shape[2:], shares.max())
+
     def generate(self, features: Any, z: Tensor) -> Tensor:
-        """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, D, h, w), smoothed as the settings say."""
-        logits = self.generator(features, z)
-        for _ in range(self.settings.smooth):
-            logits = avg_pool3d(pad(logits, (1,) * 6, mode="replicate"), 3, stride=1)
+        """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, D, h, w)."""
+        maps, inside = features
+        logits = self.generator(maps, z).masked_fill(~inside, -torch.inf)
         return torch.tanh(self._lifted(logits) / 2)
+
+
+def one_body(shares: Tensor, visible: float) -> Tensor:
+    """(1, 1, D, H, W) bool: the voxels of a share above `visible` that touch, if by a corner, around the likeliest."""
+    values = shares[0, 0].cpu().numpy()
+    bodies, _ = scipy.ndimage.label(values > visible, np.ones((3, 3, 3)))
+    return torch.from_numpy(bodies == bodies.flat[values.argmax()]).to(shares.device)[None, None]
 
 
 class ExportedOnePass(Exported, OnePass):
