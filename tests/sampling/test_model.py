@@ -186,6 +186,11 @@ def test_built_in_weights_draw(name):
     assert model.sample(image(size=model.recipe.image_size), 2).masks.shape == (2, 128, 128)
 
 
+def test_built_in_weights_draw_volumes():
+    masks = load("phantom-3d", "cpu").sample(np.random.default_rng(0).normal(size=(1, 128, 128, 3)), 2).masks
+    assert masks.shape == (2, 128, 128, 3)
+
+
 def test_a_folder_does_not_hide_a_built_in_name(tmp_path, monkeypatch, weights):
     (tmp_path / "phantom").mkdir()
     shutil.copy(weights, tmp_path / "phantom/last.safetensors")
