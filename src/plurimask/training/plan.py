@@ -169,7 +169,7 @@ def choose(facts: Facts) -> list[Choice]:
     """Everything but what depends on the time that a step takes."""
     chosen = _for_lesions(facts) if _are_lesion_crops(facts) else _for_pictures(facts)
     cases = facts.cases["train"]
-    few = cases < 60
+    few = cases < 100
     return [
         *chosen,
         Choice("method.image_channels", facts.channels, "as the images have"),
