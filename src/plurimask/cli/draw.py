@@ -27,6 +27,7 @@ from plurimask.cli.common import (
 
 if TYPE_CHECKING:
     from plurimask.files.locate import Study
+    from plurimask.records import MaskSet
     from plurimask.sampling import Model
 
 _KEPT_BYTES = 2**30
@@ -101,7 +102,7 @@ def sample(
     from plurimask.files.atomic import check_room
     from plurimask.files.dicomweb import open_archive
     from plurimask.files.locate import open_study
-    from plurimask.files.mask_sets import check_case_folder, write_mask_set
+    from plurimask.files.mask_sets import check_case_folder
     from plurimask.files.remote import Remote
     from plurimask.sampling import (
         CaseDrawer,
@@ -137,7 +138,7 @@ def sample(
         if _is_plain(drawer, study, format):
             check_case_folder(out / name)
         else:
-            from plurimask.panel_files import rehearse, write_panel  # brings pictures, and what measures masks
+            from plurimask.panel_files import rehearse  # brings pictures, and what measures masks
 
             rehearse(out / name, study, format)
     check_room(out, count * voxels // 8)  # as bits
@@ -151,26 +152,28 @@ def sample(
             _tell_spacing(drawer, name, study, native)
             watch = _watch(drawer, name, panel, study if whole else None, tick, done - 1)
             drawn = sample_case(drawer, study.case, count, seed, settings, panel, pool, watch, whole, native)
-            if format is None:
-                write_mask_set(out / name, drawn)
-            else:
-                from plurimask.panel_files import write_panel
-
-                write_panel(out / name, drawn, study, format)
+            _write(out / name, drawn, study, format, plain=format is None)
             tick(done)
         for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
             study = kept.pop(name) if name in kept else open_study(path)
             watch = _watch(drawer, name, panel, study if whole else None, tick, done)
-            draw = partial(sample_study, drawer, study, count, seed, settings, region, whole, watch, native=native)
-            draw = partial(draw, panel=panel, pool=pool)
-            drawn = draw()
+            drawn = sample_study(
+                drawer,
+                study,
+                count,
+                seed,
+                settings,
+                region,
+                whole,
+                watch,
+                panel=panel,
+                pool=pool,
+                native=native,
+            )
             if cut := drawn.settings.get("at_region_edge"):
                 why = "which may cut the lesion; give a larger one with --roi"
                 errors.print(f"{name}: {cut} of {count} samples reach the edge of the region, {why}", soft_wrap=True)
-            if _is_plain(drawer, study, format):
-                write_mask_set(out / name, drawn)
-            else:
-                write_panel(out / name, drawn, study, format)
+            _write(out / name, drawn, study, format, plain=_is_plain(drawer, study, format))
             tick(done + 1)
     panels = "1 panel" if len(found) == 1 else f"{len(found)} panels"
     say(f"{panels} of {count} masks in {out}")
@@ -197,6 +200,18 @@ def _tell_spacing(drawer: "Model", name: str, study: "Study", native: bool) -> N
 def _is_plain(drawer: "Model", study: "Study", format: str | None) -> bool:
     """Whether a study is drawn as a case of a dataset is: a plane of just the model's size that is not DICOM."""
     return format is None and study.format != "dicom" and drawer.fits(study.case)
+
+
+def _write(folder: Path, panel: "MaskSet", study: "Study", format: str | None, *, plain: bool) -> None:
+    """Masks and settings alone where it is `plain`, else the files of a study's panel."""
+    if plain:
+        from plurimask.files.mask_sets import write_mask_set
+
+        write_mask_set(folder, panel)
+    else:
+        from plurimask.panel_files import write_panel
+
+        write_panel(folder, panel, study, format)
 
 
 def select(

@@ -130,7 +130,7 @@ def sample_case(
     errors are those of both.
     """
     study = case_study(case)
-    if model.takes(case) and at_spacing(model, study, native) is None:
+    if model.takes(case) and (native or apart(study, model.recipe.spacing_mm) is None):
         return model.sample(case, count, seed, sampler, panel, pool, progress)
     return sample_study(
         model, study, count, seed, sampler, None, whole, progress, panel=panel, pool=pool, native=native
@@ -145,8 +145,9 @@ def case_study(case: Case) -> Study:
 def at_spacing(model: Model, study: Study, native: bool = False) -> Study | None:
     """The study at the model's spacing, where its own is far off that; None where it is drawn as it is."""
     trained = model.recipe.spacing_mm
-    far = trained is not None and not native and apart(study, trained) is not None
-    return resampled(study, trained) if far and trained is not None else None
+    if native or trained is None or apart(study, trained) is None:
+        return None
+    return resampled(study, trained)
 
 
 def check_study(
