@@ -26,7 +26,7 @@ from plurimask.metrics.ci_score import ci_harmonic, ci_score, combined_sensitivi
 from plurimask.metrics.conventions import CONVENTIONS, convention_scores
 from plurimask.metrics.degenerate import DEGENERATE, leave_one_out
 from plurimask.metrics.ged import calibrated_level, ged, hm_iou, reader_diversity, sample_diversity
-from plurimask.metrics.lesion import closest_surface, size_crps
+from plurimask.metrics.lesion import closest_surface, curvas_crps, one_body, size_crps
 from plurimask.records import Case, MaskSet
 
 
@@ -55,7 +55,9 @@ def one_by_one(samples: torch.Tensor, readers: torch.Tensor) -> dict[str, float]
         "empty_samples": empty_share(samples),
         "empty_readers": empty_share(readers),
         "size_crps": size_crps(samples, readers),
+        "size_crps_curvas": curvas_crps(samples, readers),
         "surface": closest_surface(samples, readers),
+        "one_body": one_body(samples, readers),
     }
     return {key: value.item() for key, value in values.items()}
 
@@ -82,11 +84,11 @@ def test_rows_follow_the_panels_and_know_patient_readers_and_samples(scores):
 
 def test_the_mean_is_over_the_cases_where_a_value_is_defined(scores):
     expected = {key: mean_of_defined([row.values[key] for row in scores.rows]) for key in COLUMNS}
-    assert scores.mean == pytest.approx(expected)
+    assert scores.mean == pytest.approx(expected, nan_ok=True)
 
 
 def test_undefined_values_are_counted(scores):
-    by_readers = {"ged_u": 2, "d_yy": 2, "d_ss": 0, "empty_samples": 0}
+    by_readers = {"ged_u": 2, "d_yy": 2, "d_ss": 0, "empty_samples": 0, "size_crps_curvas": 2, "one_body": 4}
     assert scores.undefined == {key: by_readers.get(key, 1) for key in COLUMNS}
 
 
@@ -113,7 +115,9 @@ def test_a_degenerate_predictor_is_scored_at_the_methods_n(label, count):
         one_by_one(DEGENERATE[label](stack(case.readers), None, count), stack(case.readers)) for case in CASES.values()
     ]
     values = next(row for row in scores.table if row.label == label).values
-    wanted = {key: mean_of_defined([one[key] for one in expected]) for key in COLUMNS if key != "surface"}
+    wanted = {
+        key: mean_of_defined([one[key] for one in expected]) for key in COLUMNS if key not in ("surface", "one_body")
+    }
     assert values == pytest.approx(wanted, nan_ok=True)
 
 
@@ -164,7 +168,10 @@ def test_a_panel_with_fewer_samples_than_the_count_is_refused():
 def test_sizes_and_distances_are_in_mm_where_the_spacing_is_known(spacing):
     voxels = evaluate([panel("a")], CASES)
     placed = evaluate([panel("a")], {"a": case("a", grid=Grid.plane(SIZE, spacing))})
-    assert (placed.units, voxels.units["surface"]) == ({"surface": "mm", "size_crps": "mm²"}, "voxels")
+    assert (placed.units, voxels.units["surface"]) == (
+        {"surface": "mm", "size_crps": "mm²", "size_crps_curvas": "mm²"},
+        "voxels",
+    )
     assert placed.mean["size_crps"] == pytest.approx(voxels.mean["size_crps"] * spacing**2)
     assert placed.mean["surface"] == pytest.approx(voxels.mean["surface"] * spacing)
     assert placed.rows[0].size == pytest.approx(voxels.rows[0].size * spacing**2)
@@ -196,6 +203,21 @@ def test_how_the_masks_came_about_is_kept_once_for_each_way():
     assert sorted(way["settings"]["steps"] for way in ways) == [1, 2]
 
 
+def test_r_of_empties_is_that_of_the_shares_over_cases():
+    def with_empty(name, count):
+        own = panel(name)
+        return replace(own, masks=own.masks & (np.arange(5) >= count)[:, None, None])
+
+    cases = {name: case(name, patient=f"p{name}") for name in "abcdef"}
+    for name, count in zip("abcd", (0, 1, 2, 4), strict=True):
+        cases[name] = replace(cases[name], readers=cases[name].readers & (np.arange(4) >= count)[:, None, None])
+    found = evaluate([with_empty(name, count) for name, count in zip("abcdef", (0, 2, 1, 5, 0, 1), strict=True)], cases)
+    r = np.corrcoef([row.values["empty_samples"] for row in found.rows], [0, 0.25, 0.5, 1, 0, 0])[0, 1]
+    assert found.empties.value == pytest.approx(r)
+    assert found.empties.interval[0] < r < found.empties.interval[1]
+    assert math.isnan(evaluate([panel("a"), panel("b")], CASES).empties.value)
+
+
 def test_patients_are_counted_once_and_unknown_ones_not_at_all(scores):
     assert scores.patients == 2
 
@@ -223,7 +245,7 @@ def test_volumes_are_scored_too():
     grid = Grid((3, 4, 5))
     samples, volume = panel("v", grid=grid), case("v", grid=grid)
     row = evaluate([samples], {"v": volume}).rows[0]
-    assert row.values == pytest.approx(one_by_one(stack(samples.masks), stack(volume.readers)))
+    assert row.values == pytest.approx(one_by_one(stack(samples.masks), stack(volume.readers)), nan_ok=True)
 
 
 def test_a_volume_of_one_plane_scores_as_the_plane_and_turned_and_flipped_ones_as_they_lie():
@@ -236,7 +258,7 @@ def test_a_volume_of_one_plane_scores_as_the_plane_and_turned_and_flipped_ones_a
         drawn = Case("v", image, np.ascontiguousarray(change(readers)), grid, "p1")
         return evaluate([MaskSet("v", np.ascontiguousarray(change(samples)), grid)], {"v": drawn})
 
-    assert scored(lambda masks: masks, grid).rows[0].values == pytest.approx(flat.rows[0].values)
+    assert scored(lambda masks: masks, grid).rows[0].values == pytest.approx(flat.rows[0].values, nan_ok=True)
     deep = Grid((6, 6, 3), np.diag([0.5, 0.5, 2.0, 1.0]))
 
     def body(masks):
@@ -244,7 +266,7 @@ def test_a_volume_of_one_plane_scores_as_the_plane_and_turned_and_flipped_ones_a
 
     as_it_lies = scored(body, deep).rows[0].values
     for turned in (lambda x: np.rot90(body(x), 1, (1, 2)), lambda x: body(x)[..., ::-1], lambda x: body(x)[:, ::-1]):
-        assert scored(turned, deep).rows[0].values == pytest.approx(as_it_lies)
+        assert scored(turned, deep).rows[0].values == pytest.approx(as_it_lies, nan_ok=True)
 
 
 def test_panels_are_let_go_batch_by_batch(monkeypatch):

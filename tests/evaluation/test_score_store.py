@@ -11,6 +11,7 @@ from small_panels import CASES, case, panel
 
 from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, CaseScores, Scores, compare, evaluate, read_scores, write_scores
+from plurimask.evaluation.columns import LATER
 from plurimask.metrics.conventions import CONVENTIONS
 
 
@@ -58,7 +59,9 @@ def test_the_summary_states_what_was_scored_and_how(tmp_path):
     assert summary["data"] == {"digest": "ab" * 32, "split": "test"}
     assert summary["drawn"] == [{"method": "toy", "checkpoint": None, "settings": {}}]
     assert summary["bootstrap"] == {"draws": 10_000, "level": 0.95, "seed": 0, "unit": "patient"}
-    assert summary["mean"] == dict(scores.mean)
+    assert {key: math.nan if value is None else value for key, value in summary["mean"].items()} == pytest.approx(
+        dict(scores.mean), nan_ok=True
+    )
     assert summary["undefined"] == scores.undefined
 
 
@@ -160,6 +163,23 @@ def test_the_rest_comes_back(stored):
     whole, read = stored
     assert read.ranks == pytest.approx(whole.ranks)
     assert (read.missing, dict(read.units), read.drawn) == (whole.missing, dict(whole.units), whole.drawn)
+
+
+def test_scores_of_earlier_versions_lack_what_came_later(scores, tmp_path):
+    write_scores(scores, tmp_path)
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        rows = [{key: value for key, value in line.items() if key not in LATER} for line in csv.DictReader(file)]
+    with (tmp_path / "scores.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    summary = read(tmp_path / "summary.json")
+    for key, values in ((key, summary["table"][0][part]) for key in LATER for part in ("mean", "interval", "cases")):
+        del values[key]
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    found = read_scores(tmp_path)
+    assert all(math.isnan(found.mean[key]) and math.isnan(found.rows[0].values[key]) for key in LATER)
+    assert found.mean["ged_u"] == scores.mean["ged_u"]
 
 
 def test_a_comparison_of_what_was_read_is_that_of_what_was_written(stored):

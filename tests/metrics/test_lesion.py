@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from monai.metrics import compute_hausdorff_distance
 from scipy import stats
 from scipy.interpolate import interp1d
+from scipy.ndimage import label
 from slow_pairs import by_case, panels, row, slow_dice, voxels
 
 from plurimask.errors import InputError
-from plurimask.metrics.lesion import closest_surface, crps, curvas_crps, size_crps, size_ranks
+from plurimask.metrics.lesion import closest_surface, crps, curvas_crps, one_body, size_crps, size_ranks
 
 SIZES = st.lists(st.floats(0, 1e4), min_size=1, max_size=6)
 
@@ -244,6 +245,25 @@ def test_distance_is_undefined_where_no_reader_is_left():
 def test_a_spacing_of_other_axes_or_not_above_0_is_refused(spacing):
     with pytest.raises(InputError, match="spacing_mm: expected 2 sizes above 0"):
         closest_surface(row("01"), row("01"), spacing_mm=spacing)
+
+
+def test_one_body_counts_the_samples_that_scipy_finds_connected():
+    masks = torch.from_numpy(np.random.default_rng(0).random((1, 12, 3, 4, 2)) < 0.2)
+    masks[0, :2] = False
+    whole = torch.zeros((1, 2, 3, 4, 2), dtype=torch.bool)
+    whole[:, :, 1:] = True
+    counts = [label(mask.numpy(), np.ones((3, 3, 3)))[1] for mask in masks[0, 2:]]
+    assert set(counts) > {1}
+    assert one_body(masks, whole).item() == pytest.approx(np.mean(np.array(counts) == 1))
+    at_corners = torch.eye(4, dtype=torch.bool)
+    assert one_body(at_corners[None, None], at_corners[None, None]).item() == 1
+
+
+def test_one_body_is_undefined_without_samples_or_where_a_reader_drew_several():
+    one, two = torch.tensor([[[1, 1, 0], [0, 0, 0]]]).bool(), torch.tensor([[[1, 0, 1], [0, 0, 0]]]).bool()
+    assert one_body(torch.zeros_like(one)[None], one[None]).isnan()
+    assert one_body(one[None], torch.cat([one, two])[None]).isnan()
+    assert one_body(one[None], torch.cat([one, two])[None], torch.tensor([[True, False]])).item() == 1
 
 
 def test_ranks_by_hand():

@@ -109,9 +109,8 @@ def frequency_table(results: Results) -> Table:
     for run in results.scored:
         scores = run.scored[0].scores[results.counts[-1]]
         drawn, read = (values_of(scores.rows)[key] for key in ("empty_samples", "empty_readers"))
-        r = float(np.corrcoef(drawn, read)[0, 1]) if drawn.std() and read.std() else math.nan
         ranks = np.array(scores.ranks) / sum(scores.ranks) if scores.ranks else np.array([math.nan])
-        own = (drawn.mean(), read.mean(), r, scores.reliability.error.item(), ranks[0], ranks[-1])
+        own = (drawn.mean(), read.mean(), scores.empties.value, scores.reliability.error.item(), ranks[0], ranks[-1])
         amiss, filtered = np.abs(ranks - 1 / len(ranks)).sum() / 2, run.scored[0].finished.filtered
         own = (*own, amiss, scores.mean["ged_u"], *(filtered.get(side, math.nan) for side in MEDIANS))
         rows.append(Row(Head(run.run.title), tuple(map(Number, own))))

@@ -85,14 +85,29 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
         "size_crps": Column(
             "size CRPS", "continuous ranked probability score of the samples' sizes against each reader's", "lower"
         ),
+        "size_crps_curvas": Column(
+            "size CRPS (CURVAS)",
+            "the other way: a normal distribution of the readers' sizes, scored at the samples' mean size; undefined "
+            "where all readers have one size",
+            "lower",
+        ),
         "surface": Column(
             "HD95",
             "95% Hausdorff distance between a reader's mask and the sample of highest Dice, of several the "
             "nearest; mean over readers; undefined where one of the two is empty",
             "lower",
         ),
+        "one_body": Column(
+            "one body",
+            "share of samples, of those that hold something, that are connected, by corners too; undefined where a "
+            "reader drew several bodies",
+            "higher",
+        ),
     }
 )
+
+LATER = ("size_crps_curvas", "one_body")
+"""What scores of earlier versions do not have."""
 
 INDEPENDENT = tuple(key for key, column in COLUMNS.items() if column.independent)
 """What representative panels have no value of."""
@@ -105,6 +120,7 @@ GENERAL_CONVENTIONS: Mapping[str, str] = MappingProxyType(
         "N": "U-GED, d_SS, d_YY and the shares of empty masks have one expectation at every N; no other value has",
         "mean": "a value for each case, then the mean over the cases where it is defined",
         "interval": "patients resampled with replacement, percentiles of the mean",
+        "r of empties": "correlation over cases of the shares of empty samples and of empty readers",
         "size": "size CRPS and HD95 in mm where the first case has a known spacing, else in voxels",
         "representative": "masks count equally; no U-GED and no d_SS, which estimate from independent draws alone",
         "calibrated": "expected of samples drawn from the readers' own distribution: U-GED 0, V-GED d_yy (1/N + 1/M)",

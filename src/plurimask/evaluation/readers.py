@@ -20,7 +20,7 @@ import numpy as np
 import scipy  # its parts are imported when they are first asked for
 import torch
 
-from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, Interval
+from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, Estimate, Interval
 from plurimask.files.stored import natural
 from plurimask.metrics.bootstrap import patient_bootstrap, patient_groups, patient_weights
 from plurimask.metrics.overlap import pairwise_dice
@@ -49,14 +49,6 @@ class ReadCase:
     met: np.ndarray
     alike: np.ndarray
     asked: str | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with its interval over patients."""
-
-    value: float
-    interval: Interval = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, eq=False)

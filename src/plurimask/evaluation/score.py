@@ -27,7 +27,7 @@ from plurimask.metrics.ci_score import ci_harmonic, ci_score, combined_sensitivi
 from plurimask.metrics.conventions import CONVENTIONS, convention_values
 from plurimask.metrics.degenerate import DEGENERATE, leave_one_out, thresholds
 from plurimask.metrics.ged import calibrated_level, energy_distance, matched_mean, mean_distance
-from plurimask.metrics.lesion import closest_surface, crps, size_ranks
+from plurimask.metrics.lesion import closest_surface, crps, one_body, point_crps, size_ranks
 from plurimask.metrics.overlap import Overlap, Pairs, count_pairs
 from plurimask.records import Case, MaskSet, count_votes
 
@@ -43,7 +43,7 @@ class Scored(NamedTuple):
 
 
 def score(samples: Tensor, readers: Tensor, valid: Tensor, voxel_size: Tensor) -> Scored:
-    """Every value of COLUMNS but the surface distance, (B,) each.
+    """Every value of COLUMNS but the surface distance and the share of one body, (B,) each.
 
     Args:
         samples: (B, S, H, W[, D]) bool.
@@ -77,6 +77,7 @@ def score(samples: Tensor, readers: Tensor, valid: Tensor, voxel_size: Tensor) -
         "empty_samples": _share(sample_sizes == 0, drawn),
         "empty_readers": _share(reader_sizes == 0, read),
         "size_crps": crps(sample_sizes, reader_sizes, read) * voxel_size,
+        "size_crps_curvas": point_crps(sample_sizes, reader_sizes, read) * voxel_size,
     }
     return Scored(values, pairs, reliability)
 
@@ -211,7 +212,8 @@ def _first(pairs: Iterator[Pair]) -> Pair:
 def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], grid: Grid, unnamed: str) -> Scores:
     """All scores; `grid` is that of the first case, which says what sizes are in."""
     known, volume = grid.spacing_mm is not None, "mm²" if len(grid.shape) == 2 else "mm³"
-    units = {"surface": "mm", "size_crps": volume} if known else dict.fromkeys(("surface", "size_crps"), "voxels")
+    size = volume if known else "voxels"
+    units = {"surface": "mm" if known else "voxels", "size_crps": size, "size_crps_curvas": size}
     rows = tuple(row for batch in scored for row in batch.rows)
     drawn = [json.loads(text) for text in dict.fromkeys(text for batch in scored for text in batch.drawn)]
     patients, count = [row.patient for row in rows], rows[0].samples
@@ -259,6 +261,7 @@ def _score(batch: Sequence[Pair], in_mm: bool) -> _Scored:
     values, pairs, reliability = score(samples, readers, valid, voxel_size)
     surfaces = [_surface(panel, case, in_mm) for panel, case in batch]
     values["surface"] = torch.tensor(surfaces, dtype=torch.float64)
+    values["one_body"] = one_body(samples, readers, valid)
     conventions = {name: convention_values(convention, pairs) for name, convention in CONVENTIONS.items()}
     if batch[0][0].weights is not None:
         values |= {key: torch.full_like(values[key], math.nan) for key in INDEPENDENT}

@@ -12,7 +12,7 @@ import numpy as np
 
 from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS
-from plurimask.metrics.bootstrap import patient_bootstrap
+from plurimask.metrics.bootstrap import patient_bootstrap, patient_correlation
 from plurimask.metrics.calibration import Reliability
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ DRAWS, LEVEL, SEED = 10_000, 0.95, 0
 """Of the patient bootstrap behind every interval."""
 
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval over patients."""
+
+    value: float
+    interval: Interval = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,13 @@ class Scores:
     def undefined(self) -> dict[str, int]:
         """For each value the number of cases where it is NaN."""
         return {key: sum(math.isnan(row.values[key]) for row in self.rows) for key in COLUMNS}
+
+    @property
+    def empties(self) -> Estimate:
+        """r of empties: whether samples are empty in the cases where readers are."""
+        drawn, read = (values_of(self.rows)[key] for key in ("empty_samples", "empty_readers"))
+        r, *ends = patient_correlation(drawn, read, [row.patient for row in self.rows], DRAWS, SEED, LEVEL)
+        return Estimate(r, (ends[0], ends[1]))
 
     @property
     def patients(self) -> int:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from plurimask import __version__
 from plurimask.errors import InputError
-from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS
-from plurimask.evaluation.readers import DrawnAs, Estimate, ReaderScores
-from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Scores, TableRow
+from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, LATER
+from plurimask.evaluation.readers import DrawnAs, ReaderScores
+from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Estimate, Scores, TableRow
 from plurimask.files.atomic import write_text
 from plurimask.files.stored import is_endless, readable
 from plurimask.files.texts import csv_text, json_text, plain_cell
@@ -78,6 +78,7 @@ def _summary(scores: Scores, data: Mapping[str, Any]) -> Json:
         "mean": scores.mean,
         "interval": scores.intervals,
         "undefined": scores.undefined,
+        "r_of_empties": _estimate(scores.empties),
         "table": [_row(row) for row in scores.table],
         "strata": [_row(s.row) | {"by": s.by, "part": s.part, "all_cases": s.cases} for s in scores.strata],
         "reliability": {
@@ -184,8 +185,12 @@ def read_scores(folder: Path) -> Scores:
         if len(rows) != summary.cases:
             raise ValueError(f"{len(rows)} of {summary.cases} cases")
         own = summary.table[0]
-        if not COLUMNS.keys() <= own.mean.keys() & own.interval.keys() & own.cases.keys():
+        if not COLUMNS.keys() - set(LATER) <= own.mean.keys() & own.interval.keys() & own.cases.keys():
             raise ValueError("a table without some of the values")
+        for key in LATER:
+            own.mean.setdefault(key, math.nan)
+            own.interval.setdefault(key, (math.nan, math.nan))
+            own.cases.setdefault(key, 0)
         curve = torch.tensor([list(part) for _, part in summary.reliability], dtype=torch.float64)
     weight, predicted, drawn = curve[:, None]
     return Scores(
@@ -212,7 +217,7 @@ def _case(line: dict[str, str]) -> CaseScores:
         drawn=drawn,
         size=_number(line["size"]),
         samples=samples,
-        values={key: _number(line[key]) for key in COLUMNS},
+        values={key: _number(line.get(key, "") if key in LATER else line[key]) for key in COLUMNS},
     )
 
 

@@ -4,7 +4,7 @@
 import.
 """
 
-from plurimask.metrics.bootstrap import Interval, patient_bootstrap
+from plurimask.metrics.bootstrap import Interval, patient_bootstrap, patient_correlation
 from plurimask.metrics.calibration import (
     FrequencyTable,
     Reliability,
@@ -39,7 +39,7 @@ from plurimask.metrics.ged import (
     reader_diversity,
     sample_diversity,
 )
-from plurimask.metrics.lesion import crps, curvas_crps, size_crps
+from plurimask.metrics.lesion import crps, curvas_crps, one_body, size_crps
 from plurimask.metrics.overlap import (
     Overlap,
     Pairs,
@@ -85,11 +85,13 @@ __all__ = [
     "mean_distance",
     "mean_of_best",
     "ncc",
+    "one_body",
     "pairwise_dice",
     "pairwise_distance",
     "pairwise_iou",
     "panel_ceiling",
     "patient_bootstrap",
+    "patient_correlation",
     "range_agreement",
     "reader_diversity",
     "reliability_curve",

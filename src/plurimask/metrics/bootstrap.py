@@ -10,6 +10,7 @@ for each draw; the interval spans the central share `level` of the draws. It is 
 Gelbach and Miller (Review of Economics and Statistics, 2008) with patients as clusters.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,39 @@ def patient_bootstrap(
         known = means[~np.isnan(means[:, column]), column]
         low[column], high[column] = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(low, high)
+
+
+def patient_correlation(
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    patients: Sequence[str | None],
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Correlation over cases of a and b, (n,) each, and both ends of its interval; arguments as `patient_bootstrap`.
+
+    A case where either is NaN is left out, and so is a draw in which either is constant. Where one is constant over all
+    cases there is no correlation: NaN.
+    """
+    known = ~(np.isnan(a) | np.isnan(b))
+    both = np.stack([a, b], axis=1)[known]
+    both -= both.mean(0)
+    moments = np.column_stack([both, both**2, both.prod(1)])
+    sums, counts = _by_patient(moments, patient_groups([patients[place] for place in np.flatnonzero(known)]))
+
+    def correlation(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        mean_a, mean_b, squares_a, squares_b, product = (weights @ sums / (weights @ counts)).T
+        spread = (squares_a - mean_a**2) * (squares_b - mean_b**2)
+        some = spread > 1e-18
+        return (product - mean_a * mean_b)[some] / np.sqrt(spread[some])
+
+    if not len(sums) or not len(own := correlation(np.ones((1, len(sums))))):
+        return math.nan, math.nan, math.nan
+    drawn = np.concatenate([correlation(weights) for weights in patient_weights(len(sums), draws, seed)])
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(drawn, tails) if len(sums) > 1 and len(drawn) else (math.nan, math.nan)
+    return float(own[0]), float(low), float(high)
 
 
 def _check(values: NDArray[np.float64], patients: Sequence[str | None], draws: int, level: float) -> None:

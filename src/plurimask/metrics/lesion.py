@@ -13,6 +13,8 @@ The challenge CURVAS goes the other way: F is the normal distribution of the rea
 The surface of a mask is the set of its voxels with a face neighbour outside the mask or outside the image. With
 h(A, B) the 95th percentile over A's surface of the distance to the nearest voxel of B's surface, between the centres
 of voxels, the distance of two masks is max(h(A, B), h(B, A)), the 95% Hausdorff distance.
+
+A lesion is one body: a mask whose voxels are all connected, by a face, an edge or a corner.
 """
 
 import math
@@ -72,31 +74,36 @@ def size_crps(
     Returns:
         (B,) float64, not negative, in the unit of `voxel_size`; nobody read: NaN.
     """
-    check_pair(samples, readers)
-    voxel = torch.as_tensor(voxel_size, dtype=torch.float64, device=samples.device).reshape(-1, 1)
-    sizes, reader_sizes = (masks.flatten(2).sum(2).double() * voxel for masks in (samples, readers))
-    return crps(sizes, reader_sizes, reader_slots(readers, valid))
+    return crps(*_sizes(samples, readers, voxel_size), reader_slots(readers, valid))
 
 
 def curvas_crps(
     samples: Tensor, readers: Tensor, valid: Tensor | None = None, voxel_size: float | Tensor = 1.0
 ) -> Tensor:
+    """`point_crps` of the areas or volumes of masks. Arguments as `size_crps`."""
+    return point_crps(*_sizes(samples, readers, voxel_size), reader_slots(readers, valid))
+
+
+def _sizes(samples: Tensor, readers: Tensor, voxel_size: float | Tensor) -> tuple[Tensor, Tensor]:
+    check_pair(samples, readers)
+    voxel = torch.as_tensor(voxel_size, dtype=torch.float64, device=samples.device).reshape(-1, 1)
+    own, drawn = (masks.flatten(2).sum(2).double() * voxel for masks in (samples, readers))
+    return own, drawn
+
+
+def point_crps(sizes: Tensor, reader_sizes: Tensor, read: Tensor) -> Tensor:
     """CRPS of the readers' sizes, as a normal distribution F, at the samples' mean size y, as CURVAS counts it.
 
     F has the readers' mean m and standard deviation s (divided by R), is interpolated between 100 places from its 1st
     to its 99th percentile, and is 0 below and 1 above; the integral goes from m - 3 s to m + 3 s. So it says nothing of
-    how the samples differ, and what a mean size misses beyond 3 s costs nothing more. Arguments as `size_crps`.
+    how the samples differ, and what a mean size misses beyond 3 s costs nothing more. Arguments as `crps`.
 
     Source: SYCAI-Technologies/curvas-challenge, evaluation_metrics/metrics.py, with the sum of the frequency map as the
     predicted volume.
 
     Returns:
-        (B,) float64, not negative, in the unit of `voxel_size`. NaN where nobody read, or all readers have one size.
+        (B,) float64, not negative, in the unit of the sizes. NaN where nobody read, or all readers have one size.
     """
-    check_pair(samples, readers)
-    voxel = torch.as_tensor(voxel_size, dtype=torch.float64, device=samples.device).reshape(-1, 1)
-    sizes, reader_sizes = (masks.flatten(2).sum(2).double() * voxel for masks in (samples, readers))
-    read = reader_slots(readers, valid)
     count = read.sum(1)
     mean = torch.where(read, reader_sizes, 0.0).sum(1) / count
     spread = (torch.where(read, reader_sizes - mean[:, None], 0.0).square().sum(1) / count).sqrt()
@@ -108,6 +115,31 @@ def curvas_crps(
     below, above = (scipy.integrate.cumulative_trapezoid(part**2, t, initial=0) for part in (normal, 1 - normal))
     unit = np.interp(offset, t, below) + above[-1] - np.interp(offset, t, above)
     return torch.where(spread > 0, torch.from_numpy(unit).to(spread) * spread, torch.nan)
+
+
+def one_body(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Share of the samples that hold something which are one connected body; voxels touch by a corner too.
+
+    Returns:
+        (B,) float64. NaN where no sample holds anything, or not each reader who drew drew one body. Masks as in `ged`.
+    """
+    shares = readers.new_full((len(readers),), math.nan, dtype=torch.float64)
+    for case, read in enumerate(reader_slots(readers, valid)):
+        drawn, own = (
+            np.array([bodies(mask) for mask in masks.numpy(force=True)])
+            for masks in (readers[case, read], samples[case])
+        )
+        if (drawn == 1).any() and (drawn <= 1).all() and own.any():
+            shares[case] = float((own == 1).sum() / (own > 0).sum())
+    return shares
+
+
+def bodies(mask: np.ndarray) -> int:
+    """Connected bodies of a mask (H, W[, D]) bool, whose voxels touch if by a corner."""
+    if not mask.any():
+        return 0
+    (box,) = scipy.ndimage.find_objects(mask.view(np.uint8))
+    return int(scipy.ndimage.label(mask[box], np.ones((3,) * mask.ndim))[1])
 
 
 def closest_surface(

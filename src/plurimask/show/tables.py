@@ -207,7 +207,13 @@ def values_table(scores: Scores) -> Table:
         head = Head(f"{column.label}{unit}", better=column.better, meaning=column.convention)
         rows.append(Row(head, (*score_cells(scores.table[0], [key]), scores.undefined[key] or "")))
     heads = Head("", meaning="score"), Head("mean", spread=True), Head("undefined")
-    return Table(heads, tuple(rows), f"{scores.table[0].label}: every value, better where the arrow points")
+    empties = Number(scores.empties.value, scores.empties.interval).text
+    return Table(
+        heads,
+        tuple(rows),
+        f"{scores.table[0].label}: every value, better where the arrow points",
+        f"r of empties, samples against readers case by case: {empties}",
+    )
 
 
 def strata_table(scores: Scores) -> Table:
