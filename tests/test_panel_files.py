@@ -2,7 +2,9 @@
 
 import csv
 import errno
+import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from dicom_series import OBLIQUE, noise, write_series
 from PIL import Image
 
 from plurimask.errors import InputError, SettingsError
-from plurimask.files.locate import Study
+from plurimask.files.locate import Study, open_study
 from plurimask.files.mask_sets import MaskSets, read_mask_set
 from plurimask.geometry import Grid, lps_to_ras
 from plurimask.panel_files import write_panel
@@ -182,6 +185,53 @@ def test_evaluation_reads_what_is_written(picture, format):
     read = MaskSets.under(folder.parent)["case 7"]
     assert np.array_equal(read.masks, panel.masks)
     assert (read.method, read.seeds, read.checkpoint, read.settings) == ("cimd", (0, 1, 2, 3), "ab" * 32, {"steps": 10})
+
+
+@pytest.fixture
+def dicom(tmp_path: Path) -> tuple[MaskSet, Path]:
+    """A panel of a DICOM study and its folder, with every object in it."""
+    write_series(tmp_path / "scan", noise((12, 14, 5)), orientation=OBLIQUE)
+    study = open_study(tmp_path / "scan")
+    panel = replace(panel_on(study.case.grid), name="scan", weights=(5, 1, 1, 1))
+    write_panel(tmp_path / "panels" / "scan", panel, study)
+    return panel, tmp_path / "panels" / "scan"
+
+
+def same(found: MaskSet, panel: MaskSet) -> bool:
+    said = [(one.name, one.seeds, one.checkpoint, one.method, one.settings, one.weights) for one in (found, panel)]
+    return np.array_equal(found.masks, panel.masks) and found.grid.same_as(panel.grid) and said[0] == said[1]
+
+
+def test_a_panel_of_a_dicom_study_is_read_as_it_was_drawn(dicom):
+    panel, folder = dicom
+    assert len(names_in(folder) - BESIDE) == 7
+    assert same(read_mask_set(folder), panel)
+    assert same(MaskSets.under(folder.parent)["scan"], panel)
+
+
+def test_objects_from_an_archive_are_a_mask_set_on_the_grid_of_the_case(dicom, tmp_path):
+    panel, folder = dicom
+    (tmp_path / "found" / "1.2.3").mkdir(parents=True)
+    shutil.copy(folder / "samples.dcm", tmp_path / "found" / "1.2.3" / "0001.dcm")
+    shutil.copy(folder / "samples.dcm", tmp_path / "found" / "1.2.4.dcm")
+    case = open_study(tmp_path / "scan").case
+    sets = MaskSets.under(tmp_path / "found")
+    assert list(sets) == ["1.2.3", "1.2.4"]
+    assert sets["1.2.3"].masks.shape == (4, 12, 14, 5)
+    for name in sets:
+        found = sets.among({name: case}, sets)[name]
+        assert np.array_equal(found.masks, panel.masks)
+        assert found.grid is case.grid
+
+
+def test_a_description_of_another_grid_than_the_objects_is_refused(dicom):
+    _, folder = dicom
+    path = folder / "set.json"
+    description = json.loads(path.read_text())
+    description["grid"]["affine"][0][3] += 0.3
+    path.write_text(json.dumps(description))
+    with pytest.raises(InputError, match=r"samples\.dcm: expected frames in the planes of the image's slices, got one"):
+        read_mask_set(folder)
 
 
 def test_measurements_have_a_row_a_sample_with_units_in_the_header(tmp_path):

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import tempfile
 
+import numpy as np
 import pytest
 from dicom_series import PATIENT_ID, noise, uid, write_series
 from orthanc import ABSENT, Orthanc
@@ -11,6 +12,8 @@ from pydicom import dcmread
 from running import files, grey, write_image
 
 from plurimask.files.dicomweb import Archive
+from plurimask.files.mask_sets import read_mask_set
+from plurimask.viewer.library import open_library
 
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 SERIES = uid("series")
@@ -38,7 +41,7 @@ def study(orthanc, tmp_path, monkeypatch):
 
 
 def test_a_series_is_drawn_from_an_archive_and_its_objects_are_stored_and_found_there(
-    run, weights, study, orthanc, out, tmp_path
+    run, weights, study, orthanc, out, tmp_path, monkeypatch
 ):
     words = ("sample", weights, study, "--roi", "12,10,1:3", "--count", 2, "--out", out)
     said = run(*words, "--store", orthanc.root)
@@ -62,6 +65,24 @@ def test_a_series_is_drawn_from_an_archive_and_its_objects_are_stored_and_found_
         if shutil.which("dciodvfy"):
             judged = subprocess.run(["dciodvfy", found], capture_output=True, text=True).stderr
             assert [line for line in judged.splitlines() if line.startswith("Error")] == []
+    rooms = []
+    monkeypatch.setattr("plurimask.viewer.serve", lambda path, data, *_, **__: rooms.append(shown(path, data)))
+    run("view", f"{study}#301", "--data", f"{study}#3")
+    run("view", out, "--data", tmp_path / "got")
+    (stored, again), drawn = rooms, read_mask_set(out / SERIES).masks
+    assert np.array_equal(stored, drawn)
+    assert np.array_equal(again, drawn)
+    assert run("select", out, "--count", 1, "--out", tmp_path / "few").code == 0
+    assert read_mask_set(tmp_path / "few" / SERIES).masks[0] in drawn
+
+
+def shown(path, data):
+    """The masks of a reading room's one panel, which lies over an image."""
+    library = open_library(path, data, drawing=False)
+    (source,) = library.sources
+    ((name,), _) = library.names(source)
+    assert library.case(source, name).has_image
+    return library.panel(source, name).marks.whole()
 
 
 def test_a_series_of_an_archive_is_looked_at_and_masks_may_go_back_there(run, study, orthanc, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""DICOM SEG objects, judged by dciodvfy, and read back by pydicom alone, by highdicom and by SimpleITK."""
+"""DICOM SEG objects, judged by dciodvfy, and read back by pydicom alone, by highdicom, by SimpleITK and by us."""
 
 import logging
 import shutil
@@ -17,8 +17,10 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from plurimask.errors import InputError
-from plurimask.files.dicom import Series, read_series
+from plurimask.files.dicom import Series, read_segments, read_series, referred_series
 from plurimask.files.dicom_seg import write_dicom_seg
+from plurimask.files.locate import open_study
+from plurimask.files.stored import MOST_GIB
 from plurimask.geometry import Grid, lps_to_ras
 from plurimask.records import MaskSet
 
@@ -342,3 +344,139 @@ def test_a_source_that_cannot_be_referred_to_is_refused(panel, tmp_path, keyword
 def test_another_number_of_slices_is_refused(series, panel, tmp_path):
     with pytest.raises(InputError, match="expected 6 slices, as the panel has, got 5"):
         write_dicom_seg(tmp_path, panel, series.files[:5])
+
+
+KINDS = {
+    "a volume": {"orientation": OBLIQUE},
+    "a tilted gantry": {"step": (0.0, 0.7, 2.5)},
+    "a plane": {"stored": noise((16, 18, 1)), "orientation": OBLIQUE},
+    "a radiograph": {"stored": noise((16, 18, 1)), "change": radiograph},
+    "frames that do not begin with a byte": {"stored": noise((15, 17, 6))},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_are_read_back_on_the_grid_of_their_image(tmp_path, kind):
+    write_series(tmp_path / "source", **({"stored": noise((16, 18, 6))} | KINDS[kind]))
+    study = open_study(tmp_path / "source")
+    panel = panel_on(read_series(tmp_path / "source").grid)
+    panel = replace(panel, masks=panel.masks.reshape(-1, *study.case.grid.shape), grid=study.case.grid)
+    path = tmp_path / "samples.dcm"
+    write_dicom_seg(tmp_path, panel, study.sources)
+    masks, grid = read_segments(path, panel.grid)
+    assert np.array_equal(masks, panel.masks)
+    assert grid is panel.grid
+    masks, grid = read_segments(path)
+    marked = panel.masks[..., 1:5] if panel.masks.ndim == 4 else panel.masks
+    assert np.array_equal(masks, marked)
+    assert (grid.affine is None) == (panel.grid.affine is None)
+    assert grid.affine is None or np.allclose(grid.affine[:, :3], panel.grid.affine[:, :3], atol=1e-6)
+    assert referred_series(path) == dcmread(study.sources[0]).SeriesInstanceUID
+
+
+def test_samples_of_which_none_outlines_anything_are_read_back(series, panel, tmp_path):
+    empty = replace(panel, masks=np.zeros_like(panel.masks))
+    path = write(tmp_path / "case", series, empty) / "samples.dcm"
+    assert np.array_equal(read_segments(path, series.grid)[0], empty.masks)
+
+
+def test_a_segment_that_all_frames_share_is_the_one_sample(series, panel, tmp_path):
+    path = write(tmp_path / "case", series, replace(panel, masks=panel.masks[:1], seeds=(1,))) / "samples.dcm"
+    assert "SegmentIdentificationSequence" in dcmread(path).SharedFunctionalGroupsSequence[0]
+    assert np.array_equal(read_segments(path, series.grid)[0], panel.masks[:1])
+
+
+def changed(path: Path, change: Callable[[Dataset], None]) -> Path:
+    dataset = dcmread(path)
+    change(dataset)
+    dataset.save_as(path)
+    return path
+
+
+def twice(dataset: Dataset) -> None:
+    first, second, *_ = dataset.PerFrameFunctionalGroupsSequence
+    second.PlanePositionSequence = first.PlanePositionSequence
+    second.SegmentIdentificationSequence = first.SegmentIdentificationSequence
+
+
+def moved(dataset: Dataset) -> None:
+    place = dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
+    place.ImagePositionPatient = [place.ImagePositionPatient[0] + 1, *place.ImagePositionPatient[1:]]
+
+
+def another_organ(dataset: Dataset) -> None:
+    dataset.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Liver"
+
+
+def of_no_segment(dataset: Dataset) -> None:
+    dataset.PerFrameFunctionalGroupsSequence[1].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 99
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (twice, "expected one frame of a sample on a slice, got two"),
+        (moved, "expected frames in the planes of the image's slices, got one 1 mm beside them"),
+        (
+            another_organ,
+            "expected a binary segmentation with a segment for each sample of one finding, got segments of",
+        ),
+        (of_no_segment, "expected a readable DICOM file"),
+        (lambda dataset: delattr(dataset, "SegmentSequence"), "expected a readable DICOM file"),
+        (lambda dataset: delattr(dataset, "PixelData"), "expected an image, got a DICOM object without pixels"),
+        (lambda dataset: setattr(dataset, "PixelData", dataset.PixelData[:-40]), "expected pixels in Explicit VR"),
+        (lambda dataset: setattr(dataset, "NumberOfFrames", 3), "expected a position for each of 3 frames"),
+        (lambda dataset: setattr(dataset, "Rows", 60000), "got"),
+    ],
+)
+def test_a_damaged_segmentation_is_refused(series, written, tmp_path, change, message):
+    path = changed(Path(shutil.copy(written / "samples.dcm", tmp_path)), change)
+    with pytest.raises(InputError, match=message):
+        read_segments(path, series.grid)
+
+
+def test_a_segmentation_cut_off_anywhere_is_refused(series, written, tmp_path):
+    content = (written / "samples.dcm").read_bytes()
+    for end in range(0, len(content) - 40, 997):
+        (tmp_path / "samples.dcm").write_bytes(content[:end])
+        with pytest.raises(InputError):
+            read_segments(tmp_path / "samples.dcm", series.grid)
+
+
+@pytest.mark.parametrize(
+    ("name", "got"),
+    [("agreement", "levels of agreement"), ("frequency", "FRACTIONAL"), ("votes", "a DICOM object;")],
+)
+def test_other_objects_are_no_samples(written, series, name, got):
+    with pytest.raises(InputError, match=f"got {got}"):
+        read_segments(written / f"{name}.dcm", series.grid)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda grid: Grid(grid.shape, grid.affine + np.outer([0.3, 0, 0, 0], np.eye(4)[3])), "0.3 mm beside them"),
+        (lambda grid: Grid((16, 18, 4), grid.affine), "2.5 mm beside them"),
+        (lambda grid: Grid((18, 16, 6), grid.affine), "expected frames of size 18x16, as the image has, got 16x18"),
+        (lambda grid: Grid(grid.shape, grid.affine * [1.1, 1, 1, 1]), "got others"),
+        (lambda grid: Grid(grid.shape), "got others"),
+    ],
+)
+def test_samples_of_another_image_are_refused(written, series, other, message):
+    with pytest.raises(InputError, match=message):
+        read_segments(written / "samples.dcm", other(series.grid))
+
+
+def test_frames_far_apart_take_no_memory(written, tmp_path):
+    def far(dataset: Dataset) -> None:
+        dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 1e9]
+
+    path = changed(Path(shutil.copy(written / "samples.dcm", tmp_path)), far)
+    with pytest.raises(InputError, match="expected at most 65536 slices"):
+        read_segments(path)
+
+
+def test_more_samples_than_the_bound_are_refused(written, series, monkeypatch):
+    monkeypatch.setenv(MOST_GIB, "1e-6")
+    with pytest.raises(InputError, match="expected at most 1e-06 GiB"):
+        read_segments(written / "samples.dcm", series.grid)

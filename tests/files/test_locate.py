@@ -35,6 +35,17 @@ def sets(*folders):
     return make
 
 
+def segmentations(*names):
+    """Files that begin as DICOM SEG does."""
+
+    def make(root):
+        for path in (touch(*names)(root) / name for name in names):
+            path.write_bytes(bytes(128) + b"DICM" + b"\x02\0\x02\0UI\x1c\x001.2.840.10008.5.1.4.1.1.66.4")
+        return root
+
+    return make
+
+
 def file(name):
     return lambda root: touch(name)(root) / name
 
@@ -60,6 +71,12 @@ def file(name):
         (file("a.npz"), "mask set", "mask file"),
         (lambda root: sets("a")(root) / "a", "mask set", "mask folder"),
         (touch("masks.npz"), "mask set", "mask folder"),
+        (touch("samples.dcm", "agreement.dcm"), "mask set", "mask folder"),
+        (segmentations("0001.dcm"), "mask set", "mask folder"),
+        (lambda root: segmentations("0001.dcm")(root) / "0001.dcm", "mask set", "mask file"),
+        (segmentations("a.dcm", "b.dcm"), "mask sets", "mask folders"),
+        (segmentations("a/0001.dcm", "b/0001.dcm"), "mask sets", "mask folders"),
+        (lambda root: write_series(segmentations("IM00000.dcm")(root), noise())[0].parent, "study", "series"),
         (sets("a", "b"), "mask sets", "mask folders"),
         (touch("a.npz", "b.nii.gz"), "mask sets", "mask folders"),
         (touch("a/masks.npz", "a/more.png"), "mask sets", "mask folders"),

@@ -349,6 +349,11 @@ def test_a_link_that_leads_nowhere_is_still_a_sample(make):
         (("a/masks.npz", "a.npy"), "expected masks of a in one form, got a and a.npy; remove one"),
         (("a.npz", "a.nii.gz"), r"expected masks of a in one form, got a\.nii\.gz and a\.npz"),
         (("a/masks.npz", "a/masks.nii"), r"/a: expected masks of the case in one form, got masks\.nii and masks\.npz"),
+        (
+            ("a/masks.npz", "a/samples.dcm"),
+            r"/a: expected masks of the case in one form, got masks\.npz and samples\.dcm",
+        ),
+        (("a/0.png", "a/samples.dcm"), r"/a: expected masks of the case in one form, got samples\.dcm and 0\.png"),
         (("a/masks.npz", "a/0.png"), r"/a: expected masks of the case in one form, got masks\.npz and 0\.png"),
         (("a/0.png", "a/0.npy"), r"/a: expected masks of 0 in one form, got 0\.npy and 0\.png"),
     ],
@@ -364,6 +369,7 @@ def test_two_forms_are_refused_by_name(make, paths, message):
         (("a/0.png", "a/1.png", "a/0.bmp"), r"0\.bmp"),
         (("a/0.bmp", "b.npz"), r"0\.bmp"),
         (("a/samples.npz",), r"samples\.npz"),
+        (("a/agreement.dcm", "a/report.dcm"), r"agreement\.dcm"),
     ],
 )
 def test_a_file_of_another_kind_is_refused_and_never_left_out(make, paths, got):

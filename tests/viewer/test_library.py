@@ -1,6 +1,7 @@
 """What is served of a path: every kind of folder, broken sets beside good ones, and what memory holds."""
 
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 from threading import Barrier, Thread
@@ -14,9 +15,10 @@ from served import SIZE, squares, write_case, write_set
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.errors import DatasetError, InputError
 from plurimask.files.images import write_nifti
-from plurimask.files.locate import Study
+from plurimask.files.locate import Study, open_study
 from plurimask.geometry import Grid
-from plurimask.records import Case
+from plurimask.panel_files import write_panel
+from plurimask.records import Case, MaskSet
 from plurimask.viewer import library as library_module
 from plurimask.viewer.library import DRAWN_HERE, Library, name_id, open_library
 
@@ -122,6 +124,58 @@ def test_a_dicom_series_is_a_study(tmp_path):
     write_series(tmp_path / "scan", noise())
     case = opened(tmp_path / "scan").case(DRAWN_HERE, "scan")
     assert (case.study.format, case.study.case.image.shape) == ("dicom", (1, *noise().shape))
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """The panels of two DICOM studies as they are written, and as they come from an archive; the studies in scans."""
+    for number in (1, 2):
+        name = f"1.2.{number}"
+        write_series(tmp_path / "scans" / name, noise(seed=number), series=name, change=partial(of_series, name))
+        study = open_study(tmp_path / "scans" / name)
+        masks = np.zeros((3, *study.case.grid.shape), bool)
+        masks[:2, 1:3, 2:5, number] = True
+        write_panel(tmp_path / "panels" / name, MaskSet(name, masks, study.case.grid), study)
+        (tmp_path / "found" / f"9.{number}").mkdir(parents=True)
+        shutil.copy(tmp_path / "panels" / name / "samples.dcm", tmp_path / "found" / f"9.{number}" / "0001.dcm")
+    return tmp_path
+
+
+def of_series(name, dataset, _):
+    dataset.SeriesInstanceUID = name
+
+
+@pytest.mark.parametrize("data", ["scans", "scans/1.2.1"])
+@pytest.mark.parametrize(("panels", "name"), [("panels", "1.2.1"), ("panels/1.2.1", "1.2.1"), ("found/9.1", "9.1")])
+def test_the_objects_of_a_panel_are_its_masks_over_the_series_that_they_refer_to(drawn, panels, name, data):
+    library = opened(drawn / panels, drawn / data)
+    source = first(library)
+    assert library.names(source)[0][0] == name
+    case, panel = library.case(source, name), library.panel(source, name)
+    assert case.has_image
+    assert np.array_equal(case.study.case.image, open_study(drawn / "scans/1.2.1").case.image)
+    assert case.study.case.name == name
+    assert [len(panel.marks), panel.marks.whole().sum()] == [3, 12]
+    assert panel.marks.marked(2) == [1]
+
+
+def test_a_series_that_a_panel_does_not_refer_to_is_not_its_image(drawn):
+    library = opened(drawn / "found", drawn / "scans/1.2.1")
+    assert library.case(first(library), "9.1").has_image
+    with pytest.raises(InputError, match=r"9\.2: expected masks of a case of the data, got an unknown case"):
+        library.case(first(library), "9.2")
+
+
+def test_a_folder_of_series_is_listed_without_masks(drawn):
+    library = opened(drawn / "scans")
+    assert library.names(DRAWN_HERE)[0] == ["1.2.1", "1.2.2"]
+    assert library.case(DRAWN_HERE, "1.2.2").has_image
+
+
+def test_the_objects_of_a_panel_without_images_are_shown_where_they_mark(drawn):
+    library = opened(drawn / "found")
+    assert library.panel(first(library), "9.2").marks.whole().sum() == 12
+    assert not library.case(first(library), "9.2").has_image
 
 
 def test_a_study_that_cannot_be_read_is_refused_at_once(tmp_path):

@@ -30,7 +30,10 @@ def view(
         ),
     ],
     data: Annotated[
-        Path | None, typer.Option(help="The dataset or study with the images and readers of the mask sets.")
+        str | None,
+        typer.Option(
+            help="The images and readers of the mask sets: a dataset, a study, a folder of DICOM series, or an address."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Draws more samples: a name, .safetensors file or run folder.")
@@ -53,10 +56,11 @@ def view(
     from plurimask.files.dicomweb_address import is_address, parse_address
     from plurimask.viewer import serve
 
-    (place,) = context.with_resource(at_hand([path]))
+    places = [path] if data is None else [path, data]
+    place, *images = context.with_resource(at_hand(places))
     serve(
         place,
-        data,
+        images[0] if images else None,
         model,
         out,
         host=host,
@@ -67,5 +71,5 @@ def view(
         follow_links=follow_links,
         device=device,
         say=say,
-        archive=Archive(parse_address(path).root) if is_address(path) else None,
+        archive=next((Archive(parse_address(one).root) for one in places if is_address(one)), None),
     )

@@ -1,5 +1,6 @@
-"""DICOM images to arrays in RAS+ mm: a folder that holds one series, or a single file."""
+"""DICOM to arrays in RAS+ mm: the images of a folder that holds one series, or of a file, and segmentations."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 
 from plurimask.errors import InputError, MissingPackageError, need, plural
 from plurimask.files.decoding import APART, frames_apart
-from plurimask.files.dicom_headers import Header, is_dicom, quiet, read_header, stack
+from plurimask.files.dicom_headers import Header, find_slices, is_dicom, quiet, read_header, stack
 from plurimask.files.stored import HeldFile, list_visible, readable, refuse_giant
 from plurimask.geometry import Grid, grid_of
 
@@ -205,6 +206,70 @@ def read_series(path: Path, chosen: str | None = None) -> Series:
         image, padding = _read_image(path, headers, np.argsort(order))
     files = (headers[0].path,) if len(headers) == 1 else tuple(slices[index][0].path for index in order)
     return Series(image, grid_of(path, image.shape[1:], affine), files, headers[0].patient, padding)
+
+
+def read_segments(path: Path, image: Grid | None = None) -> tuple[np.ndarray, Grid]:
+    """The samples in a segmentation (SEG, BINARY), one a segment: (S, H, W[, D]) bool, and their grid.
+
+    Where there is no frame, nothing is marked. Besides the masks, the file and one frame are in memory.
+
+    Args:
+        path: the file.
+        image: the grid that the samples were drawn on; without it, they reach from the first frame to the last.
+
+    Raises:
+        InputError: a file that is damaged or no such segmentation, segments that are no samples of one finding, or
+            frames that do not fit the image, as `find_slices` refuses them.
+        MissingPackageError: as `read_series`.
+    """
+    with quiet():
+        header = read_header(path, segments=True)
+        with readable(path, "a readable DICOM file"), HeldFile(path) as file:
+            dataset = need("pydicom", "dicom").dcmread(file, force=True)
+            _refuse_other_pixels(path, dataset)
+            _check_samples(path, dataset)
+            numbers: list[int | None] = [int(segment.SegmentNumber) for segment in dataset.SegmentSequence]
+            samples = [numbers.index(frame.segment) for frame in header.frames]
+        slices, grid = find_slices(path, header.frames, header.shape, image)
+        shape = len(numbers), math.prod(grid.shape[2:]), *header.shape
+        refuse_giant(path, shape, 1)
+        if len(set(zip(samples, slices, strict=True))) < len(samples):
+            got, hint = "two", "write it again"
+            raise InputError(path, expected="one frame of a sample on a slice", got=got, hint=hint)
+        masks, syntax = np.zeros(shape, dtype=np.bool_), _transfer_syntax(dataset)
+        frames = _decoded(path, dataset, _decoder(path, syntax)) if syntax.is_encapsulated else _bits(dataset)
+        with readable(path, f"pixels in {syntax.name}", _DECOMPRESS):
+            for sample, place, values in zip(samples, slices, frames, strict=True):
+                masks[sample, place] = values
+    return np.moveaxis(masks, 1, -1).reshape(len(masks), *grid.shape), grid
+
+
+def referred_series(path: Path) -> str:
+    """The UID of the series that a segmentation was drawn on; "" where it does not say. Raises as `read_segments`."""
+    with quiet(), readable(path, "a readable DICOM file"), HeldFile(path) as file:
+        dataset = need("pydicom", "dicom").dcmread(file, force=True, specific_tags=["ReferencedSeriesSequence"])
+        return str(next(iter(dataset.get("ReferencedSeriesSequence") or [{}])).get("SeriesInstanceUID") or "")
+
+
+def _check_samples(path: Path, dataset: Any) -> None:
+    kinds = {str(one.SegmentedPropertyTypeCodeSequence[0].get("CodeMeaning")) for one in dataset.SegmentSequence}
+    found = {
+        dataset.SegmentationType: dataset.SegmentationType != "BINARY",
+        "levels of agreement": (dataset.get("Manufacturer"), dataset.get("ContentLabel")) == ("plurimask", "AGREEMENT"),
+        f"segments of {len(kinds)} kinds": len(kinds) > 1,
+    }
+    if (got := next((what for what, is_so in found.items() if is_so), None)) is not None:
+        expected, hint = "a binary segmentation with a segment for each sample of one finding", "pass samples.dcm"
+        raise InputError(path, expected=expected, got=got, hint=hint)
+
+
+def _bits(dataset: Any) -> Iterator[np.ndarray]:
+    """Frames (H, W) of one bit a pixel. pydicom wants each to begin with a byte, which it need not."""
+    content, size = np.frombuffer(dataset.PixelData, np.uint8), dataset.Rows * dataset.Columns
+    for start in range(0, size * _count(dataset), size):
+        part = content[start // 8 : (start + size + 7) // 8]
+        bits = np.unpackbits(part, bitorder="little")[start % 8 :][:size]
+        yield bits.reshape(dataset.Rows, dataset.Columns)
 
 
 def list_files(folder: Path) -> list[Path]:

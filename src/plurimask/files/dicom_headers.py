@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from plurimask.errors import InputError, need
 from plurimask.files.stored import HeldFile, readable, refuse_giant
-from plurimask.geometry import lps_to_ras
+from plurimask.geometry import Grid, grid_of, lps_to_ras
 
 
 @contextmanager
@@ -43,6 +43,15 @@ def is_dicom(path: Path) -> bool:
     return start[128:] == b"DICM" or (len(start) >= 8 and (little or big))
 
 
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is named as DICOM's are and starts as a segmentation does. Raises as `is_dicom`."""
+    if path.suffix.lower() not in SUFFIXES or not path.is_file() or not is_dicom(path):
+        return False
+    with path.open("rb") as file:
+        return _SEGMENTATION.encode() in file.read(1024)
+
+
+SUFFIXES = (".dcm", ".dicom", ".ima")
 _GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -50,12 +59,13 @@ _GROUPS = {
     "SliceThickness": "PixelMeasuresSequence",
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
+    "ReferencedSegmentNumber": "SegmentIdentificationSequence",
 }
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _STORAGE = "1.2.840.10008.5.1.4.1.1"
-_DERIVED = tuple(
-    f"{_STORAGE}.{kind}" for kind in ("66.4", "66.7", "481.2", "30")
-)  # SEG, label map, dose, parametric map
+_SEGMENTATION = f"{_STORAGE}.66.4"
+_DERIVED = (_SEGMENTATION, *(f"{_STORAGE}.{kind}" for kind in ("66.7", "481.2", "30")))
+"""Besides: label map, dose, parametric map."""
 _AGAIN = "fetch it again, or repair its header"
 _SLANT = 1e-3  # of two unit vectors against a right angle
 _LARGEST = 1e15  # no position, spacing or slope is beyond it, and no product of two leaves float32
@@ -72,6 +82,7 @@ class Frame:
         spacing: (2,) mm between rows, mm between columns; or None.
         thickness: mm, or None.
         slope, intercept: stored values to modality values.
+        segment: the number of the one that it belongs to, in a segmentation; else None.
     """
 
     name: str
@@ -81,6 +92,7 @@ class Frame:
     thickness: float | None
     slope: float
     intercept: float
+    segment: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +121,8 @@ class Header:
     frames: tuple[Frame, ...]
 
 
-def read_header(path: Path) -> Header:
-    """The header of a file that holds an image, without its pixels.
+def read_header(path: Path, segments: bool = False) -> Header:
+    """The header of a file that holds an image, or else `segments` of one, without its pixels.
 
     Raises:
         InputError: a file that is not DICOM, damaged, or holds no image (a structure set, a report, a segmentation).
@@ -127,7 +139,7 @@ def read_header(path: Path) -> Header:
     with readable(path, "a readable DICOM file"), HeldFile(path) as file:
         _refuse_inflated(path)
         dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-        _refuse_other_objects(path, dataset, pydicom.uid)
+        _refuse_other_objects(path, dataset, pydicom.uid, segments)
         return _header(path, dataset)
 
 
@@ -159,16 +171,16 @@ _HEADER_BYTES = 2**24  # beside the pixels
 _PIXELS = 0x7FE00008  # the first of the elements that may hold them
 
 
-def _refuse_other_objects(path: Path, dataset: Any, uids: Any) -> None:
+def _refuse_other_objects(path: Path, dataset: Any, uids: Any, segments: bool) -> None:
     kind = uids.UID(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
-    if "Rows" in dataset and kind not in _DERIVED:
+    if "Rows" in dataset and (kind == _SEGMENTATION if segments else kind not in _DERIVED):
         return
     named = f" of kind '{kind.name}'" if kind.keyword else ""
     raise InputError(
         path,
-        expected="an image",
+        expected="a segmentation (SEG)" if segments else "an image",
         got=f"a DICOM object{named}{'' if 'Rows' in dataset else ' without pixels'}",
-        hint="pass the images alone, and move this file out of their folder",
+        hint=f"pass the {'samples' if segments else 'images'} alone, and move this file out of their folder",
     )
 
 
@@ -190,7 +202,8 @@ def _header(path: Path, dataset: Any) -> Header:
 
 
 def _check_pixels(path: Path, dataset: Any, shape: tuple[int, int], count: int) -> None:
-    refuse_giant(path, (*shape, count, int(dataset.get("SamplesPerPixel") or 1)))
+    is_bits = dataset.get("BitsAllocated") == 1
+    refuse_giant(path, (*shape, count, int(dataset.get("SamplesPerPixel") or 1)), 1 if is_bits else 4)
     if min(*shape, count) < 1:
         got = f"{count} frame(s) of {shape[0]}x{shape[1]}"
         raise InputError(path, expected="at least one row, column and frame", got=got, hint="fetch it again")
@@ -223,7 +236,7 @@ def _frame(path: Path, dataset: Any, number: int, count: int) -> Frame:
         return _numbers(path, keyword, _find(dataset, number, keyword), size)
 
     ways, thickness = read("ImageOrientationPatient", 6), read("SliceThickness")
-    slope, intercept = read("RescaleSlope"), read("RescaleIntercept")
+    slope, intercept, segment = read("RescaleSlope"), read("RescaleIntercept"), read("ReferencedSegmentNumber")
     return Frame(
         path.name if count == 1 else f"{path.name}, frame {number + 1}",
         read("ImagePositionPatient", 3),
@@ -232,6 +245,7 @@ def _frame(path: Path, dataset: Any, number: int, count: int) -> Frame:
         None if thickness is None or thickness[0] <= 0 else float(thickness[0]),
         1.0 if slope is None else float(slope[0]),
         0.0 if intercept is None else float(intercept[0]),
+        None if segment is None else int(segment[0]),
     )
 
 
@@ -348,7 +362,7 @@ def _check_steps(subject: Path, names: Sequence[str], places: np.ndarray, height
         )
     even = places[0] + np.linspace(0, 1, len(places))[:, None] * (places[-1] - places[0])
     off = np.linalg.norm(places - even, axis=1)
-    tolerance = min(0.1, usual / 5)
+    tolerance = _slack_mm(usual)
     if off.max() > tolerance:
         raise InputError(
             subject,
@@ -356,3 +370,63 @@ def _check_steps(subject: Path, names: Sequence[str], places: np.ndarray, height
             got=f"{names[int(off.argmax())]} off by {off.max():.2g} mm",
             hint="resample the series to even steps with another program first",
         )
+
+
+def _slack_mm(step: float | np.ndarray) -> float:
+    """How far a slice may lie off its even place, where the next one is a step (mm, or a vector) away."""
+    return min(0.1, float(np.linalg.norm(step)) / 5)
+
+
+def find_slices(
+    subject: Path, frames: Sequence[Frame], shape: tuple[int, int], image: Grid | None
+) -> tuple[np.ndarray, Grid]:
+    """On which slice of an image each frame (H, W) lies, and the grid of the image.
+
+    Several frames may lie on one slice, and none on another. Where nobody knows the image, it reaches from the first
+    frame to the last.
+
+    Raises:
+        InputError: frames of another size than the image, or in other planes than its slices.
+    """
+    places = np.array([frame.position for frame in frames if frame.position is not None])
+    if len(places):
+        _check_planes(subject, frames)
+    grid = image or _spanned(subject, frames[0], places, shape)
+    own, affine = stack(subject, frames[:1])[1], grid.affine
+    depth, hint = math.prod(grid.shape[2:]), "give the image that they were drawn for"
+    if shape != grid.shape[:2]:
+        expected, got = f"frames of size {grid.shape[0]}x{grid.shape[1]}, as the image has", f"{shape[0]}x{shape[1]}"
+        raise InputError(subject, expected=expected, got=got, hint=hint)
+    slices, off, slack = np.zeros(len(frames), dtype=int), 0.0 if depth == 1 else np.inf, 0.0
+    if len(places) and affine is not None:
+        away = places - lps_to_ras(affine)[:3, 3]
+        steps = lps_to_ras(affine)[:3, :3]
+        slices = np.clip(np.rint((away @ np.linalg.inv(steps).T)[:, 2]), 0, depth - 1).astype(int)
+        off, slack = float(np.linalg.norm(away - np.outer(slices, steps[:, 2]), axis=1).max()), _slack_mm(steps[:, 2])
+    is_turned = own is not None and affine is not None and np.abs((own - affine)[:3, :2]).max() > _SLANT
+    if is_turned or off > slack:
+        got = "others" if is_turned or off == np.inf else f"one {off:.2g} mm beside them"
+        raise InputError(subject, expected="frames in the planes of the image's slices", got=got, hint=hint)
+    return slices, grid
+
+
+def _spanned(subject: Path, first: Frame, places: np.ndarray, shape: tuple[int, int]) -> Grid:
+    """The grid of frames like the first, from the first of their places (N, 3) to the last, at their least step."""
+    slices = [first]
+    if len(places) and first.orientation is not None:
+        heights = places @ np.cross(*first.orientation)
+        order = np.argsort(heights, kind="stable")
+        gaps = np.diff(heights[order])
+        steps = np.rint(gaps / min(gaps[gaps > _SAME_PLACE_MM], default=1.0)).astype(int)
+        if steps.sum() > _MOST_SLICES:
+            got, hint = f"{steps.sum()} at the least step of two frames", "give the image that they were drawn for"
+            raise InputError(subject, expected=f"at most {_MOST_SLICES} slices", got=got, hint=hint)
+        for index, count in enumerate(steps):
+            step = (places[order[index + 1]] - places[order[index]]) / max(count, 1)
+            slices += [replace(first, position=places[order[index]] + part * step) for part in range(1, count + 1)]
+        slices[0] = replace(first, position=places[order[0]])
+    affine = stack(subject, slices)[1]
+    return grid_of(subject, shape if len(slices) == 1 else (*shape, len(slices)), affine)
+
+
+_MOST_SLICES = 2**16

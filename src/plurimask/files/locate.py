@@ -1,6 +1,7 @@
 """THE answer to "what lies at this path?": a study, a dataset, mask sets, results or a model; and the study there.
 
-One table for files and one for folders are asked from top to bottom. Names are listed for it; no file is read.
+One table for files and one for folders are asked from top to bottom. Names are listed for it. Of files, a DICOM file's
+first bytes alone are read, where a segmentation might stand for masks.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, holds_case, list_case, read_files
 from plurimask.files.dicom import read_series
-from plurimask.files.dicom_headers import is_dicom
+from plurimask.files.dicom_headers import SUFFIXES, is_dicom, is_segmentation
 from plurimask.files.images import FORMATS, Format, read_image, split_name
 from plurimask.files.mask_sets import MaskSets, find_mask_files, names_masks
 from plurimask.files.remote import Remote
@@ -23,7 +24,6 @@ from plurimask.records import Case
 
 Kind = Literal["study", "dataset", "mask set", "mask sets", "results", "model", "nothing"]
 
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _MODEL_SUFFIXES = (".safetensors", ".onnx")
 _LOOKED_AT = 50  # of a folder's entries, where some say what all are
 
@@ -88,6 +88,14 @@ def _is_flat(path: Path, inside: Sequence[Path]) -> bool:
     return bool(inside) and not any(one.is_dir() or one.name == "index.csv" for one in inside)
 
 
+def _is_series(path: Path, inside: Sequence[Path]) -> bool:
+    return _has_suffix(inside, SUFFIXES) and _is_flat(path, inside) and not all(map(is_segmentation, inside))
+
+
+def _is_one_set(inside: Sequence[Path]) -> bool:
+    return names_masks(inside) or (len(inside) == 1 and is_segmentation(inside[0]))
+
+
 def _holds_sets(folder: Path, inside: Sequence[Path]) -> bool:
     """Whether mask sets, whole or broken, lie right below a folder of which some entries are looked at."""
     some = inside[:_LOOKED_AT]
@@ -117,15 +125,15 @@ def _systems(root: Path) -> tuple[Path, ...]:
 _FILES: tuple[tuple[Kind, str, Callable[[Path], bool]], ...] = (
     ("nothing", "absent", lambda path: not path.exists()),
     ("dataset", "sides", lambda path: path.suffix.lower() == ".csv"),
-    ("mask set", "mask file", lambda path: path.suffix.lower() == ".npz"),
+    ("mask set", "mask file", lambda path: path.suffix.lower() == ".npz" or is_segmentation(path)),
     ("model", "weights", lambda path: path.suffix.lower() in _MODEL_SUFFIXES),
     ("study", "file", lambda path: True),
 )
 _FOLDERS: tuple[tuple[Kind, str, Callable[[Path, Sequence[Path]], bool]], ...] = (
     ("dataset", "lidc-slices", lambda path, inside: {path / "index.csv", path / "masks.npz"} <= set(inside)),
     ("study", "case", lambda path, inside: holds_case(path)),
-    ("mask set", "mask folder", lambda path, inside: names_masks(inside) and path / "index.csv" not in inside),
-    ("study", "series", lambda path, inside: _has_suffix(inside, _DICOM_SUFFIXES) and _is_flat(path, inside)),
+    ("mask set", "mask folder", lambda path, inside: _is_one_set(inside) and path / "index.csv" not in inside),
+    ("study", "series", _is_series),
     ("results", "systems", lambda path, inside: bool(_systems(path))),
     ("mask sets", "mask folders", _holds_sets),
     ("model", "model folder", lambda path, inside: _has_suffix(inside, _MODEL_SUFFIXES)),
@@ -181,7 +189,7 @@ def open_study(path: Path) -> Study:
         return Study(case, FORMATS[split_name(files.images[0])[1]].name, files.images + files.labels)
     format: Format
     suffix, padding = split_name(path)[1], None
-    if path.is_dir() or is_dicom(path) or path.suffix.lower() in _DICOM_SUFFIXES:
+    if path.is_dir() or is_dicom(path) or path.suffix.lower() in SUFFIXES:
         series = read_series(path, part)
         image, grid, format, sources = series.image, series.grid, "dicom", series.files
         padding = series.padding
@@ -224,4 +232,4 @@ def study_name(path: Path) -> str:
     stem, suffix = split_name(path)
     if suffix:
         return check_name(path, stem)
-    return check_name(path, path.stem if path.suffix.lower() in _DICOM_SUFFIXES else path.name)
+    return check_name(path, path.stem if path.suffix.lower() in SUFFIXES else path.name)

@@ -1,8 +1,9 @@
 """Mask sets on disk. We write DIR/CASE/masks.npz and DIR/CASE/set.json, and read what any program writes.
 
-The masks of a case are one stack, DIR/CASE/masks.npz or DIR/CASE.npz (.npy, .nii, .nii.gz), or one file a sample in
-DIR/CASE. A folder may also hold set.json, and tables of what was measured of the masks. Hidden files and folders below
-DIR/CASE are ignored. docs/masks.md shows the layouts.
+The masks of a case are one stack, DIR/CASE/masks.npz or DIR/CASE.npz (.npy, .nii, .nii.gz); a DICOM SEG, a segment a
+sample, DIR/CASE/samples.dcm or DIR/CASE.dcm; or one file a sample in DIR/CASE. A folder may also hold set.json, and
+tables of what was measured of the masks. Beside a stack, other files are ignored, and so are hidden ones and folders
+below DIR/CASE. docs/masks.md shows the layouts.
 
 set.json is optional and may hold name, method, seeds, checkpoint, grid {shape, affine}, settings and weights, as
 `MaskSet` describes them; what is absent is unknown.
@@ -14,7 +15,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ from pydantic_core import from_json
 from plurimask.errors import InputError
 from plurimask.files.atomic import atomic_folder, check_free, read_together
 from plurimask.files.case_folder import check_name
+from plurimask.files.dicom import read_segments
+from plurimask.files.dicom_headers import SUFFIXES, is_segmentation
 from plurimask.files.images import NoClasses, read_label, read_nifti_stack, read_npy_header, split_name
 from plurimask.files.remote import Remote
 from plurimask.files.stored import list_visible, natural, one_form, other_spelling, readable, refuse_giant
 from plurimask.geometry import Grid, common_grid, grid_of, same_grid
-from plurimask.records import MaskSet
+from plurimask.records import Case, MaskSet
 from plurimask.settings import Positive, parse
 
 
@@ -156,7 +159,7 @@ def _open_nifti(path: Path) -> tuple[tuple[int, ...], Iterable[np.ndarray], np.n
     return (count, *(space[:2] if space[2] == 1 else space)), samples, affine
 
 
-STACK, DESCRIPTION = "masks", "set.json"
+STACK, SEGMENTS, DESCRIPTION = "masks", "samples.dcm", "set.json"
 MEASUREMENTS, SUMMARY = "measurements.csv", "measurements-summary.csv"
 REPLACEABLE = (
     re.compile(
@@ -167,7 +170,7 @@ REPLACEABLE = (
 )
 """What a panel that is written may replace, as `files.atomic.check_free` takes it: all that we write of one."""
 _STACK_SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz")
-_LAYOUTS = "CASE/masks.npz (or .npy, .nii, .nii.gz), CASE.npz, or CASE/ with one file a sample"
+_LAYOUTS = f"CASE/masks.npz (or .npy, .nii, .nii.gz, {SEGMENTS}), CASE.npz, or CASE/ with one file a sample"
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ def list_mask_files(root: Path) -> list[MaskFiles]:
         files = find_mask_files(path)
         if files is None:
             continue
-        if files.stack == path and files.name.lower() == STACK:
+        if files.stack == path and _is_stack(path):
             raise InputError(root, expected=_LAYOUTS, got=f"{path.name} alone", hint="pass the folder above it")
         if files.name in found:
             raise _doubled(root, files.name, [found[files.name].path, path])
@@ -218,18 +221,26 @@ def find_mask_files(path: Path) -> MaskFiles | None:
     if path.is_dir():
         return _in_folder(path)
     stem = _stack_stem(path)
+    if stem is None and is_segmentation(path):
+        stem = path.stem
     return None if stem is None else MaskFiles(path, one_form(stem), stack=path)
 
 
 def names_masks(paths: Iterable[Path]) -> bool:
     """Whether the names of what lies in a folder say that it holds the masks of one case, whole or broken."""
-    return any(path.name == DESCRIPTION or (_stack_stem(path) or "").lower() == STACK for path in paths)
+    return any(path.name == DESCRIPTION or _is_stack(path) for path in paths)
+
+
+def _is_stack(path: Path) -> bool:
+    return path.name.lower() == SEGMENTS or (_stack_stem(path) or "").lower() == STACK
 
 
 def _in_folder(folder: Path) -> MaskFiles | None:
     beside = (DESCRIPTION, MEASUREMENTS, SUMMARY)
     files = [path for path in list_visible(folder) if path.name not in beside and not path.is_dir()]
-    stacks = [path for path in files if (_stack_stem(path) or "").lower() == STACK]
+    stacks = [path for path in files if _is_stack(path)]
+    if len(files) == 1 and is_segmentation(files[0]):  # under any name, as an archive gives it
+        stacks = files
     samples = [path for path in files if path not in stacks and split_name(path)[1]]
     samples.sort(key=lambda path: (natural(split_name(path)[0]), path.name))
     others = [path for path in files if path not in stacks and path not in samples]
@@ -320,10 +331,14 @@ def describe(panel: MaskSet) -> str:
     return json.dumps(description.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
-def read_mask_set(path: Path) -> MaskSet:
-    """The mask set in a case's folder, or in its one file (CASE.npz, .npy, .nii, .nii.gz).
+def read_mask_set(path: Path, image: Callable[[], Grid] | None = None) -> MaskSet:
+    """The mask set in a case's folder, or in its one file (CASE.npz, .npy, .nii, .nii.gz, .dcm).
 
     While other processes replace it, it is one of theirs, and never parts of two.
+
+    Args:
+        path: the folder or file.
+        image: gives the grid of the case, for a DICOM SEG without set.json, which holds marked slices alone.
 
     Raises:
         InputError: files that are missing, damaged, in two forms or of other content, or a description that disagrees
@@ -334,7 +349,7 @@ def read_mask_set(path: Path) -> MaskSet:
         files = find_mask_files(path)
         if files is None:
             raise InputError(path, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
-        return _read(files)
+        return _read(files, image)
 
     return read_together(path, read)
 
@@ -347,18 +362,21 @@ class MaskSets(Mapping[str, MaskSet]):
     Args:
         files: of each set.
         remote: the folder that they are brought from, if any.
+        cases: that they are masks of, where these are known.
     """
 
-    def __init__(self, files: Sequence[MaskFiles], remote: Remote | None = None) -> None:
-        self._files, self._remote = {one.name: one for one in files}, remote
+    def __init__(
+        self, files: Sequence[MaskFiles], remote: Remote | None = None, cases: Mapping[str, Case] | None = None
+    ) -> None:
+        self._files, self._remote, self._cases = {one.name: one for one in files}, remote, cases or {}
 
     @classmethod
     def under(cls, root: Path, remote: Remote | None = None) -> Self:
         """All sets under `root`. InputError for no set at all, a case in two forms, or a folder of other files."""
         return cls(list_mask_files(root), remote)
 
-    def among(self, wanted: Collection[str], known: Collection[str]) -> "MaskSets":
-        """The sets of the cases in `wanted`. Raises InputError for a set of a case that is not even in `known`."""
+    def among(self, wanted: Mapping[str, Case], known: Collection[str]) -> "MaskSets":
+        """The sets of the cases `wanted`. Raises InputError for a set of a case that is not even in `known`."""
         stranger = next((name for name in self._files if name not in known), None)
         if stranger is not None:
             raise InputError(
@@ -367,12 +385,13 @@ class MaskSets(Mapping[str, MaskSet]):
                 got=f"an unknown case{other_spelling(stranger, known)}",
                 hint="give the dataset that the masks belong to, or rename the set as its case",
             )
-        return MaskSets([files for name, files in self._files.items() if name in wanted], self._remote)
+        return MaskSets([files for name, files in self._files.items() if name in wanted], self._remote, wanted)
 
     def __getitem__(self, name: str) -> MaskSet:
-        files = self._files[name]
+        files, cases = self._files[name], self._cases
+        image = (lambda: cases[name].grid) if name in cases else None
         with self._remote.brought(files.path) if self._remote else nullcontext():
-            return read_together(files.path, lambda: _read(files))
+            return read_together(files.path, lambda: _read(files, image))
 
     def __contains__(self, name: object) -> bool:
         # Mapping's own would read the masks to find out.
@@ -385,11 +404,19 @@ class MaskSets(Mapping[str, MaskSet]):
         return len(self._files)
 
 
-def _read(files: MaskFiles) -> MaskSet:
+def _read(files: MaskFiles, image: Callable[[], Grid] | None) -> MaskSet:
     path = files.path / DESCRIPTION
     description = read_description(path)
     stated = tuple(description.grid.shape) if description.grid else None
-    masks, grid = read_samples(files.samples) if files.stack is None else read_stack(files.stack, stated)
+    if files.stack is None:
+        masks, grid = read_samples(files.samples)
+    elif files.stack.suffix.lower() in SUFFIXES:
+        drawn_on = image() if image and not stated else None
+        if description.grid and description.grid.affine:
+            drawn_on = grid_of(path, tuple(description.grid.shape), np.array(description.grid.affine))
+        masks, grid = read_segments(files.stack, drawn_on)
+    else:
+        masks, grid = read_stack(files.stack, stated)
     _check_description(path, description, files.name, masks)
     return MaskSet(
         name=files.name,

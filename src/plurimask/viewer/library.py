@@ -22,10 +22,12 @@ from plurimask.datasets.dataset import Dataset
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.datasets.open import CaseFolder, open_dataset
 from plurimask.errors import InputError, PlurimaskError, need
+from plurimask.files.dicom import referred_series
+from plurimask.files.dicom_headers import is_segmentation, read_header
 from plurimask.files.locate import Located, Study, locate, open_study, study_name
 from plurimask.files.mask_sets import find_mask_files, read_mask_set
 from plurimask.files.stored import list_visible, readable
-from plurimask.geometry import same_grid
+from plurimask.geometry import Grid, same_grid
 from plurimask.records import Case, MaskSet
 from plurimask.viewer.marks import Loaded, Marks, Panel
 from plurimask.viewer.views import Summary, summarise, window
@@ -137,21 +139,39 @@ class Library:
             grid = self._read_set(source, name).grid
             blank = Case(name, np.zeros((1, *grid.shape), np.float32), np.zeros((0, *grid.shape), bool), grid)
             return _loaded(Study(blank, "npy", ()), has_image=False)
-        if name not in self.images:
-            raise InputError(
-                name, expected="masks of a case of the data", got="an unknown case", hint="give their own --data"
-            )
         with readable(name, _READ, _LOOK):
-            return _loaded(self.images[name](), has_image=True)
+            study = self.images[name]() if name in self.images else self._referred(source, name)
+            if study is not None:
+                return _loaded(study, has_image=True)
+        raise InputError(
+            name, expected="masks of a case of the data", got="an unknown case", hint="give their own --data"
+        )
+
+    def _referred(self, source: str, name: str) -> Study | None:
+        """The study of another name whose series a SEG refers to: the only one, or one by its UID, as fetched."""
+        assert self.images is not None
+        files = find_mask_files(self._set_path(source, name))
+        if files is None or files.stack is None or not is_segmentation(files.stack):
+            return None
+        series = referred_series(files.stack)
+        study = next((read() for one, read in self.images.items() if len(self.images) == 1 or one == series), None)
+        if study is None or study.format != "dicom" or read_header(study.sources[0]).series != series:
+            return None
+        return replace(study, case=replace(study.case, name=name))
 
     def _read_panel(self, source: str, name: str, loaded: Loaded) -> Panel:
         if source == DRAWN_HERE:
             return Panel(Marks.of(np.zeros((0, *loaded.readers.shape), np.bool_)))
-        panel = self._read_set(source, name)
+        panel = self._read_set(source, name, lambda: loaded.grid)
         same_grid(name, panel.grid, loaded.grid, "the image", "give the image that the masks were drawn for")
         return Panel.of(panel)
 
-    def _read_set(self, source: str, name: str) -> MaskSet:
+    def _read_set(self, source: str, name: str, image: Callable[[], Grid] | None = None) -> MaskSet:
+        path = self._set_path(source, name)
+        with readable(name, _READ, _LOOK):
+            return read_mask_set(path, image)
+
+    def _set_path(self, source: str, name: str) -> Path:
         stored = self._first if source == DRAWN_HERE else self.sources[source]
         paths = stored.paths.get(name, ())
         if len(paths) != 1 or stored.root is None:
@@ -159,7 +179,7 @@ class Library:
             raise InputError(name, expected="masks of the case in one form", got=got, hint="keep one of them")
         with readable(name, _READ, _LOOK):
             check_plain(paths[0], None if self._follow_links else stored.root)
-            return read_mask_set(paths[0])
+        return paths[0]
 
 
 def open_library(path: Path, data: Path | None, drawing: bool, follow_links: bool = False) -> Library:
@@ -282,6 +302,10 @@ def _images(path: Path, follow_links: bool) -> Images:
     root = None if follow_links else folder
     if found.kind == "study":
         return {study_name(path): partial(_study, path, root, None)}
+    inside = [one for one in list_visible(folder) if one.is_dir()]
+    if inside and locate(inside[0]).layout == "series":
+        series = [one for one in inside if locate(one).layout == "series"]
+        return {study_name(one): partial(_study, one, root, None) for one in series}
     for table in filter(Path.is_symlink, (folder / name for name in _TABLES)):
         check_plain(table, root)
     dataset = open_dataset(path)
