@@ -8,7 +8,8 @@ import torch
 from tiny import SIZE, image, recipe, stir
 
 from plurimask.datasets.batches import scale_intensity
-from plurimask.methods.draw import Tiling, draw_area, draw_masks, encode, tile
+from plurimask.methods import onnx_model
+from plurimask.methods.draw import Tiling, draw_area, draw_masks, encode, tile, turned, turned_back
 from plurimask.methods.method import Method, build
 from plurimask.methods.unet import UnetSettings
 from plurimask.seeds import sample_seeds
@@ -210,3 +211,15 @@ def test_padding_sets_no_scale_and_is_as_dark_as_the_least_that_was_measured():
     assert torch.equal(made.cut(dirty, padding), made.cut(plain))
     assert torch.equal(made.cut(dirty, np.ones_like(padding)), torch.full_like(made.cut(plain), -1))
     assert not torch.equal(made.cut(dirty), made.cut(plain))
+
+
+def test_the_eight_orientations_of_a_plane_are_all_that_a_square_has_and_are_turned_back():
+    plane = torch.arange(18).reshape(2, 3, 3)
+    found = [turned(plane, way) for way in range(8)]
+    expected = [turn for side in (plane, plane.flip(-1)) for turn in (side.rot90(k, (-2, -1)) for k in range(4))]
+    assert {str(one) for one in found} == {str(one) for one in expected}
+    assert {str(one) for one in found[:4]} == {str(one) for one in expected[:4]}
+    for way, one in enumerate(found):
+        assert torch.equal(turned_back(one, way), plane)
+        assert np.array_equal(onnx_model.turned(plane.numpy(), way), one)
+    assert {len(turned(torch.zeros(3, 5), way)) for way in range(8)} == {3, 5}

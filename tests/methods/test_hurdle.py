@@ -55,11 +55,11 @@ def test_a_sample_of_a_lesion_is_empty_throughout_or_ends_where_planes_are_empti
     """What draws fills everything, so that emptiness alone decides: of 300 samples the standard deviation is 0.029."""
     made = small(name, std=0).eval()
     torch.nn.init.constant_(getattr(made, drawer).head.bias, 9.0)
-    view = encode(made, images(1))[0]
+    view = encode(made, images(1))[0][0]
     said = [(0.2, 0.8), (0.4, 0.4), (0.7, 0.2)]
     views = of_one_lesion([view._replace(empty=torch.tensor(e), peak=torch.tensor(peak)) for e, peak in said])
     tiling = tile((slice(0, SIZE), slice(0, SIZE)), (SIZE, SIZE), SIZE, 8)
-    drawn = np.stack([draw_area(made, tiling, [one], range(300), sampler, 300).any((1, 2)) for one in views])
+    drawn = np.stack([draw_area(made, tiling, [[one]], range(300), sampler, 300).any((1, 2)) for one in views])
     assert drawn.mean(1) == pytest.approx(1 - np.array([0.262, 0.4, 0.7]), abs=0.09)
     assert (drawn[0] >= drawn[1]).all()
     assert (drawn[1] >= drawn[2]).all()

@@ -208,6 +208,13 @@ def test_volumes_are_learned_around_lesions_alone():
         load_recipe("one-pass-volume", ("images=any-place",))
 
 
+def test_samples_are_drawn_in_no_orientation_that_training_does_not_show():
+    said = "expected method.orientations 1, where training does not show images in all eight, got training.symmetries"
+    with pytest.raises(SettingsError, match=said):
+        load_recipe("one-pass-lidc", ("training.symmetries=flip-rows",))
+    assert load_recipe("one-pass-lidc", ("training.symmetries=flip-rows", "method.orientations=1"))
+
+
 def test_an_unknown_recipe_lists_the_shipped_ones():
     with pytest.raises(SettingsError, match=r"got cimd; shipped: cimd-bone-us, cimd-fc, .*, cimd-small"):
         load_recipe("cimd")

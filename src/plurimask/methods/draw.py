@@ -11,6 +11,15 @@ allow. What of an area lies outside of the image is filled by mirroring the imag
 that is not in the image. Every field is scaled on its own, as the images of training were.
 
 A method of volumes is shown all planes at once, (C, D, H, W), and fields are those of the plane.
+
+A net that was trained on images in all orientations still sees each a little differently. With P_k what it draws of a
+field turned by symmetry k of the square, and turned back, samples come from
+
+    P = 1/K sum_k P_k                                                                                        (1)
+
+The energy distance to the readers' distribution is convex in P, so that of (1) is at most the mean of theirs, and no
+sample costs more: K is `Method.orientations`, k is the remainder of the sample's seed, and each field is encoded K
+times.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +35,7 @@ from torch import Tensor
 from plurimask.datasets.batches import scale_intensity
 from plurimask.diffusion.samplers import Noise, SamplerSettings, Window, sample
 from plurimask.methods.method import Method
+from plurimask.methods.onnx_model import WAYS
 from plurimask.seeds import OWN
 
 
@@ -170,16 +180,33 @@ def draw_masks(
     return draw_area(method, tiling, encoded, seeds, sampler, chunk, done, ranks, keep)
 
 
-def encode(method: Method, fields: Tensor) -> list[Any]:
-    """What a method takes of each field (fields, C[, D], field, field), scaled; all of it is in memory together."""
+def encode(method: Method, fields: Tensor) -> list[list[Any]]:
+    """What a method takes of each field (fields, C[, D], field, field), scaled, in each of its orientations.
+
+    All of it is in memory together.
+    """
+    ways = range(method.orientations)
     with torch.inference_mode():
-        return [method.encode(field[None]) for field in fields.to(method.device)]
+        return [[method.encode(turned(field[None], way)) for way in ways] for field in fields.to(method.device)]
+
+
+def turned(planes: Tensor, way: int) -> Tensor:
+    """Planes (..., H, W) turned by one of `WAYS`."""
+    axes, exchanged = WAYS[way]
+    flipped = planes.flip(axes)
+    return flipped.transpose(-1, -2) if exchanged else flipped
+
+
+def turned_back(planes: Tensor, way: int) -> Tensor:
+    """The inverse of `turned`."""
+    axes, exchanged = WAYS[way]
+    return (planes.transpose(-1, -2) if exchanged else planes).flip(axes)
 
 
 def draw_area(
     method: Method,
     tiling: Tiling,
-    encoded: Sequence[Any],
+    encoded: Sequence[Sequence[Any]],
     seeds: Sequence[int],
     sampler: SamplerSettings | None,
     chunk: int,
@@ -192,7 +219,7 @@ def draw_area(
     Args:
         method: what draws.
         tiling: where the fields lie.
-        encoded: one a field, by `encode`.
+        encoded: of each field, by `encode`.
         seeds: below 2**63.
         sampler: None for a method without a diffusion process.
         chunk: samples.
@@ -216,17 +243,27 @@ def draw_area(
 def _draw(
     method: Method,
     tiling: Tiling,
-    encoded: Sequence[Any],
+    encoded: Sequence[Sequence[Any]],
     seeds: Tensor,
     noise: list[Tensor],
     sampler: SamplerSettings | None,
     done: Callable[[], object],
 ) -> Tensor:
     """Masks (n[, D], H, W) bool, one a seed, of the method's own noise."""
+    ways = seeds % method.orientations
 
-    def predict(one: Any, *given: Tensor) -> Tensor:
+    def predict(one: Sequence[Any], *given: Tensor) -> Tensor:
         """Of a field, from its part of the noise and, where there is a process, of x_t and its t."""
-        predicted = method.predict(one, given[: len(noise)], *given[len(noise) :])
+        if method.orientations == 1:
+            predicted = method.predict(one[0], given[: len(noise)], *given[len(noise) :])
+        else:  # (1)
+            chosen = [(ways == way).nonzero()[:, 0].to(method.device) for way in range(method.orientations)]
+            parts = [
+                turned_back(method.predict(one[way], [each[own] for each in given]), way)
+                for way, own in enumerate(chosen)
+                if len(own)
+            ]
+            predicted = torch.cat(parts)[torch.cat(chosen).argsort()]
         done()
         return predicted
 

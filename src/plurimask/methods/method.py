@@ -99,6 +99,7 @@ class Method(nn.Module, ABC):
             then what `encode` gives is a `hurdle.View`.
         reader: number, among `readers`, of the one that it draws as; None: as any.
         cut: a mask is the pixels of what is predicted above it.
+        orientations: K of `methods.draw` (1); above 1 only where a sample's noise is vectors and there is no process.
         volumes: whether it is shown volumes (B, C, D, H, W) in place of images (B, C, H, W).
     """
 
@@ -106,6 +107,7 @@ class Method(nn.Module, ABC):
     hurdled: ClassVar[bool] = False
     reader: int | None = None
     cut: float = 0.0
+    orientations: int = 1
     volumes: ClassVar[bool] = False
 
     def __init__(self, settings: MethodSettings, process: Diffusion | None = None) -> None:

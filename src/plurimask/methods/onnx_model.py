@@ -90,6 +90,11 @@ class Card:
     recipe: dict[str, Any]
     gamma: tuple[float, ...]
 
+    @property
+    def orientations(self) -> int:
+        """In how many orientations of an image samples are drawn (methods.draw, 1)."""
+        return int(self.recipe.get("method", {}).get("orientations", 1))
+
 
 class Encoded(NamedTuple):
     """What draws takes of an image in a window, by its inputs' names; share of empty masks; window; largest share."""
@@ -163,21 +168,24 @@ class OnnxModel:
 
         `ranks` (S,) in [0, 1) decide on each sample in place of its seed's own number.
         """
-        times, plane = self._times(self.card.steps if steps is None else steps), image.shape[1:]
-        encoded = self.encode(self._clipped(image))
-        masks = np.zeros((len(seeds), *plane), dtype=bool)
+        times = self._times(self.card.steps if steps is None else steps)
+        shown, masks = self._clipped(image), np.zeros((len(seeds), *image.shape[1:]), dtype=bool)
         own = [generator(seed, OWN).standard_normal(1 + self.card.latent, dtype=np.float32) for seed in seeds]
         u = np.array([_uniform(numbers[0]) for numbers in own]) if ranks is None else ranks
-        drawn = np.flatnonzero(u >= encoded.empty)
-        # Where all are empty, nothing is drawn at any rank.
-        rank = ((u - encoded.empty) / max(1 - encoded.empty, 1e-9)).astype(np.float32)
-        for start in range(0, len(drawn), CHUNK):
-            part = drawn[start : start + CHUNK]
-            if self.card.latent:
-                inside = self.generate(encoded, np.stack([own[i][1:] for i in part]))[:, 0] > 0
-            else:
-                inside = self._draw([seeds[i] for i in part], rank[part], plane, encoded, times)
-            masks[encoded.window.slices][part] = inside
+        ways = np.array(seeds) % self.card.orientations
+        for way in np.unique(ways).tolist():
+            encoded = self.encode(np.ascontiguousarray(turned(shown, way)))
+            of_window = turned(masks, way)[encoded.window.slices]  # a view
+            drawn = np.flatnonzero((ways == way) & (u >= encoded.empty))
+            # Where all are empty, nothing is drawn at any rank.
+            rank = ((u - encoded.empty) / max(1 - encoded.empty, 1e-9)).astype(np.float32)
+            for start in range(0, len(drawn), CHUNK):
+                part = drawn[start : start + CHUNK]
+                if self.card.latent:
+                    of_window[part] = self.generate(encoded, np.stack([own[i][1:] for i in part]))[:, 0] > 0
+                else:
+                    of_part = [seeds[i] for i in part]
+                    of_window[part] = self._draw(of_part, rank[part], image.shape[1:], encoded, times)
         return masks
 
     def encode(self, image: np.ndarray) -> "Encoded":
@@ -267,6 +275,20 @@ class OnnxModel:
         if count < 1:
             raise SettingsError("count", expected="at least one mask", got=str(count), hint="give 1 or more")
         return np.ascontiguousarray(shown)
+
+
+WAYS = (
+    *(((), False), ((-2, -1), False), ((-2,), True), ((-1,), True)),
+    *(((-2,), False), ((-1,), False), ((), True), ((-2, -1), True)),
+)
+"""The eight symmetries of a square, turns first: axes whose order is turned, and whether both are exchanged then."""
+
+
+def turned(planes: np.ndarray, way: int) -> np.ndarray:
+    """Planes (..., H, W) turned by one of `WAYS`: a view."""
+    axes, exchanged = WAYS[way]
+    flipped = np.flip(planes, axes)
+    return flipped.swapaxes(-1, -2) if exchanged else flipped
 
 
 def visible_window(share: np.ndarray, visible: float, cell: int, least: int) -> Window:

@@ -250,12 +250,13 @@ def _draw(
     def keep(masks: np.ndarray) -> np.ndarray:
         return pack(masks[..., inner_rows, inner_columns])
 
-    def encoded(part: int | slice) -> list[Any]:
+    def encoded(part: int | slice) -> list[list[Any]]:
         return encode(model.method, tiling.cut(planes[:, part], None if padding is None else padding[part]))
 
-    each: Iterable[list[Any]] = map(encoded, shown)
+    each: Iterable[list[list[Any]]] = map(encoded, shown)
     if len(tiling.starts) == 1 and model.method.hurdled:
-        each = [[view] for view in of_one_lesion([one[0] for one in each])]
+        ways = zip(*(one[0] for one in each), strict=True)
+        each = [[list(plane)] for plane in zip(*map(of_one_lesion, ways), strict=True)]
     return [draw_area(model.method, tiling, one, seeds, sampler, chunk, tell, ranks, keep) for one in each]
 
 

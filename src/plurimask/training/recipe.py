@@ -137,6 +137,9 @@ class Recipe(Settings):
         if method_class(self.method.name).volumes and self.images == "any-place":
             raise wrong(f"images lesion-crops, since {self.method.name} sees one lesion in the middle", got=self.images)
         settings = self.training
+        if getattr(self.method, "orientations", 1) > 1 and settings.symmetries != "all":
+            got = f"training.symmetries {settings.symmetries}"
+            raise wrong("method.orientations 1, where training does not show images in all eight", got=got)
         if settings.batch_size % settings.devices:
             raise wrong("training.batch_size in multiples of training.devices", got=settings.batch_size)
         if self.method.normalises_batches and settings.batch_size == settings.devices and multiple in sizes.values():
