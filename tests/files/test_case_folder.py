@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from case_files import IMAGE, MASK, fill, write
+from dicom_series import noise, write_series
 
+from plurimask.datasets.open import open_dataset
 from plurimask.errors import InputError
 from plurimask.files.case_folder import holds_case, list_case, read_files
 from plurimask.files.locate import open_study, study_name
@@ -34,6 +36,35 @@ def test_volumes(tmp_path):
     case = read_case(fill(tmp_path / "a", image__nii=volume, label0__npy=(volume > 0)))
     assert case.image.shape == (1, 4, 5, 3)
     assert np.array_equal(case.readers[0], volume > 0)
+
+
+def test_an_image_may_be_a_series_and_labels_are_turned_to_its_axes(tmp_path):
+    values = noise()
+    paths = write_series(tmp_path / "cases" / "a" / "image", values)
+    series = open_study(tmp_path / "cases" / "a" / "image")
+    drawn = np.stack([values > 1000, values > 3000])
+    # As another program has it: columns first, rows upwards, slices downwards.
+    moved = series.case.grid.affine @ np.array([[0, -1, 0, 4], [1, 0, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]])
+    turned = drawn[0][::-1, :, ::-1].swapaxes(0, 1).astype("u1")
+    write(tmp_path / "cases" / "a" / "label0.nii.gz", turned, moved)
+    fill(tmp_path / "cases" / "a", label1__npy=drawn[1])
+    study, dataset = open_study(tmp_path / "cases" / "a"), open_dataset(tmp_path / "cases")
+    assert (study.format, study.sources) == ("dicom", tuple(paths))
+    for case in (study.case, dataset[0]):
+        assert np.array_equal(case.image, series.case.image)
+        assert np.array_equal(case.readers, drawn)
+        assert case.grid.same_as(series.case.grid)
+    assert set(paths) < set(dataset.files(0))
+    before = dataset.digest
+    paths[0].write_bytes(paths[0].read_bytes()[:-1] + b"\1")
+    assert open_dataset(tmp_path / "cases").digest != before
+
+
+def test_a_folder_called_image_that_holds_no_series_is_refused_and_a_dataset_may_have_cases_of_that_name(tmp_path):
+    fill(tmp_path / "cases" / "image", image=IMAGE)
+    assert not holds_case(tmp_path / "cases")
+    with pytest.raises(InputError, match=r"expected image.png .* got image; rename or convert it"):
+        list_case(tmp_path / "cases")
 
 
 def test_upper_case_names_count(tmp_path):

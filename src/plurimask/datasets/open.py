@@ -2,7 +2,7 @@
 
 A case folder: one folder a case, as `plurimask.files.case_folder` reads it, and tables beside them.
 
-    ROOT/CASE/image.png                 or image0.png, image1.png, ...: channels, in this order
+    ROOT/CASE/image.png                 or image0.png, image1.png, ...: channels, in this order; image/: a DICOM series
     ROOT/CASE/label0.png, label1.png    one file a reader; all zero: read, drew nothing; no file: did not read
     ROOT/patients.csv                   optional, header `case,patient`
     ROOT/readers.csv                    optional, header `case,label,reader`: who drew each label
@@ -191,7 +191,7 @@ class CaseFolder:
 
     def files(self, index: int) -> tuple[Path, ...]:
         """All that is read of a case."""
-        files = self._cases[index].images + self._cases[index].labels
+        files = self._cases[index].files
         return files + tuple(beside for path in files for beside in data_beside(path) if beside.is_file())
 
     @cached_property
@@ -202,6 +202,6 @@ class CaseFolder:
         tables += [self.root / INTENSITY] if self.intensity else []
         if self._split:
             tables.append(self._split)
-        files = [path for case in self._cases for path in case.images + case.labels]
+        files = [path for case in self._cases for path in case.files]
         files += [beside for path in files for beside in data_beside(path) if beside.is_file()]
         return digest_files(self.root, files + tables)

@@ -1,20 +1,24 @@
 """The files of one case: `image*` and `label0`, `label1`, ... in a folder, or any files that a caller names.
 
-Files are PNG, JPEG, TIFF, NPY, NIfTI, NRRD or MetaImage, mixed as they come. Whatever is hidden or has another name is
-ignored; links are followed.
+Files are PNG, JPEG, TIFF, NPY, NIfTI, NRRD or MetaImage, mixed as they come. An image may also be a folder of that name
+that holds a DICOM series; labels whose axes lie otherwise are turned to its rows, columns and slices. Whatever is
+hidden or has another name is ignored; links are followed.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from plurimask.errors import InputError
+from plurimask.files.dicom import holds_series, list_files, read_plane_or_series
 from plurimask.files.images import LabelRule, NoClasses, binarise, read_image, read_label, split_name
 from plurimask.files.stored import list_visible, one_form
-from plurimask.geometry import common_grid
+from plurimask.geometry import Grid, common_grid
 from plurimask.records import Case
 
 _ONE_GRID = "bring all files of a case to one grid, or correct the header"
@@ -28,13 +32,19 @@ class CaseFiles:
 
     Args:
         name: the folder's.
-        images: one file a channel.
+        images: one file a channel, or the folder of a DICOM series.
         labels: one file a reader.
     """
 
     name: str
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Images, of a series its slices, and labels."""
+        images = (list_files(path) if path.is_dir() else [path] for path in self.images)
+        return (*chain.from_iterable(images), *self.labels)
 
 
 def list_case(folder: Path) -> CaseFiles:
@@ -73,21 +83,47 @@ def read_files(
     Raises:
         InputError: files that are unreadable, or on other grids.
     """
-    images = {path: read_image(path) for path in image_files}
+    series = {path: read_plane_or_series(path) for path in image_files if path.is_dir()}
+    images = {
+        path: (series[path].image, series[path].grid) if path in series else read_image(path) for path in image_files
+    }
     masks = NoClasses(rule)
     labels = {path: read_label(path, masks) for path in label_files}
     masks.check(name)
+    for found in list(series.values())[:1]:
+        labels = {path: _turned(*label, found.grid) for path, label in labels.items()}
     grids = {path: grid for path, (_, grid) in (images | labels).items()}
     grid = common_grid(grids, hint, tolerance_mm)
     channels = np.concatenate([channel for channel, _ in images.values()])
     readers = np.array([mask for mask, _ in labels.values()], dtype=np.bool_).reshape(-1, *grid.shape)
-    return Case(name, channels, readers, grid, patient, drawn_by=drawn_by)
+    paddings = [found.padding for found in series.values() if found.padding is not None]
+    return Case(name, channels, readers, grid, patient, paddings[0] if paddings else None, drawn_by=drawn_by)
+
+
+def _turned(mask: np.ndarray, grid: Grid, wanted: Grid) -> tuple[np.ndarray, Grid]:
+    """A volume with its axes in the order and direction of those of `wanted` that lie along them."""
+    if grid.affine is None or wanted.affine is None or len(grid.shape) != len(wanted.shape) or mask.ndim == 2:
+        return mask, grid
+    orientations = import_module("nibabel.orientations")
+    own, other = (orientations.io_orientation(one.affine) for one in (grid, wanted))
+    change = orientations.ornt_transform(own, other)
+    turned = orientations.apply_orientation(mask, change)
+    return np.ascontiguousarray(turned), Grid(
+        turned.shape, grid.affine @ orientations.inv_ornt_aff(change, mask.shape), grid.placed
+    )
 
 
 def holds_case(folder: Path) -> bool:
     """Whether the folder is a case itself, with an image right inside it, and not a dataset of cases."""
-    names = (split_name(path) for path in list_visible(folder))
-    return any(suffix and stem.lower().startswith("image") and _NAME.fullmatch(stem) for stem, suffix in names)
+    named = ((path, *split_name(path)) for path in list_visible(folder))
+    return any(
+        stem.lower().startswith("image") and _NAME.fullmatch(stem) and (suffix or _is_series(path))
+        for path, stem, suffix in named
+    )
+
+
+def _is_series(path: Path) -> bool:
+    return path.is_dir() and holds_series(path)
 
 
 def check_name(subject: Path, name: str) -> str:
@@ -116,6 +152,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         if match is None:
             continue
         key = match[1].lower() + (str(int(match[2])) if match[2] else "")
+        suffix = suffix or ("series" if match[1].lower() == "image" and _is_series(path) else "")
         if suffix and key in stems:
             raise InputError(
                 folder, expected=f"one file for {key}", got=f"{stems[key].name} and {path.name}", hint="remove one"

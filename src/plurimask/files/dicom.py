@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,18 +194,51 @@ def read_series(path: Path, chosen: str | None = None) -> Series:
         MissingPackageError: `pydicom`, or a decoder that the file needs, is not installed.
     """
     with quiet():
-        headers = [read_header(file) for file in (list_files(path) if path.is_dir() else [path])]
-        if chosen is not None:
-            known, headers = headers, [header for header in headers if chosen in (header.number, header.series)]
-            if not headers:
-                got = ", ".join(_names(known).values())
-                raise InputError(path, expected=f"a series {chosen}", got=got, hint="name one of them behind the #")
-        _check_series(path, headers)
-        slices = [(header, frame) for header in headers for frame in header.frames]
-        order, affine = stack(path, [frame for _, frame in slices])
+        headers, order, affine = _ordered(path, chosen)
         image, padding = _read_image(path, headers, np.argsort(order))
-    files = (headers[0].path,) if len(headers) == 1 else tuple(slices[index][0].path for index in order)
-    return Series(image, grid_of(path, image.shape[1:], affine), files, headers[0].patient, padding)
+    grid = grid_of(path, image.shape[1:], affine)
+    return Series(image, grid, _sources(headers, order), headers[0].patient, padding)
+
+
+def read_plane_or_series(path: Path, chosen: str | None = None) -> Series:
+    """As `read_series`, but a single slice is a plane: without its last axis."""
+    series = read_series(path, chosen)
+    if series.grid.shape[2] > 1:
+        return series
+    grid = Grid(series.grid.shape[:2], series.grid.affine)
+    padding = None if series.padding is None else series.padding[..., 0]
+    return replace(series, image=series.image[..., 0], grid=grid, padding=padding)
+
+
+def series_files(path: Path) -> tuple[Path, ...]:
+    """The files of a series in the order of its slices; no pixel is read. Raises InputError as `read_series`."""
+    with quiet():
+        headers, order, _ = _ordered(path, None)
+    return _sources(headers, order)
+
+
+def _ordered(path: Path, chosen: str | None) -> tuple[list[Header], np.ndarray, np.ndarray | None]:
+    """Headers as the files come, which of their frames lies at each place, and the affine."""
+    headers = [read_header(file) for file in (list_files(path) if path.is_dir() else [path])]
+    if chosen is not None:
+        known, headers = headers, [header for header in headers if chosen in (header.number, header.series)]
+        if not headers:
+            got = ", ".join(_names(known).values())
+            raise InputError(path, expected=f"a series {chosen}", got=got, hint="name one of them behind the #")
+    _check_series(path, headers)
+    return headers, *stack(path, [frame for header in headers for frame in header.frames])
+
+
+def _sources(headers: Sequence[Header], order: np.ndarray) -> tuple[Path, ...]:
+    files = [header.path for header in headers for _ in header.frames]
+    return (files[0],) if len(headers) == 1 else tuple(files[index] for index in order)
+
+
+def holds_series(path: Path) -> bool:
+    """Whether a folder holds DICOM files and no panel, by the name or the start of the first."""
+    inside = list_visible(path)
+    first = next((one for one in inside if not one.is_dir()), None)
+    return first is not None and path / "set.json" not in inside and (first.suffix.lower() == ".dcm" or is_dicom(first))
 
 
 def read_segments(path: Path, image: Grid | None = None) -> tuple[np.ndarray, Grid]:

@@ -13,13 +13,12 @@ import numpy as np
 
 from plurimask.errors import InputError
 from plurimask.files.case_folder import check_name, holds_case, list_case, read_files
-from plurimask.files.dicom import read_series
+from plurimask.files.dicom import read_plane_or_series, series_files
 from plurimask.files.dicom_headers import SUFFIXES, is_dicom, is_segmentation
 from plurimask.files.images import FORMATS, Format, read_image, split_name
 from plurimask.files.mask_sets import MaskSets, find_mask_files, names_masks
 from plurimask.files.remote import Remote
 from plurimask.files.stored import OtherAxesError, list_visible
-from plurimask.geometry import Grid
 from plurimask.records import Case
 
 Kind = Literal["study", "dataset", "mask set", "mask sets", "results", "model", "nothing"]
@@ -151,7 +150,7 @@ class Study:
         case: image and grid; readers (0, ...) unless a case folder has labels. Its name comes from the path, and it
             knows no patient. A single slice is a plane, (H, W), with its place in space.
         format: of the file, or of the first image file of a case folder.
-        sources: the files that it was read from, in the order of the slices for DICOM.
+        sources: the files that it was read from; for DICOM those of the image, in the order of the slices.
     """
 
     case: Case
@@ -175,7 +174,7 @@ def open_study(path: Path) -> Study:
     in DICOM, a NIfTI file's own axes in their order.
 
     Raises:
-        InputError: nothing there, or what `read_series`, `read_image`, `study_name` or `list_case` refuse.
+        InputError: nothing there, or what `files.dicom.read_series`, `read_image`, `study_name` or `list_case` refuse.
         MissingPackageError: DICOM without `pydicom`, or without a decoder that the file needs.
     """
     name, (path, part) = path, _parted(path)
@@ -186,16 +185,15 @@ def open_study(path: Path) -> Study:
     if path.is_dir() and holds_case(path) and not part:
         files = list_case(path)
         case = read_files(files.name, files.images, files.labels, None)
+        if files.images[0].is_dir():
+            return Study(case, "dicom", series_files(files.images[0]))
         return Study(case, FORMATS[split_name(files.images[0])[1]].name, files.images + files.labels)
     format: Format
     suffix, padding = split_name(path)[1], None
     if path.is_dir() or is_dicom(path) or path.suffix.lower() in SUFFIXES:
-        series = read_series(path, part)
+        series = read_plane_or_series(path, part)
         image, grid, format, sources = series.image, series.grid, "dicom", series.files
         padding = series.padding
-        if grid.shape[2] == 1:
-            image, grid = image[..., 0], Grid(grid.shape[:2], grid.affine)
-            padding = None if padding is None else padding[..., 0]
     elif suffix:
         format, sources = FORMATS[suffix].name, (path,)
         try:
