@@ -88,7 +88,8 @@ def patient_correlation(
     both = np.stack([a, b], axis=1)[known]
     both -= both.mean(0)
     moments = np.column_stack([both, both**2, both.prod(1)])
-    sums, counts = _by_patient(moments, patient_groups([patients[place] for place in np.flatnonzero(known)]))
+    groups = patient_groups([patient for patient, used in zip(patients, known, strict=True) if used])
+    sums, counts = _by_patient(moments, groups)
 
     def correlation(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         mean_a, mean_b, squares_a, squares_b, product = (weights @ sums / (weights @ counts)).T
