@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import label
 from small_batches import PLANES, batch, images
 from tiny import SIZE, small
 
@@ -14,7 +15,7 @@ from plurimask.files.images import write_nifti
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
-from plurimask.methods.one_pass import one_body, scores
+from plurimask.methods.one_pass import joined, one_body, scores
 from plurimask.records import Case
 from plurimask.sampling.model import load
 from plurimask.sampling.region import parse_region
@@ -76,6 +77,31 @@ def test_nothing_is_drawn_outside_of_the_one_body_around_the_likeliest_voxel():
     torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
     torch.nn.init.constant_(made.generator.head.bias, 9.0)
     assert np.array_equal(draw(made, 2), np.broadcast_to((logits[0] == 1).movedim(1, 3), (2, SIZE, SIZE, PLANES)))
+
+
+def test_bodies_are_joined_over_the_voxels_that_lack_least():
+    logits = np.full((3, 5, 7), -5.0, dtype=np.float32)
+    logits[1, 2, 0], logits[1, 2, 2], logits[2, 4, 6] = 2.0, 1.0, 1.0
+    logits[2, 3, 1] = -0.1  # beside the straight way from the first to the second
+    logits[2, 3, 3], logits[2, 4, 4], logits[2, 3, 5] = -1.0, -1.0, -1.0
+    ways = [(1, 2, 0), (1, 2, 2), (2, 3, 1), (2, 3, 3), (2, 3, 5), (2, 4, 4), (2, 4, 6)]
+    assert sorted(map(tuple, np.argwhere(joined(logits)))) == sorted(ways)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_joined_is_one_body_by_scipy_and_holds_all_that_was_there(seed):
+    logits = np.random.default_rng(seed).normal(-1.5, 1, (4, 9, 8)).astype(np.float32)
+    bodies, touching = label(logits > 0, np.ones((3, 3, 3)))[1], joined(logits)
+    assert bodies > 1
+    assert label(touching, np.ones((3, 3, 3)))[1] == 1
+    assert touching[logits > 0].all()
+
+
+def test_samples_are_one_body_each():
+    made = volume_method()
+    torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
+    drawn = draw(made, 8)
+    assert [label(mask, np.ones((3, 3, 3)))[1] for mask in drawn] == [1] * 8
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from the middle.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -238,11 +239,14 @@ class OnePass(Method):
     def encode(self, image: Tensor) -> View:
         """What the generator takes of an image, in the window of what is visible."""
         features = self.encoder(image)
-        (shares, empty), maps = self.expected(features), self.maps(features)
-        windows, window = self.window(shares, self.settings.visible)
+        shares, empty = self.expected(features)
         if self.known is not None and self.reader is not None:
             empty = self.known.empty(empty.logit(), empty.new_tensor([self.reader], dtype=torch.long)).sigmoid()
-        return View(self._cut(maps, windows), empty[0], window, image.shape[2:], shares.max())
+        return self._view(self.maps(features), shares, empty[0])
+
+    def _view(self, maps: list[Tensor], shares: Tensor, empty: Tensor) -> View:
+        windows, window = self.window(shares, self.settings.visible)
+        return View(self._cut(maps, windows), empty, window, shares.shape[2:], shares.max())
 
     def window(self, shares: Tensor, visible: float) -> tuple[Windows, Window]:
         """That of what is visible of one image, of a volume on any plane: shares (1, 1, [D,] H, W)."""
@@ -305,35 +309,73 @@ class OnePassVolume(OnePass):
 
     Readers mark lesions and not slices: whether a reader draws anything is said once of a volume, by an e that sees all
     of its planes, and z of (1) is one for all of them. The windows lie in the plane and go through all planes shown. In
-    sampling nothing is drawn outside of the body of visible voxels that holds the likeliest one.
+    sampling nothing is drawn outside of the body of visible voxels that holds the likeliest one, and a mask is one
+    body: what lies apart is joined to it (see `joined`), nothing is taken away.
     """
 
     Settings = OnePassVolumeSettings
     settings: OnePassVolumeSettings
     volumes = True
 
-    def encode(self, image: Tensor) -> View:
-        """What the generator takes of a volume (1, C, D, H, W), and which voxels of the window are the lesion's."""
-        features = self.encoder(image)
-        shares, empty = self.expected(features)
+    def _view(self, maps: list[Tensor], shares: Tensor, empty: Tensor) -> View:
+        """With the maps, which voxels of the window are the lesion's."""
         visible = min(self.settings.visible, shares.max().item() / 2)
         lesion = one_body(shares, visible)
         windows, window = self.window(shares * lesion, visible)
         inside = windows.cut(lesion, self.settings.cell)
-        return View((self._cut(self.maps(features), windows), inside), empty[0], window, image.shape[2:], shares.max())
+        return View((self._cut(maps, windows), inside), empty, window, shares.shape[2:], shares.max())
 
     def generate(self, features: Any, z: Tensor) -> Tensor:
         """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, D, h, w)."""
         maps, inside = features
-        logits = self.generator(maps, z).masked_fill(~inside, -torch.inf)
-        return torch.tanh(self._lifted(logits) / 2)
+        logits = self._lifted(self.generator(maps, z).masked_fill(~inside, -torch.inf)).float()
+        drawn = np.stack([joined(one) for one in logits[:, 0].numpy(force=True)])
+        bridges = torch.from_numpy(drawn).to(logits.device)[:, None] & (logits <= 0)
+        return torch.tanh(logits.masked_fill(bridges, _BRIDGE) / 2)
 
 
 def one_body(shares: Tensor, visible: float) -> Tensor:
     """(1, 1, D, H, W) bool: the voxels of a share above `visible` that touch, if by a corner, around the likeliest."""
     values = shares[0, 0].cpu().numpy()
-    bodies, _ = scipy.ndimage.label(values > visible, np.ones((3, 3, 3)))
+    bodies, _ = scipy.ndimage.label(values > visible, _TOUCHING)
     return torch.from_numpy(bodies == bodies.flat[values.argmax()]).to(shares.device)[None, None]
+
+
+def joined(logits: np.ndarray) -> np.ndarray:
+    """The voxels (D, h, w) of logits above 0, some of which are, and those that join their bodies to one.
+
+    From the likeliest voxel to each other body a path inside of the box around all of them is added that costs least,
+    where a voxel costs what its logit lacks to 0.
+    """
+    bodies, count = scipy.ndimage.label(logits > 0, _TOUCHING)
+    whole = bodies > 0
+    if count == 1:
+        return whole
+    (box,) = scipy.ndimage.find_objects(whole.view(np.uint8))
+    bodies, cost = bodies[box], np.clip(-logits[box], 1e-6, 1e3)
+    number, edges = np.arange(cost.size).reshape(cost.shape), []
+    for step in list(product((-1, 0, 1), repeat=3))[14:]:  # each pair of neighbours once
+        ends = [tuple(slice(max(side * way, 0), min(side * way, 0) or None) for side in step) for way in (-1, 1)]
+        edges.append(np.stack([number[end].ravel() for end in ends]))
+    pairs = np.concatenate(edges, axis=1)
+    graph = scipy.sparse.csr_array((cost.ravel()[pairs].sum(0), tuple(pairs)), shape=(cost.size, cost.size))
+    away, before = scipy.sparse.csgraph.dijkstra(
+        graph, directed=False, indices=logits[box].argmax(), return_predecessors=True
+    )
+    path = whole[box].ravel()
+    for body in range(1, count + 1):
+        inside = np.flatnonzero(bodies == body)
+        place = inside[away[inside].argmin()]
+        while place >= 0:  # the first voxel has none before it
+            path[place], place = True, before[place]
+    whole[box] = path.reshape(cost.shape)
+    return whole
+
+
+_TOUCHING = np.ones((3, 3, 3), dtype=np.bool_)
+"""Voxels touch by a face, an edge or a corner."""
+_BRIDGE = 1e-3
+"""Logit of a voxel that joins two bodies."""
 
 
 class ExportedOnePass(Exported, OnePass):
