@@ -11,7 +11,7 @@ import numpy as np
 
 from plurimask.errors import InputError, MissingPackageError, need, plural
 from plurimask.files.decoding import APART, frames_apart
-from plurimask.files.dicom_headers import Header, find_slices, is_dicom, quiet, read_header, stack
+from plurimask.files.dicom_headers import SUFFIXES, Header, find_slices, is_dicom, quiet, read_header, stack
 from plurimask.files.stored import HeldFile, list_visible, readable, refuse_giant
 from plurimask.geometry import Grid, grid_of
 
@@ -238,7 +238,9 @@ def holds_series(path: Path) -> bool:
     """Whether a folder holds DICOM files and no panel, by the name or the start of the first."""
     inside = list_visible(path)
     first = next((one for one in inside if not one.is_dir()), None)
-    return first is not None and path / "set.json" not in inside and (first.suffix.lower() == ".dcm" or is_dicom(first))
+    return (
+        first is not None and path / "set.json" not in inside and (first.suffix.lower() in SUFFIXES or is_dicom(first))
+    )
 
 
 def read_segments(path: Path, image: Grid | None = None) -> tuple[np.ndarray, Grid]:
