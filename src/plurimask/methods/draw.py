@@ -228,16 +228,16 @@ def draw_area(
             seed's own.
         keep: what is kept of the masks of a chunk, (n[, D], H, W) bool; by default these.
     """
-    kept = []
+    kept, all_seeds = [], torch.tensor(seeds)
+    order = (all_seeds % method.orientations).argsort(stable=True)  # those of one orientation are drawn together
     with torch.inference_mode():
-        for start in range(0, len(seeds), chunk):
-            part = slice(start, start + chunk)
-            noise = _noise(method, tiling, torch.tensor(seeds[part]))
+        for part in order.split(chunk):
+            noise = _noise(method, tiling, all_seeds[part])
             if ranks is not None:
-                noise[0][:, 0] = torch.special.ndtri(torch.from_numpy(ranks[part]))
-            drawn = _draw(method, tiling, encoded, torch.tensor(seeds[part]), noise, sampler, done)
+                noise[0][:, 0] = torch.special.ndtri(torch.from_numpy(ranks)[part])
+            drawn = _draw(method, tiling, encoded, all_seeds[part], noise, sampler, done)
             kept.append(keep(drawn.cpu().numpy()))
-    return np.concatenate(kept)
+    return np.concatenate(kept)[order.argsort().numpy()]
 
 
 def _draw(
