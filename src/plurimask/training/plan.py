@@ -231,6 +231,7 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         1.0,
         f"the IoU of two readers is {1 - facts.disagreement:.2f} on average: the mean mask is most of what there is",
     )
+    turns = Choice("method.orientations", 2, "each field is seen twice, upright and turned; more often is slow")
     drawn = Choice("training.drawn", 0.75, "the share of fields with something drawn; the others say where nothing is")
     return [
         Choice("base", "one-pass-phantom", "the smaller nets of one-pass: in a short time more steps are worth more"),
@@ -247,7 +248,7 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         ),
         *([alike] if facts.disagreement < _ALIKE else []),
         Choice("method.norms", side, "batch norms learn from all images, which are of one kind"),
-        *([] if whole else [drawn]),
+        *([] if whole else [drawn, turns]),
         Choice("training.crop_steps", 0, "no crops first: objects lie anywhere"),
     ]
 
