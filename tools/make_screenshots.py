@@ -4,8 +4,8 @@
     python tools/make_screenshots.py --demo demo
 
 Without `--demo` its panels are drawn first. Debian's Chromium looks at rooms that are served as `plurimask view` does:
-the demo's panels, one of them beside a panel of the same case by another model, and a synthetic volume with a
-synthetic panel. Fonts are those of the machine.
+the demo's panels, one of them beside a panel of the same case by another model, a synthetic volume with a synthetic
+panel, and that volume as a DICOM series with a panel that was stored in Orthanc. Fonts are those of the machine.
 """
 
 import io
@@ -27,9 +27,13 @@ import plurimask as pm
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.demo import run_demo
 from plurimask.files.atomic import atomic_path
+from plurimask.files.dicomweb import Archive, at_hand
+from plurimask.sampling import parse_region
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/page")]
+from dicom_series import uid, write_series
 from hands import choose, correct, drag, open_case, places, shown
+from orthanc import Orthanc
 from rooms import Place, serving, write_images
 
 FIGURES = Path(__file__).parents[1] / "docs/figures"
@@ -61,6 +65,8 @@ def main(demo: Annotated[Path | None, typer.Option(help="What `plurimask demo` w
                 _picture(browser, place, name, look)
         with _scan(root) as place:
             _picture(browser, place, "dark", _dark, theme="dark")
+        with _stored(root) as place:
+            _picture(browser, place, "stored", _found)
         browser.close()
 
 
@@ -108,6 +114,28 @@ def _scan(root: Path) -> Iterator[Place]:
     write_images(root / "scans", [case])
     pm.write_mask_set(root / "scan/masks/synthetic" / case.name, pm.MaskSet(case.name, drawn, case.grid, "synthetic"))
     with serving(root / "scan", root / "saved", root / "scans", "phantom") as place:
+        yield place
+
+
+@contextmanager
+def _stored(root: Path) -> Iterator[Place]:
+    """The volume as a series in an archive, its panel stored there too, and both fetched again."""
+    values = np.rint(_volume(np.random.default_rng(0)).image[0] + 1024).clip(0).astype(np.int16)
+    written = write_series(root / "ct", values, spacing=STEPS_MM[:2], step=STEPS_MM[2])
+    orthanc = Orthanc(root).start()
+    try:
+        archive, study = Archive(orthanc.root), f"{orthanc.root}/studies/{uid('study')}"
+        archive.store(written)
+        (scan,) = at_hand([f"{study}#3"], root / "found")
+        opened = pm.open_study(scan)
+        panel = pm.sample_study(pm.load("lidc"), opened, SAMPLES, region=parse_region("38,62,15:32"))
+        archive.store(
+            [path for path in pm.write_panel(root / "panels" / scan.name, panel, opened) if path.suffix == ".dcm"]
+        )
+        (samples,) = at_hand([f"{study}#301"], root / "found")
+    finally:
+        orthanc.stop()
+    with serving(samples, root / "saved", scan, "lidc", {samples.name: opened.case}) as place:
         yield place
 
 
@@ -178,6 +206,13 @@ def _correct(page: Page, place: Place) -> None:
 
 def _dark(page: Page, place: Place) -> None:
     _open(page, place.to("CT-phantom"))
+
+
+def _found(page: Page, place: Place) -> None:
+    (name,) = place.cases
+    open_case(page, place.to(name))  # nobody read it, so there are no scores
+    page.wait_for_selector("#draw .region:not([hidden])")
+    page.wait_for_selector(".film[data-slice]")
 
 
 def _open(page: Page, address: str) -> None:

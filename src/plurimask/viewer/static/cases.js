@@ -110,7 +110,8 @@ function fill(cell, place) {
   const [picture, name, facts, values] = link.children;
   const item = listing.at(place);
   link.toggleAttribute("data-broken", Boolean(item?.reason));
-  name.textContent = item?.name ?? "…";
+  name.textContent = item?.name.replace(LONG_UID, "$1…$2") ?? "…";
+  name.title = item?.name ?? "";
   facts.replaceChildren(...(item?.reason ? [reasonOf(item)] : item ? factsOf(item) : []));
   values.replaceChildren(...(item && !item.reason ? valuesOf(item) : []));
   link.ariaCurrent = item && item.id === state.caseId.value ? "page" : null;
@@ -123,6 +124,9 @@ function empty() {
   const part = (name) => make("span", { className: `case-${name}` });
   return make("a", { className: "case" }, make("img", { alt: "" }), part("name"), part("facts"), part("values"));
 }
+
+/** A UID too long for its place, of which what stands before and behind what all UIDs of a program share. */
+const LONG_UID = /^([0-9.]{8})[0-9.]{20,}([0-9.]{12})$/;
 
 /** Why a case cannot be read, without its name, which stands before it. */
 const reasonOf = ({ name, reason }) => (reason.startsWith(`${name}: `) ? reason.slice(name.length + 2) : reason);
