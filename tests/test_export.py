@@ -24,6 +24,7 @@ from plurimask.sampling import load, sample_study
 
 pytest.importorskip("onnxruntime")
 PANEL = {
+    "orientations": 8,
     "name": "flow",
     "encoder": {"widths": [16, 24, 32], "blocks": 1},
     "denoiser": {"patch": 4, "widths": [32, 32], "blocks": 1},

@@ -1,5 +1,6 @@
 """What every method must do: learn with every part, leave unread slots alone, encode once, draw modes as read."""
 
+import numpy as np
 import pytest
 import torch
 import toy
@@ -8,8 +9,8 @@ from small_batches import batch, beside, images, learn_one_case, loss, panel
 from tiny import SIZE, SMALL, image, small
 
 from plurimask.diffusion.samplers import SamplerSettings
-from plurimask.methods.draw import draw_masks
-from plurimask.methods.method import BUILT_IN, build, method_class
+from plurimask.methods.draw import draw_masks, turned, turned_back
+from plurimask.methods.method import BUILT_IN, Method, build, method_class
 from plurimask.nets.conv_unet import ConvUnetSettings
 from plurimask.records import Batch
 from plurimask.training.recipe import load_recipe
@@ -80,6 +81,41 @@ def test_a_panel_of_many_chunks_costs_one_encoding(name, net):
     getattr(made, net).register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
     masks = draw_masks(made, image(), tuple(range(40)), sampler_of(made), SIZE, chunk=16)
     assert (rows, masks.shape) == ([1], (40, SIZE, SIZE))
+
+
+class Turned(Method):
+    """A method that sees all of its fields turned one way."""
+
+    def __init__(self, made, way):
+        super().__init__(made.settings.model_copy(update={"orientations": 1}), made.process)
+        self.made, self.way, self.noise = made, way, made.noise
+        self.cut, self.volumes = made.cut, made.volumes
+
+    noise = ()
+
+    def loss(self, batch):
+        raise NotImplementedError
+
+    def encode(self, image):
+        return self.made.encode(turned(image, self.way))
+
+    def predict(self, encoded, noise, *state):
+        noise, state = (
+            [turned(each, self.way) if each.dim() > 2 else each for each in given] for given in (noise, state)
+        )
+        return turned_back(self.made.predict(encoded, noise, *state), self.way)
+
+
+@EVERY
+def test_a_sample_is_what_the_method_draws_of_all_turned_as_its_seed_says(name):
+    made, seeds = small(name, orientations=8).eval(), tuple(range(16))
+    shown = images(1, made.volumes)[0].numpy()
+    shown = np.moveaxis(shown, 1, 3) if made.volumes else shown
+    drawn = draw_masks(made, shown, seeds, sampler_of(made), SIZE)
+    assert drawn.any()
+    for way in range(8):
+        alone = draw_masks(Turned(made, way), shown, seeds[way::8], sampler_of(made), SIZE)
+        assert (drawn[way::8] != alone).mean() < 0.002  # float rounding
 
 
 @pytest.mark.parametrize(

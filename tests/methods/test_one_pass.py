@@ -10,7 +10,6 @@ from small_batches import always, batch, corner, draw, images, loss, visible
 from tiny import SIZE, small
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plurimask.methods.draw import turned, turned_back
 from plurimask.methods.one_pass import scores, soft_distance
 from plurimask.metrics.ged import ged, reader_diversity
 from plurimask.records import Batch
@@ -225,17 +224,6 @@ def test_the_mean_mask_does_not_learn_from_what_is_drawn_onto_it():
     loss(made, cases).total.backward()
     assert not any(weight.grad.any() for weight in made.mean_head.parameters())
     assert made.generator.head.weight.grad.any()
-
-
-@pytest.mark.parametrize("ways", [2, 8])
-def test_a_sample_is_drawn_of_the_image_as_its_seed_turns_it(ways):
-    made, shown = small("one-pass", orientations=ways), images(1)
-    drawn = panel(made, list(range(16)), shown)
-    assert drawn.any()
-    made.orientations = 1
-    for seed, mask in enumerate(drawn):
-        alone = panel(made, [seed], turned(shown, seed % ways))
-        assert torch.equal(mask, turned_back(alone, seed % ways)[0])
 
 
 @pytest.mark.parametrize(("row", "column", "top", "left"), [(20, 20, 12, 12), (0, 39, 0, 24), (3, 9, 0, 0)])

@@ -19,7 +19,7 @@ field turned by symmetry k of the square, and turned back, samples come from
 
 The energy distance to the readers' distribution is convex in P, so that of (1) is at most the mean of theirs, and no
 sample costs more: K is `Method.orientations`, k is the remainder of the sample's seed, and each field is encoded K
-times.
+times. A sample's noise lies on the plane, however the field is turned.
 """
 
 from collections.abc import Callable, Sequence
@@ -256,14 +256,15 @@ def _draw(
         """Of a field, from its part of the noise and, where there is a process, of x_t and its t."""
         if method.orientations == 1:
             predicted = method.predict(one[0], given[: len(noise)], *given[len(noise) :])
-        else:  # (1)
-            chosen = [(ways == way).nonzero()[:, 0].to(method.device) for way in range(method.orientations)]
-            parts = [
-                turned_back(method.predict(one[way], [each[own] for each in given]), way)
-                for way, own in enumerate(chosen)
-                if len(own)
-            ]
-            predicted = torch.cat(parts)[torch.cat(chosen).argsort()]
+        else:
+            parts, places = [], []
+            for way in ways.unique().tolist():
+                own = (ways == way).nonzero()[:, 0].to(method.device)
+                seen = [turned(each[own], way) if each.dim() > 2 else each[own] for each in given]
+                drawn = method.predict(one[way], seen[: len(noise)], *seen[len(noise) :])
+                parts.append(turned_back(drawn.expand(len(own), *drawn.shape[1:]), way))
+                places.append(own)
+            predicted = torch.cat(parts)[torch.cat(places).argsort()]
         done()
         return predicted
 

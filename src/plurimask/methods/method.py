@@ -27,7 +27,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor, nn
 
 from plurimask.diffusion.process import Diffusion
@@ -61,10 +61,14 @@ class MethodSettings(Settings):
     Args:
         name: of the method, one fixed word per class.
         image_channels: channels of the image it takes.
+        orientations: in how many of the eight orientations of an image samples are drawn, each as likely; for nets that
+            were trained on all of them (`methods.draw`, 1).
     """
 
     name: str
     image_channels: Positive = 1
+    # Left out where it is the default, so that what is compared with earlier runs stays the same.
+    orientations: Annotated[Literal[1, 2, 4, 8], Field(exclude_if=lambda ways: ways == 1)] = 1
 
     @property
     def multiple(self) -> int:
@@ -99,7 +103,7 @@ class Method(nn.Module, ABC):
             then what `encode` gives is a `hurdle.View`.
         reader: number, among `readers`, of the one that it draws as; None: as any.
         cut: a mask is the pixels of what is predicted above it.
-        orientations: K of `methods.draw` (1); above 1 only where a sample's noise is vectors and there is no process.
+        orientations: K of `methods.draw` (1).
         volumes: whether it is shown volumes (B, C, D, H, W) in place of images (B, C, H, W).
     """
 
@@ -107,13 +111,13 @@ class Method(nn.Module, ABC):
     hurdled: ClassVar[bool] = False
     reader: int | None = None
     cut: float = 0.0
-    orientations: int = 1
     volumes: ClassVar[bool] = False
 
     def __init__(self, settings: MethodSettings, process: Diffusion | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.process = process
+        self.orientations = settings.orientations
         self.image_channels = settings.image_channels
 
     @property

@@ -50,7 +50,6 @@ from plurimask.diffusion.samplers import Window
 from plurimask.methods.hurdle import Exported, View, sampling_window, settle_heads
 from plurimask.methods.known_readers import KnownReaders, named, one_each
 from plurimask.methods.method import Method, MethodSettings, reader_masks
-from plurimask.methods.onnx_model import OnnxModel
 from plurimask.nets.mask_generator import (
     LAYERED,
     PLANAR,
@@ -88,7 +87,6 @@ class OnePassSettings(MethodSettings):
         region_weight: weight of L_region in the loss. Shares of readers are then less exact: what most of them mark
             is shown as marked by nearly all.
         start: steps that are taken on L_mean and L_empty alone.
-        orientations: in how many of the eight orientations of an image samples are drawn, each as likely (draw (1)).
         readers: names of the readers that it learns to draw as, as the dataset has them; a weight file says them too.
         norms: largest side in pixels of the images that the batch norms learn from. In larger ones they keep what they
             have learned, since what lies around a crop would change it.
@@ -109,8 +107,6 @@ class OnePassSettings(MethodSettings):
     region_weight: Weight = 0.0
     start: Natural = 300
     norms: Positive = 64
-    # Left out where it is the default, so that weights of earlier versions stay the same.
-    orientations: Annotated[Literal[1, 2, 4, 8], Field(exclude_if=lambda ways: ways == 1)] = 1
     readers: Annotated[tuple[str, ...], Field(exclude_if=lambda readers: not readers)] = ()
 
     @model_validator(mode="after")
@@ -159,7 +155,6 @@ class OnePass(Method):
         self.generator = MaskGenerator(widths, patch, settings.generator, settings.kernels)
         self.mean_head = nn.Sequential(convolution(widths[0], patch**2, settings.kernels.point), Unfolding(patch))
         self.empty_head = JointEmptiness(widths, widths[-1])
-        self.orientations = settings.orientations
         self.known = KnownReaders(len(settings.readers), settings.generator.latent) if settings.readers else None
         self.register_buffer("steps", torch.zeros(()))
 
@@ -382,10 +377,6 @@ class ExportedOnePass(Exported, OnePass):
     """The method with exported nets."""
 
     known = None
-
-    def __init__(self, settings: OnePassSettings, nets: OnnxModel) -> None:
-        super().__init__(settings, nets)
-        self.orientations = settings.orientations
 
     def generate(self, features: Any, z: Tensor) -> Tensor:
         """2 x - 1 (2) in a window."""

@@ -184,8 +184,9 @@ class OnnxModel:
                 if self.card.latent:
                     of_window[part] = self.generate(encoded, np.stack([own[i][1:] for i in part]))[:, 0] > 0
                 else:
-                    of_part = [seeds[i] for i in part]
-                    of_window[part] = self._draw(of_part, rank[part], image.shape[1:], encoded, times)
+                    noise = [generator(seeds[i], PROCESS).standard_normal(shown.shape[1:], np.float32) for i in part]
+                    x = np.ascontiguousarray(turned(np.stack(noise)[:, None], way)[encoded.window.slices])
+                    of_window[part] = self._draw(x, rank[part], encoded, times)
         return masks
 
     def encode(self, image: np.ndarray) -> "Encoded":
@@ -213,19 +214,10 @@ class OnnxModel:
                 raise ValueError(f"masks of size {drawn.shape[1:]}, or not finite")
             return drawn
 
-    def _draw(
-        self,
-        seeds: Sequence[int],
-        rank: np.ndarray,
-        plane: tuple[int, ...],
-        encoded: "Encoded",
-        times: list[int],
-    ) -> np.ndarray:
-        """DDIM without noise: (n, h, w) bool of the window, one a seed."""
-        noise = [generator(seed, PROCESS).standard_normal((1, *plane), dtype=np.float32) for seed in seeds]
-        x = np.stack([of_plane[encoded.window.slices] for of_plane in noise])
+    def _draw(self, x: np.ndarray, rank: np.ndarray, encoded: "Encoded", times: list[int]) -> np.ndarray:
+        """DDIM without noise: x_T (n, 1, h, w) of the window -> (n, h, w) bool."""
         for t, s in pairwise(times):
-            time = np.full(len(seeds), t / (len(self._gamma) - 1), dtype=np.float32)
+            time = np.full(len(x), t / (len(self._gamma) - 1), dtype=np.float32)
             x_0 = self.denoise(encoded, x, time, rank)
             eps = (x - np.sqrt(self._gamma[t]) * x_0) / np.sqrt(1 - self._gamma[t])
             x = np.sqrt(self._gamma[s]) * x_0 + np.sqrt(1 - self._gamma[s]) * eps

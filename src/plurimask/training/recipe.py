@@ -137,7 +137,7 @@ class Recipe(Settings):
         if method_class(self.method.name).volumes and self.images == "any-place":
             raise wrong(f"images lesion-crops, since {self.method.name} sees one lesion in the middle", got=self.images)
         settings = self.training
-        if getattr(self.method, "orientations", 1) > 1 and settings.symmetries != "all":
+        if self.method.orientations > 1 and settings.symmetries != "all":
             got = f"training.symmetries {settings.symmetries}"
             raise wrong("method.orientations 1, where training does not show images in all eight", got=got)
         if settings.batch_size % settings.devices:
