@@ -27,7 +27,7 @@ from plurimask.files.images import Format, write_nifti
 from plurimask.files.locate import Study
 from plurimask.files.mask_sets import DESCRIPTION, MEASUREMENTS, REPLACEABLE, STACK, SUMMARY, check_bears_name, describe
 from plurimask.files.texts import csv_text
-from plurimask.geometry import same_grid
+from plurimask.geometry import Grid, same_grid
 from plurimask.metrics.measurements import measure, summarise
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.region import slicing_axis
@@ -66,10 +66,10 @@ def write_panel(
     same_grid(panel.name, panel.grid, study.case.grid, "its case", hint)
     check_bears_name(folder, panel.name)
     with atomic_folder(folder, *REPLACEABLE) as fresh:
-        WRITERS[chosen].write(fresh, panel, study, agreement)
-        (fresh / DESCRIPTION).write_text(describe(panel), encoding="utf-8")
         _, sliced = _sliced_last(study, panel)
         quantities = measure(sliced.masks, sliced.grid)
+        WRITERS[chosen].write(fresh, panel, study, agreement, quantities)
+        (fresh / DESCRIPTION).write_text(describe(panel), encoding="utf-8")
         (fresh / MEASUREMENTS).write_text(_measurements(panel, quantities), encoding="utf-8")
         (fresh / SUMMARY).write_text(_summary(quantities), encoding="utf-8")
     return tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
@@ -78,15 +78,22 @@ def write_panel(
 def rehearse(folder: Path, study: Study, format: str | None = None) -> None:
     """Refuse, before anything is drawn, whatever `write_panel` would refuse of the study or its folder.
 
-    Raises as that.
+    Of a series, of its first slices. Raises as that.
     """
     chosen = check_writable(folder, study, format)
     check_bears_name(folder, study.case.name)
     if WRITERS[chosen].alone:  # it may refuse what the source says of itself: an empty mask is written and removed
-        grid = study.case.grid
+        grid, few = study.case.grid, study.sources[:_REHEARSED]
+        if len(few) > 1:
+            grid = Grid((*grid.shape[:2], len(few)), grid.affine, grid.placed)
         empty = MaskSet(study.case.name, np.zeros((1, *grid.shape), dtype=bool), grid, "rehearsal", (0,), None, {})
         with tempfile.TemporaryDirectory() as place:
-            WRITERS[chosen].write(Path(place), empty, study, 1.0)
+            quantities = measure(empty.masks, grid)
+            WRITERS[chosen].write(Path(place), empty, replace(study, sources=few), 1.0, quantities)
+
+
+_REHEARSED = 3
+"""Slices of a series, all of which were compared when they were read."""
 
 
 def check_writable(folder: Path, study: Study, format: str | None = None) -> str:
@@ -110,15 +117,17 @@ def check_writable(folder: Path, study: Study, format: str | None = None) -> str
     return chosen
 
 
-def _write_dicom(folder: Path, panel: MaskSet, study: Study, agreement: float) -> None:
+Quantities = Mapping[str, np.ndarray]
+
+
+def _write_dicom(folder: Path, panel: MaskSet, study: Study, agreement: float, quantities: Quantities) -> None:
     written = write_dicom_seg(folder, panel, study.sources)
     if written.source.positions is not None:  # else there is nowhere in space that contours could lie
         write_consensus(folder, panel, written, study.sources, agreement)
-    _, sliced = _sliced_last(study, panel)
-    write_report(folder, panel, written, measure(sliced.masks, sliced.grid))
+    write_report(folder, panel, written, quantities)
 
 
-def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float) -> None:
+def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float, _: Quantities) -> None:
     like = study.sources[0] if study.format == "nifti" and study.sources else None
     share = panel.frequency
     # In bits, of whether a sample holds a voxel: 0 where all agree, 1 where half of them do.
@@ -134,7 +143,7 @@ def _write_nifti(folder: Path, panel: MaskSet, study: Study, agreement: float) -
         write_nifti(folder / f"{name}.nii.gz", values, panel.grid, like)
 
 
-def _write_png(folder: Path, panel: MaskSet, study: Study, _: float) -> None:
+def _write_png(folder: Path, panel: MaskSet, study: Study, *_: object) -> None:
     case, sliced = _sliced_last(study, panel)
     figures = {
         "outlines": pictures.outlines_picture(case, sliced),
@@ -154,12 +163,13 @@ class Writer(NamedTuple):
     """How a panel is written in one format.
 
     Args:
-        write: folder, panel, study, share of the samples that must hold a voxel of the consensus -> files.
+        write: folder, panel, study, share of the samples that must hold a voxel of the consensus, what was measured of
+            the samples -> files.
         studies: the format of the studies whose own it is, or None.
         alone: no other study can have it.
     """
 
-    write: Callable[[Path, MaskSet, Study, float], None]
+    write: Callable[[Path, MaskSet, Study, float, Quantities], None]
     studies: Format | None = None
     alone: bool = False
 
@@ -185,7 +195,7 @@ def _sliced_last(study: Study, panel: MaskSet) -> tuple[Case, MaskSet]:
     return replace(study.case, image=image, readers=readers, grid=grid), replace(panel, masks=masks, grid=grid)
 
 
-def _measurements(panel: MaskSet, quantities: Mapping[str, np.ndarray]) -> str:
+def _measurements(panel: MaskSet, quantities: Quantities) -> str:
     seeds = panel.seeds or [None] * len(panel.masks)
     shares = {} if panel.shares is None else {"share_of_readers": panel.shares}
     columns = shares | dict(quantities)
@@ -197,7 +207,7 @@ def _measurements(panel: MaskSet, quantities: Mapping[str, np.ndarray]) -> str:
     return csv_text([["sample", "seed", *columns], *rows])
 
 
-def _summary(quantities: Mapping[str, np.ndarray]) -> str:
+def _summary(quantities: Quantities) -> str:
     rows: list[list[object]] = [["quantity", "samples", "mean", "median", "p5", "p95"]]
     for name, values in quantities.items():
         found = summarise(values)

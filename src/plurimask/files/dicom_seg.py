@@ -89,10 +89,22 @@ def _digest(panel: MaskSet, images: list[Any]) -> str:
     """sha256 (hex) of a panel but for its name, and of the UIDs of its images."""
     described = [panel.method, panel.checkpoint, panel.seeds, panel.weights, panel.masks.shape]
     text = json.dumps([__version__, described, panel.settings], sort_keys=True)
-    whole = sha256(text.encode() + np.packbits(panel.masks).tobytes())
+    whole = sha256(text.encode())
+    whole.update(_packed(panel.masks))
     for image in images:
         whole.update(str(image.SOPInstanceUID).encode())
     return whole.hexdigest()
+
+
+def _packed(masks: np.ndarray) -> np.ndarray:
+    """As `np.packbits` gives it of masks (S, H, W[, D]), without a look at what no sample holds."""
+    volumes = masks.reshape(*masks.shape[:3], -1)
+    planes = np.flatnonzero(volumes.any(axis=(0, 1, 2)))
+    *places, number = np.nonzero(volumes[..., planes])
+    bits = np.ravel_multi_index((*places, planes[number]), volumes.shape)
+    packed = np.zeros(-(-volumes.size // 8), dtype=np.uint8)
+    np.bitwise_or.at(packed, bits >> 3, np.uint8(128) >> (bits & 7).astype(np.uint8))
+    return packed
 
 
 def derive_uid(source: DicomSource, *words: str) -> str:

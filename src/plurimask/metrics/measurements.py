@@ -51,6 +51,8 @@ def measure(masks: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:
     Returns:
         (S,) float64 each. An empty mask has size 0 and no diameter: NaN.
     """
+    found = find_objects(masks.any(0).astype(np.uint8))
+    masks = masks[(slice(None), *(found[0] if found else (slice(1),)))]
     values, unit = sizes(masks, grid)
     size = "area" if len(grid.shape) == 2 else "volume"
     length = "pixels" if grid.affine is None else "mm"

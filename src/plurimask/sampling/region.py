@@ -56,7 +56,7 @@ def reaching_edges(masks: np.ndarray, box: Sequence[tuple[int, int]]) -> int:
     for axis, (first, past) in enumerate(box, start=1):
         for face in {first, past - 1} - {0, masks.shape[axis] - 1 if axis < masks.ndim else 0}:
             if past - first > 1:
-                cut |= masks.take(face, axis).reshape(len(masks), -1).any(1)
+                cut |= masks[(slice(None),) * axis + (face,)].reshape(len(masks), -1).any(1)
     return int(cut.sum())
 
 
