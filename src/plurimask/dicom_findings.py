@@ -132,7 +132,7 @@ def write_report(folder: Path, panel: MaskSet, written: WrittenImages, quantitie
         folder: where to; must be there.
         panel: whose samples were measured.
         written: the panel's images.
-        quantities: (S,) float64 each, as `metrics.measurements.measure` gives them.
+        quantities: (S,) float64 each, sizes first, as `metrics.measurements.measure` gives them.
     """
     highdicom, codes = need("highdicom", "dicom"), need("pydicom.sr.codedict", "dicom").codes
     sr, source = highdicom.sr, written.source
@@ -177,8 +177,8 @@ def _measurements(panel: MaskSet, quantities: Mapping[str, np.ndarray]) -> Itera
             if not math.isnan(value):
                 unit_code = units.get(unit) or sr.CodedConcept(f"{{{unit}}}", "UCUM", unit)
                 yield sr.Measurement(names[name], value, unit_code, derivation=derivation)
-    count = len(panel.masks)
-    empty = count - np.count_nonzero(panel.masks.reshape(count, -1).any(1))
+    count, size = len(panel.masks), next(iter(quantities.values()))
+    empty = count - np.count_nonzero(size)
     nothing = sr.CodedConcept("empty", _OURS, "Share of samples that outline nothing")
     yield sr.Measurement(sr.CodedConcept("samples", _OURS, "Samples"), count, codes.UCUM.NoUnits)
     yield sr.Measurement(nothing, empty / count, codes.UCUM.NoUnits)
