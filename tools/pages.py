@@ -244,6 +244,8 @@ def model() -> Table:
     units = kept_scores("n16")["units"]
     rows: list[tuple[Cell, ...]] = []
     for key, column in COLUMNS.items():
+        if not all(key in one["mean"] for one in runs):
+            continue  # scored by an earlier version
         label = f"{column.label} ({units[key]})" if key in units else column.label
         rows.append((label, *(cell for one in runs for cell in with_interval(one["table"][0], key))))
     levels = (
