@@ -13,6 +13,7 @@ from plurimask.errors import InputError
 from plurimask.evaluation import COLUMNS, CaseScores, Scores, compare, evaluate, read_scores, write_scores
 from plurimask.evaluation.columns import LATER
 from plurimask.metrics.conventions import CONVENTIONS
+from plurimask.settings import parse
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +181,26 @@ def test_scores_of_earlier_versions_lack_what_came_later(scores, tmp_path):
     found = read_scores(tmp_path)
     assert all(math.isnan(found.mean[key]) and math.isnan(found.rows[0].values[key]) for key in LATER)
     assert found.mean["ged_u"] == scores.mean["ged_u"]
+
+
+def test_scores_that_are_written_again_while_they_are_read_are_of_one_writing(tmp_path, monkeypatch):
+    drawn = panel("a")
+    first, second = (evaluate([replace(drawn, masks=masks)], CASES) for masks in (drawn.masks, ~drawn.masks))
+    write_scores(first, tmp_path)
+    parsed = []
+
+    def overtaken(*args):
+        found = parse(*args)
+        if not parsed:
+            write_scores(second, tmp_path)
+        parsed.append(found)
+        return found
+
+    monkeypatch.setattr("plurimask.evaluation.store.parse", overtaken)
+    found = read_scores(tmp_path)
+    assert len(parsed) == 2
+    assert found.table[0].values["ged_v"] == second.table[0].values["ged_v"] == found.rows[0].values["ged_v"]
+    assert first.table[0].values["ged_v"] != second.table[0].values["ged_v"]
 
 
 def test_a_comparison_of_what_was_read_is_that_of_what_was_written(stored):

@@ -51,6 +51,7 @@ from plurimask.benchmark.suite import load_suite
 from plurimask.datasets.open import open_dataset
 from plurimask.datasets.splits import read_case_list
 from plurimask.evaluation import COLUMNS, evaluate, read_scores, write_scores
+from plurimask.files.dicom_seg import write_dicom_seg
 from plurimask.files.locate import open_study
 from plurimask.files.mask_sets import read_mask_set, write_mask_set
 from plurimask.geometry import Grid
@@ -315,6 +316,11 @@ def _mask_sets(root, data):
     for number, mask in enumerate(masks):
         Image.fromarray(mask).save(folder / f"sample{number}.png")
     yield _set("sample.png", folder, folder / "sample1.png", data, damage_png)
+    folder = _home(_home(root, "seg"), "case-00")
+    write_series(root / "source", noise((SIDE, SIDE, 1)))
+    study = open_study(root / "source")
+    write_dicom_seg(folder, replace(described, grid=study.case.grid), study.sources)
+    yield _set("samples.dcm", folder, folder / "samples.dcm", data, damage_dicom)
 
 
 def _set(family, folder, file, data, structured):
@@ -330,6 +336,8 @@ def _plain_masks(folder):
     if (folder / "masks.npz").exists():
         with np.load(folder / "masks.npz") as archive:
             return plain_mask(archive["masks"] if "masks" in archive else archive[archive.files[0]])
+    if (folder / "samples.dcm").exists():
+        return plain_segments(folder / "samples.dcm")
     if (folder / "masks.npy").exists():
         return plain_mask(np.load(folder / "masks.npy"))
     if (folder / "masks.nii.gz").exists():
@@ -337,6 +345,16 @@ def _plain_masks(folder):
         values = values[..., 0] if values.shape[-1] == 1 else values
         return np.stack([plain_mask(one) for one in values])
     return np.stack([plain_label(path) for path in sorted(folder.glob("*.png")) if not path.is_dir()])
+
+
+def plain_segments(path):
+    """The masks of a plane's segments by pydicom alone."""
+    dataset = pydicom.dcmread(path, force=True)
+    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns).astype(bool)
+    masks = np.zeros((len(dataset.SegmentSequence), *frames.shape[1:]), dtype=bool)
+    for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        masks[groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber - 1] = frame
+    return masks
 
 
 def plain_label(path):

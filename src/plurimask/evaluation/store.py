@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from plurimask.errors import InputError
 from plurimask.evaluation.columns import COLUMNS, GENERAL_CONVENTIONS, LATER
 from plurimask.evaluation.readers import DrawnAs, ReaderScores
 from plurimask.evaluation.scores import DRAWS, LEVEL, SEED, CaseScores, Comparison, Estimate, Scores, TableRow
-from plurimask.files.atomic import write_text
+from plurimask.files.atomic import read_together, write_text
 from plurimask.files.stored import is_endless, readable
 from plurimask.files.texts import csv_text, json_text, plain_cell
 from plurimask.metrics.calibration import Reliability
@@ -173,9 +174,15 @@ class _Read(BaseModel):
 def read_scores(folder: Path) -> Scores:
     """What `write_scores` wrote of rows, table and reliability; conventions of others and strata are left out.
 
+    All files are of one writing, also where they are written again meanwhile.
+
     Raises:
         InputError: files that are damaged or missing, or a value that cannot be one.
     """
+    return read_together(folder, partial(_read_scores, folder))
+
+
+def _read_scores(folder: Path) -> Scores:
     with readable(folder, "scores as plurimask writes them", "score them again"):
         if any(is_endless(folder / name) for name in ("summary.json", "scores.csv")):
             raise ValueError("a pipe or a device")

@@ -272,7 +272,8 @@ def read_segments(path: Path, image: Grid | None = None) -> tuple[np.ndarray, Gr
             got, hint = "two", "write it again"
             raise InputError(path, expected="one frame of a sample on a slice", got=got, hint=hint)
         masks, syntax = np.zeros(shape, dtype=np.bool_), _transfer_syntax(dataset)
-        frames = _decoded(path, dataset, _decoder(path, syntax)) if syntax.is_encapsulated else _bits(dataset)
+        is_packed = dataset.BitsAllocated == 1 and not syntax.is_encapsulated
+        frames = _bits(dataset) if is_packed else _decoded(path, dataset, _decoder(path, syntax))
         with readable(path, f"pixels in {syntax.name}", _DECOMPRESS):
             for sample, place, values in zip(samples, slices, frames, strict=True):
                 masks[sample, place] = values
@@ -288,10 +289,12 @@ def referred_series(path: Path) -> str:
 
 def _check_samples(path: Path, dataset: Any) -> None:
     kinds = {str(one.SegmentedPropertyTypeCodeSequence[0].get("CodeMeaning")) for one in dataset.SegmentSequence}
+    pixels = f"{dataset.SamplesPerPixel} channel(s) of {dataset.PhotometricInterpretation}"
     found = {
         dataset.SegmentationType: dataset.SegmentationType != "BINARY",
         "levels of agreement": (dataset.get("Manufacturer"), dataset.get("ContentLabel")) == ("plurimask", "AGREEMENT"),
         f"segments of {len(kinds)} kinds": len(kinds) > 1,
+        pixels: pixels != "1 channel(s) of MONOCHROME2",
     }
     if (got := next((what for what, is_so in found.items() if is_so), None)) is not None:
         expected, hint = "a binary segmentation with a segment for each sample of one finding", "pass samples.dcm"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count as counter
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import torch
 
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import CheckpointError, InputError, SettingsError
+from plurimask.files.atomic import read_together
 from plurimask.files.stored import one_form
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks, tile
@@ -251,7 +253,7 @@ def load(
 
 
 def _load_exported(folder: Path) -> Model:
-    nets = OnnxModel(folder)
+    nets = read_together(folder, partial(OnnxModel, folder))
     recipe = parse_recipe(nets.card.recipe, str(folder))
     method: ExportedOnePass | ExportedFlow
     if isinstance(recipe.method, OnePassSettings):
