@@ -90,7 +90,7 @@ def _digest(panel: MaskSet, images: list[Any]) -> str:
     described = [panel.method, panel.checkpoint, panel.seeds, panel.weights, panel.masks.shape]
     text = json.dumps([__version__, described, panel.settings], sort_keys=True)
     whole = sha256(text.encode())
-    whole.update(_packed(panel.masks))
+    whole.update(_packed(panel.masks).tobytes())
     for image in images:
         whole.update(str(image.SOPInstanceUID).encode())
     return whole.hexdigest()
