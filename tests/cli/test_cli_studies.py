@@ -125,6 +125,18 @@ def test_volumes_of_a_dataset_are_drawn_as_the_studies_that_they_are(
     assert np.array_equal(np.moveaxis(pm.read_mask_set(out / "one").masks, 0, -1), masks)
 
 
+def test_cases_are_drawn_at_their_own_spacing_to_be_scored_where_asked_for(run, volumes, out, tmp_path):
+    weights = write_weights(tmp_path / "planes.safetensors", images="any-place", spacing_mm=1.4)
+    for options, brought in (((), True), (("--native",), False)):
+        scored = run(
+            "evaluate", "--model", weights, "--data", volumes, "--split", "all", "--out", out, "--count", 2, *options
+        )
+        assert scored.code == 0, scored.err
+        assert ("resampled_mm" in pm.read_mask_set(out / "masks/one").settings) == brought
+    masks = out / "masks"
+    assert run("evaluate", masks, "--data", volumes, "--out", out, "--native").refused("--native: expected --model")
+
+
 def test_cases_of_a_dataset_are_written_in_another_format_where_asked_for(sample, tmp_path, out):
     assert sample(write_cases(tmp_path / "data", count=1), "--format", "png").code == 0
     assert {"case-00/sample1.png", "case-00/measurements.csv"} < files(out)

@@ -75,6 +75,9 @@ def evaluate(
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the model's masks.")] = 0,
+    native: Annotated[
+        bool, typer.Option("--native", help="Draw at the cases' own spacing, where the model was trained at another.")
+    ] = False,
     device: Device = "auto",
     compare: Annotated[Path | None, typer.Option(help="Other masks of these cases: a paired comparison.")] = None,
     engine: Engine = None,
@@ -89,7 +92,7 @@ def evaluate(
     from plurimask.files.case_folder import check_name
     from plurimask.files.remote import Remote
 
-    _check_drawn(masks, model, panel, pool, each_reader)
+    _check_drawn(masks, model, panel, pool, each_reader, native)
     check_room(out)
     cluster = context.with_resource(cluster_at(engine, address, out, masks))
     dataset, beside = open_data(data, split_file), None
@@ -110,14 +113,16 @@ def evaluate(
     known: dict[str, Path] = {}
     usual: dict[str, Mapping[str, float]] = {}
     for one, of_one in parts.items():
-        masks, beside = _draw(one, device, of_one, out, count or 16, seed, panel, pool, cluster)
+        masks, beside = _draw(one, device, of_one, out, count or 16, seed, panel, pool, cluster, native)
         if each_reader:
             from plurimask.evaluation import usual_sizes
             from plurimask.sampling import load
 
             for reader in _known(load(one, device)):
                 known[reader] = out / "as" / check_name(out, reader)
-                _draw(one, device, of_one, known[reader], count or 16, seed, "independent", None, cluster, reader)
+                _draw(
+                    one, device, of_one, known[reader], count or 16, seed, "independent", None, cluster, native, reader
+                )
             learned = choose_cases(dataset if one == model else split_as(dataset, Path(one)), "train", None)
             usual |= dict.fromkeys(of_one, usual_sizes(learned.values()))
     assert masks is not None, "there are masks or a model"
@@ -207,12 +212,16 @@ def _known(drawer: "Model") -> tuple[str, ...]:
     return drawer.method.readers
 
 
-def _check_drawn(masks: Path | None, model: str | None, panel: str, pool: int | None, each_reader: bool) -> None:
+def _check_drawn(
+    masks: Path | None, model: str | None, panel: str, pool: int | None, each_reader: bool, native: bool
+) -> None:
     if (masks is None) == (model is None):
         got = "neither" if masks is None else "both"
         raise SettingsError("evaluate", expected="a folder of masks, or --model", got=got, hint="give one of them")
-    if model is None and (panel != "independent" or pool is not None or each_reader):
-        option = "--pool" if pool is not None else "--each-reader" if each_reader else "--panel"
+    given = {"--pool": pool is not None, "--each-reader": each_reader, "--native": native}
+    given["--panel"] = panel != "independent"
+    if model is None and any(given.values()):
+        option = next(option for option, is_given in given.items() if is_given)
         raise SettingsError(option, expected="--model", got="masks", hint="leave it out: mask sets say what they are")
 
 
@@ -226,6 +235,7 @@ def _draw(
     panel: Literal["independent", "representative"],
     pool: int | None,
     cluster: "Cluster | None",
+    native: bool,
     reader: str | None = None,
 ) -> tuple[Path, Path | None]:
     """Draw a model's panels of the cases: the folder of independent ones, and that of representative ones, if any."""
@@ -242,13 +252,16 @@ def _draw(
             if beside is not None:
                 places["representative"] = Remote.at(beside) or beside
             read = {name: partial(cases.__getitem__, name) for name in cases}
-            work = CaseDrawer(partial(load, model, device, reader=reader), read, places, count, seed, pool=pool)
+            work = CaseDrawer(
+                partial(load, model, device, reader=reader), read, places, count, seed, pool=pool, native=native
+            )
             work.spread(cluster, device != "cpu", tick)
             return masks, beside
         for done, (name, case) in enumerate(cases.items(), start=1):
-            write_mask_set(masks / name, sample_case(drawer, case, count, seed))
+            write_mask_set(masks / name, sample_case(drawer, case, count, seed, native=native))
             if beside is not None:
-                write_mask_set(beside / name, sample_case(drawer, case, count, seed, panel=panel, pool=pool))
+                chosen = sample_case(drawer, case, count, seed, panel=panel, pool=pool, native=native)
+                write_mask_set(beside / name, chosen)
             tick(done)
     return masks, beside
 
