@@ -125,7 +125,7 @@ def test_a_head_that_is_killed_ends_the_command_in_one_line_with_nothing_half_wr
 
 
 def test_sample_on_a_cluster_that_runs_draws_what_it_draws_without(cluster, tmp_path, monkeypatch, capsys):
-    weights, data = write_weights(tmp_path / "tiny.safetensors"), write_cases(tmp_path / "cases", count=3)
+    weights, data = write_weights(tmp_path / "tiny.safetensors"), write_cases(tmp_path / "cases", count=1)
     drawing = ("sample", weights, data, "--count", 2)
     assert command(monkeypatch, capsys, *drawing, "--out", tmp_path / "here").code == 0
     by_address = (*drawing, "--out", tmp_path / "there", "--engine", "ray", "--address", cluster.head)

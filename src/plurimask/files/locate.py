@@ -16,7 +16,7 @@ from plurimask.files.case_folder import check_name, holds_case, list_case, read_
 from plurimask.files.dicom import read_plane_or_series, series_files
 from plurimask.files.dicom_headers import SUFFIXES, is_dicom, is_segmentation
 from plurimask.files.images import FORMATS, Format, read_image, split_name
-from plurimask.files.mask_sets import MaskSets, find_mask_files, names_masks
+from plurimask.files.mask_sets import MaskSets, find_mask_files, is_mask_folder
 from plurimask.files.remote import Remote
 from plurimask.files.stored import OtherAxesError, list_visible
 from plurimask.records import Case
@@ -91,10 +91,6 @@ def _is_series(path: Path, inside: Sequence[Path]) -> bool:
     return _has_suffix(inside, SUFFIXES) and _is_flat(path, inside) and not all(map(is_segmentation, inside))
 
 
-def _is_one_set(inside: Sequence[Path]) -> bool:
-    return names_masks(inside) or (len(inside) == 1 and is_segmentation(inside[0]))
-
-
 def _holds_sets(folder: Path, inside: Sequence[Path]) -> bool:
     """Whether mask sets, whole or broken, lie right below a folder of which some entries are looked at."""
     some = inside[:_LOOKED_AT]
@@ -107,7 +103,7 @@ def _is_set(path: Path) -> bool:
     try:
         return find_mask_files(path) is not None
     except InputError:
-        return path.is_dir() and names_masks(list_visible(path))
+        return path.is_dir() and is_mask_folder(list_visible(path))
 
 
 def _systems(root: Path) -> tuple[Path, ...]:
@@ -131,7 +127,7 @@ _FILES: tuple[tuple[Kind, str, Callable[[Path], bool]], ...] = (
 _FOLDERS: tuple[tuple[Kind, str, Callable[[Path, Sequence[Path]], bool]], ...] = (
     ("dataset", "lidc-slices", lambda path, inside: {path / "index.csv", path / "masks.npz"} <= set(inside)),
     ("study", "case", lambda path, inside: holds_case(path)),
-    ("mask set", "mask folder", lambda path, inside: _is_one_set(inside) and path / "index.csv" not in inside),
+    ("mask set", "mask folder", lambda path, inside: is_mask_folder(inside) and path / "index.csv" not in inside),
     ("study", "series", _is_series),
     ("results", "systems", lambda path, inside: bool(_systems(path))),
     ("mask sets", "mask folders", _holds_sets),

@@ -226,9 +226,10 @@ def find_mask_files(path: Path) -> MaskFiles | None:
     return None if stem is None else MaskFiles(path, one_form(stem), stack=path)
 
 
-def names_masks(paths: Iterable[Path]) -> bool:
-    """Whether the names of what lies in a folder say that it holds the masks of one case, whole or broken."""
-    return any(path.name == DESCRIPTION or _is_stack(path) for path in paths)
+def is_mask_folder(inside: Sequence[Path]) -> bool:
+    """Whether what lies in a folder is the masks of one case, whole or broken, by its names; or a lone DICOM SEG."""
+    lone = len(inside) == 1 and is_segmentation(inside[0])
+    return lone or any(path.name == DESCRIPTION or _is_stack(path) for path in inside)
 
 
 def _is_stack(path: Path) -> bool:
