@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import image, recipe, small
+from tiny import SIZE, image, recipe, small
 
 from plurimask.errors import SettingsError
 from plurimask.files.locate import Study
@@ -11,6 +11,7 @@ from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 from plurimask.sampling import Model, check_study, parse_region, sample_study
 from plurimask.sampling.spacing import apart, back, moved_region, resampled
+from plurimask.sampling.study import sample_case
 from plurimask.training.checkpoint import Checkpoint
 
 
@@ -24,9 +25,9 @@ def scan(shape, spacing, format="dicom", values=None):
     return Study(Case("scan", pixels, np.zeros((0, *shape), dtype=bool), Grid(shape, affine)), format, ())
 
 
-def model(spacing=None):
+def model(spacing=None, images="any-place"):
     method = small("one-pass", 0.1)
-    made = recipe(method=method.settings.model_dump(), sampler=None, images="any-place", spacing_mm=spacing)
+    made = recipe(method=method.settings.model_dump(), sampler=None, images=images, spacing_mm=spacing)
     return Model("tiny", Checkpoint(method.eval(), made, 0, "", "0" * 64), torch.device("cpu"))
 
 
@@ -129,3 +130,15 @@ def test_a_region_in_voxels_is_that_of_the_study_and_one_in_mm_stays():
     outside = drawn.copy()
     outside[:, 2:4, 6:12, 8:16] = False
     assert not outside.any()
+
+
+@pytest.mark.parametrize("step", [0.5, 2.0])
+def test_a_crop_of_the_models_own_size_is_drawn_as_those_it_was_trained_on(step):
+    """Slices cut at their scanners' own spacings: brought to the usual one they would have another size."""
+    made = model(1.0, images="lesion-crops")
+    crop = Case(
+        "crop", image()[:1], np.zeros((0, SIZE, SIZE), dtype=bool), Grid((SIZE, SIZE), np.diag([step, step, 1, 1]))
+    )
+    drawn = sample_case(made, crop, 3)
+    assert np.array_equal(drawn.masks, made.sample(crop, 3).masks)
+    assert "resampled_mm" not in drawn.settings

@@ -184,6 +184,7 @@ def sample(
 def _tell_spacing(drawer: "Model", name: str, study: "Study", native: bool) -> None:
     """Say where a study's pixels are far off those that the model was trained on, or unknown."""
     from plurimask.sampling.spacing import apart
+    from plurimask.sampling.study import is_brought
 
     trained = drawer.recipe.spacing_mm
     own = apart(study, trained)
@@ -191,8 +192,8 @@ def _tell_spacing(drawer: "Model", name: str, study: "Study", native: bool) -> N
         errors.print(
             f"{name}: spacing unknown, drawn as it is; {drawer.name} was trained at {trained:.3g} mm", soft_wrap=True
         )
-    elif own is not None:
-        done = "drawn as it is (--native)" if native else "resampled to it and back"
+    elif own is not None and ((brought := is_brought(drawer, study, native)) or native):
+        done = "resampled to it and back" if brought else "drawn as it is (--native)"
         steps = " x ".join(f"{step:.3g}" for step in own)
         errors.print(f"{name}: {steps} mm, {drawer.name} was trained at {trained:.3g} mm; {done}", soft_wrap=True)
 

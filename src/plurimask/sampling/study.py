@@ -130,7 +130,7 @@ def sample_case(
     errors are those of both.
     """
     study = case_study(case)
-    if model.takes(case) and (native or apart(study, model.recipe.spacing_mm) is None):
+    if model.takes(case) and not is_brought(model, study, native):
         return model.sample(case, count, seed, sampler, panel, pool, progress)
     return sample_study(
         model, study, count, seed, sampler, None, whole, progress, panel=panel, pool=pool, native=native
@@ -143,11 +143,18 @@ def case_study(case: Case) -> Study:
 
 
 def at_spacing(model: Model, study: Study, native: bool = False) -> Study | None:
-    """The study at the model's spacing, where its own is far off that; None where it is drawn as it is."""
+    """The study at the model's spacing, where it is brought to that; None where it is drawn as it is."""
     trained = model.recipe.spacing_mm
-    if native or trained is None or apart(study, trained) is None:
-        return None
-    return resampled(study, trained)
+    return resampled(study, trained) if trained is not None and is_brought(model, study, native) else None
+
+
+def is_brought(model: Model, study: Study, native: bool = False) -> bool:
+    """Whether the study's spacing is far off the model's, so that it is drawn at the latter and brought back.
+
+    A crop of just the model's size is drawn as it is, whatever its spacing: those that it was trained on were.
+    """
+    is_crop = model.recipe.images == "lesion-crops" and model.fits(study.case)
+    return not native and not is_crop and apart(study, model.recipe.spacing_mm) is not None
 
 
 def check_study(
