@@ -231,7 +231,7 @@ def draw_area(
     kept, all_seeds = [], torch.tensor(seeds)
     order = (all_seeds % method.orientations).argsort(stable=True)  # those of one orientation are drawn together
     with torch.inference_mode():
-        for part in order.split(chunk):
+        for part in torch.split(order, chunk):
             noise = _noise(method, tiling, all_seeds[part])
             if ranks is not None:
                 noise[0][:, 0] = torch.special.ndtri(torch.from_numpy(ranks)[part])
@@ -258,7 +258,7 @@ def _draw(
             predicted = method.predict(one[0], given[: len(noise)], *given[len(noise) :])
         else:
             parts, places = [], []
-            for way in ways.unique().tolist():
+            for way in sorted(set(ways.tolist())):
                 own = (ways == way).nonzero()[:, 0].to(method.device)
                 seen = [turned(each[own], way) if each.dim() > 2 else each[own] for each in given]
                 drawn = method.predict(one[way], seen[: len(noise)], *seen[len(noise) :])
