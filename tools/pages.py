@@ -6,6 +6,7 @@
     python tools/pages.py figures demo                               docs/figures/demo.png, of shipped cases
     python tools/pages.py figures lidc --data lidc-slices-128        docs/figures/lidc.png (LIDC-IDRI, see NOTICE)
     python tools/pages.py figures panels --data lidc-slices-128      docs/figures/panels.png (the same)
+    python tools/pages.py figures bu-bil --data cells --model RUN    docs/figures/bu-bil.png, and cfos (see NOTICE)
     python tools/pages.py curve                                      docs/benchmarks/one-pass/curve.png
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`, and is made from the kept files alone.
@@ -31,6 +32,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import plurimask as pm
+from plurimask.datasets.changed import crop_case
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.datasets.open import choose_cases
 from plurimask.datasets.splits import read_case_list
@@ -94,14 +96,14 @@ def metrics(scores: Annotated[Path, typer.Argument(help="Folder with n16, n4, al
 
 @app.command()
 def figures(
-    of: Literal["demo", "lidc", "panels", "phantom", "volumes"],
-    data: Annotated[Path | None, typer.Option(help="A lidc-slices release, or phantoms.")] = None,
+    of: Literal["demo", "lidc", "panels", "phantom", "volumes", "bu-bil", "cfos"],
+    data: Annotated[Path | None, typer.Option(help="A lidc-slices release, phantoms, or the dataset named.")] = None,
     model_of: Annotated[str | None, typer.Option("--model", help="Another than the built-in one.")] = None,
 ) -> None:
     """Readers beside eight samples: every second shipped case, or six test slices or phantoms, each of another patient.
 
     panels: beside the four masks that represent 256, of the first ten of lidc-eval-200. volumes: three phantom volumes,
-    each in the three cuts that readers marked most.
+    each in the three cuts that readers marked most. bu-bil, cfos: three test images by a `--model`, of cfos the middle.
     """
     if (of == "demo") != (data is None):
         raise typer.BadParameter("all but demo want --data")
@@ -110,8 +112,9 @@ def figures(
         cases = list(choose_cases(pm.open_dataset(data), "test", 10, read_case_list("lidc-eval-200")).values())
         drawn = [model.sample(case, 4, panel="representative") for case in cases]
     else:
-        count = 3 if of == "volumes" else 6
+        count = 6 if of in ("demo", "lidc", "phantom") else 3
         cases = list(choose_cases(pm.open_dataset(data), "test", count).values()) if data else demo_cases()[::2]
+        cases = [crop_case(case, 256) for case in cases] if of == "cfos" else cases
         drawn = [model.sample(case, 8) for case in cases]
     if of == "volumes":
         pairs = [cut(*one, axis) for one in zip(cases, drawn, strict=True) for axis in (2, 0, 1)]
