@@ -123,6 +123,7 @@ def one_body(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> T
     Returns:
         (B,) float64. NaN where no sample holds anything, or not each reader who drew drew one body. Masks as in `ged`.
     """
+    check_pair(samples, readers)
     shares = readers.new_full((len(readers),), math.nan, dtype=torch.float64)
     for case, read in enumerate(reader_slots(readers, valid)):
         drawn, own = (
@@ -134,12 +135,12 @@ def one_body(samples: Tensor, readers: Tensor, valid: Tensor | None = None) -> T
     return shares
 
 
-def bodies(mask: np.ndarray) -> int:
+def bodies(drawn: np.ndarray) -> int:
     """Connected bodies of a mask (H, W[, D]) bool, whose voxels touch if by a corner."""
-    if not mask.any():
+    if not drawn.any():
         return 0
-    (box,) = scipy.ndimage.find_objects(mask.view(np.uint8))
-    return int(scipy.ndimage.label(mask[box], np.ones((3,) * mask.ndim))[1])
+    (box,) = scipy.ndimage.find_objects(drawn.view(np.uint8))
+    return int(scipy.ndimage.label(drawn[box], np.ones((3,) * drawn.ndim))[1])
 
 
 def closest_surface(
