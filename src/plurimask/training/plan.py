@@ -231,7 +231,11 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         1.0,
         f"the IoU of two readers is {1 - facts.disagreement:.2f} on average: the mean mask is most of what there is",
     )
-    turns = Choice("method.orientations", 2, "each field is seen twice, upright and turned; more often is slow")
+    turns = (
+        Choice("method.orientations", 8, "samples are drawn in all orientations of an image, which costs little here")
+        if whole
+        else Choice("method.orientations", 2, "each field is seen twice, upright and turned; more often is slow")
+    )
     drawn = Choice("training.drawn", 0.75, "the share of fields with something drawn; the others say where nothing is")
     return [
         Choice("base", "one-pass-phantom", "the smaller nets of one-pass: in a short time more steps are worth more"),
@@ -248,7 +252,8 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         ),
         *([alike] if facts.disagreement < _ALIKE else []),
         Choice("method.norms", side, "batch norms learn from all images, which are of one kind"),
-        *([] if whole else [drawn, turns]),
+        turns,
+        *([] if whole else [drawn]),
         Choice("training.crop_steps", 0, "no crops first: objects lie anywhere"),
     ]
 
