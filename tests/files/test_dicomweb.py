@@ -81,6 +81,8 @@ def test_an_address_says_what_is_meant(text, expected):
         (f"{ROOT}/studies/1.2/series/1.3/instances/1.4", "the address of a series"),
         ("https://", "no host"),
         ("https://[pacs/dicom-web", "one that cannot be read"),
+        ("ftp://host/dicom-web", "address: expected http:// or https://, got ftp"),
+        ("panels", "address: expected http:// or https://, got a path"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(text, said):

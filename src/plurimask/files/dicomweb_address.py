@@ -89,6 +89,9 @@ def parse_address(text: str) -> Address:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise InputError("address", expected="that of an archive", got="one that cannot be read", hint=hint) from None
+    if parts.scheme not in ("http", "https"):
+        got = parts.scheme or "a path"
+        raise InputError("address", expected="http:// or https://", got=got, hint=hint)
     if parts.username is not None or parts.password is not None:
         raise InputError(f"{parts.scheme}://{host}", expected="no login in an address", got="one", hint=LOGIN)
     match = _PATH.fullmatch(parts.path)
