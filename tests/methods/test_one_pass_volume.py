@@ -15,7 +15,7 @@ from plurimask.files.images import write_nifti
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
 from plurimask.methods.draw import draw_masks
-from plurimask.methods.one_pass import joined, one_body, scores
+from plurimask.methods.one_pass import joined, likeliest_body, scores
 from plurimask.records import Case
 from plurimask.sampling.model import load
 from plurimask.sampling.region import parse_region
@@ -64,7 +64,7 @@ def test_onto_the_mean_a_generator_that_says_nothing_draws_the_mean_mask():
     torch.nn.init.constant_(made.empty_head.last.bias, -30.0)
     with torch.no_grad():
         shares, _ = made.expected(made.encoder(images(1, volume=True)))
-    drawn = (shares > 0.5) & one_body(shares, made.settings.visible)
+    drawn = (shares > 0.5) & likeliest_body(shares, made.settings.visible)
     assert np.array_equal(draw(made, 2), drawn[0].movedim(1, 3).expand(2, -1, -1, -1).numpy())
 
 

@@ -254,23 +254,19 @@ def _draw(
 
     def predict(one: Sequence[Any], *given: Tensor) -> Tensor:
         """Of a field, from its part of the noise and, where there is a process, of x_t and its t."""
-        if method.orientations == 1:
-            predicted = method.predict(one[0], given[: len(noise)], *given[len(noise) :])
-        else:
-            parts, places = [], []
-            for way in sorted(set(ways.tolist())):
-                own = (ways == way).nonzero()[:, 0].to(method.device)
-                seen = [turned(each[own], way) if each.dim() > 2 else each[own] for each in given]
-                drawn = method.predict(one[way], seen[: len(noise)], *seen[len(noise) :])
-                parts.append(turned_back(drawn.expand(len(own), *drawn.shape[1:]), way))
-                places.append(own)
-            predicted = torch.cat(parts)[torch.cat(places).argsort()]
+        parts, places = [], []
+        for way in sorted(set(ways.tolist())):
+            own = (ways == way).nonzero()[:, 0].to(method.device)
+            seen = [turned(each[own], way) if each.dim() > 2 else each[own] for each in given]
+            drawn = method.predict(one[way], seen[: len(noise)], *seen[len(noise) :])
+            parts.append(turned_back(drawn.expand(len(own), *drawn.shape[1:]), way))
+            places.append(own)
+        predicted = torch.cat(parts)[torch.cat(places).argsort()]
         done()
         return predicted
 
     if method.process is None:
-        masks = tiling.blend(predict, encoded, *noise)[:, 0] > method.cut
-        return masks.expand(len(seeds), *masks.shape[1:])
+        return tiling.blend(predict, encoded, *noise)[:, 0] > method.cut
     assert sampler is not None, "a recipe with a diffusion process has a sampler"
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:

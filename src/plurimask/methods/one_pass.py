@@ -315,7 +315,7 @@ class OnePassVolume(OnePass):
     def _view(self, maps: list[Tensor], shares: Tensor, empty: Tensor) -> View:
         """With the maps, which voxels of the window are the lesion's."""
         visible = min(self.settings.visible, shares.max().item() / 2)
-        lesion = one_body(shares, visible)
+        lesion = likeliest_body(shares, visible)
         windows, window = self.window(shares * lesion, visible)
         inside = windows.cut(lesion, self.settings.cell)
         return View((self._cut(maps, windows), inside), empty, window, shares.shape[2:], shares.max())
@@ -329,7 +329,7 @@ class OnePassVolume(OnePass):
         return torch.tanh(logits.masked_fill(bridges, _BRIDGE) / 2)
 
 
-def one_body(shares: Tensor, visible: float) -> Tensor:
+def likeliest_body(shares: Tensor, visible: float) -> Tensor:
     """(1, 1, D, H, W) bool: the voxels of a share above `visible` that touch, if by a corner, around the likeliest."""
     values = shares[0, 0].cpu().numpy()
     bodies, _ = scipy.ndimage.label(values > visible, _TOUCHING)
