@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import need
-from plurimask.files.dicom_seg import DicomSource, WrittenImages, derive_uid, describe_object, identify, referring
+from plurimask.files.dicom_seg import DicomSource, WrittenImages, derive_uid, describe_object, identify, item, referring
 from plurimask.geometry import lps_to_ras
 from plurimask.metrics.measurements import summarise
 from plurimask.records import MaskSet, count_votes
@@ -63,7 +63,7 @@ def write_consensus(
         built.PositionReferenceIndicator = source.header.get("PositionReferenceIndicator", "")
         built.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
         built.StructureSetROISequence = [
-            _item(
+            item(
                 ROINumber=1,
                 ReferencedFrameOfReferenceUID=source.header.FrameOfReferenceUID,
                 ROIName=f"at least {least} of {len(panel.masks)}",
@@ -72,37 +72,26 @@ def write_consensus(
             )
         ]
         contours = list(_contours(mask, panel, source))
-        drawn = _item(ReferencedROINumber=1, ROIDisplayColor=[0, 114, 178])
+        drawn = item(ReferencedROINumber=1, ROIDisplayColor=[0, 114, 178])
         if contours:
             drawn.ContourSequence = contours
         built.ROIContourSequence = [drawn]
         built.RTROIObservationsSequence = [
-            _item(ObservationNumber=1, ReferencedROINumber=1, RTROIInterpretedType="", ROIInterpreter="")
+            item(ObservationNumber=1, ReferencedROINumber=1, RTROIInterpretedType="", ROIInterpreter="")
         ]
         identify(built, source)
         built.save_as(folder / "consensus.dcm", enforce_file_format=True)
 
 
-def _item(**attributes: Any) -> Any:
-    item = need("pydicom", "dicom").Dataset()
-    for keyword, value in attributes.items():
-        setattr(item, keyword, value)
-    return item
-
-
 def _frame_of_reference(source: DicomSource) -> Any:
     """The frame of reference, with the study, series and images that lie in it."""
-    images = [
-        _item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
-        for image in source.images
-    ]
-    series = _item(SeriesInstanceUID=source.header.SeriesInstanceUID, ContourImageSequence=images)
-    study = _item(
+    series = item(SeriesInstanceUID=source.header.SeriesInstanceUID, ContourImageSequence=source.references)
+    study = item(
         ReferencedSOPClassUID=_STUDY,
         ReferencedSOPInstanceUID=source.header.StudyInstanceUID,
         RTReferencedSeriesSequence=[series],
     )
-    return _item(FrameOfReferenceUID=source.header.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+    return item(FrameOfReferenceUID=source.header.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
 def _contours(mask: np.ndarray, panel: MaskSet, source: DicomSource) -> Iterator[Any]:
@@ -115,7 +104,7 @@ def _contours(mask: np.ndarray, panel: MaskSet, source: DicomSource) -> Iterator
             down, along = polygon[:, 1] - 0.5, polygon[:, 0] - 0.5
             flat = np.zeros(len(polygon))
             points = place @ np.stack([down, along, flat + plane, flat + 1])
-            yield _item(
+            yield item(
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(polygon),
                 ContourData=[f"{value:.10g}" for value in points[:3].T.ravel()],
@@ -151,7 +140,7 @@ def write_report(folder: Path, panel: MaskSet, written: WrittenImages, quantitie
             imaging_measurements=[found],
             title=codes.DCM.ImagingMeasurementReport,
         )
-        evidence = [*source.images, *(_item(**uids) for uids in written.objects.values())]
+        evidence = [*source.images, *(item(**uids) for uids in written.objects.values())]
         built = sr.Comprehensive3DSR(
             evidence=evidence,
             content=report,

@@ -15,6 +15,7 @@ from plurimask.nets.conv_unet import ConvUnetSettings
 from plurimask.records import Batch
 from plurimask.training.recipe import load_recipe
 
+UNETS = [name for name in SMALL if "net" in SMALL[name]]
 EVERY = pytest.mark.parametrize("name", SMALL)
 DDIM = SamplerSettings(name="ddim", steps=3)
 
@@ -27,7 +28,14 @@ def test_every_method_is_tried_here():
     assert set(SMALL) == set(BUILT_IN)
 
 
-@pytest.mark.parametrize(("name", "changed"), [*((name, {}) for name in SMALL), ("one-pass-volume", {"solid": False})])
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        *((name, {}) for name in SMALL),
+        *((name, {"net": SMALL[name]["net"] | {"axes": 3}}) for name in UNETS),
+        ("one-pass-volume", {"solid": False}),
+    ],
+)
 def test_every_part_learns_from_the_loss(name, changed):
     made = small(name, **changed)
     loss(made, batch(8, made.volumes)).total.backward()
@@ -89,7 +97,7 @@ class Turned(Method):
     def __init__(self, made, way):
         super().__init__(made.settings.model_copy(update={"orientations": 1}), made.process)
         self.made, self.way, self.noise = made, way, made.noise
-        self.cut, self.volumes = made.cut, made.volumes
+        self.cut = made.cut
 
     noise = ()
 
@@ -104,6 +112,17 @@ class Turned(Method):
             [turned(each, self.way) if each.dim() > 2 else each for each in given] for given in (noise, state)
         )
         return turned_back(self.made.predict(encoded, noise, *state), self.way)
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_of_a_volume_of_one_plane_is_drawn_what_the_middles_of_the_kernels_draw_of_it(name):
+    solid, flat = small(name, 0.5, net=SMALL[name]["net"] | {"axes": 3}), small(name)
+    weights = {key: one[:, :, one.shape[2] // 2] if one.dim() == 5 else one for key, one in solid.state_dict().items()}
+    flat.load_state_dict(weights)
+    shown, seeds = image(), tuple(range(8))
+    volume = draw_masks(solid.eval(), shown[..., None], seeds, None, SIZE)
+    assert 0 < volume.mean() < 1
+    assert (volume[..., 0] != draw_masks(flat.eval(), shown, seeds, None, SIZE)).mean() < 0.002  # float rounding
 
 
 @EVERY

@@ -66,7 +66,7 @@ def test_one_stage_is_a_stack_of_convolutions():
 
 
 def test_a_relu_follows_every_convolution():
-    layers = list(convolutions(3, 5, 3))
+    layers = list(convolutions(3, 5, 3, 3))
     assert [type(layer) for layer in layers] == [nn.Conv2d, nn.ReLU] * 3
 
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,35 @@ class DicomSource:
         header: of the first file, whole.
         drawn: what was drawn for which images, as a digest; all UIDs are derived from it.
         images: headers of all files without identity, for libraries that print what they find odd.
+        slices: (D,) the image of each slice, the only one where it holds all.
         positions: (D, 3) LPS+ mm of the first pixel of each slice; None where the source has no place in space.
     """
 
     header: Any
     drawn: str
     images: list[Any]
+    slices: np.ndarray
     positions: np.ndarray | None
+
+    def of(self, planes: np.ndarray) -> list[Any]:
+        """The images of some slices, behind the first, whose header is whole."""
+        return [self.images[number] for number in sorted({0, *self.slices[planes].tolist()})]
+
+    @cached_property
+    def references(self) -> list[Any]:
+        """One to each image, for objects that refer to all of them."""
+        return [
+            item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
+            for image in self.images
+        ]
+
+
+def item(**attributes: Any) -> Any:
+    """A data set of these attributes, by their keywords."""
+    made = need("pydicom", "dicom").Dataset()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
+    return made
 
 
 def read_dicom_source(files: Sequence[Path], panel: MaskSet) -> DicomSource:
@@ -78,11 +101,12 @@ def read_dicom_source(files: Sequence[Path], panel: MaskSet) -> DicomSource:
             files[0].parent, expected=f"{slices} slices, as the panel has", got=str(found), hint="give its own study"
         )
     if positions is None or grid.affine is None:
-        return DicomSource(header, drawn, images, None)
+        return DicomSource(header, drawn, images, np.arange(slices), None)
     down, along, step = lps_to_ras(grid.affine)[:3, :3].T
     normal = np.cross(down, along) / np.linalg.norm(np.cross(down, along))
     _complete_geometry(images[0], slices, abs(float(step @ normal)))
-    return DicomSource(header, drawn, images, positions[np.argsort(positions @ step)])
+    order = np.argsort(positions @ step)
+    return DicomSource(header, drawn, images, order if len(files) > 1 else np.zeros_like(order), positions[order])
 
 
 def _digest(panel: MaskSet, images: list[Any]) -> str:
@@ -327,7 +351,7 @@ def _build(source: DicomSource, planes: np.ndarray, content: _Content, descripti
         places = [highdicom.PlanePositionSequence("PATIENT", place) for place in source.positions[planes]]
     said = (content.creator, *(segment.text for segment in content.segments))
     given = describe_object(source, content.name, content.description, *said) | {
-        "source_images": source.images,
+        "source_images": source.of(planes),
         "pixel_array": content.pixels,
         "plane_positions": places,
         "device_serial_number": "none",
@@ -355,6 +379,8 @@ def _build(source: DicomSource, planes: np.ndarray, content: _Content, descripti
             window_width=1.0,
         )
         built.Laterality = source.header.get("Laterality", "")
+    # highdicom looks several times at every image that it is given, so it got those of its frames.
+    built.ReferencedSeriesSequence[0].ReferencedInstanceSequence = source.references
     if places is None:
         built.PatientOrientation = source.header.get("PatientOrientation", "")
     identify(built, source)

@@ -10,7 +10,8 @@ larger one gets an area of several fields that overlap by half of their side, or
 allow. What of an area lies outside of the image is filled by mirroring the image at its edge, which adds no intensity
 that is not in the image. Every field is scaled on its own, as the images of training were.
 
-A method of volumes is shown all planes at once, (C, D, H, W), and fields are those of the plane.
+A method of volumes is shown all planes at once, (C, D, H, W). Fields are those of the plane; noise of pixels is then of
+voxels, in the region's planes alone.
 
 A net that was trained on images in all orientations still sees each a little differently. With P_k what it draws of a
 field turned by symmetry k of the square, and turned back, samples come from
@@ -49,6 +50,7 @@ class Tiling:
         first: row and column of the area's first pixel in the image; negative where the area juts out of it.
         size: rows and columns of the area.
         image: rows and columns of the image.
+        planes: how many a method of volumes is shown at once; of images none.
     """
 
     field: int
@@ -56,6 +58,7 @@ class Tiling:
     first: tuple[int, int]
     size: tuple[int, int]
     image: tuple[int, int]
+    planes: tuple[int, ...] = ()
 
     @property
     def plane(self) -> tuple[int, int]:
@@ -99,7 +102,7 @@ class Tiling:
         Args:
             predict: takes one of `encoded` and the field's part of each of `given`: (n, c[, D], field, field).
             encoded: one a field.
-            given: vectors (n, c), or maps of the area (n, c, H / k, W / k), k a divisor of every start.
+            given: vectors (n, c), or maps of the area (n, c[, D], H / k, W / k), k a divisor of every start.
         """
         blended = None
         for one, start, weight in zip(encoded, self.starts, self._weights, strict=True):
@@ -131,7 +134,9 @@ class Tiling:
         return given if given.dim() == 2 else given[_window(start, self._field, self.size[0] // given.shape[-2])]
 
 
-def tile(region: tuple[slice, slice], image: tuple[int, int], field: int, multiple: int) -> Tiling:
+def tile(
+    region: tuple[slice, slice], image: tuple[int, int], field: int, multiple: int, planes: tuple[int, ...] = ()
+) -> Tiling:
     """The fields of a region of an image.
 
     Args:
@@ -139,6 +144,7 @@ def tile(region: tuple[slice, slice], image: tuple[int, int], field: int, multip
         image: its rows and columns.
         field: pixels a side of a field.
         multiple: pixels in whole numbers of which all starts are apart, a divisor of `field`.
+        planes: as `Tiling` has them.
     """
     (top, height), (left, width) = (
         _area(span, side, field, multiple) for span, side in zip(region, image, strict=True)
@@ -147,7 +153,7 @@ def tile(region: tuple[slice, slice], image: tuple[int, int], field: int, multip
     rows, columns = (
         [min(start, length - field) for start in range(0, length - field + step, step)] for length in (height, width)
     )
-    return Tiling(field, tuple(product(rows, columns)), (top, left), (height, width), image)
+    return Tiling(field, tuple(product(rows, columns)), (top, left), (height, width), image, planes)
 
 
 def draw_masks(
@@ -170,7 +176,7 @@ def draw_masks(
     whole = slice(0, rows), slice(0, columns)
     if method.volumes:
         image, padding = np.moveaxis(image, 3, 1), None if padding is None else np.moveaxis(padding, 2, 0)
-    tiling = tile(whole, (rows, columns), field, method.settings.multiple)
+    tiling = tile(whole, (rows, columns), field, method.settings.multiple, image.shape[1:-2])
     inside = (..., *tiling.inside(whole))
 
     def keep(masks: np.ndarray) -> np.ndarray:
@@ -280,7 +286,10 @@ def _noise(method: Method, tiling: Tiling, seeds: Tensor) -> list[Tensor]:
     """The method's own noise: vectors (n, c), and of maps the part of the area."""
     draw = Noise(seeds, method.device, OWN)
     rows, columns = tiling.plane
-    return [draw((c, rows // k, columns // k), tiling.window(k)) if k else draw((c,)) for c, k in method.noise]
+    return [
+        draw((c, *tiling.planes, rows // k, columns // k), tiling.window(k)) if k else draw((c,))
+        for c, k in method.noise
+    ]
 
 
 def _without(field: Tensor, padding: Tensor) -> Tensor:

@@ -76,6 +76,11 @@ class MethodSettings(Settings):
         return math.lcm(*(net.multiple for _, net in self if hasattr(net, "multiple")))
 
     @property
+    def volumes(self) -> bool:
+        """Whether the method is shown volumes (B, C, D, H, W) in place of images (B, C, H, W)."""
+        return any(getattr(net, "axes", 2) == 3 for _, net in self)
+
+    @property
     def normalises_batches(self) -> bool:
         """Whether maps are normalised over a batch, by which nothing is left of a single map of one pixel."""
         return False
@@ -104,14 +109,12 @@ class Method(nn.Module, ABC):
         reader: number, among `readers`, of the one that it draws as; None: as any.
         cut: a mask is the pixels of what is predicted above it.
         orientations: K of `methods.draw` (1).
-        volumes: whether it is shown volumes (B, C, D, H, W) in place of images (B, C, H, W).
     """
 
     Settings: ClassVar[type[MethodSettings]]
     hurdled: ClassVar[bool] = False
     reader: int | None = None
     cut: float = 0.0
-    volumes: ClassVar[bool] = False
 
     def __init__(self, settings: MethodSettings, process: Diffusion | None = None) -> None:
         super().__init__()
@@ -119,6 +122,11 @@ class Method(nn.Module, ABC):
         self.process = process
         self.orientations = settings.orientations
         self.image_channels = settings.image_channels
+
+    @property
+    def volumes(self) -> bool:
+        """Whether it is shown volumes, as its settings say."""
+        return self.settings.volumes
 
     @property
     def device(self) -> torch.device:
@@ -160,7 +168,7 @@ class Method(nn.Module, ABC):
 
     @property
     def noise(self) -> Sequence[tuple[int, int]]:
-        """Of a sample: (c, k) for maps of the plane (c, H / k, W / k), (c, 0) for vectors (c,), alike in all fields."""
+        """Of a sample: (c, k) for maps (c, [D,] H / k, W / k), (c, 0) for vectors (c,), alike in all fields."""
         return ()
 
     @abstractmethod

@@ -100,8 +100,9 @@ class Mose(Method):
         self.mean = nn.Parameter(torch.linspace(0, 1, experts)[:, None].repeat(1, settings.latent))
         self.log_scale = nn.Parameter(torch.full_like(self.mean, 1 / 8).log())
         self.shift, self.scale = (nn.Linear(settings.latent, width) for _ in range(2))
+        point = (1,) * settings.net.axes
         self.combine = nn.Sequential(
-            convolutions(width, width, settings.combining, kernel=1), convolution(width, 1, kernel=1)
+            convolutions(width, width, settings.combining, point), convolution(width, 1, point)
         )
         self.register_buffer("steps", torch.zeros(()))
 
@@ -124,9 +125,9 @@ class Mose(Method):
         return LossTerms(fit + settings.beta * gate, terms)
 
     def encode(self, image: Tensor) -> tuple[Tensor, GaussianMixture]:
-        """Features of images, (B, width, H, W), and p(z | b) (1)."""
+        """Features of images, (B, width, [D,] H, W), and p(z | b) (1)."""
         stages = self.unet.down(image)
-        logits = self.gate(stages[-1].mean((2, 3))).float()
+        logits = self.gate(stages[-1].flatten(2).mean(2)).float()
         mean, tril = self.mean[None], self.log_scale.exp().diag_embed()[None]
         return self.unet.rise(stages), GaussianMixture(logits, mean, tril)
 
@@ -141,11 +142,12 @@ class Mose(Method):
         return self._logits(features, prior.draw(noise[0])[None])[0, :, None]
 
     def _logits(self, features: Tensor, z: Tensor) -> Tensor:
-        """S (2): features (B, width, H, W), z (B, n, latent) -> (B, n, H, W)."""
-        scale = self.scale(z)
-        shift = self.shift(z) * scale
-        given = torch.addcmul(shift[..., None, None], features[:, None], scale[..., None, None])
-        return self.combine(given.flatten(0, 1)).reshape(*z.shape[:2], *features.shape[2:])
+        """S (2): features (B, width, [D,] H, W), z (B, n, latent) -> (B, n, [D,] H, W)."""
+        size = features.shape[2:]
+        scale = self.scale(z)[(..., *[None] * len(size))]
+        shift = self.shift(z)[(..., *[None] * len(size))] * scale
+        given = torch.addcmul(shift, features[:, None], scale)
+        return self.combine(given.flatten(0, 1)).reshape(*z.shape[:2], *size)
 
 
 def distance(x: Tensor, y: Tensor, constant: float) -> Tensor:

@@ -298,6 +298,11 @@ class OnePassVolumeSettings(OnePassSettings):
         """Of all nets."""
         return SOLID if self.solid else LAYERED
 
+    @property
+    def volumes(self) -> bool:
+        """It is shown volumes."""
+        return True
+
 
 class OnePassVolume(OnePass):
     """The method in three dimensions, with one decision and one z a lesion.
@@ -310,7 +315,6 @@ class OnePassVolume(OnePass):
 
     Settings = OnePassVolumeSettings
     settings: OnePassVolumeSettings
-    volumes = True
 
     def _view(self, maps: list[Tensor], shares: Tensor, empty: Tensor) -> View:
         """With the maps, which voxels of the window are the lesion's."""

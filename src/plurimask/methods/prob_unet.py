@@ -55,9 +55,10 @@ class ProbUnet(Method):
         self.unet = ConvUnet(settings.image_channels, settings.net)
         self.prior = LatentEncoder(settings.image_channels, settings.net, settings.latent)
         self.posterior = LatentEncoder(settings.image_channels + 1, settings.net, settings.latent)
+        point = (1,) * settings.net.axes
         self.combine = nn.Sequential(
-            convolutions(self.unet.width + settings.latent.size, self.unet.width, COMBINING, kernel=1),
-            convolution(self.unet.width, 1, 1),
+            convolutions(self.unet.width + settings.latent.size, self.unet.width, COMBINING, point),
+            convolution(self.unet.width, 1, point),
         )
 
     def loss(self, batch: Batch) -> LossTerms:
@@ -85,7 +86,7 @@ class ProbUnet(Method):
         return self._logits(features, prior.draw(noise[0]))
 
     def _logits(self, features: Tensor, z: Tensor) -> Tensor:
-        """S (1): features (n or 1, width, H, W), z (n, latent) -> (n, 1, H, W)."""
-        height, width = features.shape[2:]
-        everywhere = z[:, :, None, None].expand(-1, -1, height, width)
-        return self.combine(torch.cat([features.expand(len(z), -1, -1, -1), everywhere], dim=1))
+        """S (1): features (n or 1, width, [D,] H, W), z (n, latent) -> (n, 1, [D,] H, W)."""
+        size = features.shape[2:]
+        everywhere = z[(..., *[None] * len(size))].expand(-1, -1, *size)
+        return self.combine(torch.cat([features.expand(len(z), -1, *size), everywhere], dim=1))

@@ -6,7 +6,8 @@
 A mask is eta > 0. The published two-class softmax depends on the difference of its two logits alone, and under (1) that
 is again Gaussian, of the same rank plus a diagonal; so one logit a pixel says the same. As in the released code the
 draws of (2) come in pairs mirrored at mu, and D has a floor of 1e-5. The backbone there is DeepMedic, for brain
-volumes; here it is the U-Net of the Probabilistic U-Net, so that the two differ in nothing but their distribution.
+volumes; here it is the U-Net of the Probabilistic U-Net, so that the two differ in nothing but their distribution. With
+`net.axes` 3 pixels are voxels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,8 @@ class Ssn(Method):
     def __init__(self, settings: SsnSettings) -> None:
         super().__init__(settings)
         self.unet = ConvUnet(settings.image_channels, settings.net)
-        self.head = nn.Conv2d(self.unet.width, 2 + RANK, 1)
+        layer = nn.Conv2d if settings.net.axes == 2 else nn.Conv3d
+        self.head = layer(self.unet.width, 2 + RANK, 1)
 
     def loss(self, batch: Batch) -> LossTerms:
         """L of a batch (2), and the mean variances of (1) by their source; in nats a mask."""
@@ -100,7 +102,7 @@ class Ssn(Method):
         return logits.reshape(own.shape)
 
     def gaussian(self, image: Tensor) -> LogitGaussian:
-        """Distribution (1) of the logits of images (B, C, H, W), pixels in rows, in single precision."""
+        """Distribution (1) of the logits of images (B, C, [D,] H, W), pixels in rows, in single precision."""
         outputs = self.head(self.unet(image)).flatten(2).float()
         return LogitGaussian(outputs[:, 0], outputs[:, 2:], outputs[:, 1].exp() + 1e-5)
 

@@ -37,7 +37,7 @@ class Unet(Method):
     def __init__(self, settings: UnetSettings) -> None:
         super().__init__(settings)
         self.unet = ConvUnet(settings.image_channels, settings.net)
-        self.head = convolution(self.unet.width, 1, 1)
+        self.head = convolution(self.unet.width, 1, (1,) * settings.net.axes)
 
     def loss(self, batch: Batch) -> LossTerms:
         """Cross-entropy in nats, summed over pixels and averaged over masks as in the Probabilistic U-Net."""
@@ -46,7 +46,7 @@ class Unet(Method):
         return LossTerms(total, {"cross_entropy": total.detach()})
 
     def encode(self, image: Tensor) -> Tensor:
-        """Logits of an image, (1, 1, h, w)."""
+        """Logits of an image, (1, 1, [D,] h, w)."""
         return self.head(self.unet(image))
 
     def predict(self, encoded: Tensor, noise: Sequence[Tensor], *state: Tensor) -> Tensor:

@@ -125,15 +125,15 @@ class LatentEncoder(nn.Module):
         if settings.is_mixture:
             self.sizes.append(count)
         self.stages = ConvStages(in_channels, stages)
-        self.head = convolution(stages.widths[-1], sum(self.sizes), 1)
+        self.head = convolution(stages.widths[-1], sum(self.sizes), (1,) * stages.axes)
 
     def forward(self, *inputs: Tensor) -> GaussianMixture:
-        """Tensors (B, c, H, W) of the encoder's channels in all -> the distribution, in single precision.
+        """Tensors (B, c, [D,] H, W) of the encoder's channels in all -> the distribution, in single precision.
 
         L's diagonal lies between exp(-10) and exp(10).
         """
         features = self.stages(torch.cat(inputs, dim=1))[-1]
-        numbers = self.head(features.mean(dim=(2, 3), keepdim=True)).flatten(1).float()
+        numbers = self.head(features.mean(tuple(range(2, features.dim())), keepdim=True)).flatten(1).float()
         mean, log_scale, *rest = numbers.split(self.sizes, dim=1)
         mean, log_scale = (part.unflatten(1, (-1, self.settings.size)) for part in (mean, log_scale))
         tril = log_scale.clamp(-10, 10).exp().diag_embed()

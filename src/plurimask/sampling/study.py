@@ -83,7 +83,14 @@ def sample_study(
     unmeasured = None if padding is None else np.moveaxis(padding.reshape(image.shape[1:]), slicing, 0)
     rows, columns = (span for axis, span in enumerate(box) if axis != slicing)
     height, width = planes.shape[2:]
-    tiling = tile((rows, columns), (height, width), model.recipe.image_size, model.recipe.method.multiple)
+    depth = box[slicing].stop - box[slicing].start
+    tiling = tile(
+        (rows, columns),
+        (height, width),
+        model.recipe.image_size,
+        model.recipe.method.multiple,
+        (depth,) if model.method.volumes else (),
+    )
 
     def draw(seeds: tuple[int, ...], own: SamplerSettings | None, ranks: np.ndarray | None) -> list[np.ndarray]:
         return _draw(model, planes, unmeasured, (box[slicing], rows, columns), tiling, seeds, own, ranks, progress)
@@ -94,7 +101,6 @@ def sample_study(
     def unpacked(drawn: list[np.ndarray]) -> np.ndarray:
         shape = rows.stop - rows.start, columns.stop - columns.start
         if model.method.volumes:
-            depth = box[slicing].stop - box[slicing].start
             masks[:, box[slicing], rows, columns] = unpack(drawn[0], (depth, *shape))
         else:
             for number, plane in enumerate(drawn, start=box[slicing].start):

@@ -29,7 +29,7 @@ from plurimask.errors import DatasetError, PlurimaskError
 from plurimask.evaluation.scores import mean_of_defined
 from plurimask.files.atomic import check_room
 from plurimask.methods.draw import draw_masks
-from plurimask.methods.method import Method, build, method_class
+from plurimask.methods.method import Method, build
 from plurimask.metrics.calibration import empty_share
 from plurimask.metrics.ci_score import collective_insight, dice_max
 from plurimask.metrics.ged import ged, reader_diversity, sample_diversity
@@ -169,7 +169,7 @@ def _patients(dataset: Dataset, sides: Mapping[Split, list[int]]) -> dict[Split,
 def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
     store, settings = open_store(dataset), recipe.training
     field, side = None, recipe.image_size
-    check_planes(dataset, store, method_class(recipe.method.name).volumes)
+    check_planes(dataset, store, recipe.method.volumes)
     expected = (recipe.method.image_channels, side, side)
     if recipe.images == "any-place":
         field = FieldSettings(side, settings.drawn)

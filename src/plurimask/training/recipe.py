@@ -9,7 +9,7 @@ from plurimask.datasets.batches import Symmetries
 from plurimask.datasets.intensity import Intensity
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import SettingsError
-from plurimask.methods.method import AnySettings, method_class, parse_settings
+from plurimask.methods.method import AnySettings, parse_settings
 from plurimask.settings import Natural, Positive, Rate, Seed, Settings, Share, Shipped, Weight, parse, wrong
 
 _RECIPES = Shipped("recipe", renamed={"panel-lidc": "flow-lidc", "panel-phantom": "flow-phantom"})
@@ -134,7 +134,7 @@ class Recipe(Settings):
                 raise wrong(f"{name} a multiple of {multiple} (patch and levels), {near}", got=size)
             if size > self.image_size:
                 raise wrong(f"{name} at most image_size, {self.image_size}", got=size)
-        if method_class(self.method.name).volumes and self.images == "any-place":
+        if self.method.volumes and self.images == "any-place":
             raise wrong(f"images lesion-crops, since {self.method.name} sees one lesion in the middle", got=self.images)
         settings = self.training
         if self.method.orientations > 1 and settings.symmetries != "all":
