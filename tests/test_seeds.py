@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import kstest
 from tiny import image
 
-from plurimask.seeds import OWN, PROCESS, generator, pool_ranks, sample_seeds
+from plurimask.seeds import OWN, PROCESS, content_of, generator, pool_ranks, sample_seeds
 
 
 def numbers(seed, stream, count=40_000):
@@ -25,30 +25,30 @@ def test_noise_is_standard_normal_and_its_streams_are_unrelated(seed):
 
 
 def test_ranks_of_a_pool_are_spread_evenly_in_an_order_of_their_own():
-    ranks = pool_ranks(image(), 3, 40)
+    ranks = pool_ranks(content_of(image()), 3, 40)
     apart = np.diff(np.sort(ranks))
     assert np.allclose(apart, 1 / 40)
     assert 0 <= ranks.min() < 1 / 40
     assert abs(np.corrcoef(ranks, np.arange(40))[0, 1]) < 0.5
-    assert not np.allclose(np.sort(ranks), np.sort(pool_ranks(image(), 4, 40)))
+    assert not np.allclose(np.sort(ranks), np.sort(pool_ranks(content_of(image()), 4, 40)))
 
 
 def test_seeds_depend_on_the_image_and_the_seed_and_not_on_the_count():
     changed = image()
     changed[0, 0, 0] += 1
-    seeds = sample_seeds(image(), 3, 16)
-    assert seeds == sample_seeds(image(), 3, 100)[:16]
-    assert not set(seeds) & set(sample_seeds(changed, 3, 16))
-    assert not set(seeds) & set(sample_seeds(image(), 1, 16))
+    seeds = sample_seeds(content_of(image()), 3, 16)
+    assert seeds == sample_seeds(content_of(image()), 3, 100)[:16]
+    assert not set(seeds) & set(sample_seeds(content_of(changed), 3, 16))
+    assert not set(seeds) & set(sample_seeds(content_of(image()), 1, 16))
 
 
 @pytest.mark.parametrize("same", [np.asfortranarray, lambda array: array.astype(np.float64)])
 def test_seeds_depend_on_values_and_not_on_their_storage(same):
-    assert sample_seeds(same(image()), 0, 4) == sample_seeds(image(), 0, 4)
+    assert sample_seeds(content_of(same(image())), 0, 4) == sample_seeds(content_of(image()), 0, 4)
 
 
 def test_seeds_fit_torch_and_do_not_repeat():
-    seeds = sample_seeds(image(), 0, 10_000)
+    seeds = sample_seeds(content_of(image()), 0, 10_000)
     assert len(set(seeds)) == 10_000
     assert min(seeds) >= 0
     assert max(seeds) < 2**63
@@ -56,4 +56,4 @@ def test_seeds_fit_torch_and_do_not_repeat():
 
 def test_seeds_are_the_same_on_every_machine():
     plane = np.arange(4, dtype=np.float32).reshape(1, 2, 2)
-    assert sample_seeds(plane, 0, 2) == (862042055108943696, 7655022759606326662)
+    assert sample_seeds(content_of(plane), 0, 2) == (862042055108943696, 7655022759606326662)

@@ -5,6 +5,7 @@ THE shape legend: B batch, C channels, R readers, S samples, H rows, W columns, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from plurimask.errors import InputError
 from plurimask.geometry import Grid
+from plurimask.seeds import content_of
 
 if TYPE_CHECKING:  # whoever reads and writes files alone need not wait two seconds for torch
     import torch
@@ -65,6 +67,11 @@ class Case:
                 got=f"{int((~np.isfinite(self.image)).sum())} NaN or infinite values",
                 hint="replace them before use",
             )
+
+    @cached_property
+    def content(self) -> bytes:
+        """A hash of the image, of which the seeds of its samples are made."""
+        return content_of(self.image)
 
     def __repr__(self) -> str:
         name = public_name(self.name, self.patient, "of a patient who is not named")

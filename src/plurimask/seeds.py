@@ -8,22 +8,26 @@ PROCESS, OWN, POOL = 0, 1, 2
 """Streams of a sample: the noise of its diffusion process, and its method's own numbers; of a pool, its ranks."""
 
 
-def sample_seeds(image: np.ndarray, seed: int, count: int) -> tuple[int, ...]:
-    """One seed a sample: a hash of image, `seed` and the sample's number, so the first ones do not depend on `count`.
+def content_of(image: np.ndarray) -> bytes:
+    """A hash of an image, whatever its file is called."""
+    return blake2b(np.ascontiguousarray(image, dtype=np.float32).reshape(-1).data, digest_size=16).digest()
 
-    Two images get unrelated noise under one seed; the same image gets the same, whatever its file is called.
+
+def sample_seeds(content: bytes, seed: int, count: int) -> tuple[int, ...]:
+    """One seed a sample: a hash of the image's content (`content_of`), `seed` and the sample's number.
+
+    So the first ones do not depend on `count`. Two images get unrelated noise under one seed, the same image the same.
     """
-    content = blake2b(np.ascontiguousarray(image, dtype=np.float32).reshape(-1).data, digest_size=16).digest()
     hashes = (blake2b(f"{seed}/{number}".encode() + content, digest_size=8).digest() for number in range(count))
     return tuple(int.from_bytes(one, "big") >> 1 for one in hashes)
 
 
-def pool_ranks(image: np.ndarray, seed: int, size: int) -> np.ndarray:
+def pool_ranks(content: bytes, seed: int, size: int) -> np.ndarray:
     """u of each mask of a pool: (k + U) / size, k = 0..size - 1 in a random order and one random U in [0, 1).
 
     Any share of the readers is so met by the pool to 1 / size. (size,) float64.
     """
-    random = generator(sample_seeds(image, seed, 1)[0], POOL)
+    random = generator(sample_seeds(content, seed, 1)[0], POOL)
     return (random.permutation(size) + random.random()) / size
 
 

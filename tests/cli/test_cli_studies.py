@@ -52,6 +52,23 @@ def test_a_region_of_a_volume_comes_back_on_its_grid(sample, scan, out):
     assert not masks.any()
 
 
+def test_several_regions_are_drawn_as_each_is_alone(run, weights, sample, scan, out, tmp_path):
+    regions = ("1:3,4:20,0:30", "0,12,15")
+    said = sample(scan, "--roi", regions[0], "--roi", regions[1])
+    assert (said.code, said.out) == (0, f"2 panels of 2 masks in {out}\n")
+    assert "scan: 2 of 2 samples reach the edge of region-1, which may cut the lesion" in said.err
+    for number, region in enumerate(regions, start=1):
+        alone = tmp_path / f"alone-{number}"
+        assert run("sample", weights, scan, "--roi", region, "--out", alone, "--count", 2).code == 0
+        stacks = [nib.load(folder / "scan/masks.nii.gz") for folder in (alone, out / f"region-{number}")]
+        assert np.asanyarray(stacks[0].dataobj).any()
+        assert np.array_equal(*(np.asanyarray(stack.dataobj) for stack in stacks))
+
+
+def test_of_several_regions_one_outside_is_refused_before_any_is_drawn(sample, scan, out):
+    refused(sample(scan, "--roi", "1:3,4:20,0:30", "--roi", "9,12,15"), out, "region inside the image")
+
+
 def test_a_dicom_series_gives_dicom_seg_of_its_slices(sample, tmp_path, out):
     paths = write_series(tmp_path / "CT", noise((24, 20, 4)))
     said = sample(tmp_path / "CT", "--roi", "12,10,1:3")

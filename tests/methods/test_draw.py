@@ -12,7 +12,7 @@ from plurimask.methods import onnx_model
 from plurimask.methods.draw import Tiling, draw_area, draw_masks, encode, tile, turned, turned_back
 from plurimask.methods.method import Method, build
 from plurimask.methods.unet import UnetSettings
-from plurimask.seeds import sample_seeds
+from plurimask.seeds import content_of, sample_seeds
 
 SAMPLER = recipe().sampler
 
@@ -26,7 +26,7 @@ def method():
 
 
 def draw(method, count, **options):
-    return draw_masks(method, image(), sample_seeds(image(), 0, count), SAMPLER, SIZE, **options)
+    return draw_masks(method, image(), sample_seeds(content_of(image()), 0, count), SAMPLER, SIZE, **options)
 
 
 def test_chunks_give_what_one_chunk_gives(method):
@@ -38,7 +38,7 @@ def test_chunks_give_what_one_chunk_gives(method):
 
 
 def test_unit_and_offset_of_the_image_do_not_matter(method):
-    seeds = sample_seeds(image(), 0, 4)
+    seeds = sample_seeds(content_of(image()), 0, 4)
     other = image() * 4 - 1000
     first, second = (draw_masks(method, array, seeds, SAMPLER, SIZE) for array in (image(), other))
     assert (first != second).mean() < 0.002

@@ -73,7 +73,7 @@ def test_samples_join_without_a_reload(drawing, page):
     before = samples(page)
     start(page, 4)
     page.locator(".facts", has_text=f"{before + 4} samples").wait_for()
-    seeds = sample_seeds(drawing.cases["demo-01"].image, 0, before + 4)
+    seeds = sample_seeds(drawing.cases["demo-01"].content, 0, before + 4)
     assert state_of(page, "description")["seeds"] == [str(seed) for seed in seeds]
     assert page.locator("#film [role=option]").count() == before + 4
     assert page.evaluate("window.isTheSamePage")

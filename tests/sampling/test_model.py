@@ -14,7 +14,7 @@ from plurimask.geometry import Grid
 from plurimask.methods.method import build, method_class
 from plurimask.records import Case
 from plurimask.sampling import Model, load
-from plurimask.seeds import sample_seeds
+from plurimask.seeds import content_of, sample_seeds
 from plurimask.training.checkpoint import ALIASES, BUILT_IN, RETIRED, Checkpoint, built_in_names
 from plurimask.training.recipe import Recipe
 
@@ -50,7 +50,7 @@ def test_set_says_where_it_comes_from(model, weights):
     assert (panel.masks.shape, panel.grid) == ((3, SIZE, SIZE), grid)
     assert (panel.name, panel.method) == ("someone", "cimd")
     assert panel.checkpoint == sha256(weights.read_bytes()).hexdigest()
-    assert panel.seeds == sample_seeds(image(), 5, 3)
+    assert panel.seeds == sample_seeds(content_of(image()), 5, 3)
     assert panel.settings == {"name": "ddim", "steps": 3, "noise_scale": 1.0, "model": "mine", "seed": 5}
     assert model.sample(image(), 1, sampler=SamplerSettings(name="ddpm")).settings["steps"] == 20  # T
 

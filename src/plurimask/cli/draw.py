@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,6 +25,7 @@ from plurimask.cli.common import (
     say,
     store_panels,
 )
+from plurimask.errors import plural
 
 if TYPE_CHECKING:
     from plurimask.files.locate import Study
@@ -51,12 +53,12 @@ def sample(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations a mask.")] = None,
     roi: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="The part of a study to draw, in voxels from 0 in the order row,column,slice (NIfTI: i,j,k) or in mm, "
-            "RAS+. A point, for the model's field around it on its slice: 240,260,31 or mm:-35.5,12,-210. A box, which "
-            "ends before its last voxels: 200:328,210:338,20:40 or mm:-80:-10,-40:30,-240:-190. A field on several "
-            "slices: 240,260,20:40."
+            help="The part of a study to draw; given several times, each into OUT/region-1 and so on. In voxels from 0 "
+            "in the order row,column,slice (NIfTI: i,j,k) or in mm, RAS+. A point, for the model's field around it on "
+            "its slice: 240,260,31 or mm:-35.5,12,-210. A box, which ends before its last voxels: "
+            "200:328,210:338,20:40 or mm:-80:-10,-40:30,-240:-190. A field on several slices: 240,260,20:40."
         ),
     ] = None,
     panel: Annotated[
@@ -117,12 +119,14 @@ def sample(
 
     drawer = load(model, device, runtime, reader)
     settings = drawer.sampler(sampler, steps)
-    region = parse_region(roi) if roi is not None else None
+    regions = [parse_region(text) for text in roi or []]
+    folders = [out / f"region-{number}" for number in range(1, len(regions) + 1)] if len(regions) > 1 else [out]
+    parts = list(zip(folders, regions or [None], strict=True))
     archive = open_archive(store) if store else None
     format = "dicom-seg" if store and not format else format
     names = read_case_list(case_list) if case_list else None
     found = inputs_at(context.with_resource(at_hand(inputs)), split, limit, names, split_file, Path(model))
-    found.check(region is not None, format, engine)
+    found.check(bool(regions), format, engine)
     drawer.pool(panel, pool, count)
     # All outputs are checked before the model is asked once. Studies are kept as long as they are small together.
     kept: dict[str, Study] = {}
@@ -133,16 +137,18 @@ def sample(
         study = open_study(path)
         if not kept or sum(one.case.image.nbytes for one in (study, *kept.values())) <= _KEPT_BYTES:
             kept[name] = study
-        voxels += prod(span.stop - span.start for span in check_study(drawer, study, region, whole, native))
         _tell_spacing(drawer, name, study, native)
-        if _is_plain(drawer, study, format):
-            check_case_folder(out / name)
-        else:
-            from plurimask.panel_files import rehearse  # brings pictures, and what measures masks
+        for folder, region in parts:
+            voxels += prod(span.stop - span.start for span in check_study(drawer, study, region, whole, native))
+            if _is_plain(drawer, study, format):
+                check_case_folder(folder / name)
+            else:
+                from plurimask.panel_files import rehearse  # brings pictures, and what measures masks
 
-            rehearse(out / name, study, format)
+                rehearse(folder / name, study, format)
     check_room(out, count * voxels // 8)  # as bits
-    with cluster_at(engine, address, out) as cluster, progress("drawing panels", len(found)) as tick:
+    total = len(found.cases) + len(found.studies) * len(parts)
+    with cluster_at(engine, address, out) as cluster, progress("drawing panels", total) as tick:
         if cluster is not None:
             brought, places = partial(load, model, device, runtime, reader), {panel: Remote.at(out) or out}
             work = CaseDrawer(brought, found.cases, places, count, seed, settings, pool, whole, native)
@@ -154,31 +160,34 @@ def sample(
             drawn = sample_case(drawer, study.case, count, seed, settings, panel, pool, watch, whole, native)
             _write(out / name, drawn, study, format, plain=format is None)
             tick(done)
-        for done, (name, path) in enumerate(found.studies.items(), start=len(found.cases)):
+        done = len(found.cases)
+        for name, path in found.studies.items():
             study = kept.pop(name) if name in kept else open_study(path)
-            watch = _watch(drawer, name, panel, study if whole else None, tick, done)
-            drawn = sample_study(
-                drawer,
-                study,
-                count,
-                seed,
-                settings,
-                region,
-                whole,
-                watch,
-                panel=panel,
-                pool=pool,
-                native=native,
-            )
-            if cut := drawn.settings.get("at_region_edge"):
-                why = "which may cut the lesion; give a larger one with --roi"
-                errors.print(f"{name}: {cut} of {count} samples reach the edge of the region, {why}", soft_wrap=True)
-            _write(out / name, drawn, study, format, plain=_is_plain(drawer, study, format))
-            tick(done + 1)
-    panels = "1 panel" if len(found) == 1 else f"{len(found)} panels"
-    say(f"{panels} of {count} masks in {out}")
+            for folder, region in parts:
+                watch = _watch(drawer, name, panel, study if whole else None, tick, done)
+                drawn = sample_study(
+                    drawer,
+                    study,
+                    count,
+                    seed,
+                    settings,
+                    region,
+                    whole,
+                    watch,
+                    panel=panel,
+                    pool=pool,
+                    native=native,
+                )
+                if cut := drawn.settings.get("at_region_edge"):
+                    where = f"{count} samples reach the edge of {folder.name if regions[1:] else 'the region'}"
+                    why = "which may cut the lesion; give a larger one with --roi"
+                    errors.print(f"{name}: {cut} of {where}, {why}", soft_wrap=True)
+                _write(folder / name, drawn, study, format, plain=_is_plain(drawer, study, format))
+                done += 1
+                tick(done)
+    say(f"{plural(total, 'panel')} of {count} masks in {out}")
     if archive:
-        store_panels(archive, [out / name for name in found.studies])
+        store_panels(archive, [folder / name for name, (folder, _) in product(found.studies, parts)])
 
 
 def _tell_spacing(drawer: "Model", name: str, study: "Study", native: bool) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 
 from plurimask.errors import CheckpointError, InputError, PlurimaskError, SettingsError, need
 from plurimask.metrics.representative import pool_distances, select
-from plurimask.seeds import OWN, PROCESS, generator, pool_ranks, sample_seeds
+from plurimask.seeds import OWN, PROCESS, content_of, generator, pool_ranks, sample_seeds
 
 FORMAT = "plurimask-panel-onnx-3"
 ENCODER, DENOISER, GENERATOR, CARD = "encoder.onnx", "denoiser.onnx", "generator.onnx", "panel.json"
@@ -136,7 +136,7 @@ class OnnxModel:
             SettingsError: fewer than one mask or step, or more steps than the process has.
         """
         shown = self._check(image, count)
-        return self.draw(shown, sample_seeds(shown, seed, count), steps)
+        return self.draw(shown, sample_seeds(content_of(shown), seed, count), steps)
 
     def representative(
         self, image: np.ndarray, count: int = 4, seed: int = 0, pool: int = 256, steps: int | None = None
@@ -157,7 +157,8 @@ class OnnxModel:
         shown = self._check(image, count)
         if pool < count:
             raise SettingsError("pool", expected=f"at least {count} masks", got=str(pool), hint="give a larger pool")
-        drawn = self.draw(shown, sample_seeds(shown, seed, pool), steps, pool_ranks(shown, seed, pool))
+        content = content_of(shown)
+        drawn = self.draw(shown, sample_seeds(content, seed, pool), steps, pool_ranks(content, seed, pool))
         chosen = select(pool_distances([np.packbits(drawn.reshape(pool, -1), axis=1)]), count)
         return drawn[chosen.indices], chosen.weights
 

@@ -85,12 +85,12 @@ class CaseDrawer:
         size = model.pool(kind, self.pool if kind == "representative" else None, self.count)
         _, settings = model.settings(self.seed, self.sampler, size)
         seeds, near = found.seeds or (), at_spacing(model, case_study(case), self.native)
-        image = case.image if near is None else near.case.image
+        content = (near.case if near else case).content
         return (
             (found.method, found.checkpoint) == (model.recipe.method.name, model.checkpoint.digest)
             and {key: value for key, value in found.settings.items() if key != "resampled_mm"}
             == json.loads(json.dumps(settings))
             and len(seeds) == self.count
-            and frozenset(seeds) <= frozenset(sample_seeds(image, self.seed, size or self.count))
+            and frozenset(seeds) <= frozenset(sample_seeds(content, self.seed, size or self.count))
             and (folder / f"{STACK}.npz").is_file()
         )

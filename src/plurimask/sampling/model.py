@@ -146,8 +146,8 @@ class Model:
         self.check_channels(case)
         size = self.pool(kind, pool, count)
         sampler, settings = self.settings(seed, sampler, size)
-        seeds = sample_seeds(case.image, seed, size) if size else sample_seeds(case.image, seed, skip + count)[skip:]
-        ranks = pool_ranks(case.image, seed, size) if size and self.method.hurdled else None
+        seeds = sample_seeds(case.content, seed, size or skip + count)[0 if size else skip :]
+        ranks = pool_ranks(case.content, seed, size) if size and self.method.hurdled else None
         planes, weights = draw(seeds, sampler, ranks), None
         if size:
             chosen = select(pool_distances(planes), count)

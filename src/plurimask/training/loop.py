@@ -315,7 +315,7 @@ def validate(
     training = method.training
     method.eval()
     values = [
-        _values(draw_masks(method, case.image, sample_seeds(case.image, 0, count), sampler, field), case.readers)
+        _values(draw_masks(method, case.image, sample_seeds(case.content, 0, count), sampler, field), case.readers)
         for case in cases
     ]
     method.train(training)

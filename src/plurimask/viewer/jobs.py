@@ -198,7 +198,7 @@ def _origin(model: "Model", loaded: Loaded, before: Panel) -> "tuple[int, Sample
         isinstance(seed, int)
         and abs(seed) < 2**64
         and before.checkpoint == model.checkpoint.digest
-        and before.seeds == sample_seeds(loaded.study.case.image, seed, count)
+        and before.seeds == sample_seeds(loaded.study.case.content, seed, count)
     )
     if not ours:
         raise HTTPException(409, f"these samples were not drawn by {model.name} for this image; draw into 'drawn here'")
