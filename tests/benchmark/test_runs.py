@@ -203,6 +203,27 @@ def test_a_method_that_diverges_at_every_rate_is_not_trained(data, tmp_path):
     assert not (tmp_path / "runs" / "wild-seed0").exists()
 
 
+def test_of_folds_every_case_is_scored_once_by_a_run_that_never_saw_its_patient(data, tmp_path):
+    chosen = suite(runs=(PROB,), folds=2, scoring={"samples": 4, "first": 2}, probe={"learning_rates": (1e-3,)})
+    bench = do(chosen, data, tmp_path / "out")
+    assert sorted(bench.cases) == sorted(data.names)
+    (finished,) = read_record(bench, chosen.runs[0]).finished.values()
+    drawn = []
+    for number, weights in enumerate(finished.weights.split(), start=1):
+        split = json.loads((bench.root / "runs" / f"prob-seed0-fold{number}" / "split.json").read_text())["patients"]
+        seen = {*split["train"], *split["val"]}
+        tested = [name for name in data.names if panel_of(bench, name).checkpoint == weights]
+        assert not seen & {str(data.patients[data.names.index(name)]) for name in tested}
+        drawn += tested
+    assert sorted(drawn) == sorted(data.names)
+    with (bench.scores(chosen.runs[0], 0, 4) / "scores.csv").open() as file:
+        assert sorted(line["name"] for line in csv.DictReader(file)) == sorted(data.names)
+
+
+def panel_of(bench, name):
+    return read_mask_set(bench.masks(bench.suite.runs[0], 0) / name)
+
+
 def test_all_runs_are_over_before_any_has_a_second_seed(data, tmp_path):
     said: list[str] = []
     run_part(open_bench(suite(runs=(PROB, DIVERGING), seeds=(0, 1)), data, tmp_path), (1, 1), said.append)

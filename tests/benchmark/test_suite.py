@@ -136,6 +136,11 @@ def test_two_runs_of_one_name_are_refused():
         suite(runs=(PROB, CIMD | {"name": "prob"}))
 
 
+def test_folds_that_leave_cases_out_are_refused():
+    with pytest.raises(ValueError, match="no choice of cases beside folds"):
+        suite(folds=2, scoring={"cases": "lidc-eval-200"})
+
+
 def test_diversity_of_a_stranger_is_refused():
     with pytest.raises(ValueError, match=r"diversity.run among the runs \(cimd, prob\), not ddpm"):
         suite(diversity={"run": "ddpm"})

@@ -10,8 +10,8 @@ from plurimask.records import Batch
 
 
 def draw(made, shown, seeds, sampler=None):
-    """Masks (n, H, W), one a seed, of one scaled square image (1, C, H, W), which is a field."""
-    rows, columns = shown.shape[2:]
+    """Masks (n[, D], H, W), one a seed, of one scaled square image (1, C[, D], H, W), which is a field."""
+    rows, columns = shown.shape[-2:]
     tiling = Tiling(rows, ((0, 0),), (0, 0), (rows, columns), (rows, columns), tuple(shown.shape[2:-2]))
     encoded = encode(made.eval(), shown)
     return torch.from_numpy(draw_area(made, tiling, encoded, tuple(seeds), sampler, len(seeds)))

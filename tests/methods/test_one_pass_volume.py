@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import toy
 from scipy.ndimage import label
 from small_batches import PLANES, batch, images
 from tiny import SIZE, small
@@ -164,3 +165,16 @@ def test_volumes_are_trained_on_and_drawn_as_planes_are(tmp_path, monkeypatch):
     )
     with pytest.raises(InputError, match="at most 16 pixels a side of a plane"):
         sample_study(model, Study(wide, "npy", ()), 2, region=parse_region("0:32,0:32,0:3"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solid", [True, False])
+def test_modes_along_the_planes_and_emptiness_of_a_known_task_are_drawn_at_their_shares(solid):
+    """Of ten readers, four draw a box on the first three planes, two the same on the last three, four nothing."""
+    boxes = torch.zeros((2, PLANES, SIZE, SIZE), dtype=torch.bool)
+    boxes[0, :3, 4:11, 5:12] = boxes[1, 2:, 4:11, 5:12] = True
+    made = toy.fit(
+        volume_method(std=0, solid=solid), cases=partial(toy.read_by_ten, boxes=boxes, drew=(4, 2)), count=16
+    )
+    found = toy.mode_share(made, boxes=boxes)
+    assert found == pytest.approx({"first": 0.4, "second": 0.2, "neither": 0.4}, abs=0.05)

@@ -31,37 +31,38 @@ BOXES = _boxes()
 """(2, SIZE, SIZE) bool."""
 
 
-def images(count, generator=None):
-    """(count, 1, SIZE, SIZE) standard normal noise, as scaled images are."""
-    return torch.randn((count, 1, SIZE, SIZE), generator=generator)
+def images(count, shape=(SIZE, SIZE), generator=None):
+    """(count, 1, *shape) standard normal noise, as scaled images are."""
+    return torch.randn((count, 1, *shape), generator=generator)
 
 
-def read_by_ten(count):
-    """`count` images, each read by ten."""
-    readers = BOXES[torch.tensor([0] * 7 + [1] * 3)].expand(count, -1, -1, -1)
-    return Batch(images(count), readers, torch.ones((count, 10), dtype=torch.bool))
+def read_by_ten(count, boxes=BOXES, drew=(7, 3)):
+    """`count` images, each read by ten: so many of them drew the first of two boxes, or the second, the others none."""
+    drawn = torch.zeros((10, *boxes.shape[1:]), dtype=torch.bool)
+    drawn[: drew[0]], drawn[drew[0] : sum(drew)] = boxes
+    return Batch(images(count, boxes.shape[1:]), drawn.expand(count, *drawn.shape), torch.ones((count, 10)).bool())
 
 
-def fit(method, steps=400, learning_rate=2e-3, count=32):
-    """Train by Adam, `count` fresh images a step, the rate falling to 0 along a cosine; returns the method."""
+def fit(method, steps=400, learning_rate=2e-3, count=32, cases=read_by_ten):
+    """Train by Adam on `cases` of `count` fresh images a step, the rate falling along a cosine; returns the method."""
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(method.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
-        method.loss(read_by_ten(count)).total.backward()
+        method.loss(cases(count)).total.backward()
         torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
         optimizer.step()
         schedule.step()
     return method.eval()
 
 
-def mode_share(method, sampler=None, draws=1000):
+def mode_share(method, sampler=None, draws=1000, boxes=BOXES):
     """Share of draws, ten of each image, that agree with a box at an IoU above 0.5, or with neither."""
-    shown = images(draws // 10, torch.Generator().manual_seed(1))
+    shown = images(draws // 10, boxes.shape[1:], torch.Generator().manual_seed(1))
     masks = torch.cat([draw(method, each[None], range(10 * k, 10 * k + 10), sampler) for k, each in enumerate(shown)])
-    inside = (masks[:, None] & BOXES).sum((2, 3))
-    either = (masks[:, None] | BOXES).sum((2, 3))
+    inside = (masks[:, None] & boxes).flatten(2).sum(2)
+    either = (masks[:, None] | boxes).flatten(2).sum(2)
     first, second = (inside / either > 0.5).float().mean(0).tolist()
     return {"first": first, "second": second, "neither": 1 - first - second}
 

@@ -6,7 +6,7 @@ A run's record says how far it has come, so that a benchmark that was broken off
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,12 +65,12 @@ class Finished(Settings):
 
     Args:
         diverged: where, in words; then there is nothing else.
-        steps, images: of its training.
-        minutes, core_minutes: its training took, and of processor time, validations counted.
+        steps, images: of its training, or of that for each fold.
+        minutes, core_minutes: its trainings took, and of processor time, validations counted.
         parameters, gflop_a_mask, seconds_a_mask: its costs; a multiply-add counts as two operations.
         threads, device: of the timing.
         filtered: U-GED at the larger N of masks after a median filter, by pixels a side.
-        weights: sha256 of what its masks were drawn from.
+        weights: sha256 of what its masks were drawn from, of each fold.
     """
 
     diverged: str | None = None
@@ -175,12 +175,12 @@ def read_record(bench: Bench, run: RunSettings) -> Record | None:
 
 
 def log_lines(bench: Bench, run: RunSettings, seed: int, split: str) -> list[Json]:
-    """What a training has logged so far, of `train` or of `val`; nothing where it has not begun.
+    """What a training, of folds the first, has logged of `train` or of `val`; nothing where it has not begun.
 
     Raises:
         CheckpointError: a damaged log.
     """
-    folder = RunFolder(bench.run_folder(run, f"seed{seed}"))
+    folder = RunFolder(bench.trained(run, seed))
     if not folder.metrics.exists():
         return []
     with readable(folder.metrics, "the log of a training", "train that run again", CheckpointError):
@@ -193,7 +193,7 @@ def latent_lines(bench: Bench, run: RunSettings, seed: int) -> np.ndarray:
     Raises:
         CheckpointError: a damaged log.
     """
-    log = RunFolder(bench.run_folder(run, f"seed{seed}")).metrics
+    log = RunFolder(bench.trained(run, seed)).metrics
     with readable(log, "the log of a training", "train that run again", CheckpointError):
         lines = [line for line in log_lines(bench, run, seed, "train") if LATENTS[0] in line]
         rows = [[line["step"], *(line[term] for term in LATENTS)] for line in lines]
@@ -263,34 +263,37 @@ class Work:
             return Finished(diverged=", ".join(f"{one.diverged} with rate {one.learning_rate:g}" for one in tried))
         recipe = bench.recipe(self.run, bench.suite.budget.images, rate, seed)
         self.say(f"{self._key(seed)}: training {recipe.training.steps} steps at rate {rate:g}")
-        folder = bench.run_folder(self.run, f"seed{seed}")
-        try:
-            train_on(bench, self.run, recipe, folder)
-        except DivergedError as error:
-            return Finished(diverged=f"step {error.step}")
-        model, count = load(str(RunFolder(folder).last)), bench.suite.scoring.samples
-        self.say(f"{self._key(seed)}: drawing {count} masks for each of {len(bench.cases)} cases")
-        self._draw(model, seed)
+        count, ends, weights = bench.suite.scoring.samples, [], []
+        for number, fold in enumerate(bench.folds):
+            folder = RunFolder(bench.trained(self.run, seed, number))
+            try:
+                train_on(bench, self.run, recipe, folder.root, number)
+            except DivergedError as error:
+                return Finished(diverged=f"step {error.step}")
+            model = load(str(folder.last))
+            self.say(f"{self._key(seed)}: drawing {count} masks for each of {len(fold.cases)} cases")
+            self._draw(model, seed, fold.cases)
+            ends.append(folder.lines("val")[-1])
+            weights.append(model.checkpoint.digest)
         filtered = self._score(seed)
         case = bench.cases[next(iter(bench.cases))]
-        last = log_lines(bench, self.run, seed, "val")[-1]
         return Finished(
             steps=recipe.training.steps,
             images=recipe.training.steps * bench.suite.batch_size,
-            minutes=last.get("minutes", 0.0),
-            core_minutes=last.get("core_minutes", 0.0),
+            minutes=sum(end.get("minutes", 0.0) for end in ends),
+            core_minutes=sum(end.get("core_minutes", 0.0) for end in ends),
             parameters=sum(parameter.numel() for parameter in model.method.parameters()),
             gflop_a_mask=gflop_a_mask(model, case, count),
             seconds_a_mask=seconds_a_mask(model, case, count),
             threads=torch.get_num_threads(),
             device=str(model.method.device),
             filtered=filtered,
-            weights=model.checkpoint.digest,
+            weights=" ".join(weights),
         )
 
-    def _draw(self, model: Model, seed: int) -> None:
+    def _draw(self, model: Model, seed: int, cases: Mapping[str, Case]) -> None:
         scoring = self.bench.suite.scoring
-        for name, case in self.bench.cases.items():
+        for name, case in cases.items():
             folder = self.bench.masks(self.run, seed) / name
             if not _drawn(folder, model, scoring.samples):
                 write_mask_set(folder, model.sample(case, scoring.samples))
@@ -303,7 +306,7 @@ class Work:
             "digest": bench.data.digest,
             "split": "test",
             "split_digest": bench.terms["split"],
-            "split_by": bench.data.split_by,
+            "split_by": bench.split_by,
         }
         for count in bench.suite.counts:
             write_scores(evaluate(panels.values(), bench.cases, count), bench.scores(self.run, seed, count), facts)
@@ -318,7 +321,7 @@ class Work:
         settings = chosen.model_dump(mode="json")
         if self.record.diversity is not None and self.record.diversity.settings == settings:
             return
-        model = load(str(RunFolder(bench.run_folder(self.run, f"seed{seed}")).last))
+        model = load(str(RunFolder(bench.trained(self.run, seed)).last))
         cases = {name: bench.cases[name] for name in list(bench.cases)[: chosen.cases]}
         points = []
         for scale in chosen.scales:
@@ -331,9 +334,9 @@ class Work:
         self._note(diversity=Diversity(settings=settings, points=tuple(points)))
 
 
-def train_on(bench: Bench, run: RunSettings, recipe: Recipe, folder: Path) -> None:
+def train_on(bench: Bench, run: RunSettings, recipe: Recipe, folder: Path, fold: int = 0) -> None:
     """Train into `folder`, or go on there. Raises DivergedError as `train`."""
-    train(recipe, bench.data_of(run), folder, resume=RunFolder(folder).recipe.exists())
+    train(recipe, bench.data_of(run, fold), folder, resume=RunFolder(folder).recipe.exists())
 
 
 def median_filtered(panel: MaskSet, side: int) -> MaskSet:

@@ -8,14 +8,23 @@ from functools import cache, cached_property
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from plurimask.datasets.changed import CropLoss, Leaked, centre_crop, crop_loss, few, grown, one_reader
+from plurimask.datasets.changed import (
+    CropLoss,
+    Leaked,
+    centre_crop,
+    crop_loss,
+    few,
+    grown,
+    one_reader,
+    split_by_rule,
+)
 from plurimask.datasets.dataset import CasesByName, Dataset
 from plurimask.datasets.open import choose_cases
-from plurimask.datasets.splits import read_case_list, side_of, split_indices
+from plurimask.datasets.splits import SplitRule, read_case_list, side_of, split_indices
 from plurimask.errors import SettingsError
 from plurimask.settings import Positive, Rate, Seed, Settings, Shipped, parse, wrong
 from plurimask.training.recipe import Recipe, load_recipe, parse_recipe
@@ -168,6 +177,8 @@ class Suite(Settings):
         probe: learning rates.
         scoring: what is scored.
         seeds: every run is trained once with each.
+        folds: for few patients. They are divided into so many parts, and every run is trained once for each, on the
+            other parts, so that each patient is scored once. None: one training, sides as the data has them.
         reference: the run that all others are compared with, case by case.
         dataset: whose reported figures are printed (a key of the reported figures); None: none are.
         margin: of U-GED, stated before the runs: systems that differ by less count as equivalent to the reference.
@@ -187,6 +198,7 @@ class Suite(Settings):
     probe: ProbeSettings
     scoring: ScoringSettings = ScoringSettings()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    folds: Annotated[int, Field(ge=2)] | None = None
     reference: str
     dataset: str | None = None
     margin: Rate | None = None
@@ -210,6 +222,8 @@ class Suite(Settings):
         for key, name in named.items():
             if name not in names:
                 raise wrong(f"{key} among the runs ({', '.join(names)})", got=name)
+        if self.folds and (self.scoring.cases or any(run.split == "cases" for run in self.runs)):
+            raise wrong("no choice of cases beside folds, which score all", got="scoring.cases or a split by cases")
         known = reported_figures(self.dataset)
         for run in self.runs:
             if run.reported is not None and run.reported not in known:
@@ -227,6 +241,18 @@ class Suite(Settings):
         return tuple(sorted({self.scoring.first, self.scoring.samples}))
 
 
+class Fold(NamedTuple):
+    """One training's share of a benchmark.
+
+    Args:
+        data: the dataset with the sides of this fold.
+        cases: those of its test side that are scored.
+    """
+
+    data: Dataset
+    cases: CasesByName
+
+
 @dataclass(frozen=True)
 class Bench:
     """A suite, the data that it runs on, and where its files lie.
@@ -235,7 +261,8 @@ class Bench:
         suite: the suite.
         whole: the dataset before the crop.
         data: the dataset that all runs see.
-        cases: those to be scored.
+        folds: what each training sees and is scored on; without folds one, of the data's own sides.
+        cases: those to be scored, of all folds.
         recipes: by name of a run, on the suite's terms but for steps, learning rate and seed.
         root: the benchmark's folder.
     """
@@ -243,6 +270,7 @@ class Bench:
     suite: Suite
     whole: Dataset
     data: Dataset
+    folds: tuple[Fold, ...]
     cases: CasesByName
     recipes: Mapping[str, Recipe]
     root: Path
@@ -252,14 +280,19 @@ class Bench:
         """What all runs share, as plain values: results under other terms cannot stand beside them."""
         return {
             "data": self.whole.digest,
-            "split": split_digest(self.data),
+            "split": split_digest(*(fold.data for fold in self.folds)),
             "scored": _fingerprint({"names": list(self.cases)}),
             **self.suite.model_dump(mode="json", include={"image_size", "batch_size", "budget", "probe", "scoring"}),
         }
 
-    def data_of(self, run: RunSettings) -> Dataset:
-        """The dataset with what the run may see in its training."""
-        data = Leaked(self.data, self.cases) if run.split == "cases" else self.data
+    @property
+    def split_by(self) -> str:
+        """What says the sides, in words."""
+        return f"{self.suite.folds} folds" if self.suite.folds else self.data.split_by
+
+    def data_of(self, run: RunSettings, fold: int = 0) -> Dataset:
+        """The dataset with what the run may see in its training for a fold, counted from 0."""
+        data = Leaked(self.data, self.cases) if run.split == "cases" else self.folds[fold].data
         data = few(data, run.few) if run.few else data
         change = {"one": one_reader, "grown": grown}.get(run.readers)
         return change(data) if change else data
@@ -301,6 +334,10 @@ class Bench:
         """Run folder of a training: of a seed, or of a learning rate that is tried."""
         return self.root / "runs" / f"{run.name}-{what}"
 
+    def trained(self, run: RunSettings, seed: int, fold: int = 0) -> Path:
+        """Run folder of a seed and a fold, counted from 0."""
+        return self.run_folder(run, f"seed{seed}" + (f"-fold{fold + 1}" if self.suite.folds else ""))
+
     def masks(self, run: RunSettings, seed: int) -> Path:
         """A folder a case."""
         return self.root / "masks" / f"{run.name}-seed{seed}"
@@ -334,11 +371,15 @@ def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
     """
     data, scoring = centre_crop(dataset, suite.image_size), suite.scoring
     names = read_case_list(scoring.cases) if scoring.cases else None
-    cases = choose_cases(data, "test", scoring.limit, names)
+    rule = SplitRule("rank", folds=suite.folds)
+    divided = [split_by_rule(data, rule, fold) for fold in rule.files] if suite.folds else [data]
+    folds = tuple(Fold(one, choose_cases(one, "test", scoring.limit, names)) for one in divided)
+    position = {name: index for index, name in enumerate(data.names)}
+    cases = CasesByName(data, [position[name] for fold in folds for name in fold.cases])
     channels = len(data[0].image)
     recipes = {run.name: _on_terms(suite, run, channels) for run in suite.runs}
     _check_diversity(suite, recipes)
-    trained = len(split_indices(data, "train"))
+    trained = min(len(split_indices(fold.data, "train")) for fold in folds)
     if trained < suite.batch_size:
         raise SettingsError(
             f"{suite.name}: batch_size",
@@ -346,7 +387,7 @@ def open_bench(suite: Suite, dataset: Dataset, out: Path) -> Bench:
             got=str(suite.batch_size),
             hint="lower it, or add cases",
         )
-    return Bench(suite, dataset, data, cases, recipes, out)
+    return Bench(suite, dataset, data, folds, cases, recipes, out)
 
 
 def definition_of(recipe: Recipe, seen: Json) -> Json:
@@ -357,9 +398,10 @@ def definition_of(recipe: Recipe, seen: Json) -> Json:
     return {"recipe": tree, **seen}
 
 
-def split_digest(dataset: Dataset) -> str:
-    """sha256 (hex) of the side of every patient."""
-    return _fingerprint({str(patient): side_of(dataset, str(patient)) for patient in dataset.patients})
+def split_digest(*folds: Dataset) -> str:
+    """sha256 (hex) of the side of every patient, in one dataset or in each of several folds."""
+    sides = [{str(patient): side_of(fold, str(patient)) for patient in fold.patients} for fold in folds]
+    return _fingerprint(sides[0] if len(sides) == 1 else {"folds": sides})
 
 
 @cache

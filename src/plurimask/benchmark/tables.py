@@ -72,7 +72,7 @@ def render_markdown(results: Results) -> str:
 
 def _terms(results: Results) -> str:
     suite, terms, crop = results.bench.suite, results.bench.terms, results.crop
-    by = results.bench.data.split_by
+    by = results.bench.split_by
     file = "" if by == BY_HASH else f", as {by} says"
     lost = (
         f"of {crop.masks} masks that are not empty it takes away {crop.pixels:.2%} of the pixels; "

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from plurimask.files.locate import Study
     from plurimask.records import MaskSet
     from plurimask.sampling import Model
+    from plurimask.sampling.region import Region
 
 _KEPT_BYTES = 2**30
 
@@ -120,8 +121,9 @@ def sample(
     drawer = load(model, device, runtime, reader)
     settings = drawer.sampler(sampler, steps)
     regions = [parse_region(text) for text in roi or []]
-    folders = [out / f"region-{number}" for number in range(1, len(regions) + 1)] if len(regions) > 1 else [out]
-    parts = list(zip(folders, regions or [None], strict=True))
+    parts: list[tuple[Path, Region | None]] = [(out, regions[0] if regions else None)]
+    if len(regions) > 1:
+        parts = [(out / f"region-{number}", one) for number, one in enumerate(regions, start=1)]
     archive = open_archive(store) if store else None
     format = "dicom-seg" if store and not format else format
     names = read_case_list(case_list) if case_list else None

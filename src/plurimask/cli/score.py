@@ -190,6 +190,9 @@ def benchmark(
     from plurimask.benchmark import load_suite, parse_shard, render_results, run_benchmark
 
     chosen, part = load_suite(suite), None if tables else parse_shard(shard)
+    if split_file is not None and chosen.folds:
+        got, hint = f"{plural(chosen.folds, 'fold')} of {chosen.name}", "leave it out, or take a suite without folds"
+        raise SettingsError("--split-file", expected="a suite without folds of its own", got=got, hint=hint)
     results = run_benchmark(chosen, open_data(data, split_file), out, part, say)
     console.print(render_results(results))
     say(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}")
