@@ -121,7 +121,7 @@ def cost(monkeypatch):
 
     def measured(recipe, dataset):
         made.append(recipe)
-        return Cost(0.5, 0.25, 0.1, 1.24)
+        return Cost(0.5 if recipe.training.precision == "bf16-mixed" else 0.6, 0.25, 0.1, 1.24)
 
     monkeypatch.setattr("plurimask.training.plan.measure", measured)
     return made
@@ -136,6 +136,8 @@ def test_steps_fill_the_time_and_the_rest_follows_from_them(cost):
     assert tree["training"]["validate_every"] == 178
     assert "1423 steps of 0.40 s, 8 validations of 0.1 s: about 10 min" in text.replace("\n# ", " ")
     assert "1.2 GiB" in text
+    assert [recipe.training.precision for recipe in cost] == ["32-true", "bf16-mixed"]
+    assert tree["training"]["precision"] == "bf16-mixed"
     assert recipe_on_base(tree, "plan").method.image_channels == 2
 
 
