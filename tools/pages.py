@@ -1,6 +1,7 @@
 """Make the tables and pictures of docs/ from what programs wrote and what is kept of it.
 
     python tools/pages.py benchmark lidc runs/table1 runs/ablation   docs/benchmarks/lidc and lidc.md
+    python tools/pages.py benchmark own-data runs/bu-bil --charts    the same, no picture that shows an image
     python tools/pages.py metrics SCORES                             docs/scores and metrics.md
     python tools/pages.py settings                                   docs/settings.md, from the types of the settings
     python tools/pages.py figures demo                               docs/figures/demo.png, of shipped cases
@@ -49,6 +50,8 @@ from plurimask.training.recipe import Recipe, TrainingSettings
 DOCS = Path(__file__).parents[1] / "docs"
 SUITES = DOCS / "benchmarks"
 MARKED = re.compile(r"(<!-- (?:table: )?([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+CHARTS = ("quality-cost", "validation", "latents", "diversity")
+"""Pictures of a benchmark on which no image is seen."""
 SUITE_KEYS = ("ged_u", "ged_v", "hm_iou", "dice_max", "ci", "d_ss")
 RUNS = {"n4": "lidc-eval-200-n4", "n16": "lidc-eval-200-n16", "all": "lidc-test-n16"}
 """What the commands of docs/metrics.md wrote, and its name in docs/scores."""
@@ -61,7 +64,9 @@ app = typer.Typer()
 
 @app.command()
 def benchmark(
-    dataset: str, folders: Annotated[list[Path], typer.Argument(help="Folders that benchmarks wrote.")]
+    dataset: str,
+    folders: Annotated[list[Path], typer.Argument(help="Folders that benchmarks wrote.")],
+    charts: Annotated[bool, typer.Option("--charts", help="Of pictures, those without images alone.")] = False,
 ) -> None:
     """Keep tables (SUITE.md, SUITE.csv), figures (SUITE.json) and pictures (SUITE/*.png); fill the page's tables."""
     kept = SUITES / dataset
@@ -70,7 +75,8 @@ def benchmark(
         shutil.rmtree(kept / name, ignore_errors=True)
         (kept / name).mkdir(parents=True)
         for picture in sorted((folder / "figures").glob("*.png")):
-            shutil.copyfile(picture, kept / name / picture.name)
+            if picture.stem in CHARTS or not charts:
+                shutil.copyfile(picture, kept / name / picture.name)
         for ending, source in (("csv", "table.csv"), ("json", "results.json"), ("md", "table.md")):
             shutil.copyfile(folder / source, kept / f"{name}.{ending}")
     fill(kept.with_suffix(".md"), suite_tables(dataset))
