@@ -16,6 +16,7 @@ from plurimask.benchmark.suite import open_bench
 from plurimask.benchmark.tables import render_markdown
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import CheckpointError, SettingsError
+from plurimask.evaluation import evaluate
 from plurimask.files.mask_sets import read_mask_set
 from plurimask.geometry import Grid
 from plurimask.methods.unet import Unet, UnetSettings
@@ -101,11 +102,18 @@ def test_tables_and_figures_are_written(whole):
     assert {"agreed-n2", "agreed-n4", "failures", "quality-cost", "latents", "diversity"} <= figures
 
 
-def test_the_record_tells_the_costs(whole):
+def test_the_record_tells_the_costs(whole, data):
     record = record_of(whole, "cimd")
     over = record["finished"]["0"]
     assert (over["steps"], over["images"], over["diverged"]) == (4, 8, None)
-    assert set(over["filtered"]) == {"3", "5"}
+    bench = open_bench(suite(seeds=(0, 1), diversity=DIVERSITY), data, whole)
+    panels = [read_mask_set(bench.masks(bench.suite.runs[0], 0) / name) for name in bench.cases]
+    after = {
+        str(side): evaluate([run.median_filtered(panel, side) for panel in panels], bench.cases).mean["ged_u"]
+        for side in (3, 5)
+    }
+    assert over["filtered"] == pytest.approx(after)
+    assert after["3"] != after["5"]
     costs = ("minutes", "core_minutes", "parameters", "gflop_a_mask", "seconds_a_mask", "threads")
     assert min(record["gflop_a_step"], *(over[cost] for cost in costs)) > 0
 

@@ -310,8 +310,10 @@ class Work:
         }
         for count in bench.suite.counts:
             write_scores(evaluate(panels.values(), bench.cases, count), bench.scores(self.run, seed, count), facts)
-        smoothed = {side: (median_filtered(panel, side) for panel in panels.values()) for side in MEDIANS}
-        return {side: evaluate(of_side, bench.cases).mean["ged_u"] for side, of_side in smoothed.items()}
+        return {
+            side: evaluate((median_filtered(panel, side) for panel in panels.values()), bench.cases).mean["ged_u"]
+            for side in MEDIANS
+        }
 
     def _vary_noise(self, seed: int) -> None:
         """Scores of the suite's one run against the noise scale, unless they are there."""
