@@ -22,6 +22,7 @@ from plurimask.geometry import Grid
 from plurimask.methods.unet import Unet, UnetSettings
 from plurimask.records import Batch, MaskSet
 from plurimask.sampling import load
+from plurimask.training.recipe import load_recipe
 
 DIVERSITY = {"run": "cimd", "scales": (0.5, 1.5), "steps": 2, "cases": 1, "samples": 2}
 
@@ -221,10 +222,12 @@ def test_a_method_that_diverges_at_every_rate_is_not_trained(data, tmp_path):
 
 
 def test_of_folds_every_case_is_scored_once_by_a_run_that_never_saw_its_patient(data, tmp_path):
-    chosen = suite(runs=(PROB,), folds=2, scoring={"samples": 4, "first": 2}, probe={"learning_rates": (1e-3,)})
+    chosen = suite(runs=(PROB,), folds=2, scoring={"samples": 4, "first": 2}, probe={"cases": 2, "samples": 2})
     bench = do(chosen, data, tmp_path / "out")
     assert sorted(bench.cases) == sorted(data.names)
-    (finished,) = read_record(bench, chosen.runs[0]).finished.values()
+    record = read_record(bench, chosen.runs[0])
+    assert record.learning_rate == load_recipe("prob-unet").training.learning_rate
+    (finished,) = record.finished.values()
     drawn = []
     for number, weights in enumerate(finished.weights.split(), start=1):
         split = json.loads((bench.root / "runs" / f"prob-seed0-fold{number}" / "split.json").read_text())["patients"]

@@ -229,7 +229,7 @@ class Work:
 
     def _choose_rate(self) -> None:
         """The rate of lowest U-GED, the first of equal ones; a single one is not tried."""
-        rates = self.bench.suite.probe.learning_rates
+        rates = self.bench.suite.probe.learning_rates or (self.bench.recipes[self.run.name].training.learning_rate,)
         tried = tuple(Tried(learning_rate=rate) if len(rates) == 1 else self._try_rate(rate) for rate in rates)
         whole = [one for one in tried if one.diverged is None]
         best = min(whole, key=lambda one: math.inf if one.ged_u is None else one.ged_u, default=None)

@@ -64,12 +64,12 @@ class ProbeSettings(Settings):
     """How each method comes by its learning rate.
 
     Args:
-        learning_rates: one, or two of which the better by U-GED on validation cases is taken.
+        learning_rates: one, or two of which the better by U-GED on validation cases is taken; none: each recipe's own.
         budget: of each short training that tries one; not needed for a single rate.
         cases, samples: of the validation at its end, and of all validations of the trainings.
     """
 
-    learning_rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=2)]
+    learning_rates: Annotated[tuple[Rate, ...], Field(max_length=2)] = ()
     budget: Budget | None = None
     cases: Positive = 48
     samples: Annotated[int, Field(ge=2)] = 8

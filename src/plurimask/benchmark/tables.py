@@ -73,7 +73,9 @@ def render_markdown(results: Results) -> str:
 def _terms(results: Results) -> str:
     suite, terms, crop = results.bench.suite, results.bench.terms, results.crop
     by = results.bench.split_by
-    file = "" if by == BY_HASH else f", as {by} says"
+    file = "" if by == BY_HASH else f", in {by}" if suite.folds else f", as {by} says"
+    rates = {run.run.title: run.record.learning_rate for run in results.runs if run.record is not None}
+    own = ", ".join(f"{title} {rate:g}" for title, rate in rates.items() if rate is not None)
     lost = (
         f"of {crop.masks} masks that are not empty it takes away {crop.pixels:.2%} of the pixels; "
         f"{crop.cut:.1%} of the masks lose some, {crop.gone:.1%} all"
@@ -86,6 +88,7 @@ def _terms(results: Results) -> str:
             f"- the middle {suite.image_size} x {suite.image_size} pixels of every case{fields}: {lost}",
             f"- budget of each training: {suite.budget.images} images; {suite.batch_size} a step, seeds "
             f"{', '.join(map(str, suite.seeds))}; averaged weights of the last step are scored",
+            *([f"- learning rates, each recipe's own: {own}"] if own and not suite.probe.learning_rates else []),
             f"- squared GED with d = 1 - IoU, two empty masks agree; in brackets {LEVEL:.0%} intervals from patients "
             "resampled with replacement",
         ]
