@@ -111,6 +111,14 @@ def test_what_is_wrong_is_said_in_one_line(run, own, tmp_path, changes, argument
     assert not (tmp_path / "out").exists()
 
 
+def test_sides_of_a_file_are_refused_where_a_suite_has_folds(run, own, tmp_path):
+    suite, data = own
+    suite.write_text(SUITE.replace("batch_size = 2", "batch_size = 2\nfolds = 2"))
+    (tmp_path / "sides.csv").write_text("patient,side\n")
+    said = run("benchmark", suite, "--data", data, "--out", tmp_path / "out", "--split-file", tmp_path / "sides.csv")
+    assert said.refused("--split-file: expected a suite without folds of its own, got 2 folds of own")
+
+
 def test_an_unknown_suite_is_refused(run, own, tmp_path):
     said = run("benchmark", "table2", "--data", own[1], "--out", tmp_path / "out")
     assert said.refused("suite: expected a shipped suite or a .toml file, got table2; shipped: ablation")
