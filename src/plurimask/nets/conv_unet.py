@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, avg_pool3d, interpolate
+from torch.nn.functional import interpolate
 
 from plurimask.nets import residual
 from plurimask.settings import Layers, Settings, Widths
@@ -49,6 +49,7 @@ class ConvStages(nn.Module):
     def __init__(self, in_channels: int, settings: ConvUnetSettings) -> None:
         super().__init__()
         widths = pairwise((in_channels, *settings.widths))
+        self.halve = nn.AvgPool2d(2) if settings.axes == 2 else nn.AvgPool3d((1, 2, 2))
         self.stages = nn.ModuleList(
             convolutions(before, after, settings.convolutions, (3,) * settings.axes) for before, after in widths
         )
@@ -58,7 +59,7 @@ class ConvStages(nn.Module):
         features: list[Tensor] = []
         x = image.contiguous(memory_format=residual.layout(image.dim() - 2))
         for stage in self.stages:
-            features.append(stage(_halved(features[-1]) if features else x))
+            features.append(stage(self.halve(features[-1]) if features else x))
         return features
 
 
@@ -90,10 +91,6 @@ class ConvUnet(nn.Module):
             raised = interpolate(x, size=skip.shape[2:], mode=mode, align_corners=True)
             x = stage(torch.cat([raised, skip], dim=1))
         return x
-
-
-def _halved(features: Tensor) -> Tensor:
-    return avg_pool2d(features, 2) if features.dim() == 4 else avg_pool3d(features, (1, 2, 2))
 
 
 def convolutions(in_channels: int, width: int, count: int, kernel: int | tuple[int, ...]) -> nn.Sequential:
