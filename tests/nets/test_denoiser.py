@@ -96,6 +96,16 @@ def test_output_has_the_size_of_the_input_and_sees_every_image_channel(make, pat
         assert not torch.allclose(net(x_t, changed, t), before, atol=1e-4)
 
 
+def test_in_a_mix_of_precisions_maps_are_normalised_in_single():
+    made, seen = small(), []
+    norms = [part for part in made.modules() if isinstance(part, nn.GroupNorm)]
+    for norm in norms:
+        norm.register_forward_hook(lambda module, given, said: seen.append(said.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert made(*inputs()).dtype is torch.bfloat16
+    assert seen == [torch.float32] * len(norms)
+
+
 @pytest.mark.parametrize("channels", [32, 64, 96, 128])
 def test_time_reaches_the_output_at_any_width(channels):
     """A group norm with one channel a group would take the time embedding out again."""

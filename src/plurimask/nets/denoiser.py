@@ -70,7 +70,15 @@ def make_unet(in_channels: int, out_channels: int, settings: DenoiserSettings) -
         # The time embedding is one constant a channel: a norm group of a single channel would cancel it.
         norm_num_groups=min(32, min(settings.channels) // 2),
     )
+    for part in net.modules():
+        if isinstance(part, nn.GroupNorm):
+            part.register_forward_pre_hook(_in_single)
     return net.to(memory_format=torch.channels_last)
+
+
+def _in_single(norm: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a norm is given, in single precision as on a GPU: a CPU normalises bfloat16 slowly."""
+    return tuple(each.float() for each in given)
 
 
 class Denoiser(nn.Module):
