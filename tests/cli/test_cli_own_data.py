@@ -1,4 +1,4 @@
-"""The page on own data: the commands of its fifteen minutes run one after another, on small data of that layout."""
+"""The page on own data: the commands of its first model run one after another, on small data of that layout."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs/own-data.md"
 
 
 def commands():
-    part = PAGE.read_text(encoding="utf-8").partition("## Fifteen minutes")[2]
+    part = PAGE.read_text(encoding="utf-8").partition("## Your first model")[2]
     blocks = re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
     return [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
 
