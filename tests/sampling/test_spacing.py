@@ -106,6 +106,14 @@ def test_a_study_is_drawn_at_the_spacing_of_its_model_and_lies_on_its_own_grid()
     assert "resampled_mm" not in sample_study(trained, study, 3, native=True).settings
 
 
+def test_a_study_is_checked_on_the_grid_that_it_is_drawn_on_before_it_is_resampled(monkeypatch):
+    study = scan((5, 24, 30), (6.0, 0.5, 0.5), format="nifti")
+    size = resampled(study, 1.0).case.grid.shape
+    monkeypatch.delattr("plurimask.sampling.study.resampled")
+    assert check_study(model(1.0), study) == tuple(slice(0, side) for side in size)
+    assert check_study(model(1.0), study, parse_region("2:4,6:12,8:16")) == (slice(3, 6), slice(4, 8), slice(2, 4))
+
+
 @pytest.mark.parametrize("spacing", [None, 0.5, 0.6])
 def test_nothing_is_resampled_where_spacings_are_near_or_unknown(spacing):
     study = scan((16, 20), (0.5, 0.5, 3))

@@ -17,6 +17,8 @@ from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.region import Axis, Region, slicing_axis
 
+SLICES = 2
+"""The axis of a resampled study across which its planes lie."""
 FAR = 1.25
 """How far the ratio of two spacings may be off 1, either way, before a study is resampled."""
 _ROUNDING = 1e-6  # half a voxel stays half a voxel
@@ -38,24 +40,28 @@ def apart(study: Study, trained_mm: float | None) -> tuple[float, float] | None:
 
 def resampled(study: Study, trained_mm: float) -> Study:
     """A study whose planes have the spacing nearest to a model's that keeps their extent; slices are its last axis."""
-    case, across = study.case, slicing_axis(study)
-    image, readers = case.image, case.readers
+    case, across, placed = study.case, slicing_axis(study), resampled_grid(study, trained_mm)
+    image, padding, size = case.image, case.padding, placed.shape[:2]
     if image.ndim == 4:
-        image, readers = np.moveaxis(image, across + 1, 3), np.moveaxis(readers, across + 1, 3)
-    grid = case.grid.across(across) if image.ndim == 4 else case.grid
-    size = [
-        max(1, round(side * step / trained_mm)) for side, step in zip(grid.shape, grid.spacing_mm or (), strict=False)
-    ][:2]
-    factors = [side / new for side, new in zip(grid.shape[:2], size, strict=True)]
-    moved = np.diag([*factors, 1.0, 1.0])
-    moved[:2, 3] = (np.array(factors) - 1) / 2  # the middle of the first new pixel
-    placed = replace(grid.part((*size, *grid.shape[2:]), moved), placed=case.grid.placed)
-    padding = case.padding
+        image = np.moveaxis(image, across + 1, 3)
     if padding is not None:
         padding = np.moveaxis(padding, across, 2) if padding.ndim == 3 else padding
         padding = _scaled(padding[None].astype(np.float32), size)[0] > 0.5
     fresh = Case(case.name, _scaled(image, size), np.zeros((0, *placed.shape), dtype=np.bool_), placed, padding=padding)
     return Study(fresh, "npy", study.sources)
+
+
+def resampled_grid(study: Study, trained_mm: float) -> Grid:
+    """The grid that `resampled` brings a study to."""
+    grid, across = study.case.grid, slicing_axis(study)
+    whole = grid.across(across) if len(grid.shape) == 3 else grid
+    size = [
+        max(1, round(side * step / trained_mm)) for side, step in zip(whole.shape, whole.spacing_mm or (), strict=False)
+    ][:2]
+    factors = [side / new for side, new in zip(whole.shape[:2], size, strict=True)]
+    moved = np.diag([*factors, 1.0, 1.0])
+    moved[:2, 3] = (np.array(factors) - 1) / 2  # the middle of the first new pixel
+    return replace(whole.part((*size, *whole.shape[2:]), moved), placed=grid.placed)
 
 
 def _scaled(image: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -20,13 +20,14 @@ import numpy as np
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.errors import InputError, SettingsError, duration
 from plurimask.files.locate import Study
+from plurimask.geometry import Grid
 from plurimask.methods.draw import Tiling, draw_area, encode, tile
 from plurimask.methods.hurdle import of_one_lesion
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
 from plurimask.sampling.region import Box, Region, find_box, reaching_edges, slicing_axis
 from plurimask.sampling.represent import PanelKind, pack, unpack
-from plurimask.sampling.spacing import apart, back, moved_region, resampled
+from plurimask.sampling.spacing import SLICES, apart, back, moved_region, resampled, resampled_grid
 
 _PIXELS_IN_WORK = 16 * 2**20
 _MOST_PIXELS = 2**22
@@ -108,7 +109,7 @@ def sample_study(
         whole = np.moveaxis(masks, 1, slicing + 1)
         return whole if study.case.image.ndim == 4 else whole[..., 0]
 
-    if box == _whole(study):
+    if box == _whole(study.case.grid):
         return model.panel(study.case, count, seed, sampler, draw, unpacked, panel, pool, skip)
     spans = [(span.start, span.stop) for span in box]
     drawn = model.panel(
@@ -170,13 +171,14 @@ def check_study(
 
     Where it resamples, the box is one of what is drawn, not of the study.
     """
-    if (near := at_spacing(model, study, native)) is not None:
-        return check_study(model, near, region and moved_region(region, study, near.case.grid), whole, native=True)
-    slicing = slicing_axis(study)
     model.check_channels(study.case)
-    box = _box(model, study, slicing, region, whole)
+    grid, slicing = study.case.grid, slicing_axis(study)
+    if model.recipe.spacing_mm is not None and is_brought(model, study, native):
+        grid, slicing = resampled_grid(study, model.recipe.spacing_mm), SLICES
+        region = region and moved_region(region, study, grid)
+    box = _box(model, study.case.name, grid, slicing, region, whole)
     rows, columns = (axis for number, axis in enumerate(box) if number != slicing)
-    height, width = (axis.stop for number, axis in enumerate(_whole(study)) if number != slicing)
+    height, width = (axis.stop for number, axis in enumerate(_whole(grid)) if number != slicing)
     tiling = tile((rows, columns), (height, width), model.recipe.image_size, model.recipe.method.multiple)
     at_once = (*tiling.size, box[slicing].stop - box[slicing].start) if model.method.volumes else tiling.size
     if prod(at_once) > _MOST_PIXELS:
@@ -199,8 +201,11 @@ def check_study(
 
 def needs_region(model: Model, study: Study) -> bool:
     """Whether the model saw crops around lesions alone, and the study's planes are larger than these."""
-    shape, slicing = study.case.grid.shape, slicing_axis(study)
-    largest = max(side for axis, side in enumerate(shape) if axis != slicing)
+    return _is_larger(model, study.case.grid, slicing_axis(study))
+
+
+def _is_larger(model: Model, grid: Grid, slicing: int) -> bool:
+    largest = max(side for axis, side in enumerate(grid.shape) if axis != slicing)
     return model.recipe.images == "lesion-crops" and largest > model.recipe.image_size
 
 
@@ -273,28 +278,28 @@ def _draw(
     return [draw_area(model.method, tiling, one, seeds, sampler, chunk, tell, ranks, keep) for one in each]
 
 
-def _box(model: Model, study: Study, slicing: int, region: Region | None, whole: bool) -> Box:
+def _box(model: Model, name: str, grid: Grid, slicing: int, region: Region | None, whole: bool) -> Box:
     if region is not None and whole:
         raise SettingsError("--roi", expected="a region or --whole", got="both", hint="leave one of them out")
     if region is not None:
         planes = _PLANES if model.method.volumes else 1
-        return find_box(region, study.case.grid, slicing, model.recipe.image_size, planes)
-    if needs_region(model, study) and not whole:
+        return find_box(region, grid, slicing, model.recipe.image_size, planes)
+    if _is_larger(model, grid, slicing) and not whole:
         size = model.recipe.image_size
         raise SettingsError(
-            study.case.name,
+            name,
             expected=f"a region (--roi), or an image of {size}x{size} pixels: {model.name} saw crops of lesions alone",
-            got="x".join(map(str, study.case.grid.shape)),
-            hint=f"give --roi, for instance --roi {_example(study)}, or --whole",
+            got="x".join(map(str, grid.shape)),
+            hint=f"give --roi, for instance --roi {_example(grid)}, or --whole",
         )
-    return _whole(study)
+    return _whole(grid)
 
 
-def _example(study: Study) -> str:
+def _example(grid: Grid) -> str:
     """A region of this very image: its middle."""
-    middle = ",".join(str(side // 2) for side in study.case.grid.shape)
-    return f"{middle} (row, column{', slice' * (len(study.case.grid.shape) == 3)})"
+    middle = ",".join(str(side // 2) for side in grid.shape)
+    return f"{middle} (row, column{', slice' * (len(grid.shape) == 3)})"
 
 
-def _whole(study: Study) -> Box:
-    return tuple(slice(0, side) for side in (*study.case.grid.shape, 1)[:3])
+def _whole(grid: Grid) -> Box:
+    return tuple(slice(0, side) for side in (*grid.shape, 1)[:3])
