@@ -151,7 +151,7 @@ def test_where_readers_agree_the_mean_mask_is_learned_longer_and_by_overlap(cost
             return replace(case, readers=case.readers[:3])
 
     tree = tomllib.loads(plan(Alike(), 10))
-    assert tree["method"]["start"] == int(0.75 * tree["training"]["steps"])
+    assert tree["method"]["start"] == int(0.5 * tree["training"]["steps"])
 
 
 def test_every_setting_that_is_no_matter_of_course_has_its_reason(cost):

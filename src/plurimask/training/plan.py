@@ -371,7 +371,7 @@ def _over(steps: int, chosen: Sequence[Choice], cases: int = 24) -> list[Choice]
 def _mean_first(chosen: Sequence[Choice]) -> float:
     """Share of the steps that learn the mean mask alone."""
     keys = {choice.key for choice in chosen}
-    return 0.0 if "training.start" in keys else 0.75 if "method.region_weight" in keys else 0.4
+    return 0.0 if "training.start" in keys else 0.5 if "method.region_weight" in keys else 0.4
 
 
 def _recipe(choices: Sequence[Choice]) -> Recipe:
