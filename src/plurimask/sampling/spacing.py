@@ -17,8 +17,6 @@ from plurimask.geometry import Grid
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.region import Axis, Region, slicing_axis
 
-SLICES = 2
-"""The axis of a resampled study across which its planes lie."""
 FAR = 1.25
 """How far the ratio of two spacings may be off 1, either way, before a study is resampled."""
 _ROUNDING = 1e-6  # half a voxel stays half a voxel
@@ -52,7 +50,7 @@ def resampled(study: Study, trained_mm: float) -> Study:
 
 
 def resampled_grid(study: Study, trained_mm: float) -> Grid:
-    """The grid that `resampled` brings a study to."""
+    """The grid that `resampled` brings a study to; slices are its last axis."""
     grid, across = study.case.grid, slicing_axis(study)
     whole = grid.across(across) if len(grid.shape) == 3 else grid
     size = [

@@ -27,7 +27,7 @@ from plurimask.records import Case, MaskSet
 from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
 from plurimask.sampling.region import Box, Region, find_box, reaching_edges, slicing_axis
 from plurimask.sampling.represent import PanelKind, pack, unpack
-from plurimask.sampling.spacing import SLICES, apart, back, moved_region, resampled, resampled_grid
+from plurimask.sampling.spacing import apart, back, moved_region, resampled, resampled_grid
 
 _PIXELS_IN_WORK = 16 * 2**20
 _MOST_PIXELS = 2**22
@@ -174,7 +174,7 @@ def check_study(
     model.check_channels(study.case)
     grid, slicing = study.case.grid, slicing_axis(study)
     if model.recipe.spacing_mm is not None and is_brought(model, study, native):
-        grid, slicing = resampled_grid(study, model.recipe.spacing_mm), SLICES
+        grid, slicing = resampled_grid(study, model.recipe.spacing_mm), 2
         region = region and moved_region(region, study, grid)
     box = _box(model, study.case.name, grid, slicing, region, whole)
     rows, columns = (axis for number, axis in enumerate(box) if number != slicing)
