@@ -222,7 +222,8 @@ def test_an_absurd_rate_is_said_at_the_step_that_diverges(data, tmp_path):
         train(made(learning_rate=1e30, clip=1e30, validate_every=1000), data, tmp_path / "run")
 
 
-def test_mixed_precision_computes_in_half_precision_and_keeps_weights_in_single(data, tmp_path):
+def computed_in(recipe, data, out):
+    """Types of what convolutions gave in a training."""
     seen = set()
 
     def note(module, inputs, output):
@@ -231,12 +232,23 @@ def test_mixed_precision_computes_in_half_precision_and_keeps_weights_in_single(
 
     handle = register_module_forward_hook(note)
     try:
-        train(made(precision="bf16-mixed", steps=1), data, tmp_path / "run")
+        train(recipe, data, out)
     finally:
         handle.remove()
-    assert torch.bfloat16 in seen
+    return seen
+
+
+def test_mixed_precision_computes_in_half_precision_and_keeps_weights_in_single(data, tmp_path):
+    assert torch.bfloat16 in computed_in(made(precision="bf16-mixed", steps=1), data, tmp_path / "run")
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert {weight.dtype for weight in state["method"].values()} == {torch.float32}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU, that decides")
+@pytest.mark.parametrize("amx", [True, False])
+def test_auto_computes_in_half_precision_where_a_processor_has_amx(data, tmp_path, monkeypatch, amx):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert (torch.bfloat16 in computed_in(made(precision="auto", steps=1), data, tmp_path / "run")) == amx
 
 
 def test_images_of_another_size_are_refused_and_nothing_is_written(data, tmp_path):

@@ -44,7 +44,7 @@ class TrainingSettings(Settings):
         ema: decay of the exponential moving average of the weights, which samples are drawn from.
         seed: of everything random in the training.
         devices: processes, one per device; each takes an equal share of the batch.
-        precision: Fabric's `32-true` or `bf16-mixed`; `auto` takes the second where a GPU has it.
+        precision: Fabric's `32-true` or `bf16-mixed`; `auto` takes the second where a GPU has it, or a processor AMX.
         validate_every: steps from one validation to the next.
         validation_cases: validation cases whose masks are drawn and scored.
         validation_samples: masks that are drawn of each.
