@@ -17,7 +17,7 @@ import inspect
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,11 +67,12 @@ def benchmark(
     dataset: str,
     folders: Annotated[list[Path], typer.Argument(help="Folders that benchmarks wrote.")],
     charts: Annotated[bool, typer.Option("--charts", help="Of pictures, those without images alone.")] = False,
+    part: Annotated[str | None, typer.Option(help="Kept as SUITE-PART, beside other runs of the suite.")] = None,
 ) -> None:
     """Keep tables (SUITE.md, SUITE.csv), figures (SUITE.json) and pictures (SUITE/*.png); fill the page's tables."""
     kept = SUITES / dataset
     for folder in folders:
-        name = read(folder / "results.json")["suite"]["name"]
+        name = "-".join(filter(None, (read(folder / "results.json")["suite"]["name"], part)))
         shutil.rmtree(kept / name, ignore_errors=True)
         (kept / name).mkdir(parents=True)
         for picture in sorted((folder / "figures").glob("*.png")):
@@ -183,16 +184,26 @@ def fill(path: Path, tables: Tables) -> None:
 
 
 def suite_tables(dataset: str) -> Tables:
-    """A table of each kept suite."""
-    return {path.stem: lambda path=path: suite_table(read(path)) for path in (SUITES / dataset).glob("*.json")}
+    """A table of each kept suite and its parts."""
+    kept = SUITES / dataset
+    return {
+        path.stem: lambda name=path.stem: suite_table([read(part) for part in sorted(kept.glob(f"{name}*.json"))])
+        for path in kept.glob("*.json")
+    }
 
 
-def suite_table(results: Json) -> Table:
-    """The scored runs at the larger N, each beside its difference from the reference, case by case."""
+def suite_table(parts: Sequence[Json]) -> Table:
+    """The scored runs at the larger N, each beside its difference from the reference, case by case.
+
+    Raises ValueError for parts on different terms.
+    """
+    results = parts[0]
+    if any(one["terms"] != results["terms"] for one in parts):
+        raise ValueError(f"parts of {results['suite']['name']} on different terms")
     suite = results["suite"]
     count = str(suite["scoring"]["samples"])
     reference = next(run["label"] for run in suite["runs"] if run["name"] == suite["reference"])
-    rows = [Row(Head(run["label"]), _suite_cells(run, count)) for run in results["runs"] if run["mean"]]
+    rows = [Row(Head(run["label"]), _suite_cells(run, count)) for one in parts for run in one["runs"] if run["mean"]]
     for one in results["references"].get(count, []):
         rows.append(Row(Head(one["label"]), (*cells(one, SUITE_KEYS), "", "", "")))
     others = f"U-GED less {reference}", "U-GED of each seed", "GFLOP a mask"
