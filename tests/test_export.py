@@ -50,7 +50,7 @@ def folder(model, tmp_path_factory):
 def test_masks_are_those_of_pytorch(model, folder, count, steps):
     shown = image(3, BIG)
     expected = model.sample(shown, count, seed=2, sampler=model.sampler("ddim", steps)).masks
-    drawn = OnnxModel(folder).masks(shown, count, seed=2, steps=steps)
+    drawn = OnnxModel(str(folder)).masks(shown, count, seed=2, steps=steps)
     assert (drawn.shape, drawn.dtype) == (expected.shape, np.bool_)
     assert (drawn != expected).mean() < 0.002
     assert 0.01 < expected.mean() < 0.99

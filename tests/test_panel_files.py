@@ -15,6 +15,7 @@ import SimpleITK
 from dicom_series import OBLIQUE, noise, write_series
 from PIL import Image
 
+import plurimask as pm
 from plurimask.errors import InputError, SettingsError
 from plurimask.files.locate import Study, open_study
 from plurimask.files.mask_sets import MaskSets, read_mask_set
@@ -126,6 +127,16 @@ def test_a_plane_becomes_a_volume_of_one_slice(tmp_path):
     image = nib.load(tmp_path / "case 7" / "masks.nii.gz")
     assert image.shape == (12, 14, 1, 4)
     assert np.allclose(image.affine, PLANE.affine, rtol=0, atol=1e-6)
+
+
+def test_paths_may_be_text(volume, tmp_path):
+    panel, _, folder = volume
+    study = pm.open_study(str(tmp_path / "case 7.nii"))
+    assert {path.relative_to(folder).as_posix() for path in pm.write_panel(str(folder), panel, study)} == names_in(
+        folder
+    )
+    pm.write_mask_set(str(tmp_path / "again" / "case 7"), pm.read_mask_set(str(folder)))
+    assert (read_mask_set(tmp_path / "again" / "case 7").masks == panel.masks).all()
 
 
 def test_unknown_spacing_is_said_to_be_unknown(picture):

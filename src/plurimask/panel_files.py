@@ -36,7 +36,7 @@ from plurimask.show.charts import save_picture
 
 
 def write_panel(
-    folder: Path, panel: MaskSet, study: Study, format: str | None = None, agreement: float = 0.5
+    folder: str | Path, panel: MaskSet, study: Study, format: str | None = None, agreement: float = 0.5
 ) -> tuple[Path, ...]:
     """Write `panel` to `folder`, which must have its name; a panel that was there is replaced.
 
@@ -57,6 +57,7 @@ def write_panel(
         MissingPackageError: DICOM SEG without highdicom.
         OSError: as the file system does (disk full, no permission); the folder is then as it was.
     """
+    folder = Path(folder)
     chosen = check_writable(folder, study, format)
     if not 0 < agreement <= 1:
         raise SettingsError("agreement", expected="a share above 0, at most 1", got=str(agreement), hint="try 0.5")

@@ -61,7 +61,7 @@ def test_a_window_goes_from_prepare_into_the_weights_and_is_applied_in_sampling(
     settings = FolderSettings(
         ["{case}/image.png"], ["{case}/label{reader}.png"], intensity=parse_intensity("60,180", None)
     )
-    prepare_folder(raw, tmp_path / "made", settings)
+    prepare_folder(str(raw), str(tmp_path / "made"), settings)
     assert json.loads((tmp_path / "made" / "intensity.json").read_text()) == {"window": [60, 180]}
     whole = open_dataset(tmp_path / "made")
     assert (whole[0].image.min(), whole[0].image.max()) == (60, 180)

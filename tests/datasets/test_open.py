@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_folder_of_cases_is_a_case_folder(folder):
-    assert isinstance(open_dataset(folder), CaseFolder)
+    assert isinstance(open_dataset(str(folder)), CaseFolder)
 
 
 def test_no_folder_is_refused(tmp_path):

@@ -105,6 +105,11 @@ def test_image_that_is_not_finite_is_refused(model):
         model.sample(broken)
 
 
+def test_what_is_no_array_of_numbers_is_refused(model):
+    with pytest.raises(InputError, match=r"expected an array of numbers, got str; open a file with pm\.open_study"):
+        model.sample("slice.png")
+
+
 def test_no_masks_is_refused(model):
     with pytest.raises(SettingsError, match="at least one mask, got 0"):
         model.sample(image(), 0)

@@ -95,7 +95,7 @@ def test_predictions_are_blended_at_every_step(cimd):
 
 
 def test_nothing_is_drawn_outside_of_the_region(cimd):
-    panel = sample_study(cimd, of(volume((40, 48, 5))), 3, region=parse_region("5:35,20:28,1:3"))
+    panel = sample_study(cimd, of(volume((40, 48, 5))), 3, region="5:35,20:28,1:3")
     outside = panel.masks.copy()
     outside[:, 5:35, 20:28, 1:3] = False
     assert not outside.any()

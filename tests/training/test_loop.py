@@ -154,11 +154,10 @@ def test_a_run_broken_off_in_a_step_goes_on_exactly(unbroken, data, tmp_path, st
 
 _KILLED = """
 import os, signal, sys
-from pathlib import Path
 sys.path[:0] = sys.argv[3:]
 from test_loop import _Stop, made, open_dataset, register_module_forward_hook, train
 register_module_forward_hook(_Stop(6, lambda: os.kill(os.getpid(), signal.SIGKILL)))
-train(made(), open_dataset(Path(sys.argv[1])), Path(sys.argv[2]))
+train(made(), open_dataset(sys.argv[1]), sys.argv[2])
 """
 
 

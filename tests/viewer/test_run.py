@@ -39,7 +39,7 @@ def busy():
 
 
 def serve(path, tmp_path, **more):
-    pm.serve(path, out=tmp_path / "saved", browser=False, **more)
+    pm.serve(str(path), out=str(tmp_path / "saved"), browser=False, **more)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])

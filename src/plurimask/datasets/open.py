@@ -34,7 +34,7 @@ from plurimask.records import Case
 from plurimask.settings import parse
 
 
-def open_dataset(path: Path, split_file: Path | None = None) -> Dataset:
+def open_dataset(path: str | Path, split_file: str | Path | None = None) -> Dataset:
     """The dataset at a path: a `lidc-slices` release (a folder with `index.csv` and `masks.npz`), or a folder of cases.
 
     A CSV file (`patient,side`) in a folder of cases stands for that folder with that split: data/fold-1.csv.
@@ -44,8 +44,9 @@ def open_dataset(path: Path, split_file: Path | None = None) -> Dataset:
     Raises:
         DatasetError: no folder there, one that neither layout fits, or a `split_file` that does not fit it.
     """
+    path = Path(path)
     if split_file is not None:
-        return split_as(open_dataset(path), split_file)
+        return split_as(open_dataset(path), Path(split_file))
     if (remote := Remote.at(path)) is not None:
         return Fetched(remote)
     layout = locate(path).layout

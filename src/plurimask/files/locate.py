@@ -160,7 +160,7 @@ def _parted(path: Path) -> tuple[Path, str | None]:
     return (path, None) if path.exists() or not mark or not base or not part else (path.with_name(base), part)
 
 
-def open_study(path: Path) -> Study:
+def open_study(path: str | Path) -> Study:
     """The study at a path: a DICOM file or the folder of a series, a file of `FORMATS`, or the folder of one case.
 
     Of a folder of several series, FOLDER#3 is the one of number 3 (or of a UID); of a NIfTI file of four axes,
@@ -173,7 +173,8 @@ def open_study(path: Path) -> Study:
         InputError: nothing there, or what `files.dicom.read_series`, `read_image`, `study_name` or `list_case` refuse.
         MissingPackageError: DICOM without `pydicom`, or without a decoder that the file needs.
     """
-    name, (path, part) = path, _parted(path)
+    name = Path(path)
+    path, part = _parted(name)
     if not path.exists():
         raise InputError(
             path, expected="an image, a DICOM series or a case", got="nothing there", hint="check the path"

@@ -302,7 +302,7 @@ def check_case_folder(folder: Path) -> None:
     check_free(folder, *REPLACEABLE)
 
 
-def write_mask_set(folder: Path, panel: MaskSet) -> None:
+def write_mask_set(folder: str | Path, panel: MaskSet) -> None:
     """Write `panel` to `folder`, which must have its name and appears whole; a panel that was there is replaced.
 
     Raises:
@@ -310,8 +310,8 @@ def write_mask_set(folder: Path, panel: MaskSet) -> None:
         SettingsError: a folder of other files.
         OSError: as the file system does (disk full, no permission).
     """
+    folder, text = Path(folder), describe(panel)
     check_bears_name(folder, panel.name)
-    text = describe(panel)
     with atomic_folder(folder, *REPLACEABLE) as fresh:
         np.savez_compressed(fresh / f"{STACK}.npz", masks=panel.masks)
         (fresh / DESCRIPTION).write_text(text, encoding="utf-8")
@@ -332,7 +332,7 @@ def describe(panel: MaskSet) -> str:
     return json.dumps(description.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
-def read_mask_set(path: Path, image: Callable[[], Grid] | None = None) -> MaskSet:
+def read_mask_set(path: str | Path, image: Callable[[], Grid] | None = None) -> MaskSet:
     """The mask set in a case's folder, or in its one file (CASE.npz, .npy, .nii, .nii.gz, .dcm).
 
     While other processes replace it, it is one of theirs, and never parts of two.
@@ -345,14 +345,15 @@ def read_mask_set(path: Path, image: Callable[[], Grid] | None = None) -> MaskSe
         InputError: files that are missing, damaged, in two forms or of other content, or a description that disagrees
             with the masks or with the folder's name.
     """
+    place = Path(path)
 
     def read() -> MaskSet:
-        files = find_mask_files(path)
+        files = find_mask_files(place)
         if files is None:
-            raise InputError(path, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
+            raise InputError(place, expected=f"{STACK}.npz, or one file a sample", got="none", hint="draw masks first")
         return _read(files, image)
 
-    return read_together(path, read)
+    return read_together(place, read)
 
 
 class MaskSets(Mapping[str, MaskSet]):

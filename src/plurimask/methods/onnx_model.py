@@ -113,7 +113,8 @@ class OnnxModel:
         MissingPackageError: ONNX Runtime is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
         self.card = _read_card(folder)
         self._gamma = np.array(self.card.gamma, dtype=np.float32)
         draws, inputs = (GENERATOR, ["z"]) if self.card.latent else (DENOISER, ["x", "time", "rank", "basis"])

@@ -150,7 +150,7 @@ _ONE_GRID = "bring all files of a case to one grid, or take the voxels as they a
 
 
 def survey_folder(
-    root: Path,
+    root: str | Path,
     settings: FolderSettings,
     progress: Progress = lambda done, total: None,
     cluster: Cluster | None = None,
@@ -161,13 +161,14 @@ def survey_folder(
         SettingsError: patterns or a label that cannot be, or labels that need one to be chosen.
         DatasetError: no case at all.
     """
+    root = Path(root)
     source = Remote.at(root)
     return _run(source.listed() if source else root, settings, None, progress, cluster, source, None)
 
 
 def prepare_folder(
-    root: Path,
-    out: Path,
+    root: str | Path,
+    out: str | Path,
     settings: FolderSettings,
     progress: Progress = lambda done, total: None,
     cluster: Cluster | None = None,
@@ -183,6 +184,7 @@ def prepare_folder(
         SettingsError: as `survey_folder`, or `out` is in use or lies in `root`.
         DatasetError: no case that can be used.
     """
+    root, out = Path(root), Path(out)
     source, sink = Remote.at(root), Remote.at(out)
     root = source.listed() if source else root
 

@@ -78,7 +78,7 @@ class Model:
             progress: called after each prediction.
 
         Raises:
-            InputError: an image of another size or channel count than the model's, or not finite.
+            InputError: an image of another size or channel count than the model's, not finite, or no numbers.
             SettingsError: fewer than one mask, more steps than the process has, a sampler for a method without one, or
                 a pool of fewer masks than the panel.
         """
@@ -268,7 +268,11 @@ def _load_exported(folder: Path) -> Model:
 
 
 def _as_case(image: np.ndarray) -> Case:
-    values = np.asarray(image, dtype=np.float32)
+    try:
+        values = np.asarray(image, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        got, hint = type(image).__name__, "open a file with pm.open_study, and draw with pm.sample_study"
+        raise InputError("image", expected="an array of numbers", got=got, hint=hint) from error
     stacked = values[None] if values.ndim == 2 else values
     shape = stacked.shape[1:]
     return Case("image", stacked, np.zeros((0, *shape), dtype=bool), Grid(shape))

@@ -25,7 +25,7 @@ from plurimask.methods.draw import Tiling, draw_area, encode, tile
 from plurimask.methods.hurdle import of_one_lesion
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
-from plurimask.sampling.region import Box, Region, find_box, reaching_edges, slicing_axis
+from plurimask.sampling.region import Box, Region, find_box, parse_region, reaching_edges, slicing_axis
 from plurimask.sampling.represent import PanelKind, pack, unpack
 from plurimask.sampling.spacing import apart, back, moved_region, resampled, resampled_grid
 
@@ -42,7 +42,7 @@ def sample_study(
     count: int = 16,
     seed: int = 0,
     sampler: SamplerSettings | None = None,
-    region: Region | None = None,
+    region: Region | str | None = None,
     whole: bool = False,
     progress: Progress = lambda done, total: None,
     skip: int = 0,
@@ -61,7 +61,7 @@ def sample_study(
         model: the model that draws.
         study: the image or volume.
         count, seed, sampler, panel, pool: as for `Model.sample`; a panel represents whole volumes.
-        region: the part to draw.
+        region: the part to draw, also as the text of `--roi`.
         whole: draw all of a larger image, although the model has only seen crops around lesions.
         progress: called after each prediction of a field.
         skip: how many samples of a panel of independent draws exist already; the samples after them are drawn.
@@ -72,6 +72,7 @@ def sample_study(
         SettingsError: as `Model.sample`; a region outside the image; no region where there must be one; or a region and
             `whole`.
     """
+    region = parse_region(region) if isinstance(region, str) else region
     if (near := at_spacing(model, study, native)) is not None:
         there = region and moved_region(region, study, near.case.grid)
         drawn = sample_study(model, near, count, seed, sampler, there, whole, progress, skip, panel, pool, native=True)

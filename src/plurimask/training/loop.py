@@ -78,7 +78,7 @@ class _Run:
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False, validation: Validation | None = None
+    recipe: Recipe, dataset: Dataset, out: str | Path, *, resume: bool = False, validation: Validation | None = None
 ) -> None:
     """Train a recipe's method on the train split of a dataset, into the run folder `out`.
 
@@ -99,7 +99,7 @@ def train(
         DivergedError: a loss that is not finite.
         TrainingError: one of several processes failed otherwise.
     """
-    folder, settings = RunFolder(out), recipe.training
+    folder, settings = RunFolder(Path(out)), recipe.training
     sides = sides_of(dataset)
     batches = _batches(recipe, dataset, sides["train"])
     if recipe.spacing_mm is None:

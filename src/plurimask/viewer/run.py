@@ -27,10 +27,10 @@ _HEAD_WITHIN = 20  # seconds
 
 
 def serve(
-    path: Path,
-    data: Path | None = None,
+    path: str | Path,
+    data: str | Path | None = None,
     model: str | None = None,
-    out: Path = Path("saved"),
+    out: str | Path = "saved",
     *,
     host: str = "127.0.0.1",
     port: int = 8765,
@@ -63,6 +63,7 @@ def serve(
         SettingsError: a host that other machines reach without a token, a short token, a port in use, or an `out` in
             what is served.
     """
+    path, out, data = Path(path), Path(out), None if data is None else Path(data)
     _check_token(host, token)
     _check_out(out, path, data)
     with listen(host, port) as listening:
