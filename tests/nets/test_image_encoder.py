@@ -46,6 +46,12 @@ def test_closeness_falls_from_the_middle_on():
         assert close[0, :, row, column].tolist() == pytest.approx(expected)
 
 
+def test_closeness_is_no_number_that_a_processor_is_slow_with():
+    close = closeness(torch.Size((256, 256)), torch.device("cpu"))
+    assert close.min() == 0
+    assert close[close > 0].min() >= 1e-20
+
+
 def test_closeness_of_a_centred_crop_is_that_of_the_whole():
     whole, crop = (closeness(torch.Size((side, side)), torch.device("cpu")) for side in (32, 16))
     torch.testing.assert_close(whole[..., 8:24, 8:24], crop)

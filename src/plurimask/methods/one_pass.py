@@ -207,7 +207,7 @@ class OnePass(Method):
         if self.known is not None and who is not None:
             reader, slots = one_each(who, drew)
             z = self.known.latent(z, reader.repeat_interleave(draws))
-            readers = readers.take_along_dim(slots[..., None, None], dim=1)
+            readers = readers[torch.arange(count, device=drew.device)[:, None], slots]
         logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
         x = self._lifted(logits).sigmoid().reshape(count, draws, -1)
         y = windows.cut(readers, self.settings.cell).flatten(2).float()
@@ -216,7 +216,9 @@ class OnePass(Method):
     def _region(self, mean: Tensor, readers: Tensor, drew: Tensor) -> Tensor:
         """(8), which is 0 where nobody drew: mean (B, 1, ..., H, W), readers (B, R, ..., H, W), drew (B, R) bool."""
         mean, masks = mean.flatten(2), readers.flatten(2).float()
-        distance = soft_distance(mean.sum(2), masks.sum(2), (mean - masks).abs().sum(2), self.settings.constant)
+        size, sizes = mean.sum(2), masks.sum(2)
+        apart = differences(mean, masks, size, sizes)[:, 0]
+        distance = soft_distance(size, sizes, apart, self.settings.constant)
         return (distance * drew).sum() / drew.sum().clamp(min=1)
 
     def expected(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -393,7 +395,7 @@ def scores(x: Tensor, y: Tensor, drew: Tensor, constant: float) -> tuple[Tensor,
     Means over all readers of the batch who drew; both are 0 where nobody did.
     """
     size_x, size_y = x.sum(2), y.sum(2)
-    crossed = (x[:, :, None] - y[:, None]).abs().sum(3)
+    crossed = differences(x, y, size_x, size_y)
     one, other = torch.triu_indices(x.shape[1], x.shape[1], 1, device=x.device)
     within = (x[:, one] - x[:, other]).abs().sum(2)
     readers = drew.sum(1)
@@ -410,6 +412,15 @@ def scores(x: Tensor, y: Tensor, drew: Tensor, constant: float) -> tuple[Tensor,
         soft_distance(size_x[:, one], size_x[:, other], within, constant),
     )
     return score, energy(crossed / typical[:, None, None], within / typical[:, None])
+
+
+def differences(x: Tensor, y: Tensor, size_x: Tensor, size_y: Tensor) -> Tensor:
+    """|x - y| over pixels, of x (B, S, pixels) in [0, 1] and y (B, R, pixels) 0 or 1 with their sums: (B, S, R).
+
+    Where y is 0 or 1, that is |x| + |y| - 2 xy: a product of matrices in place of (B, S, R, pixels).
+    """
+    with torch.autocast(x.device.type, enabled=False):  # which would count pixels in half precision
+        return size_x[:, :, None] + size_y[:, None] - 2 * x @ y.mT
 
 
 def soft_distance(size_x: Tensor, size_y: Tensor, difference: Tensor, constant: float) -> Tensor:

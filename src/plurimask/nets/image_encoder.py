@@ -67,9 +67,12 @@ def closeness(size: torch.Size, device: torch.device) -> Tensor:
     places = (torch.arange(side, dtype=torch.float32, device=device) for side in size[-2:])
     rows, columns = (place - place.mean() for place in places)
     squared = (rows[:, None] ** 2 + columns**2).expand(size)
-    return torch.stack([torch.exp(-squared / reach**2) for reach in _REACHES])[None]
+    near = torch.stack([torch.exp(-squared / reach**2) for reach in _REACHES])[None]
+    return near.where(near > _FAR, 0)
 
 
+_FAR = 1e-20
+"""As close is far enough to be 0: a CPU takes many times as long for products below the least normal number."""
 _LEAST = 1e-6
 """Added to every pixel's weight, so that there is an average where no mask is expected."""
 

@@ -183,6 +183,7 @@ class MaskGenerator(nn.Module):
         """`given` are the widths of the encoder's stages, the first of which is at 1 / `patch` of the size."""
         super().__init__()
         widths, condition = settings.widths, settings.condition
+        self.width = widths[0]
         self.maps = nn.ModuleList(
             convolution(wide, own, kernels.point) for wide, own in zip(given, widths, strict=False)
         )
@@ -204,8 +205,9 @@ class MaskGenerator(nn.Module):
 
         What the finest map has beyond its own width, `patch`**2 maps, are logits that the mask's are added to.
         """
-        condition, width = self.embed(z), self.maps[0].out_channels
-        onto, maps = maps[0][:, width:], [maps[0][:, :width], *maps[1:]]
+        condition = self.embed(z)
+        finest, onto = maps[0].tensor_split([self.width], dim=1)
+        maps = [finest, *maps[1:]]
         x = maps[-1].expand(len(z), *maps[-1].shape[1:])
         for level in reversed(range(len(maps))):
             x = self.stages[level](x, condition)
