@@ -208,7 +208,9 @@ class OnePass(Method):
             reader, slots = one_each(who, drew)
             z = self.known.latent(z, reader.repeat_interleave(draws))
             readers = readers[torch.arange(count, device=drew.device)[:, None], slots]
-        logits = self.generator([level.repeat_interleave(draws, dim=0) for level in maps], z).float()
+        # Channels stand last while maps are repeated, which leaves them as convolutions want them.
+        maps = [level.movedim(1, -1).repeat_interleave(draws, dim=0).movedim(-1, 1) for level in maps]
+        logits = self.generator(maps, z).float()
         x = self._lifted(logits).sigmoid().reshape(count, draws, -1)
         y = windows.cut(readers, self.settings.cell).flatten(2).float()
         return scores(x, y, drew, self.settings.constant)

@@ -206,7 +206,7 @@ class MaskGenerator(nn.Module):
         What the finest map has beyond its own width, `patch`**2 maps, are logits that the mask's are added to.
         """
         condition = self.embed(z)
-        finest, onto = maps[0].tensor_split([self.width], dim=1)
+        finest, onto = maps[0].split_with_sizes([self.width, maps[0].shape[1] - self.width], dim=1)
         maps = [finest, *maps[1:]]
         x = maps[-1].expand(len(z), *maps[-1].shape[1:])
         for level in reversed(range(len(maps))):
