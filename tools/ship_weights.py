@@ -47,6 +47,7 @@ def card(
     data: Annotated[str, typer.Option(help="One of the data sections of the card's template.")],
     history: Annotated[str, typer.Option(help="How the run went: hours, interruptions, what was changed on resuming.")],
     scores: Annotated[list[Path], typer.Option(help="summary.json of `plurimask evaluate`, one for each N.")],
+    changes: Annotated[list[str] | None, typer.Option("--set", help="What was changed in the recipe.")] = None,
 ) -> None:
     """Write the model card and the figure of the training curves."""
     folder = RunFolder(run)
@@ -58,6 +59,7 @@ def card(
         recipe_name=recipe,
         data=data,
         history=history,
+        changes=changes or [],
         checkpoint=model.checkpoint,
         settings=model.recipe,
         split=json.loads(folder.split.read_text(encoding="utf-8")),
