@@ -116,9 +116,11 @@ def train(
         folder.check()
     elif settings.start is not None:
         find_weights(settings.start)
-    gpu = torch.cuda.is_available()
-    half = torch.cuda.is_bf16_supported() if gpu else torch.cpu.get_capabilities().get("amx_bf16", False)
-    precision = settings.precision if settings.precision != "auto" else "bf16-mixed" if half else "32-true"
+    precision = settings.precision
+    if precision == "auto":
+        gpu = torch.cuda.is_available()
+        half = torch.cuda.is_bf16_supported() if gpu else torch.cpu._is_amx_tile_supported()
+        precision = "bf16-mixed" if half else "32-true"
     strategy = "ddp_spawn" if settings.devices > 1 else "auto"
     fabric = Fabric(devices=settings.devices, precision=precision, strategy=strategy)
     run = _Run(recipe, batches, validation, dataset.digest, folder, resume)
