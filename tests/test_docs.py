@@ -116,6 +116,24 @@ def test_the_tables_of_a_benchmark_page_are_those_of_the_kept_results(pages, pag
     assert pages.filled(text, pages.suite_tables(page.stem)) == text
 
 
+def test_parts_of_a_suite_on_the_same_terms_are_one_table(pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "SUITES", tmp_path)
+    whole = json.loads((ROOT / "docs/benchmarks/own-data/few-cases.json").read_text(encoding="utf-8"))
+    parts = [{**whole, "runs": [run]} for run in whole["runs"]]
+    (tmp_path / "own").mkdir()
+
+    def table():
+        names = "few-cases", "few-cases-ten", "few-cases-twenty", "few-casesof"  # the last is another suite
+        for name, part in zip(names, [*parts, whole], strict=True):
+            (tmp_path / "own" / f"{name}.json").write_text(json.dumps(part), encoding="utf-8")
+        return pages.suite_tables("own")["few-cases"]().to_markdown()
+
+    assert table() == pages.suite_table([whole]).to_markdown()
+    parts[2]["terms"] = {**whole["terms"], "image_size": 64}
+    with pytest.raises(ValueError, match="parts of few-cases on different terms"):
+        table()
+
+
 @pytest.mark.parametrize("dataset", ["lidc", "phantom"])
 def test_a_benchmark_page_has_a_table_of_every_kept_suite(dataset):
     folder = ROOT / "docs/benchmarks" / dataset

@@ -2,6 +2,7 @@
 
     python tools/pages.py benchmark lidc runs/table1 runs/ablation   docs/benchmarks/lidc and lidc.md
     python tools/pages.py benchmark own-data runs/bu-bil --charts    the same, no picture that shows an image
+    python tools/pages.py benchmark lidc-long RUN --part latent      rows beside those that another folder had
     python tools/pages.py metrics SCORES                             docs/scores and metrics.md
     python tools/pages.py settings                                   docs/settings.md, from the types of the settings
     python tools/pages.py figures demo                               docs/figures/demo.png, of shipped cases
@@ -187,7 +188,7 @@ def suite_tables(dataset: str) -> Tables:
     """A table of each kept suite and its parts."""
     kept = SUITES / dataset
     return {
-        path.stem: lambda name=path.stem: suite_table([read(part) for part in sorted(kept.glob(f"{name}*.json"))])
+        path.stem: lambda path=path: suite_table([*map(read, (path, *sorted(kept.glob(f"{path.stem}-*.json"))))])
         for path in kept.glob("*.json")
     }
 
