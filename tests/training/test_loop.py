@@ -1,6 +1,7 @@
 """Training: it learns, it goes on exactly where it stopped, it stops when it diverges, and two processes act as one."""
 
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -443,3 +444,28 @@ def test_an_unknown_start_begins_no_run(data, tmp_path):
     with pytest.raises(CheckpointError, match=r"expected a built-in name, a \.safetensors file"):
         train(made(start="nobody"), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+FAULTS = """
+import resource, torch
+from plurimask.training.loop import keep_freed_memory
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.zeros(16_777_216)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+pages()
+free = pages()
+keep_freed_memory()
+torch.zeros(16_777_216)
+print(free, pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc maps large memory anew")
+def test_memory_that_was_freed_is_not_mapped_anew():
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    free, kept = map(int, done.stdout.split())
+    assert kept < free / 100

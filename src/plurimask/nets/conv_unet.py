@@ -97,5 +97,5 @@ def convolutions(in_channels: int, width: int, count: int, kernel: int | tuple[i
     """`count` convolutions to `width` channels, a ReLU after each."""
     layers: list[nn.Module] = []
     for channels in (in_channels, *[width] * (count - 1)):
-        layers += [convolution(channels, width, kernel), nn.ReLU()]
+        layers += [convolution(channels, width, kernel), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -1,5 +1,6 @@
 """Training, read downwards: open, build, resume, step, validate, keep."""
 
+import ctypes
 import logging
 import math
 from collections import Counter
@@ -217,6 +218,7 @@ def _batches(recipe: Recipe, dataset: Dataset, indices: list[int]) -> Batches:
 def _train(fabric: Fabric, run: _Run) -> Diverged | None:
     """One process of a run."""
     recipe, settings, folder = run.recipe, run.recipe.training, run.folder
+    keep_freed_memory()
     torch.manual_seed(settings.seed)
     # On its device before the state is loaded: the optimiser's moments follow the parameters.
     method = build(recipe.method).to(fabric.device)
@@ -239,6 +241,15 @@ def _train(fabric: Fabric, run: _Run) -> Diverged | None:
         return _steps(fabric, run, state, parallel, None)
     with RunLog(folder, state.step, settings.steps, run.batches.batch_size) as log:
         return _steps(fabric, run, state, parallel, log)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed, for the next step asks for the same again, and new pages have to be cleared."""
+    options = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
+    if options is not None:
+        trim_threshold, mmap_max = -1, -4
+        options(trim_threshold, -1)  # nothing
+        options(mmap_max, 0)
 
 
 class _Loss(nn.Module):
