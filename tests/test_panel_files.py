@@ -269,7 +269,8 @@ def stored_along(axis: int, panel: MaskSet, study: Study) -> tuple[MaskSet, Stud
         np.moveaxis(stack, -1, axis + 1) for stack in (study.case.image, study.case.readers, panel.masks)
     )
     grid = Grid(masks.shape[1:], panel.grid.affine[:, [*np.insert([0, 1], axis, 2), 3]])
-    case = replace(study.case, image=image, readers=readers, grid=grid)
+    padding = np.moveaxis(study.case.padding, -1, axis)
+    case = replace(study.case, image=image, readers=readers, grid=grid, padding=padding)
     return replace(panel, masks=masks, grid=grid), replace(study, case=case, format="nifti")
 
 
@@ -277,6 +278,7 @@ def stored_along(axis: int, panel: MaskSet, study: Study) -> tuple[MaskSet, Stud
 def test_diameters_and_pictures_are_those_of_the_slices_whichever_axis_they_are_stored_along(tmp_path, axis):
     panel = panel_on(Grid((12, 14, 5), np.diag([0.5, 0.5, 3.0, 1.0])))
     study = study_of(panel, "dicom")
+    study = replace(study, case=replace(study.case, padding=study.case.image[0] < 0.1))
     shown = []
     for number, pair in enumerate([(panel, study), stored_along(axis, panel, study)]):
         paths = write_panel(tmp_path / str(number) / "case 7", *pair, "png")

@@ -193,7 +193,8 @@ def _sliced_last(study: Study, panel: MaskSet) -> tuple[Case, MaskSet]:
         np.moveaxis(stack, slicing + 1, -1) for stack in (study.case.image, study.case.readers, panel.masks)
     )
     grid = panel.grid.across(slicing)
-    return replace(study.case, image=image, readers=readers, grid=grid), replace(panel, masks=masks, grid=grid)
+    case = replace(study.case, image=image, readers=readers, grid=grid, padding=None)
+    return case, replace(panel, masks=masks, grid=grid)
 
 
 def _measurements(panel: MaskSet, quantities: Quantities) -> str:

@@ -60,6 +60,14 @@ def test_an_image_may_be_a_series_and_labels_are_turned_to_its_axes(tmp_path):
     assert open_dataset(tmp_path / "cases").digest != before
 
 
+def test_a_series_may_have_files_of_other_kinds_beside_its_slices(tmp_path):
+    write_series(tmp_path / "a" / "image", noise())
+    (tmp_path / "a" / "image" / "A" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "image" / "Contents.txt").write_text("a scan")
+    (tmp_path / "a" / "image" / "DICOMDIR").write_bytes(b"")
+    assert np.array_equal(read_case(tmp_path / "a").image[0], noise() - 1024.0)
+
+
 def test_a_folder_called_image_that_holds_no_series_is_refused_and_a_dataset_may_have_cases_of_that_name(tmp_path):
     fill(tmp_path / "cases" / "image", image=IMAGE)
     assert not holds_case(tmp_path / "cases")

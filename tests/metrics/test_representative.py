@@ -72,13 +72,13 @@ def test_a_choice_is_nearer_to_the_pool_than_independent_draws_are():
 
 
 def test_weights_count_those_of_the_pool_that_are_nearest():
-    drawn = np.concatenate([masks(3, 1)] * 5 + [masks(4, 1)] * 2 + [np.zeros((1, 12, 12), dtype=bool)])
+    drawn = np.concatenate([masks(3, 1)] * 4 + [masks(4, 1)] * 3 + [np.zeros((2, 12, 12), dtype=bool)])
     chosen = select(distances(drawn), 3)
     assert {drawn[index].tobytes(): weight for index, weight in zip(*chosen, strict=True)} == {
-        drawn[0].tobytes(): 5,
-        drawn[5].tobytes(): 2,
-        drawn[7].tobytes(): 1,
-    } or chosen.weights.sum() == 8
+        drawn[0].tobytes(): 4,
+        drawn[4].tobytes(): 3,
+        drawn[7].tobytes(): 2,
+    }
 
 
 def test_the_mask_that_stands_for_most_comes_first():

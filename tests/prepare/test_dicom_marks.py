@@ -14,6 +14,7 @@ from pydicom import dcmread
 from said import command
 
 import plurimask as pm
+from plurimask.datasets.intensity import Intensity
 from plurimask.errors import InputError
 from plurimask.files.dicom_seg import write_chosen_seg
 from plurimask.geometry import Grid
@@ -175,3 +176,21 @@ def test_voxels_come_to_rest_wherever_their_axes_point():
     assert np.array_equal(onto(Path("a"), values[:2], part, grid)[2:], np.zeros((2, 5, 6)))
     with pytest.raises(InputError, match="marks beyond it"):
         onto(Path("a"), values, grid, Grid((3, 5, 6), grid.affine))
+
+
+@pytest.mark.parametrize("depth", [3, 1])
+def test_padding_does_not_count_among_percentiles_as_in_sampling(prepare, tmp_path, depth):
+    stored = noise((8, 8, depth)) // 4
+    stored[:4] = -2000
+    write_series(
+        tmp_path / "in" / "P1" / "ct", stored, change=lambda one, _: one.add_new("PixelPaddingValue", "SS", -2000)
+    )
+    case = pm.open_study(tmp_path / "in" / "P1" / "ct").case
+    drawn = nib.Nifti1Image((stored > 200).astype("u1"), case.grid.affine)
+    drawn.to_filename(tmp_path / "in" / "P1" / "label0.nii.gz")
+    said = prepare(tmp_path / "in", "{patient}/label{reader}.nii.gz", "--percentiles", "10,90", "--size", "8")
+    assert said.code == 0, said.err
+    clipped = Intensity(percentiles=(10, 90)).clip(case).image
+    read = np.stack([case.image for case in pm.open_dataset(tmp_path / "cases")], axis=-1)
+    assert np.array_equal(read, clipped.reshape(read.shape))
+    assert clipped.min() > -1024

@@ -32,6 +32,7 @@ from plurimask.records import Case, MaskSet
 from plurimask.training.checkpoint import load_weights, save_weights, start_from
 from plurimask.training.loop import DivergedError, _step_seed, learning_rate, train, validate
 from plurimask.training.recipe import TrainingSettings, parse_recipe
+from plurimask.training.run import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,13 @@ def test_a_process_killed_in_a_step_goes_on_exactly(unbroken, data, tmp_path):
     assert load_weights(tmp_path / "run" / "last.safetensors").step == 4
     train(made(), data, tmp_path / "run", resume=True)
     assert_same_end(unbroken, tmp_path / "run")
+
+
+def test_a_line_that_was_cut_off_is_passed_over(data, tmp_path):
+    train(made(steps=2), data, tmp_path / "run")
+    log, before = tmp_path / "run" / "metrics.jsonl", RunFolder(tmp_path / "run").lines("train")
+    log.write_text(log.read_text() + '{"step": 3, "sp')
+    assert RunFolder(tmp_path / "run").lines("train") == before
 
 
 def test_a_run_that_is_lengthened_takes_the_steps_of_a_long_one(unbroken, data, tmp_path):

@@ -6,14 +6,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from tiny import write_cases
+from tiny import SMALL, TREE, recipe, write_cases
 
 from plurimask.datasets.open import open_dataset
 from plurimask.datasets.store import open_store
 from plurimask.errors import DatasetError
 from plurimask.geometry import Grid
+from plurimask.methods.one_pass import OnePass
 from plurimask.records import Case
-from plurimask.training.plan import Cost, Facts, choose, look, plan
+from plurimask.training.plan import Cost, Facts, choose, look, measure, plan
 from plurimask.training.recipe import recipe_on_base
 
 
@@ -165,3 +166,15 @@ def test_a_plan_trains_as_it_is(tmp_path):
     text = plan(open_dataset(write_cases(tmp_path / "cases")), 0.1)
     assert recipe_on_base(tomllib.loads(text), "plan").training.steps >= 20
     assert "images of 16 x 16 (40) pixels" in text
+
+
+@pytest.mark.parametrize(("start", "whole"), [("lidc-one-pass", 2), (None, 3)])
+def test_of_the_full_steps_that_are_timed_as_many_see_whole_images_as_in_the_run(tmp_path, monkeypatch, start, whole):
+    sizes, loss = [], OnePass.loss
+    monkeypatch.setattr(OnePass, "loss", lambda self, batch: sizes.append(batch.image.shape[-1]) or loss(self, batch))
+    training = TREE["training"] | {"crop": 8, "crop_steps": 3, "start": start}
+    made = recipe(method={"name": "one-pass"} | SMALL["one-pass"], sampler=None, training=training)
+    measure(made, open_dataset(write_cases(tmp_path / "cases")))
+    assert len(sizes) == 25
+    assert sizes[-10:].count(16) == whole
+    assert set(sizes[:15]) == {8}

@@ -235,12 +235,10 @@ def _sources(headers: Sequence[Header], order: np.ndarray) -> tuple[Path, ...]:
 
 
 def holds_series(path: Path) -> bool:
-    """Whether a folder holds DICOM files and no panel, by the name or the start of the first."""
+    """Whether a folder holds DICOM files and no panel, by the names or the starts of its first three files."""
     inside = list_visible(path)
-    first = next((one for one in inside if not one.is_dir()), None)
-    return (
-        first is not None and path / "set.json" not in inside and (first.suffix.lower() in SUFFIXES or is_dicom(first))
-    )
+    first = [one for one in inside if not one.is_dir()][:3]
+    return path / "set.json" not in inside and any(one.suffix.lower() in SUFFIXES or is_dicom(one) for one in first)
 
 
 def read_segments(path: Path, image: Grid | None = None) -> tuple[np.ndarray, Grid]:

@@ -12,24 +12,21 @@ from typing import Any
 import numpy as np
 
 from plurimask.errors import InputError, SettingsError, need
-from plurimask.files.dicom import read_series
+from plurimask.files.dicom import holds_series, read_series
 from plurimask.files.dicom_headers import is_dicom, quiet
 from plurimask.files.images import LabelRule, read_image, read_label, split_name
-from plurimask.files.stored import list_visible, readable
+from plurimask.files.stored import readable
 from plurimask.geometry import Grid, lps_to_ras, same_grid
 from plurimask.records import Case
 
 _SEGMENTS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
-_OFF = 0.02  # of a step, by which headers of one grid may differ
 _ONE_GRID = "draw on the series that is given as the image, or export the mask on its grid"
 
 
 def is_series(path: Path) -> bool:
-    """Whether a file is DICOM, or a folder of which one of the first files is."""
-    if not path.is_dir():
-        return not split_name(path)[1] and is_dicom(path)
-    return any(is_dicom(file) for file in [file for file in list_visible(path) if not file.is_dir()][:3])
+    """Whether a file is DICOM and says no other format in its name, or a folder holds such files."""
+    return holds_series(path) if path.is_dir() else not split_name(path)[1] and is_dicom(path)
 
 
 def read_dicom_case(
@@ -82,10 +79,11 @@ def read_dicom_case(
             raise SettingsError(path, expected="one structure a reader", got=named, hint=hint)
         masks |= found if len(found) > 1 else dict(zip([reader], found.values(), strict=False))
     image, readers = np.concatenate(channels), np.array([*masks.values()], dtype=np.bool_)
-    grid = series.grid
+    grid, padding = series.grid, series.padding
     if grid.shape[2] == 1:
         image, readers, grid = image[..., 0], readers[..., 0], Grid(grid.shape[:2], grid.affine)
-    return Case(name, image, readers.reshape(-1, *grid.shape), grid, patient), tuple(masks)
+        padding = None if padding is None else padding[..., 0]
+    return Case(name, image, readers.reshape(-1, *grid.shape), grid, patient, padding), tuple(masks)
 
 
 def _series(path: Path) -> tuple[np.ndarray, Grid]:

@@ -97,7 +97,8 @@ def fit_square(case: Case, size: int) -> Case:
     moved = np.diag([factor, factor, 1.0, 1.0])
     moved[:2, 3] = factor / 2 - 0.5 - np.array(before)
     grid = case.grid.part((size, size), moved)
-    return replace(case, image=image.astype(np.float32), readers=drawn > 0.5 - _ROUNDING, grid=grid)
+    image, readers = image.astype(np.float32), drawn > 0.5 - _ROUNDING
+    return replace(case, image=image, readers=readers, grid=grid, padding=None)
 
 
 def _area_weights(side: int, size: int) -> np.ndarray:

@@ -82,8 +82,7 @@ class RunFolder:
 
     def lines(self, split: str) -> list[dict[str, Any]]:
         """The log's lines of one split, `train` or `val`, in their order."""
-        lines = (json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines())
-        return [line for line in lines if line["split"] == split]
+        return [line for line in map(json.loads, _whole(self.metrics)) if line["split"] == split]
 
     def start(self, recipe: Recipe, split: dict[str, Any]) -> None:
         """Begin a new run. Raises CheckpointError where one lies there already."""
@@ -253,12 +252,15 @@ _A_MINUTE = 60.0
 """Seconds from one printed line to the next where there is no terminal."""
 
 
+def _whole(metrics: Path) -> list[str]:
+    """The lines of a log, less a last one that was cut off."""
+    return [line for line in metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+
+
 def _cut(metrics: Path, last_step: int) -> dict[str, Any]:
     """Keep the lines up to a step; the last of them, or an empty one."""
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-    whole = [line for line in lines if line.endswith("}")]
     with readable(metrics, "the log of this run", "remove it, or start a new run", CheckpointError):
-        kept = [line for line in whole if json.loads(line)["step"] <= last_step]
+        kept = [line for line in _whole(metrics) if json.loads(line)["step"] <= last_step] if metrics.exists() else []
         last = dict(json.loads(kept[-1])) if kept else {}
     write_text(metrics, "".join(f"{line}\n" for line in kept))
     return last
