@@ -21,9 +21,7 @@ NOTES = (
 )
 
 
-def run_demo(
-    out: Path, count: int = 16, seed: int = 0, progress: Callable[[int], object] = lambda done: None
-) -> Scores:
+def run_demo(out: Path, count: int = 16, progress: Callable[[int], object] = lambda done: None) -> Scores:
     """Write `out`/masks, `out`/scores.csv, `out`/summary.json and `out`/report.html; returns the scores.
 
     `progress` is called with the number of cases drawn so far. Raises OSError as the file system does.
@@ -32,7 +30,7 @@ def run_demo(
     model, panels = load("lidc"), {}
     cases = {case.name: case for case in demo_cases()}
     for done, (name, case) in enumerate(cases.items(), start=1):
-        panels[name] = model.sample(case, count, seed)
+        panels[name] = model.sample(case, count)
         write_mask_set(out / "masks" / name, panels[name])
         progress(done)
     scores = evaluate(panels.values(), cases)

@@ -71,7 +71,7 @@ def write_consensus(
                 ROIGenerationAlgorithm="AUTOMATIC",
             )
         ]
-        contours = list(_contours(mask, panel, source))
+        contours = list(_contours(mask, panel))
         drawn = item(ReferencedROINumber=1, ROIDisplayColor=[0, 114, 178])
         if contours:
             drawn.ContourSequence = contours
@@ -94,7 +94,7 @@ def _frame_of_reference(source: DicomSource) -> Any:
     return item(FrameOfReferenceUID=source.header.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
-def _contours(mask: np.ndarray, panel: MaskSet, source: DicomSource) -> Iterator[Any]:
+def _contours(mask: np.ndarray, panel: MaskSet) -> Iterator[Any]:
     """Of a mask (H, W, D), slice by slice, in LPS+ mm."""
     assert panel.grid.affine is not None
     place = lps_to_ras(panel.grid.affine)

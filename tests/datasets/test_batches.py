@@ -434,18 +434,6 @@ def test_volumes_are_turned_in_their_planes_and_flipped_through_them_with_masks_
     assert len(seen) == 16
 
 
-def test_fields_of_volumes_have_so_many_planes_and_first_ones_are_smaller():
-    batches = Batches(
-        open_store(Bodies()), range(CASES), CASES, 0, CropSettings(6, 1, 0), field=FieldSettings(8, 1.0, 6)
-    )
-    small, full = batches[0], batches[1]
-    assert small.image.shape == (CASES, 1, 6, 6, 6)
-    assert full.image.shape == (CASES, 1, 6, 8, 8)
-    assert full.readers.flatten(1).any(1).all()
-    assert batches.share(1, 0, 2).spacing.shape == (CASES // 2, 3)
-    assert torch.equal(full.spacing, batches[1].spacing)
-
-
 def test_crops_of_volumes_have_planes_around_the_middle_and_repeat_the_last_of_fewer():
     """Of 6 planes 4 begin at the second or one off it; of 5 planes 8 are three more than there are."""
     store = open_store(Bodies())

@@ -18,7 +18,6 @@ from plurimask.metrics.ged import (
     ged,
     hm_iou,
     matched_mean,
-    panel_ceiling,
     reader_diversity,
     sample_diversity,
 )
@@ -175,41 +174,6 @@ def test_samples_from_the_readers_distribution_score_0_by_u_and_the_calibrated_l
         assert abs(values.mean()) < 3 * error
         assert error < 0.01
     assert unbiased.min() < 0
-
-
-@pytest.mark.parametrize("distance", ["iou", "dice"])
-@pytest.mark.parametrize("estimator", ["v", "u"])
-@pytest.mark.parametrize("count", [2, 5])
-def test_the_panel_ceiling_is_the_mean_ged_of_draws_from_the_scored_readers(count, estimator, distance):
-    """Mean over 4,000 draws, held to 3 standard errors, below 0.01."""
-    generator = torch.manual_seed(count)
-    readers = six_masks(generator)[None, :4]
-    valid = torch.tensor([[True, True, False, True]])
-    picked = torch.tensor([0, 1, 3])[torch.randint(3, (4000, count), generator=generator)]
-    values = ged(readers[0, picked], readers.expand(4000, -1, -1, -1), valid.expand(4000, -1), estimator, distance)
-    error = values.std() / math.sqrt(len(values))
-    ceiling = panel_ceiling(readers, valid, count, estimator, distance).item()
-    assert abs(values.mean() - ceiling) < 3 * error
-    assert error < 0.01
-
-
-def test_the_panel_ceiling_by_hand():
-    # d_YY = 5/6 over three readers, so two draws, or a draw and a reader, lie 5/9 apart.
-    readers, valid = row("110", "100", "001", "111"), torch.tensor([[True, True, True, False]])
-    assert panel_ceiling(readers, valid, 5).item() == pytest.approx(5 / 9 / 5)
-    assert panel_ceiling(readers, valid, 5, "u").item() == pytest.approx(-5 / 6 / 3)
-
-
-def test_the_panel_ceiling_is_undefined_where_ged_is():
-    one, none, two = row("01"), row("01")[:, :0], row("01", "11")
-    assert panel_ceiling(one, None, 4).item() == 0
-    undefined = [(none, 4, "v"), (none, 4, "u"), (one, 4, "u"), (two, 1, "u")]
-    assert all(panel_ceiling(readers, None, count, by).isnan().item() for readers, count, by in undefined)
-
-
-def test_an_unknown_estimator_of_the_ceiling_is_refused():
-    with pytest.raises(SettingsError, match="estimator: expected v or u, got 'V'"):
-        panel_ceiling(row("01"), None, 4, "V")
 
 
 def test_an_unknown_estimator_is_refused():

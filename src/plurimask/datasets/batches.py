@@ -66,12 +66,10 @@ class FieldSettings:
     Args:
         size: pixels a side.
         drawn: share of the fields that hold a pixel that a reader drew, wherever in the field; the others lie anywhere.
-        planes: of volumes, how many a field has; a volume of fewer has its first and last repeated.
     """
 
     size: int
     drawn: float
-    planes: int = 1
 
 
 @dataclass(frozen=True)
@@ -177,12 +175,11 @@ class Batches:
             corners = np.stack([first, *np.zeros((2, len(first)), dtype=np.int64)], axis=1)
             return *self.store.read(chosen, corners, (planes, *self.store.shapes[chosen[0], 2:])), spacing
         rng, side = self._rng(5, number), self.crop.size if number < self.crop.until else self.field.size
-        size = (self.field.planes, side, side) if volumes else (side, side)
-        starts = [self._start(index, np.array(size), self.field.drawn, rng) for index in chosen.tolist()]
-        return *self.store.read(chosen, np.array(starts), size), spacing
+        starts = [self._start(index, np.array((side, side)), self.field.drawn, rng) for index in chosen.tolist()]
+        return *self.store.read(chosen, np.array(starts), (side, side)), spacing
 
     def _start(self, index: int, size: np.ndarray, drawn: float, rng: np.random.Generator) -> np.ndarray:
-        """First voxel of a field of one case; where the image is the smaller one, it is in the middle."""
+        """First pixel of a field of one case; where the image is the smaller one, it is in the middle."""
         most = self.store.shapes[index, 1:] - size
         pixel = self.store.drawn_pixel(index, rng) if rng.random() < drawn else None
         if pixel is None:

@@ -6,6 +6,7 @@ Two methods on the same cases are compared by the difference of their means, wit
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,7 +148,7 @@ class Scores:
         """For each value the number of cases where it is NaN."""
         return {key: sum(math.isnan(row.values[key]) for row in self.rows) for key in COLUMNS}
 
-    @property
+    @cached_property
     def empties(self) -> Estimate:
         """r of empties: whether samples are empty in the cases where readers are."""
         drawn, read = (values_of(self.rows)[key] for key in ("empty_samples", "empty_readers"))

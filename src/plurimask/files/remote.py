@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -44,10 +44,6 @@ class Remote:
         own = Path(tempfile.gettempdir()) / f"plurimask-{uuid4().hex[:16]}"
         atexit.register(shutil.rmtree, own, ignore_errors=True)
         return cls(f"{match[1]}://{start}{match[2]}", own / path.name)
-
-    def inside(self, name: str) -> Self:
-        """The folder of this name in it."""
-        return replace(self, url=f"{self.url}/{name}", root=self.root / name)
 
     def listed(self) -> Path:
         """The local folder, with a file for each one that is there. Raises InputError where nothing can be listed."""

@@ -76,11 +76,6 @@ class MoseSettings(MethodSettings):
             raise wrong("capacity of 1 / (experts x draws) or more, so that every reader is taken", got=self.capacity)
         return self
 
-    @property
-    def multiple(self) -> int:
-        """Height and width must be multiples of this many pixels."""
-        return self.net.multiple
-
 
 class Mose(Method):
     """The method: U-Net, gate, the experts' Gaussians, and what combines features and latent."""

@@ -62,7 +62,7 @@ from plurimask.nets.mask_generator import (
     PyramidSettings,
     Unfolding,
 )
-from plurimask.nets.residual import convolution, layout
+from plurimask.nets.residual import convolution
 from plurimask.nets.windows import Windows, training_windows
 from plurimask.records import Batch, LossTerms
 from plurimask.settings import Natural, Positive, Rate, Weight, Widths, wrong
@@ -126,11 +126,6 @@ class OnePassSettings(MethodSettings):
     def kernels(self) -> Kernels:
         """Of all nets."""
         return PLANAR
-
-    @property
-    def multiple(self) -> int:
-        """Height and width must be multiples of this many pixels."""
-        return self.encoder.multiple
 
     @property
     def normalises_batches(self) -> bool:
@@ -201,7 +196,7 @@ class OnePass(Method):
         drawn = batch.readers & drew[(..., *[None] * self.settings.kernels.axes)]
         inside = drawn.flatten(1, -3).any(1)  # of a volume, on any plane
         windows = training_windows(inside, self.settings.cell, self.settings.windows)
-        maps = self._cut(self.maps(features), windows)
+        maps = windows.cut_levels(self.maps(features))
         draws, count = self.settings.draws, len(drew)
         z, readers = torch.randn((count * draws, self.settings.generator.latent), device=drew.device), batch.readers
         if self.known is not None and who is not None:
@@ -245,7 +240,7 @@ class OnePass(Method):
 
     def _view(self, maps: list[Tensor], shares: Tensor, empty: Tensor) -> View:
         windows, window = self.window(shares, self.settings.visible)
-        return View(self._cut(maps, windows), empty, window, shares.shape[2:], shares.max())
+        return View(windows.cut_levels(maps), empty, window, shares.shape[2:], shares.max())
 
     def window(self, shares: Tensor, visible: float) -> tuple[Windows, Window]:
         """That of what is visible of one image, of a volume on any plane: shares (1, 1, [D,] H, W)."""
@@ -272,13 +267,6 @@ class OnePass(Method):
     def generate(self, features: Any, z: Tensor) -> Tensor:
         """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, [D,] h, w)."""
         return torch.tanh(self._lifted(self.generator(features, z)) / 2)
-
-    def _cut(self, maps: list[Tensor], windows: Windows) -> list[Tensor]:
-        """A window of each image."""
-        cells = [2**level for level in reversed(range(len(maps)))]
-        cut = [windows.cut(level, cell) for level, cell in zip(maps, cells, strict=True)]
-        # Cutting out leaves channels first, which convolutions on a CPU are slower with.
-        return [level.contiguous(memory_format=layout(self.settings.kernels.axes)) for level in cut]
 
     def _lifted(self, logits: Tensor) -> Tensor:
         """l of (2), as large as the logits (n, 1, [D,] h, w)."""
@@ -326,7 +314,7 @@ class OnePassVolume(OnePass):
         lesion = likeliest_body(shares, visible)
         windows, window = self.window(shares * lesion, visible)
         inside = windows.cut(lesion, self.settings.cell)
-        return View((self._cut(maps, windows), inside), empty, window, shares.shape[2:], shares.max())
+        return View((windows.cut_levels(maps), inside), empty, window, shares.shape[2:], shares.max())
 
     def generate(self, features: Any, z: Tensor) -> Tensor:
         """2 x - 1 (2) in a window: z (n, latent) -> (n, 1, D, h, w)."""

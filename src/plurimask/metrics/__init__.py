@@ -35,7 +35,6 @@ from plurimask.metrics.ged import (
     hm_iou,
     matched_mean,
     mean_distance,
-    panel_ceiling,
     reader_diversity,
     sample_diversity,
 )
@@ -89,7 +88,6 @@ __all__ = [
     "pairwise_dice",
     "pairwise_distance",
     "pairwise_iou",
-    "panel_ceiling",
     "patient_bootstrap",
     "patient_correlation",
     "range_agreement",

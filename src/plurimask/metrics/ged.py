@@ -94,28 +94,6 @@ def calibrated_level(readers: Tensor, valid: Tensor | None, count: int, distance
     return reader_diversity(readers, valid, distance) * (1 / count + 1 / counts)
 
 
-def panel_ceiling(
-    readers: Tensor, valid: Tensor | None, count: int, estimator: Estimator = "v", distance: Distance = "iou"
-) -> Tensor:
-    """GED to expect of an oracle that draws `count` masks with replacement from the very readers it is scored against.
-
-    With a = d_YY (M - 1) / M, the mean distance of two such draws and of a draw and a reader: a / N by "v", and by "u"
-    a - d_YY = -d_YY / M, below what samples of the readers' own distribution score, since it has seen the masks.
-    Readers, settings and errors as `ged`.
-
-    Args:
-        count: N, the number of draws.
-
-    Returns:
-        (B,) float64, NaN where `ged` has no value.
-    """
-    within, read = pairwise_distance(readers, readers, distance), reader_slots(readers, valid)
-    drawn = mean_distance(within, read, self_pairs=True)
-    # One draw has no distinct pair.
-    unbiased = drawn - mean_distance(within, read) if count > 1 else torch.full_like(drawn, torch.nan)
-    return chosen("estimator", estimator, {"v": drawn / count, "u": unbiased})
-
-
 def _mean(distances: Tensor, pairs: Tensor) -> Tensor:
     return (distances * pairs).sum((1, 2)) / pairs.sum((1, 2))
 

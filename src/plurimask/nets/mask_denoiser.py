@@ -70,11 +70,7 @@ class ImageFeatures(NamedTuple):
 
     def cut(self, windows: Windows) -> "ImageFeatures":
         """A window of each image."""
-        cells = [2**level for level in reversed(range(len(self.maps)))]
-        maps = [windows.cut(level, cell) for level, cell in zip(self.maps, cells, strict=True)]
-        # Cutting out leaves channels first, which convolutions on a CPU are slower with.
-        maps = [level.contiguous(memory_format=torch.channels_last) for level in maps]
-        return ImageFeatures(maps, windows.cut(self.basis, cells[0]))
+        return ImageFeatures(windows.cut_levels(self.maps), windows.cut(self.basis, 2 ** (len(self.maps) - 1)))
 
     def rows(self, rows: Tensor) -> "ImageFeatures":
         """Those of the images in `rows`, (n,) int64."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from plurimask.nets.residual import layout
+
 
 class Windows(NamedTuple):
     """One window an image, all of one size.
@@ -25,6 +27,13 @@ class Windows(NamedTuple):
         # Unbound first: the gradient of x[b, ...] would be as large as x for each b.
         parts = zip(x.unbind(), (self.starts * cell).tolist(), strict=True)
         return torch.stack([part[..., r : r + height, c : c + width] for part, (r, c) in parts])
+
+    def cut_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps (B, C, [D,] H, W) from fine to coarse, each of half the sides of the one before; the last has cells."""
+        cells = [2**level for level in reversed(range(len(maps)))]
+        cut = [self.cut(level, cell) for level, cell in zip(maps, cells, strict=True)]
+        # Cutting out leaves channels first, which convolutions on a CPU are slower with.
+        return [level.contiguous(memory_format=layout(level.dim() - 2)) for level in cut]
 
 
 def training_windows(inside: Tensor, cell: int, sides: Sequence[int]) -> Windows:

@@ -68,14 +68,15 @@ class Surroundings(ABC):
     """What lies around a lung, the same in a plane and in a volume. Depth and arc are in mm, as the scene is shaped."""
 
     rng: np.random.Generator
+    pixel_mm: float
 
     @abstractmethod
     def field(self, scale_mm: float) -> np.ndarray:
         """Smooth Gaussian noise of the scene, mean 0, standard deviation 1, correlated over `scale_mm`."""
 
-    @abstractmethod
     def _within(self, distance_mm: np.ndarray) -> np.ndarray:
         """0..1: the share of each place inside a surface, from the signed distance (negative inside) of its middle."""
+        return np.clip(0.5 - distance_mm / self.pixel_mm, 0, 1)
 
     def _chest_wall(self, depth: np.ndarray, arc: np.ndarray) -> np.ndarray:
         """Muscle between layers of fat, ribs with a bright rim, then air; `depth` and `arc` in mm."""
@@ -105,18 +106,18 @@ class Surroundings(ABC):
 class _Scene(Surroundings):
     """What every part of the picture needs: the pixel size and the generator."""
 
-    spacing_mm: float
+    pixel_mm: float
     thickness_mm: float
     rng: np.random.Generator
 
     @property
     def fine_mm(self) -> float:
         """Pixel size of the grid on which vessels are drawn."""
-        return self.spacing_mm / SUPERSAMPLING
+        return self.pixel_mm / SUPERSAMPLING
 
     def field(self, scale_mm: float) -> np.ndarray:
         """(128, 128) float32: smooth Gaussian noise, mean 0, standard deviation 1, correlated over `scale_mm`."""
-        sigma = scale_mm / self.spacing_mm
+        sigma = scale_mm / self.pixel_mm
         return self.noise(np.exp(-2 * (np.pi * sigma * _FREQUENCY) ** 2))
 
     def noise(self, transfer: np.ndarray) -> np.ndarray:
@@ -181,7 +182,7 @@ class _Scene(Surroundings):
         subtlety, margin, texture = np.mean([(r.subtlety, r.margin, r.texture) for r in ratings], axis=0).tolist()
         distance = signed_distance(drawn)
         edge = self._latent_edge(distance)
-        width = 0.25 / self.spacing_mm * (1 + 0.5 * (5 - margin)) + 0.25 * distance.std(axis=0).clip(0, 4)
+        width = 0.25 / self.pixel_mm * (1 + 0.5 * (5 - margin)) + 0.25 * distance.std(axis=0).clip(0, 4)
         halo = self.rng.uniform(0, 0.35) * expit((self._hinted_extent(distance) - 0.5) / width)
         extent = np.maximum(expit(edge / width), halo)
         solidity = (texture - 1) / 4
@@ -214,7 +215,7 @@ class _Scene(Surroundings):
         along += from_centre * math.sin(side) * radii[1]
         depth = ellipse_distance(across, along, radii) + 1.0 * self.field(7.0)
         depth -= max(0.0, float(depth[outlined].max()) + self.rng.exponential(1.5))
-        if depth.max() < -self.spacing_mm:
+        if depth.max() < -self.pixel_mm:
             return image
         angle = np.arctan2(along / radii[1], across / radii[0])
         outer = np.cos(angle - side + self.rng.normal(0, 0.5)) > -0.3
@@ -222,18 +223,14 @@ class _Scene(Surroundings):
         beyond = self._within(-depth)
         return image + beyond * (tissue - image)
 
-    def _within(self, distance_mm: np.ndarray) -> np.ndarray:
-        """0..1: the share of a pixel inside a surface, from the signed distance (negative inside) of its middle."""
-        return np.clip(0.5 - distance_mm / self.spacing_mm, 0, 1)
-
     def _rotated(self, tilt: float) -> np.ndarray:
         """(2, 128, 128) float32: mm from the tile's centre along two axes turned by `tilt`."""
-        cosine, sine = self.spacing_mm * math.cos(tilt), self.spacing_mm * math.sin(tilt)
+        cosine, sine = self.pixel_mm * math.cos(tilt), self.pixel_mm * math.sin(tilt)
         return np.stack([cosine * _COLUMNS + sine * _ROWS, cosine * _ROWS - sine * _COLUMNS])
 
     def scan(self, image: np.ndarray) -> np.ndarray:
         """Blur of the scanner and its kernel, noise, and whole HU."""
-        blurred = gaussian_filter(image, self.rng.uniform(0.35, 0.65) / self.spacing_mm, mode="nearest", truncate=3.0)
+        blurred = gaussian_filter(image, self.rng.uniform(0.35, 0.65) / self.pixel_mm, mode="nearest", truncate=3.0)
         cutoff = self.rng.uniform(0.25, 0.5)
         level = self.rng.lognormal(math.log(20), 0.6) * math.sqrt(2.0 / self.thickness_mm)
         grain = self.noise(np.sqrt(_FREQUENCY) * np.exp(-((_FREQUENCY / cutoff) ** 2)))

@@ -262,10 +262,6 @@ class _Scene(Surroundings):
         tissue = np.where(outer, self._chest_wall(depth, arc), self._mediastinum())
         return image + self._within(-depth) * (tissue - image)
 
-    def _within(self, distance_mm: np.ndarray) -> np.ndarray:
-        """0..1: the share of a voxel inside a surface, from the signed distance (negative inside) of its middle."""
-        return np.clip(0.5 - distance_mm / self.pixel_mm, 0, 1)
-
     def _rotated(self, tilt: float) -> np.ndarray:
         """(2, 128, 128) float32: mm from the window's centre along two axes turned by `tilt`."""
         rows, columns = self.pixel_mm * (np.indices((SIZE, SIZE), dtype=np.float32) + 0.5 - SIZE / 2)

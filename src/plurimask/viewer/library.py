@@ -114,10 +114,9 @@ class Library:
         """The masks of a case, on its grid. Raises as `case`."""
         return self._drawn.get((source, name)) or self._stored_panel(source, name)
 
-    def keep(self, source: str, name: str, more: Panel, is_whole: bool = False) -> Panel:
-        """Append samples to a panel in memory, or take them in its place; the panel as it is then."""
-        panel = self._drawn[source, name] = more if is_whole else self.panel(source, name).followed_by(more)
-        return panel
+    def keep(self, source: str, name: str, more: Panel, is_whole: bool = False) -> None:
+        """Append samples to a panel in memory, or take them in its place."""
+        self._drawn[source, name] = more if is_whole else self.panel(source, name).followed_by(more)
 
     def summary(self, source: str, name: str) -> Summary:
         """What a list says of a case; nothing that is read is kept. Raises as `case`."""

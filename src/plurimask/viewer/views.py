@@ -16,9 +16,9 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from plurimask.geometry import Grid
-from plurimask.metrics.ged import energy_distance, mean_distance
+from plurimask.metrics.ged import energy_distance, mean_distance, sample_diversity
 from plurimask.metrics.measurements import agreement_curve, sizes
-from plurimask.metrics.overlap import count_overlap, count_pairs
+from plurimask.metrics.overlap import count_pairs, pairwise_distance
 from plurimask.show.raster import SAMPLE_COLOUR, close_up, outline_opacity, outline_pixels, reader_colour
 from plurimask.viewer.marks import Loaded, Marks, Panel, common_box
 
@@ -114,7 +114,7 @@ def summarise(samples: Marks, readers: Marks, grid: Grid) -> Summary:
         disagreement = float(mean_distance(within, present))
         score = float(energy_distance(between, within, readers_within, pairs.read, "u"))
     elif len(own) > 1:
-        disagreement = float(squareform(_distances(own.masks), checks=False).mean())
+        disagreement = float(sample_diversity(torch.from_numpy(own.masks)[None]))
     return Summary(
         shape=grid.shape,
         spacing_mm=grid.spacing_mm,
@@ -135,7 +135,8 @@ def group(samples: Marks, grid: Grid) -> list[Group]:
     count = len(samples)
     values, unit = sizes(samples.masks, grid)
     drawn, empty = np.flatnonzero(values > 0), np.flatnonzero(values == 0)
-    distance = _distances(samples.masks[drawn])
+    stack = torch.from_numpy(samples.masks[drawn])[None]
+    distance = pairwise_distance(stack, stack)[0].numpy()
     labels = np.ones(len(drawn), dtype=int)
     if len(drawn) > 1:
         labels = fcluster(linkage(squareform(distance, checks=False), "average"), ALIKE, "distance")
@@ -230,11 +231,3 @@ def as_radiologists_look(plane: np.ndarray, down: np.ndarray, along: np.ndarray)
     if (down @ right) ** 2 + (along @ bottom) ** 2 > (down @ bottom) ** 2 + (along @ right) ** 2:
         plane, down, along = plane.swapaxes(0, 1), along, down
     return plane[:: -1 if down @ bottom < 0 else 1, :: -1 if along @ right < 0 else 1]
-
-
-def _distances(masks: np.ndarray) -> np.ndarray:
-    """1 - IoU of each pair of masks (S, ...): (S, S), symmetric, 0 on the diagonal."""
-    stack = torch.from_numpy(masks)[None]
-    distance = (1 - count_overlap(stack, stack).iou)[0].numpy()
-    np.fill_diagonal(distance, 0.0)
-    return distance
