@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from small_benchmark import small_results
 
 import plurimask
+from plurimask.benchmark.tables import write_tables
 from plurimask.cli import app
 from plurimask.evaluation import COLUMNS, HEADLINE
 from plurimask.show.tables import number
@@ -132,6 +134,21 @@ def test_parts_of_a_suite_on_the_same_terms_are_one_table(pages, tmp_path, monke
     parts[2]["terms"] = {**whole["terms"], "image_size": 64}
     with pytest.raises(ValueError, match="parts of few-cases on different terms"):
         table()
+
+
+def test_a_part_is_compared_case_by_case_with_the_reference_of_another(pages, tmp_path):
+    def lines(table):
+        return table.to_markdown().splitlines()
+
+    results = small_results(tmp_path)
+    write_tables(results)
+    whole = json.loads((results.bench.root / "results.json").read_text(encoding="utf-8"))
+    near, *others = whole["runs"]
+    assert others[0]["less_reference"]["interval"]["ged_u"][0] > 0
+    parts = [{**whole, "runs": [{**other, "less_reference": None} for other in others]}, {**whole, "runs": [near]}]
+    assert sorted(lines(pages.suite_table(parts))) == sorted(lines(pages.suite_table([whole])))
+    del near["cases"]
+    assert pages.suite_table(parts).rows[0].cells[-3] == ""
 
 
 @pytest.mark.parametrize("dataset", ["lidc", "phantom"])

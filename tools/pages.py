@@ -23,7 +23,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import annotated_types as limits
 import numpy as np
@@ -40,6 +40,7 @@ from plurimask.datasets.open import choose_cases
 from plurimask.datasets.splits import read_case_list
 from plurimask.diffusion.samplers import SamplerSettings
 from plurimask.evaluation import COLUMNS, HEADLINE
+from plurimask.evaluation.scores import summarise
 from plurimask.methods.method import BUILT_IN, method_class
 from plurimask.prepare.folder import to_planes
 from plurimask.settings import MOST
@@ -204,16 +205,28 @@ def suite_table(parts: Sequence[Json]) -> Table:
     suite = results["suite"]
     count = str(suite["scoring"]["samples"])
     reference = next(run["label"] for run in suite["runs"] if run["name"] == suite["reference"])
-    rows = [Row(Head(run["label"]), _suite_cells(run, count)) for one in parts for run in one["runs"] if run["mean"]]
+    runs = [run for one in parts for run in one["runs"] if run["mean"]]
+    rows = [Row(Head(run["label"]), _suite_cells(run, _less(run, suite["reference"], parts), count)) for run in runs]
     for one in results["references"].get(count, []):
         rows.append(Row(Head(one["label"]), (*cells(one, SUITE_KEYS), "", "", "")))
     others = f"U-GED less {reference}", "U-GED of each seed", "GFLOP a mask"
     return Table((Head(f"N = {count}"), *map(score_head, SUITE_KEYS), *map(Head, others)), tuple(rows))
 
 
-def _suite_cells(run: Json, count: str) -> tuple[Cell, ...]:
+def _less(run: Json, reference: str, parts: Sequence[Json]) -> Json | None:
+    """A run less the reference, case by case, also of another part; None where cases of one of them are not kept."""
+    kept = {other["name"]: other["cases"] for one in parts for other in one["runs"] if other.get("cases")}
+    if run["less_reference"] or run["name"] == reference or not {run["name"], reference} <= kept.keys():
+        return cast(Json | None, run["less_reference"])
+    difference = np.array(kept[run["name"]], dtype=float) - np.array(kept[reference], dtype=float)
+    patients = next([f"{number:06}" for number in one["patients"]] for one in parts if one.get("patients"))
+    (row,) = summarise([""], [{"ged_u": difference}], 0, patients)
+    return {"mean": row.values, "interval": row.intervals}
+
+
+def _suite_cells(run: Json, less_reference: Json | None, count: str) -> tuple[Cell, ...]:
     seeds = [seed for seed in run["seeds"] if seed["scores"]]
-    less: tuple[Cell, ...] = with_interval(run["less_reference"], "ged_u") if run["less_reference"] else ("",)
+    less: tuple[Cell, ...] = with_interval(less_reference, "ged_u") if less_reference else ("",)
     of_seeds = ", ".join(number(cells(seed["scores"][count], ["ged_u"])[0].value) for seed in seeds)
     own = run["mean"][count]
     return (

@@ -4,6 +4,7 @@ They are written as Markdown, CSV and JSON; the terminal shows one, the page of 
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from rich.table import Table as RichTable
@@ -14,9 +15,10 @@ from plurimask.benchmark.run import Tried, latent_lines
 from plurimask.benchmark.suite import REPORTED, Json, reported_figures
 from plurimask.datasets.dataset import BY_HASH
 from plurimask.evaluation import COLUMNS, TableRow
-from plurimask.evaluation.scores import LEVEL
+from plurimask.evaluation.scores import LEVEL, CaseScores
 from plurimask.files.atomic import write_text
 from plurimask.files.texts import csv_text, json_text
+from plurimask.metrics.bootstrap import patient_groups
 from plurimask.show.tables import Cell, Head, Number, Row, Table, number, plain_table, score_cells, score_head
 
 FEWER = ("ged_v", "ci", "dice_max")
@@ -356,6 +358,7 @@ def _json(results: Results) -> Json:
         "terms": bench.terms,
         "crop": results.crop._asdict(),
         "runs": [_json_run(run) for run in results.runs],
+        "patients": patient_groups([row.patient for run in results.scored[:1] for row in _rows(run)]).tolist(),
         "references": {
             str(count): [_json_row(row) for row in results.scored[0].mean[count].table[1:]]
             for count in results.counts
@@ -379,8 +382,14 @@ def _json_run(run: RunResult) -> Json:
         "seeds": seeds,
         "mean": {str(count): _json_row(scores.table[0]) for count, scores in run.mean.items()},
         "less_reference": run.against and _json_row(run.against.difference),
+        "cases": [row.values["ged_u"] for row in _rows(run)],
         "validation": {str(seed): list(lines) for seed, lines in run.courses.items()},
     }
+
+
+def _rows(run: RunResult) -> Sequence[CaseScores]:
+    """Each scored case at the largest N; none where the run has no scores."""
+    return run.mean[max(run.mean)].rows if run.mean else ()
 
 
 def _json_row(row: TableRow) -> Json:
