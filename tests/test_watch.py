@@ -125,6 +125,15 @@ def test_a_key_that_is_not_the_ledgers_is_refused(room, monkeypatch, other, said
         room.look()
 
 
+def test_what_is_refused_at_the_start_leaves_nothing(arrived, tmp_path, monkeypatch):
+    with pytest.raises(InputError):
+        Room(tmp_path / "nowhere", tmp_path / "out").look()
+    monkeypatch.delenv("PLURIMASK_LEDGER_KEY")
+    with pytest.raises(SettingsError, match="at least 16 characters"):
+        Room(arrived, tmp_path / "out").look()
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_ledger_is_open_once(tmp_path):
     first = Ledger(tmp_path / LEDGER, KEY)
     with pytest.raises(SettingsError, match="end the other watch"):

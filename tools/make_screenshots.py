@@ -170,12 +170,6 @@ def _mm() -> list[np.ndarray]:
     return [step * index for step, index in zip(STEPS_MM, np.indices(SHAPE), strict=True)]
 
 
-def _list(page: Page, place: Place) -> None:
-    page.goto(place.address)
-    page.wait_for_selector(LISTED)
-    page.locator(".cases-sort").select_option("disagreement")
-
-
 def _case(page: Page, place: Place) -> None:
     _open(page, place.to(DISPUTED))
     _point(page, (62, 52))
@@ -228,7 +222,6 @@ def _point(page: Page, voxel: tuple[int, int]) -> None:
 
 
 SLICES: dict[str, Look] = {
-    "list": _list,
     "case": _case,
     "frequency": _frequency,
     "compare": _compare,

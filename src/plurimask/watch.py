@@ -76,6 +76,7 @@ class Ledger:
             got = f"{len(key)} characters"
             raise SettingsError(KEY, expected=f"at least {_SHORTEST_KEY} characters", got=got, hint=hint)
         self._key = key.encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
         try:
             self._database.executescript(f"pragma locking_mode = exclusive; begin exclusive; {_TABLES} commit;")
@@ -141,10 +142,9 @@ class Watch:
             InputError, SettingsError: a place that cannot be listed at the first look, or as `Ledger`.
             OSError: as the file system does.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
-        told = ""
+        first, told = list(_arrivals(self.place)), ""
         with closing(Ledger(self.out / LEDGER, os.environ.get(KEY, ""))) as ledger:
-            self._look(ledger, list(_arrivals(self.place)))
+            self._look(ledger, first)
             while not once:
                 time.sleep(every)
                 try:

@@ -184,3 +184,10 @@ def test_ctrl_c_while_sampling_leaves_whole_sets_only(script, out, dataset, weig
     names = {path.name for path in out.iterdir() if any(path.iterdir())}
     assert 0 < len(names) < 40
     assert files(out) == {f"{case}/{name}" for case in names for name in ("masks.npz", "set.json")}
+
+
+@pytest.mark.parametrize("option", [("--split", "train"), ("--limit", 1)])
+def test_sample_refuses_a_choice_of_cases_where_there_is_none(run, out, tmp_path, weights, option):
+    image = write_image(tmp_path / "slice.png", grey())
+    assert run("sample", weights, image, "--out", out, *option).refused(f"{option[0]}: expected a dataset")
+    assert not out.exists()

@@ -16,7 +16,9 @@ from plurimask.datasets.open import choose_cases
 
 
 def test_evaluate_refuses_a_folder_without_masks(run, out, dataset, tmp_path):
-    assert run("evaluate", tmp_path, "--data", dataset, "--out", out).refused("CASE/masks.npz", "draw masks first")
+    (tmp_path / "empty").mkdir()
+    said = run("evaluate", tmp_path / "empty", "--data", dataset, "--out", out)
+    assert said.refused("CASE/masks.npz", "draw masks first")
     assert not out.exists()
 
 
@@ -236,6 +238,9 @@ def test_a_model_is_scored_with_both_kinds_of_panel(run, out, dataset, weights):
         (["masks", "--model", "lidc"], "evaluate: expected a folder of masks, or --model, got both"),
         (["masks", "--panel", "representative"], "--panel: expected --model, got masks"),
         (["masks", "--pool", 9], "--pool: expected --model, got masks"),
+        (["masks", "--seed", 5], "--seed: expected --model, got masks"),
+        (["masks", "--device", "cpu"], "--device: expected --model, got masks"),
+        (["--model", "lidc", "--compare", "none"], "none: expected "),
         (["--model", "lidc", "--pool", 9], "pool: expected none for independent draws, got 9"),
     ],
 )
@@ -285,3 +290,11 @@ def test_a_cluster_draws_and_scores_the_same_at_an_address(run, out, dataset, we
     assert files(out) == files(tmp_path / "here")
     for name in ("scores.csv", "summary.json"):
         assert (out / name).read_text() == (tmp_path / "here" / name).read_text()
+
+
+def test_evaluate_refuses_data_that_nobody_read(run, out, drawn, tmp_path):
+    data = write_cases(tmp_path / "cases")
+    for label in data.glob("*/label*"):
+        label.unlink()
+    said = run("evaluate", drawn, "--data", data, "--split", "all", "--out", out)
+    assert said.refused("expected readers' masks, of one case at least, got none")

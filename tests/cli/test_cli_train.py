@@ -191,3 +191,49 @@ def test_without_a_recipe_one_is_planned_first_and_gone_on_with(run, out, datase
     assert "# Written by plurimask plan for 0.1 minutes" in (out / "plan.toml").read_text()
     assert run("train", "--data", dataset, "--out", out, "--resume", "--set", "training.steps=21").code == 0
     assert [line["step"] for line in RunFolder(out).lines("train")] == list(range(1, 22))
+
+
+def test_weights_of_another_method_to_start_from_leave_no_run(run, out, dataset, toml):
+    said = run("train", toml, "--data", dataset, "--out", out, "--set", "training.start=lidc-one-pass")
+    assert said.refused("training.start: expected weights of cimd")
+    assert not out.exists()
+
+
+def test_what_was_planned_for_an_earlier_training_is_not_taken(run, out, dataset, slow_machine):
+    out.mkdir()
+    (out / "plan.toml").write_text("of another time")
+    assert run("train", "--data", dataset, "--out", out, "--set", "training.steps=1").code == 0
+    planned = (out / "plan.toml").read_text()
+    assert "of another time" not in planned
+    assert run("train", "--data", dataset, "--out", out, "--minutes", 9).refused("expected an empty run folder")
+    assert (out / "plan.toml").read_text() == planned
+
+
+@pytest.mark.parametrize("minutes", ["inf", "1e9"])
+def test_a_time_that_is_none_is_refused(run, out, dataset, tmp_path, minutes):
+    assert run("plan", "--data", dataset, "--minutes", minutes, "--out", tmp_path / "p.toml").refused("at most 100,000")
+    assert run("train", "--data", dataset, "--minutes", minutes, "--out", out).refused("at most 100,000")
+    assert run("plan", "--data", dataset, "--out", tmp_path / "plan.txt").refused("a new file with the ending .toml")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sample", "lidc", "{data}", "--out", "{data}/masks"),
+        ("sample", "lidc", "{data}/case-00", "--out", "{data}/case-00/masks"),
+        ("evaluate", "{masks}", "--data", "{data}", "--out", "{data}"),
+        ("evaluate", "{masks}", "--data", "{data}", "--out", "{masks}/scores"),
+        ("evaluate", "--model", "lidc", "--data", "{data}", "--out", "{data}/scores"),
+        ("select", "{masks}", "--out", "{masks}/few"),
+        ("plan", "--data", "{data}", "--out", "{data}/plan.toml"),
+        ("train", "--data", "{data}", "--out", "{data}/run"),
+        ("benchmark", "smoke", "--data", "{data}", "--out", "{data}/bench"),
+    ],
+    ids=" ".join,
+)
+def test_no_command_writes_into_what_it_reads(run, dataset, drawn, command):
+    before = files(dataset) | files(drawn)
+    said = run(*(word.format(data=dataset, masks=drawn) for word in command))
+    assert said.refused("which is read, got one inside it; name another --out")
+    assert files(dataset) | files(drawn) == before

@@ -405,3 +405,8 @@ def test_a_cluster_compares_each_panel_with_the_first_of_all(monkeypatch):
         evaluate_on(InTurn(), panels, CASES)
     with pytest.raises(InputError, match="masks of at least one"):
         evaluate_on(InTurn(), {}, CASES)
+
+
+def test_cases_that_are_no_mapping_are_refused_with_what_to_give():
+    with pytest.raises(InputError, match="cases: expected cases by name, got list; give "):
+        evaluate([panel("a")], list(CASES.values()))

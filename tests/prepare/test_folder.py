@@ -360,7 +360,7 @@ def test_to_write_into_what_is_read_is_refused(monkeypatch, capsys, root, linked
         where.symlink_to(root, target_is_directory=True)
     before = sorted(root.rglob("*"))
     said = command(monkeypatch, capsys, "prepare", "folder", "--root", root, *PATTERNS, "--out", where / "a" / "out")
-    assert said.refused("a folder outside", "got one inside it")
+    assert said.refused("a place outside", "got one inside it")
     assert sorted(root.rglob("*")) == before
 
 

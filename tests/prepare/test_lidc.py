@@ -292,7 +292,7 @@ def test_a_folder_without_a_series_of_the_collection_is_refused(tmp_path, databa
     [
         ("typo", DatasetError, "typo: expected the folder of the TCIA download, got no folder; check --dicom"),
         ("empty", DatasetError, "empty: expected series of LIDC-IDRI, got no DICOM image"),
-        (".", SettingsError, "out: expected a folder outside .*, which is read, got one inside it; name another"),
+        (".", SettingsError, "out: expected a place outside .*, which is read, got one inside it; name another"),
     ],
 )
 def test_a_wrong_folder_is_refused_before_contours_are_read(tmp_path, name, error, said):

@@ -17,7 +17,7 @@ import uvicorn
 from served import squares, write_case, write_set
 
 import plurimask as pm
-from plurimask.errors import InputError, SettingsError
+from plurimask.errors import CheckpointError, InputError, SettingsError
 from plurimask.viewer import run
 from plurimask.viewer.app import Room, make_app
 from plurimask.viewer.library import open_library
@@ -78,6 +78,11 @@ def test_masks_are_not_saved_into_what_is_served(masks, tmp_path, monkeypatch, d
     with pytest.raises(SettingsError, match="expected a folder outside of the served one"):
         pm.serve(Path("masks"), data and Path(data), out=Path(out), browser=False)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_model_that_is_not_there_is_said_before_anything_is_served(masks, tmp_path):
+    with pytest.raises(CheckpointError, match="nope: expected"):
+        serve(masks, tmp_path, model="nope")
 
 
 def test_half_a_request_is_not_waited_for(masks, tmp_path, monkeypatch):

@@ -140,10 +140,15 @@ def store_panels(archive: "Archive", folders: Sequence[Path]) -> None:
     say(f"{accepted} objects stored in {archive.root}; {there} were there already")
 
 
-def open_data(path: Path, split_file: Path | None) -> "Dataset":
-    """The dataset at a path; where a file says the sides, how much of what it lists is not there is printed."""
-    from plurimask.datasets.open import open_dataset
+def open_data(path: Path, split_file: Path | None, out: Path) -> "Dataset":
+    """The dataset at a path, outside of which `out` has to lie.
 
+    Where a file says the sides, how much of what it lists is not there is printed.
+    """
+    from plurimask.datasets.open import open_dataset
+    from plurimask.files.atomic import check_outside
+
+    check_outside(out, path)
     dataset = open_dataset(path, split_file)
     if split_file is not None:
         there = frozenset(dataset.patients)

@@ -25,7 +25,7 @@ from plurimask.cli.common import (
     say,
     store_panels,
 )
-from plurimask.errors import plural
+from plurimask.errors import SettingsError, plural
 
 if TYPE_CHECKING:
     from plurimask.files.locate import Study
@@ -102,7 +102,7 @@ def sample(
     that are not DICOM, give masks.npz and set.json, unless you choose a format.
     """
     from plurimask.datasets.splits import read_case_list
-    from plurimask.files.atomic import check_room
+    from plurimask.files.atomic import check_outside, check_room
     from plurimask.files.dicomweb import open_archive
     from plurimask.files.locate import open_study
     from plurimask.files.mask_sets import check_case_folder
@@ -118,6 +118,8 @@ def sample(
         sample_study,
     )
 
+    for place in inputs:
+        check_outside(out, Path(place))
     drawer = load(model, device, runtime, reader)
     settings = drawer.sampler(sampler, steps)
     regions = [parse_region(text) for text in roi or []]
@@ -129,6 +131,9 @@ def sample(
     names = read_case_list(case_list) if case_list else None
     found = inputs_at(context.with_resource(at_hand(inputs)), split, limit, names, split_file, Path(model))
     found.check(bool(regions), format, engine)
+    chosen = {"--split": split != "all", "--split-file": split_file, "--cases": case_list, "--limit": limit}
+    if not found.cases and (option := next((option for option, is_given in chosen.items() if is_given), None)):
+        raise SettingsError(option, expected="a dataset", got="studies alone", hint="leave it out")
     drawer.pool(panel, pool, count)
     # All outputs are checked before the model is asked once. Studies are kept as long as they are small together.
     kept: dict[str, Study] = {}
@@ -232,11 +237,12 @@ def select(
     count: Annotated[int, typer.Option(min=1, help="Masks a case.")] = 4,
 ) -> None:
     """Choose of each case the masks that represent all of them, into OUT/CASE."""
-    from plurimask.files.atomic import atomic_folder
+    from plurimask.files.atomic import atomic_folder, check_outside
     from plurimask.files.locate import mask_sets_at
     from plurimask.files.mask_sets import write_mask_set
     from plurimask.sampling.represent import represent
 
+    check_outside(out, masks)
     found = mask_sets_at(masks)
     with atomic_folder(out) as fresh, progress("choosing", len(found)) as tick:
         for done, (name, pool) in enumerate(found.items(), start=1):

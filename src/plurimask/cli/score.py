@@ -88,14 +88,19 @@ def evaluate(
     from plurimask.datasets.dataset import CasesByName
     from plurimask.datasets.open import choose_cases
     from plurimask.datasets.splits import read_case_list
-    from plurimask.files.atomic import check_room, files_together
+    from plurimask.files.atomic import check_outside, check_room, files_together
     from plurimask.files.case_folder import check_name
+    from plurimask.files.locate import mask_sets_at
     from plurimask.files.remote import Remote
 
-    _check_drawn(masks, model, panel, pool, each_reader, native)
+    _check_drawn(masks, model, panel, pool, each_reader, native, seed, device)
     check_room(out)
     cluster = context.with_resource(cluster_at(engine, address, out, masks))
-    dataset, beside = open_data(data, split_file), None
+    for folder in filter(None, (masks, compare)):
+        check_outside(out, folder)
+    if compare is not None:
+        mask_sets_at(compare)
+    dataset, beside = open_data(data, split_file, out), None
     names = read_case_list(case_list) if case_list else None
     choose = partial(choose_cases, limit=limit, names=names, asked=True)
     if model is not None and (folds := fold_runs(Path(model))):
@@ -131,7 +136,6 @@ def evaluate(
         scores = scores.beside(_score(beside, dataset, cases, None, cluster)[0])
     if known:
         from plurimask.evaluation import score_drawn_as
-        from plurimask.files.locate import mask_sets_at
 
         drawn_as = {reader: mask_sets_at(folder / "masks") for reader, folder in known.items()}
         scores = replace(scores, drawn_as=score_drawn_as(cases, drawn_as, panels, usual))
@@ -193,7 +197,7 @@ def benchmark(
     if split_file is not None and chosen.folds:
         got, hint = f"{plural(chosen.folds, 'fold')} of {chosen.name}", "leave it out, or take a suite without folds"
         raise SettingsError("--split-file", expected="a suite without folds of its own", got=got, hint=hint)
-    results = run_benchmark(chosen, open_data(data, split_file), out, part, say)
+    results = run_benchmark(chosen, open_data(data, split_file, out), out, part, say)
     console.print(render_results(results))
     say(f"\nTables in {out / 'table.md'}, pictures in {out / 'figures'}")
     if results.scored:
@@ -216,13 +220,20 @@ def _known(drawer: "Model") -> tuple[str, ...]:
 
 
 def _check_drawn(
-    masks: Path | None, model: str | None, panel: str, pool: int | None, each_reader: bool, native: bool
+    masks: Path | None,
+    model: str | None,
+    panel: str,
+    pool: int | None,
+    each_reader: bool,
+    native: bool,
+    seed: int,
+    device: str,
 ) -> None:
     if (masks is None) == (model is None):
         got = "neither" if masks is None else "both"
         raise SettingsError("evaluate", expected="a folder of masks, or --model", got=got, hint="give one of them")
     given = {"--pool": pool is not None, "--each-reader": each_reader, "--native": native}
-    given["--panel"] = panel != "independent"
+    given |= {"--panel": panel != "independent", "--seed": seed != 0, "--device": device != "auto"}
     if model is None and any(given.values()):
         option = next(option for option, is_given in given.items() if is_given)
         raise SettingsError(option, expected="--model", got="masks", hint="leave it out: mask sets say what they are")
@@ -241,31 +252,30 @@ def _draw(
     native: bool,
     reader: str | None = None,
 ) -> tuple[Path, Path | None]:
-    """Draw a model's panels of the cases: the folder of independent ones, and that of representative ones, if any."""
-    from plurimask.files.mask_sets import write_mask_set
+    """Draw a model's panels of the cases: the folder of independent ones, and that of representative ones, if any.
+
+    Panels that are complete already are left alone.
+    """
     from plurimask.files.remote import Remote
-    from plurimask.sampling import CaseDrawer, load, sample_case
+    from plurimask.sampling import CaseDrawer, load
 
     drawer = load(model, device, reader=reader)
     drawer.pool(panel, pool, count)
     masks, beside = out / "masks", out / "representative" if panel == "representative" else None
+    places: dict[PanelKind, Path | Remote] = {"independent": Remote.at(masks) or masks}
+    if beside is not None:
+        places["representative"] = Remote.at(beside) or beside
+    read = {name: partial(cases.__getitem__, name) for name in cases}
+    fresh = partial(load, model, device, reader=reader) if cluster else lambda: drawer
+    work = CaseDrawer(fresh, read, places, count, seed, pool=pool, native=native)
     with progress("drawing panels", len(cases)) as tick:
-        if cluster is not None:
-            places: dict[PanelKind, Path | Remote] = {"independent": Remote.at(masks) or masks}
-            if beside is not None:
-                places["representative"] = Remote.at(beside) or beside
-            read = {name: partial(cases.__getitem__, name) for name in cases}
-            work = CaseDrawer(
-                partial(load, model, device, reader=reader), read, places, count, seed, pool=pool, native=native
-            )
+        if cluster:
             work.spread(cluster, device != "cpu", tick)
-            return masks, beside
-        for done, (name, case) in enumerate(cases.items(), start=1):
-            write_mask_set(masks / name, sample_case(drawer, case, count, seed, native=native))
-            if beside is not None:
-                chosen = sample_case(drawer, case, count, seed, panel=panel, pool=pool, native=native)
-                write_mask_set(beside / name, chosen)
-            tick(done)
+        else:
+            draw = work()
+            for done, name in enumerate(cases, start=1):
+                draw(name)
+                tick(done)
     return masks, beside
 
 

@@ -22,7 +22,7 @@ from plurimask.errors import SettingsError
 if TYPE_CHECKING:
     from plurimask.datasets.dataset import Dataset
 
-_USUAL_MINUTES = 15.0
+_USUAL_MINUTES, _MOST_MINUTES = 15.0, 100_000
 
 
 def plan(
@@ -36,11 +36,14 @@ def plan(
     folds: Folds = None,
 ) -> None:
     """Look at a dataset, time 20 steps, and write a recipe with its reasons: plurimask train RECIPE needs no --set."""
-    from plurimask.files.atomic import write_text
+    from plurimask.files.atomic import check_room, write_text
 
-    if out.exists():
-        raise SettingsError("--out", expected="a new file", got=str(out), hint="remove it, or choose another --out")
-    text = _planned(_sides(data, None, split_file, split_by, val, test, folds), minutes)
+    if out.exists() or out.suffix.lower() != ".toml":
+        hint = "remove it, or choose another --out"
+        raise SettingsError("--out", expected="a new file with the ending .toml", got=str(out), hint=hint)
+    _check_minutes(minutes)
+    check_room(out.parent)
+    text = _planned(_sides(data, out, split_file, split_by, val, test, folds), minutes)
     write_text(out, text)
     say(text)
     say(f"Written to {out}. Train: plurimask train {out} --data {data} --out runs/{out.stem}")
@@ -84,10 +87,13 @@ def train(
     if recipe is None and resume and not own.exists():
         raise SettingsError("RECIPE", expected="one, to go on", got="none", hint="name the recipe of the run")
     settings = load_recipe(recipe, tuple(set or ())) if recipe is not None else None
+    _check_minutes(minutes or _USUAL_MINUTES)
     check_room(out)
     runs = _sides(data, out, split_file, split_by, val, test, folds)
     if settings is None:
-        if not own.exists():
+        if not resume:
+            for folder in runs:
+                RunFolder(folder).check_new()
             write_text(own, _planned(runs, minutes or _USUAL_MINUTES))
         settings = load_recipe(str(own), tuple(set or ()))
         say(own.read_text(encoding="utf-8"))
@@ -105,6 +111,12 @@ def train(
     say(f"Trained. {score if folds else f'Draw from it: plurimask sample {out} INPUT --out masks'}")
 
 
+def _check_minutes(minutes: float) -> None:
+    if minutes > _MOST_MINUTES:
+        got, hint = f"{minutes:g}", "give the time that the training may take"
+        raise SettingsError("--minutes", expected=f"at most {_MOST_MINUTES:,}", got=got, hint=hint)
+
+
 def _planned(runs: "dict[Path, Dataset]", minutes: float) -> str:
     """The text of a recipe for the first of the runs."""
     from plurimask.training.plan import plan as plan_recipe
@@ -115,7 +127,7 @@ def _planned(runs: "dict[Path, Dataset]", minutes: float) -> str:
 
 def _sides(
     data: Path,
-    out: Path | None,
+    out: Path,
     split_file: Path | None,
     split_by: Literal["hash", "rank"] | None,
     val: float | None,
@@ -126,10 +138,10 @@ def _sides(
     from plurimask.datasets.changed import split_by_rule
     from plurimask.datasets.store import open_store
 
-    rule, out = split_rule(split_by, val, test, folds), out or Path()
+    rule = split_rule(split_by, val, test, folds)
     if split_file is not None and not rule.usual:
         raise SettingsError("--split-file", expected="it, or a rule", got="both", hint="give one of them")
-    whole = open_data(data, split_file)
+    whole = open_data(data, split_file, out)
     runs = {out / name if folds else out: split_by_rule(whole, rule, fold) for fold, name in rule.files.items()}
     with progress("decoding once", len(whole)) as tick:
         open_store(whole, tick)

@@ -152,8 +152,11 @@ def evaluate(
     Raises:
         InputError: no panel, two panels of one case, a panel of an unknown case, of another size or grid than its
             case, or with another number of samples or axes than the first (with `count`: with fewer samples); or
-            independent and representative panels together.
+            independent and representative panels together; no reader at all.
     """
+    if not isinstance(cases, Mapping):
+        hint = "give {case.name: case for case in cases}"
+        raise InputError("cases", expected="cases by name", got=type(cases).__name__, hint=hint)
     pairs = _pairs(panels, cases, count)
     first = _first(pairs)
     grid = first[1].grid
@@ -215,6 +218,9 @@ def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], grid: Grid, un
     size = volume if known else "voxels"
     units = {"surface": "mm" if known else "voxels", "size_crps": size, "size_crps_curvas": size}
     rows = tuple(row for batch in scored for row in batch.rows)
+    if not any(row.readers for row in rows):
+        hint = "name the data that their masks are in"
+        raise InputError(rows[0].name, expected="readers' masks, of one case at least", got="none", hint=hint)
     drawn = [json.loads(text) for text in dict.fromkeys(text for batch in scored for text in batch.drawn)]
     patients, count = [row.patient for row in rows], rows[0].samples
     label = " + ".join(sorted({one["method"] or unnamed for one in drawn}))

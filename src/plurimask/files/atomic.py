@@ -66,6 +66,13 @@ def check_free(folder: Path, ours: Ours = lambda name: False, that: str = "") ->
         raise SettingsError(folder, expected=expected, got=held[0], hint="name another --out")
 
 
+def check_outside(out: Path, root: Path) -> None:
+    """Raises SettingsError for an `out` inside the folder that is read: the next run would read it as data."""
+    if root.is_dir() and out.resolve().is_relative_to(root.resolve()):
+        got, hint = "one inside it", "name another --out; what is written there would be read as data"
+        raise SettingsError(out, expected=f"a place outside {root}, which is read", got=got, hint=hint)
+
+
 def check_room(folder: Path, needed: int = 0) -> None:
     """Refuse, before the work, a folder that nothing can be written into, or a disk with less than `needed` bytes left.
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from plurimask.cluster import Cluster
 from plurimask.errors import DatasetError, InputError, SettingsError
-from plurimask.files.atomic import atomic_path, check_free, write_text
+from plurimask.files.atomic import atomic_path, check_free, check_outside, write_text
 from plurimask.files.dicom import list_files
 from plurimask.files.dicom_headers import quiet, read_header
 from plurimask.files.remote import Remote
@@ -34,7 +34,7 @@ from plurimask.files.texts import csv_text
 from plurimask.prepare.lidc_contours import READERS, Scan, find_database, patients_by_series
 from plurimask.prepare.lidc_protocol import PRESETS, LidcSettings, ScanPlan, plan
 from plurimask.prepare.lidc_scan import make_part, read_part
-from plurimask.prepare.writer import MANIFEST, check_outside, write_manifest
+from plurimask.prepare.writer import MANIFEST, write_manifest
 
 INDEX, MASKS = "index.csv", "masks.npz"
 _COLUMNS = (

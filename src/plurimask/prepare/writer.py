@@ -24,8 +24,8 @@ from plurimask import __version__
 from plurimask.datasets.dataset import Split
 from plurimask.datasets.open import CaseFolder
 from plurimask.datasets.splits import SplitRule, patient_id
-from plurimask.errors import DatasetError, SettingsError
-from plurimask.files.atomic import atomic_folder, write_text
+from plurimask.errors import DatasetError
+from plurimask.files.atomic import atomic_folder, check_outside, write_text
 from plurimask.files.case_folder import check_name
 from plurimask.files.images import write_nifti
 from plurimask.files.texts import csv_text
@@ -181,13 +181,6 @@ class CaseWriter:
 
     def _write_table(self, name: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         (self.folder / f"{name}.csv").write_text(csv_text([header, *rows]), encoding="utf-8")
-
-
-def check_outside(out: Path, root: Path) -> None:
-    """Raises SettingsError for an `out` inside the folder that is read: the next run would read it as data."""
-    if root.is_dir() and out.resolve().is_relative_to(root.resolve()):
-        got, hint = "one inside it", "name another --out; what is written there would be read as data"
-        raise SettingsError(out, expected=f"a folder outside {root}, which is read", got=got, hint=hint)
 
 
 @contextmanager

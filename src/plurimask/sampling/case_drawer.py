@@ -1,4 +1,4 @@
-"""Cases of datasets -> mask sets, as the workers of a cluster draw them. What is complete already is left alone."""
+"""Cases of datasets -> mask sets, here or by the workers of a cluster. What is complete already is left alone."""
 
 import json
 import shutil

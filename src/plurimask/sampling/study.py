@@ -291,7 +291,7 @@ def _box(model: Model, name: str, grid: Grid, slicing: int, region: Region | Non
             name,
             expected=f"a region (--roi), or an image of {size}x{size} pixels: {model.name} saw crops of lesions alone",
             got="x".join(map(str, grid.shape)),
-            hint=f"give --roi, for instance --roi {_example(grid)}, or --whole",
+            hint=f"plurimask sample a study with --roi, for instance --roi {_example(grid)}, or anything with --whole",
         )
     return _whole(grid)
 

@@ -36,7 +36,7 @@ from plurimask.metrics.ci_score import collective_insight, dice_max
 from plurimask.metrics.ged import ged, reader_diversity, sample_diversity
 from plurimask.records import Batch, Case
 from plurimask.seeds import sample_seeds
-from plurimask.training.checkpoint import find_weights, save_weights, start_from
+from plurimask.training.checkpoint import save_weights, start_from
 from plurimask.training.recipe import Recipe, TrainingSettings
 from plurimask.training.run import RunFolder, RunLog, RunState
 
@@ -116,7 +116,7 @@ def train(
     if resume:
         folder.check()
     elif settings.start is not None:
-        find_weights(settings.start)
+        start_from(build(recipe.method), settings.start)
     precision = settings.precision
     if precision == "auto":
         gpu = torch.cuda.is_available()

@@ -84,12 +84,16 @@ class RunFolder:
         """The log's lines of one split, `train` or `val`, in their order."""
         return [line for line in map(json.loads, _whole(self.metrics)) if line["split"] == split]
 
-    def start(self, recipe: Recipe, split: dict[str, Any]) -> None:
-        """Begin a new run. Raises CheckpointError where one lies there already."""
+    def check_new(self) -> None:
+        """Raises CheckpointError where there is a run already."""
         if self.recipe.exists():
             raise CheckpointError(
                 self.root, expected="an empty run folder", got="a run", hint="add --resume, or choose another --out"
             )
+
+    def start(self, recipe: Recipe, split: dict[str, Any]) -> None:
+        """Begin a new run. Raises CheckpointError as `check_new`."""
+        self.check_new()
         write_text(self.split, json.dumps(split, indent=2) + "\n")
         write_text(self.recipe, recipe.model_dump_json(indent=2) + "\n")
 

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from plurimask.errors import SettingsError
 from plurimask.files.dicomweb import Archive
+from plurimask.training.checkpoint import find_weights
 from plurimask.viewer.app import Room, make_app
 from plurimask.viewer.guard import LOOPBACK
 from plurimask.viewer.library import open_library
@@ -66,6 +67,8 @@ def serve(
     path, out, data = Path(path), Path(out), None if data is None else Path(data)
     _check_token(host, token)
     _check_out(out, path, data)
+    if model is not None:
+        find_weights(model)
     with listen(host, port) as listening:
         library = open_library(path, data, model is not None, follow_links)
         room = Room(library, model, out, device=device, show_identity=show_identity, archive=archive)
