@@ -110,6 +110,28 @@ def test_what_is_no_array_of_numbers_is_refused(model):
         model.sample("slice.png")
 
 
+@pytest.mark.parametrize(
+    "wrong", [image()[0] * 1j, image().astype("U"), torch.from_numpy(image()).requires_grad_(), np.array([["a", "b"]])]
+)
+def test_numbers_that_single_precision_cannot_hold_are_refused(model, wrong):
+    with pytest.raises(InputError, match=r"expected an array of numbers, got (ndarray|Tensor) of "):
+        model.sample(wrong)
+
+
+@pytest.mark.parametrize("value", [1.0, "1", None])
+@pytest.mark.parametrize("name", ["count", "seed"])
+def test_what_is_no_whole_number_is_refused(model, name, value):
+    with pytest.raises(SettingsError, match=f"{name}: expected a whole number, got "):
+        model.sample(image(), **{name: value})
+    drawn = [model.sample(image(), **{name: kind(2)}) for kind in (int, np.int16)]
+    assert np.array_equal(drawn[0].masks, drawn[1].masks)
+
+
+def test_the_name_of_a_sampler_is_no_sampler(model):
+    with pytest.raises(SettingsError, match=r"expected SamplerSettings, got 'ddim'; give model\.sampler"):
+        model.sample(image(), sampler="ddim")
+
+
 def test_no_masks_is_refused(model):
     with pytest.raises(SettingsError, match="at least one mask, got 0"):
         model.sample(image(), 0)

@@ -137,7 +137,7 @@ def test_progress_counts_the_looks_at_fields(cimd, monkeypatch):
 def test_a_model_of_crops_needs_a_region_of_a_larger_image(cimd):
     said = (
         r"scan: expected a region \(--roi\), or an image of 16x16 pixels: tiny saw crops of lesions alone, "
-        r"got 16x17x2; give --roi, for instance --roi 8,8,1 \(row, column, slice\), or --whole"
+        r"got 16x17x2; plurimask sample: give --roi with a study, for instance --roi 8,8,1 \(row, column, slice\), or --whole"
     )
     with pytest.raises(SettingsError, match=said):
         sample_study(cimd, of(volume((16, 17, 2))))
@@ -196,3 +196,16 @@ def test_the_time_left_follows_from_the_first_looks_without_the_very_first():
 )
 def test_durations_are_told_in_two_units(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("tiny", of(image())), r"model: expected a Model, got str; give pm\.load\(name\)"),
+        ((model("unet"), image()), r"study: expected a Study, got ndarray; give pm\.open_study\(path\)"),
+        ((model("unet"), of(image()).case), "study: expected a Study, got Case"),
+    ],
+)
+def test_what_is_no_model_or_no_study_is_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        sample_study(*given)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import count as counter
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,8 +142,12 @@ class Model:
             skip: samples that independent draws follow.
             more: further settings.
         """
+        count, seed = whole_number("count", count), whole_number("seed", seed)
         if count < 1:
-            raise SettingsError("count", expected="at least one mask", got=str(count), hint="give --count 1 or more")
+            raise SettingsError("count", expected="at least one mask", got=str(count), hint="give 1 or more")
+        if not isinstance(sampler, SamplerSettings | None):
+            hint = "give model.sampler(name, steps), or leave it out"
+            raise SettingsError("sampler", expected="SamplerSettings", got=repr(sampler), hint=hint)
         self.check_channels(case)
         size = self.pool(kind, pool, count)
         sampler, settings = self.settings(seed, sampler, size)
@@ -267,11 +272,20 @@ def _load_exported(folder: Path) -> Model:
     return Model(folder.resolve().name, checkpoint, torch.device("cpu"))
 
 
+def whole_number(name: str, value: object) -> int:
+    """It as an int. Raises SettingsError for what is none."""
+    if not isinstance(value, Integral):
+        raise SettingsError(name, expected="a whole number", got=repr(value), hint="give an int")
+    return int(value)
+
+
 def _as_case(image: np.ndarray) -> Case:
     try:
-        values = np.asarray(image, dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        got, hint = type(image).__name__, "open a file with pm.open_study, and draw with pm.sample_study"
+        values = np.asarray(image).astype(np.float32, casting="same_kind", copy=False)
+    except (ValueError, TypeError, RuntimeError) as error:  # the last of a tensor that wants its gradient
+        kind = getattr(image, "dtype", None)
+        got = f"{type(image).__name__}{f' of {kind}' if kind else ''}"
+        hint = "open a file with pm.open_study, and draw with pm.sample_study"
         raise InputError("image", expected="an array of numbers", got=got, hint=hint) from error
     stacked = values[None] if values.ndim == 2 else values
     shape = stacked.shape[1:]

@@ -24,7 +24,7 @@ from plurimask.geometry import Grid
 from plurimask.methods.draw import Tiling, draw_area, encode, tile
 from plurimask.methods.hurdle import of_one_lesion
 from plurimask.records import Case, MaskSet
-from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress
+from plurimask.sampling.model import SAMPLES_IN_WORK, Model, Progress, whole_number
 from plurimask.sampling.region import Box, Region, find_box, parse_region, reaching_edges, slicing_axis
 from plurimask.sampling.represent import PanelKind, pack, unpack
 from plurimask.sampling.spacing import apart, back, moved_region, resampled, resampled_grid
@@ -72,7 +72,13 @@ def sample_study(
         SettingsError: as `Model.sample`; a region outside the image; no region where there must be one; or a region and
             `whole`.
     """
-    region = parse_region(region) if isinstance(region, str) else region
+    for name, value, kind, hint in (
+        ("model", model, Model, "give pm.load(name)"),
+        ("study", study, Study, "give pm.open_study(path); a Case goes to model.sample"),
+    ):
+        if not isinstance(value, kind):
+            raise InputError(name, expected=f"a {kind.__name__}", got=type(value).__name__, hint=hint)
+    count, region = whole_number("count", count), parse_region(region) if isinstance(region, str) else region
     if (near := at_spacing(model, study, native)) is not None:
         there = region and moved_region(region, study, near.case.grid)
         drawn = sample_study(model, near, count, seed, sampler, there, whole, progress, skip, panel, pool, native=True)
@@ -291,7 +297,7 @@ def _box(model: Model, name: str, grid: Grid, slicing: int, region: Region | Non
             name,
             expected=f"a region (--roi), or an image of {size}x{size} pixels: {model.name} saw crops of lesions alone",
             got="x".join(map(str, grid.shape)),
-            hint=f"plurimask sample a study with --roi, for instance --roi {_example(grid)}, or anything with --whole",
+            hint=f"plurimask sample: give --roi with a study, for instance --roi {_example(grid)}, or --whole",
         )
     return _whole(grid)
 
