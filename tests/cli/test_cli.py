@@ -91,10 +91,15 @@ def test_drawing_imports_no_other_methods_libraries(tmp_path):
     ],
 )
 def test_wrong_usage_is_explained(run, arguments, said):
-    result = run(*arguments)
-    assert result.code == 2
-    assert said in result.err
-    assert "Traceback" not in result.err
+    command = f"plurimask {arguments[0]}" if arguments[0] != "paint" else "plurimask"
+    assert run(*arguments).refused(said, f"; see {command} --help")
+
+
+@pytest.mark.parametrize("arguments", [[], ["prepare"]])
+def test_without_a_command_there_is_help(run, arguments):
+    said = run(*arguments)
+    assert said.code == 2
+    assert "Usage: plurimask" in said.out + said.err
 
 
 def test_output_that_cannot_be_written_is_one_line(run, tmp_path, weights):

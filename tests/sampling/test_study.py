@@ -137,7 +137,8 @@ def test_progress_counts_the_looks_at_fields(cimd, monkeypatch):
 def test_a_model_of_crops_needs_a_region_of_a_larger_image(cimd):
     said = (
         r"scan: expected a region \(--roi\), or an image of 16x16 pixels: tiny saw crops of lesions alone, "
-        r"got 16x17x2; plurimask sample: give --roi with a study, for instance --roi 8,8,1 \(row, column, slice\), or --whole"
+        r"got 16x17x2; plurimask sample: give --roi with a study, for instance --roi 8,8,1 \(row, column, slice\), "
+        r"or --whole"
     )
     with pytest.raises(SettingsError, match=said):
         sample_study(cimd, of(volume((16, 17, 2))))

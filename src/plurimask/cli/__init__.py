@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -53,6 +53,10 @@ def describe(
     """
 
 
+_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
+"""Click's, of which Typer has a copy of its own; Typer would tell of it in a box."""
+
+
 def main() -> None:
     """Run a command; whatever is wrong with the input is said in one line, with exit code 2.
 
@@ -65,7 +69,12 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
-        app()
+        sys.exit(app(prog_name="plurimask", standalone_mode=False) or 0)
+    except _UsageError as error:
+        told = error.format_message()
+        if told:
+            fail(f"{told.rstrip('.?')}; see {error.ctx.command_path if error.ctx else 'plurimask'} --help")
+        sys.exit(error.exit_code)  # Nothing was given, and the help is printed.
     except PlurimaskError as error:
         fail(str(error))
     except OSError as error:
