@@ -192,7 +192,7 @@ def sample(
                 _write(folder / name, drawn, study, format, plain=_is_plain(drawer, study, format))
                 done += 1
                 tick(done)
-    say(f"{plural(total, 'panel')} of {count} masks in {out}")
+    say(f"{plural(total, 'panel')} of {plural(count, 'mask')} in {out}")
     if archive:
         store_panels(archive, [folder / name for name, (folder, _) in product(found.studies, parts)])
 

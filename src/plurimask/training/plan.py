@@ -92,7 +92,7 @@ class Facts:
         few = ", ".join(name for name in self.masks if name not in self.known)
         return [
             f"images of {sizes} pixels, {plural(self.channels, 'channel')}",
-            f"{least if least == most else f'{least} to {most}'} readers a case; {sides}",
+            f"{plural(least, 'reader') if least == most else f'{least} to {most} readers'} a case; {sides}",
             f"{self.empty:.1%} of the masks are empty; a reader draws {self.drawn:.1%} of an image on average",
             f"an object is about {self.object:.0f} pixels long; what is drawn is {self.thickness:.0f} or more thick in "
             "three of four cases",
