@@ -83,7 +83,7 @@ def test_select_refuses_what_is_no_pool_and_leaves_nothing(run, out, tmp_path, m
 
 
 def test_select_refuses_a_folder_in_use(run, tmp_path):
-    root = pool(tmp_path / "masks")
-    before = files(root)
-    assert run("select", root, "--out", root).refused("expected a new or empty folder, got a in it; name another --out")
-    assert files(root) == before
+    root, used = pool(tmp_path / "masks"), pool(tmp_path / "used")
+    before = files(used)
+    assert run("select", root, "--out", used).refused("expected a new or empty folder, got a in it; name another --out")
+    assert files(used) == before

@@ -26,7 +26,7 @@ from plurimask.cli.common import (
     progress,
     say,
 )
-from plurimask.errors import PlurimaskError, SettingsError, plural
+from plurimask.errors import InputError, PlurimaskError, SettingsError, plural
 
 if TYPE_CHECKING:
     from plurimask.cluster import Cluster
@@ -296,6 +296,9 @@ def _score(
             scores = evaluate_on(cluster, panels, cases, count, unnamed, tick)
         else:
             scores = evaluate_panels(_ticking(panels.values(), tick), cases, count, unnamed)
+    if not any(row.readers for row in scores.rows):
+        hint = "name the data that their masks are in"
+        raise InputError(dataset.root, expected="readers' masks, of one case at least", got="none", hint=hint)
     return scores, panels, len(found) - len(panels)
 
 

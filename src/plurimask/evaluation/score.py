@@ -152,7 +152,7 @@ def evaluate(
     Raises:
         InputError: no panel, two panels of one case, a panel of an unknown case, of another size or grid than its
             case, or with another number of samples or axes than the first (with `count`: with fewer samples); or
-            independent and representative panels together; no reader at all.
+            independent and representative panels together.
     """
     if not isinstance(cases, Mapping):
         hint = "give {case.name: case for case in cases}"
@@ -218,9 +218,6 @@ def _scores(scored: Sequence[_Scored], cases: Mapping[str, Case], grid: Grid, un
     size = volume if known else "voxels"
     units = {"surface": "mm" if known else "voxels", "size_crps": size, "size_crps_curvas": size}
     rows = tuple(row for batch in scored for row in batch.rows)
-    if not any(row.readers for row in rows):
-        hint = "name the data that their masks are in"
-        raise InputError(rows[0].name, expected="readers' masks, of one case at least", got="none", hint=hint)
     drawn = [json.loads(text) for text in dict.fromkeys(text for batch in scored for text in batch.drawn)]
     patients, count = [row.patient for row in rows], rows[0].samples
     label = " + ".join(sorted({one["method"] or unnamed for one in drawn}))

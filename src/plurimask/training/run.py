@@ -258,7 +258,9 @@ _A_MINUTE = 60.0
 
 def _whole(metrics: Path) -> list[str]:
     """The lines of a log, less a last one that was cut off."""
-    return [line for line in metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    lines = metrics.read_text(encoding="utf-8").splitlines()
+    is_cut = bool(lines) and lines[-1].startswith("{") and not lines[-1].endswith("}")
+    return lines[:-1] if is_cut else lines
 
 
 def _cut(metrics: Path, last_step: int) -> dict[str, Any]:
