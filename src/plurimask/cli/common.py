@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -138,6 +138,11 @@ def store_panels(archive: "Archive", folders: Sequence[Path]) -> None:
     with progress("storing", len(files)) as tick:
         accepted, there = archive.store(files, tick)
     say(f"{accepted} objects stored in {archive.root}; {there} were there already")
+
+
+def first_given(options: Mapping[str, object]) -> str | None:
+    """Of options by name, the first that says something."""
+    return next((option for option, is_given in options.items() if is_given), None)
 
 
 def open_data(path: Path, split_file: Path | None, out: Path) -> "Dataset":

@@ -21,6 +21,7 @@ from plurimask.cli.common import (
     at_hand,
     cluster_at,
     errors,
+    first_given,
     progress,
     say,
     store_panels,
@@ -132,7 +133,7 @@ def sample(
     found = inputs_at(context.with_resource(at_hand(inputs)), split, limit, names, split_file, Path(model))
     found.check(bool(regions), format, engine)
     chosen = {"--split": split != "all", "--split-file": split_file, "--cases": case_list, "--limit": limit}
-    if not found.cases and (option := next((option for option, is_given in chosen.items() if is_given), None)):
+    if not found.cases and (option := first_given(chosen)):
         raise SettingsError(option, expected="a dataset", got="studies alone", hint="leave it out")
     drawer.pool(panel, pool, count)
     # All outputs are checked before the model is asked once. Studies are kept as long as they are small together.

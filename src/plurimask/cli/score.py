@@ -21,6 +21,7 @@ from plurimask.cli.common import (
     cluster_at,
     console,
     fail,
+    first_given,
     fold_runs,
     open_data,
     progress,
@@ -206,8 +207,7 @@ def benchmark(
 
 def _check_folds(model: str, split: str, split_file: Path | None, case_list: str | None) -> None:
     given = {f"--split {split}": split != "test", "--split-file": split_file, "--cases": case_list}
-    option = next((option for option, is_given in given.items() if is_given), None)
-    if option is not None:
+    if option := first_given(given):
         hint = "leave it out: each patient is scored by the run that was not trained on them"
         raise SettingsError(model, expected="no choice of a side for folds", got=option, hint=hint)
 
@@ -234,8 +234,7 @@ def _check_drawn(
         raise SettingsError("evaluate", expected="a folder of masks, or --model", got=got, hint="give one of them")
     given = {"--pool": pool is not None, "--each-reader": each_reader, "--native": native}
     given |= {"--panel": panel != "independent", "--seed": seed != 0, "--device": device != "auto"}
-    if model is None and any(given.values()):
-        option = next(option for option, is_given in given.items() if is_given)
+    if model is None and (option := first_given(given)):
         raise SettingsError(option, expected="--model", got="masks", hint="leave it out: mask sets say what they are")
 
 

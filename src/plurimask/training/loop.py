@@ -245,11 +245,11 @@ def _train(fabric: Fabric, run: _Run) -> Diverged | None:
 
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed, for the next step asks for the same again, and new pages have to be cleared."""
-    options = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
-    if options is not None:
-        trim_threshold, mmap_max = -1, -4
-        options(trim_threshold, -1)  # nothing
-        options(mmap_max, 0)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
+    if mallopt is not None:
+        trim_threshold, mmap_max, never, none = -1, -4, -1, 0
+        mallopt(trim_threshold, never)
+        mallopt(mmap_max, none)
 
 
 class _Loss(nn.Module):
