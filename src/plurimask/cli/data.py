@@ -143,7 +143,9 @@ def folder(
     volumes: Annotated[bool, typer.Option("--volumes", help="Keep volumes whole, for a method of volumes.")] = False,
     axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
-    size: Annotated[int | None, typer.Option(min=1, max=4096, help="Pixels a side of every slice; else as they are.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Pixels a side of every slice; else as they are.")
+    ] = None,
     grid_mm: Annotated[float, typer.Option(min=0, help="How far headers of a case may differ at a corner.")] = 0.0,
     split_by: SplitBy = None,
     val: Val = None,
