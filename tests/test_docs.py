@@ -151,6 +151,23 @@ def test_a_part_is_compared_case_by_case_with_the_reference_of_another(pages, tm
     assert pages.suite_table(parts).rows[0].cells[-3] == ""
 
 
+def test_a_run_of_a_later_part_takes_the_place_of_its_namesake(pages, tmp_path):
+    """What was compared with the reference before is compared with the new one, where its cases are kept."""
+    results = small_results(tmp_path)
+    write_tables(results)
+    whole = json.loads((results.bench.root / "results.json").read_text(encoding="utf-8"))
+    near, far, *_ = whole["runs"]
+    again = {**near, "label": "near again", "cases": far["cases"]}
+    table = pages.suite_table([whole, {**whole, "runs": [again]}])
+    rows = [row.head.text for row in table.rows]
+    assert "near again" in rows
+    assert near["label"] not in rows
+    of_far = table.rows[rows.index(far["label"])].cells
+    assert of_far[-3].value == 0
+    del far["cases"]
+    assert pages.suite_table([whole, {**whole, "runs": [again]}]).rows[rows.index(far["label"])].cells[-3] == ""
+
+
 @pytest.mark.parametrize("dataset", ["lidc", "phantom"])
 def test_a_benchmark_page_has_a_table_of_every_kept_suite(dataset):
     folder = ROOT / "docs/benchmarks" / dataset

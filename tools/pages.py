@@ -197,7 +197,7 @@ def suite_tables(dataset: str) -> Tables:
 def suite_table(parts: Sequence[Json]) -> Table:
     """The scored runs at the larger N, each beside its difference from the reference, case by case.
 
-    Raises ValueError for parts on different terms.
+    A run of a later part stands in the place of its namesake. Raises ValueError for parts on different terms.
     """
     results = parts[0]
     if any(one["terms"] != results["terms"] for one in parts):
@@ -205,21 +205,27 @@ def suite_table(parts: Sequence[Json]) -> Table:
     suite = results["suite"]
     count = str(suite["scoring"]["samples"])
     reference = next(run["label"] for run in suite["runs"] if run["name"] == suite["reference"])
-    runs = [run for one in parts for run in one["runs"] if run["mean"]]
-    rows = [Row(Head(run["label"]), _suite_cells(run, _less(run, suite["reference"], parts), count)) for run in runs]
+    shown = {run["name"]: (run, one) for one in parts for run in one["runs"] if run["mean"]}
+    rows = [
+        Row(Head(run["label"]), _suite_cells(run, _less(run, one, shown.get(suite["reference"])), count))
+        for run, one in shown.values()
+    ]
     for one in results["references"].get(count, []):
         rows.append(Row(Head(one["label"]), (*cells(one, SUITE_KEYS), "", "", "")))
     others = f"U-GED less {reference}", "U-GED of each seed", "GFLOP a mask"
     return Table((Head(f"N = {count}"), *map(score_head, SUITE_KEYS), *map(Head, others)), tuple(rows))
 
 
-def _less(run: Json, reference: str, parts: Sequence[Json]) -> Json | None:
-    """A run less the reference, case by case, also of another part; None where cases of one of them are not kept."""
-    kept = {other["name"]: other["cases"] for one in parts for other in one["runs"] if other.get("cases")}
-    if run["less_reference"] or run["name"] == reference or not {run["name"], reference} <= kept.keys():
-        return cast(Json | None, run["less_reference"])
-    difference = np.array(kept[run["name"]], dtype=float) - np.array(kept[reference], dtype=float)
-    patients = next([f"{number:06}" for number in one["patients"]] for one in parts if one.get("patients"))
+def _less(run: Json, part: Json, reference: tuple[Json, Json] | None) -> Json | None:
+    """A run of a part less the reference, of whatever part; None where the cases of one of them are not kept."""
+    other, others = reference or (run, part)
+    replaced = others is not part and any(one["name"] == other["name"] for one in part["runs"] if one["mean"])
+    if run["less_reference"] and not replaced:
+        return cast(Json, run["less_reference"])
+    if run is other or not (run.get("cases") and other.get("cases")):
+        return None
+    difference = np.array(run["cases"], dtype=float) - np.array(other["cases"], dtype=float)
+    patients = [f"{number:06}" for number in part["patients"]]
     (row,) = summarise([""], [{"ged_u": difference}], 0, patients)
     return {"mean": row.values, "interval": row.intervals}
 
