@@ -213,6 +213,12 @@ def test_a_mask_that_is_to_hold_something_does():
     assert panel(made, list(range(8))).flatten(1).any(1).all()
 
 
+def test_with_a_low_lift_a_field_stays_empty():
+    made = always(small("one-pass", lift=-10))
+    torch.nn.init.constant_(made.generator.head.bias, -9.0)
+    assert not panel(made, list(range(8))).any()
+
+
 def test_onto_the_mean_a_generator_that_says_nothing_draws_the_mean_mask():
     made, shown = always(small("one-pass", std=0, onto_mean=True)).eval(), images(1)
     with torch.no_grad():

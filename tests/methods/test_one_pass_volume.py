@@ -11,7 +11,7 @@ from small_batches import PLANES, batch, images
 from tiny import SIZE, small
 
 from plurimask.datasets.open import open_dataset
-from plurimask.errors import InputError
+from plurimask.errors import InputError, SettingsError
 from plurimask.files.images import write_nifti
 from plurimask.files.locate import Study
 from plurimask.geometry import Grid
@@ -22,7 +22,7 @@ from plurimask.sampling.model import load
 from plurimask.sampling.region import parse_region
 from plurimask.sampling.study import sample_study
 from plurimask.training.loop import train
-from plurimask.training.recipe import parse_recipe
+from plurimask.training.recipe import load_recipe, parse_recipe
 
 volume_method = partial(small, "one-pass-volume")
 
@@ -40,6 +40,11 @@ def test_the_score_is_that_of_the_planar_method_over_all_voxels():
     logits = shown[0] + (made.settings.lift - shown[0].amax((1, 2, 3, 4), keepdim=True)).clamp(min=0)
     expected = scores(logits.sigmoid().reshape(4, 3, -1), cases.readers.flatten(2).float(), cases.valid, 0.1)
     assert (terms["score"].item(), terms["pixel"].item()) == pytest.approx([one.item() for one in expected], rel=1e-4)
+
+
+def test_a_volume_that_is_drawn_has_to_hold_something():
+    with pytest.raises(SettingsError, match=r"method\.lift: expected a number above 0, got -10"):
+        load_recipe("one-pass-volume", ["method.lift=-10"])
 
 
 def test_sample_k_is_the_same_at_any_count_and_in_any_chunk():

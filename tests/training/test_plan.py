@@ -88,13 +88,14 @@ def test_large_objects_are_seen_in_whole_images_through_coarse_places():
     made = settings()
     assert (made["image_size"], made["method.encoder.patch"]) == (256, 8)
     assert made["method.windows"] == [128, 192]  # in steps of four places
-    assert "training.drawn" not in made
+    assert not {"training.drawn", "method.lift"} & made.keys()
 
 
 def test_small_objects_are_seen_in_fields_of_the_images():
     made = settings(sizes={(1024, 1344): 9, (1038, 1376): 4}, object=20.0, thickness=11.0, spans=(900, 1300, 1344))
     assert (made["image_size"], made["method.windows"], made["method.encoder.patch"]) == (96, [96], 2)
     assert 0 < made["training.drawn"] < 1
+    assert made["method.lift"] < 0
 
 
 def test_images_of_no_multiple_of_the_nets_are_padded_to_one():

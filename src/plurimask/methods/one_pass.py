@@ -5,7 +5,7 @@ Whether a reader draws anything is decided first (methods.hurdle). What they dra
     g(features of b, z),    z ~ N(0, I),    a mask is the pixels where its logit is above 0                  (1)
 
 With `onto_mean` g is the generator's logits added to those of the encoder's mean mask, which does not learn from them.
-The logits are lifted so that the largest is at least `lift`, since e alone decides on empty masks:
+The logits are lifted so that the largest is at least `lift`, since e alone decides on empty masks of a whole image:
 
     l = g + max(0, lift - max over pixels of g),    x = 1 / (1 + exp(-l))                                    (2)
 
@@ -79,7 +79,8 @@ class OnePassSettings(MethodSettings):
         visible: least share of readers, as the encoder sees it, at a pixel that the window has to hold.
         draws: S of (4).
         constant: c of (3), in pixels.
-        lift: least logit of a mask's likeliest pixel (2).
+        lift: least logit of a mask's likeliest pixel (2). A sample that draws something then does so in every field of
+            an image; with a low one, as -10, it may leave some of them empty.
         onto_mean: whether the generator draws what a mask differs by from the mean one. Learned in a few hundred steps.
         pixel_weight: weight of L_pixel in the loss.
         mean_weight: weight of L_mean in the loss.
@@ -99,7 +100,7 @@ class OnePassSettings(MethodSettings):
     visible: Annotated[float, Field(gt=0, lt=1)] = 0.01
     draws: Annotated[int, Field(ge=2)] = 4
     constant: Weight = 0.1
-    lift: Rate = 1.0
+    lift: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     onto_mean: bool = False
     pixel_weight: Weight = 0.05
     mean_weight: Weight = 3.0
@@ -279,10 +280,12 @@ class OnePassVolumeSettings(OnePassSettings):
 
     Args:
         solid: whether all kernels go through planes; else the nets look along them once a stage.
+        lift: least logit of a mask's likeliest voxel (2), above 0: a mask that is drawn is one body.
     """
 
     name: Literal["one-pass-volume"] = "one-pass-volume"  # type: ignore[assignment]
     solid: bool = True
+    lift: Rate = 1.0
     readers: Annotated[tuple[()], Field(exclude_if=lambda readers: not readers)] = ()
 
     @property

@@ -236,7 +236,10 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         if whole
         else Choice("method.orientations", 2, "each field is seen twice, upright and turned; more often is slow")
     )
-    drawn = Choice("training.drawn", 0.75, "the share of fields with something drawn; the others say where nothing is")
+    fields = [
+        Choice("method.lift", -10.0, "a sample that draws something in an image need not in each field"),
+        Choice("training.drawn", 0.75, "the share of fields with something drawn; the others say where nothing is"),
+    ]
     return [
         Choice("base", "one-pass-phantom", "the smaller nets of one-pass: in a short time more steps are worth more"),
         Choice("image_size", side, why),
@@ -253,7 +256,7 @@ def _for_pictures(facts: Facts) -> list[Choice]:
         *([alike] if facts.disagreement < _ALIKE else []),
         Choice("method.norms", side, "batch norms learn from all images, which are of one kind"),
         turns,
-        *([] if whole else [drawn]),
+        *([] if whole else fields),
         Choice("training.crop_steps", 0, "no crops first: objects lie anywhere"),
     ]
 
