@@ -467,8 +467,7 @@ def pages():
 pages()
 free = pages()
 keep_freed_memory()
-pages()
-print(free, pages())
+print(free, min(pages() for _ in range(3)))
 """
 
 
@@ -476,4 +475,4 @@ print(free, pages())
 def test_memory_that_was_freed_is_not_mapped_anew():
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     free, kept = map(int, done.stdout.split())
-    assert kept < free / 4
+    assert kept < free / 100

@@ -25,6 +25,8 @@ prepare = typer.Typer(no_args_is_help=True, help="Make a dataset in the case-fol
 
 
 Nodules = Annotated[bool, typer.Option("--volumes", help="Whole nodules on CT in 3-D, one a case, as NIfTI.")]
+_MOST_SIDE = 4096
+"""Pixels of planes, which are brought to a size by matrices as long as their sides."""
 
 
 @prepare.command()
@@ -48,7 +50,9 @@ def lidc(
     dicom: Annotated[Path | None, typer.Option(help="The folder of the TCIA download.")] = None,
     packing: Annotated[Path | None, typer.Option("--from", help="A packing: .pickle, .hdf5, a PNG tree, .npy.")] = None,
     preset: Annotated[str, typer.Option(help="v1 (128 pixels, scan's own grid) or 0.5mm.")] = "v1",
-    size: Annotated[int | None, typer.Option(min=1, max=4096, help="Pixels a side, other than the preset's.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=_MOST_SIDE, help="Pixels a side, other than the preset's.")
+    ] = None,
     spacing: Annotated[float | None, typer.Option(help="mm a pixel, other than the preset's.")] = None,
     slices: Annotated[str | None, typer.Option(help="drawn or release, other than the preset's.")] = None,
     window: Annotated[str | None, typer.Option(help="HU for black and white, as -1000,400; else each slice's.")] = None,
@@ -92,7 +96,7 @@ def lidc(
 def ms_mri(
     root: Annotated[Path, typer.Option(help="The download's folder, which holds training/training01/...")],
     out: Out,
-    size: Annotated[int, typer.Option(min=1, max=4096, help="Pixels a side.")] = 64,
+    size: Annotated[int, typer.Option(min=1, max=_MOST_SIDE, help="Pixels a side.")] = 64,
     native: Annotated[bool, typer.Option("--native", help="Slices on the scans' own grid instead.")] = False,
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
 ) -> None:
@@ -144,7 +148,7 @@ def folder(
     axis: Annotated[int, typer.Option(min=0, max=2, help="Along which volumes are cut into slices.")] = 2,
     all_slices: Annotated[bool, typer.Option("--all-slices", help="Also those on which nobody drew.")] = False,
     size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Pixels a side of every slice; else as they are.")
+        int | None, typer.Option(min=1, max=_MOST_SIDE, help="Pixels a side of every slice; else as they are.")
     ] = None,
     grid_mm: Annotated[float, typer.Option(min=0, help="How far headers of a case may differ at a corner.")] = 0.0,
     split_by: SplitBy = None,
