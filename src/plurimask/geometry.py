@@ -18,6 +18,8 @@ from plurimask.errors import InputError
 _MOST_MM = 1e9
 _ISOTROPIC = 1.01
 """Ratio of the largest to the smallest spacing up to which a volume has no planes of its own."""
+HALF = 0.5 - 1e-6
+"""A share of a pixel's area above this is at least half of it, whatever the order in which its parts are added."""
 
 
 def _is_usable(affine: np.ndarray) -> bool:
@@ -30,6 +32,13 @@ def _is_usable(affine: np.ndarray) -> bool:
 def lps_to_ras(affine: np.ndarray) -> np.ndarray:
     """An affine (4, 4) to LPS+ mm, as DICOM and ITK have it, as one to RAS+ mm; also the way back."""
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def area_shares(old: int, new: int) -> np.ndarray:
+    """(new, old) float64: the share of each of `new` pixels that each of `old` covers, both over one extent."""
+    edges, first = np.arange(new + 1) * (old / new), np.arange(old)
+    covered = np.minimum(edges[1:, None], first + 1) - np.maximum(edges[:-1, None], first)
+    return covered.clip(min=0) * (new / old)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,13 +25,12 @@ from plurimask.files.itk_images import data_beside
 from plurimask.files.remote import Remote
 from plurimask.files.stored import digest_file, digest_files, list_visible, natural
 from plurimask.files.texts import json_text
+from plurimask.geometry import HALF, area_shares
 from plurimask.prepare.dicom_marks import is_series, read_dicom_case
 from plurimask.prepare.patterns import FoundCase, Pattern, find_cases
 from plurimask.prepare.survey import ChosenLabel, SeenCase, Survey, see_case
 from plurimask.prepare.writer import MANIFEST, PART, CaseWriter, writing_cases
 from plurimask.records import Case
-
-_ROUNDING = 1e-9  # half a pixel stays half a pixel, whatever the order in which its parts are added
 
 
 def to_planes(case: Case, axis: int, size: int | None, *, every: bool = False) -> tuple[list[Case], list[str]]:
@@ -90,23 +89,15 @@ def fit_square(case: Case, size: int) -> Case:
     factor = side / size
     before = [(side - length) // 2 for length in case.grid.shape]
     pads = [(low, side - length - low) for low, length in zip(before, case.grid.shape, strict=True)]
-    weights = _area_weights(side, size)
+    weights = area_shares(side, size)
     image = np.stack([weights @ np.pad(plane, pads, constant_values=plane.min()) @ weights.T for plane in case.image])
     drawn = weights @ np.pad(case.readers, [(0, 0), *pads]).astype(np.float64) @ weights.T
     # The middle of new pixel i lies at (i + 1/2) * factor - 1/2 - before on the old axis.
     moved = np.diag([factor, factor, 1.0, 1.0])
     moved[:2, 3] = factor / 2 - 0.5 - np.array(before)
     grid = case.grid.part((size, size), moved)
-    image, readers = image.astype(np.float32), drawn > 0.5 - _ROUNDING
+    image, readers = image.astype(np.float32), drawn > HALF
     return replace(case, image=image, readers=readers, grid=grid, padding=None)
-
-
-def _area_weights(side: int, size: int) -> np.ndarray:
-    """(size, side) float64: the share of each new pixel that each old one covers."""
-    ends = np.arange(1, size + 1)[:, None] * (side / size)
-    old = np.arange(side)
-    covered = np.minimum(ends, old + 1) - np.maximum(ends - side / size, old)
-    return covered.clip(min=0) / (side / size)
 
 
 Progress = Callable[[int, int], object]

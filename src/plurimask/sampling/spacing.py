@@ -13,13 +13,12 @@ import torch
 from torch.nn.functional import interpolate
 
 from plurimask.files.locate import Study
-from plurimask.geometry import Grid
+from plurimask.geometry import HALF, Grid, area_shares
 from plurimask.records import Case, MaskSet
 from plurimask.sampling.region import Axis, Region, slicing_axis
 
 FAR = 1.25
 """How far the ratio of two spacings may be off 1, either way, before a study is resampled."""
-_ROUNDING = 1e-6  # half a voxel stays half a voxel
 
 
 def apart(study: Study, trained_mm: float | None) -> tuple[float, float] | None:
@@ -94,20 +93,13 @@ def back(panel: MaskSet, study: Study) -> MaskSet:
     """Masks of a resampled study on the grid of the study itself."""
     grid, across = study.case.grid, slicing_axis(study)
     whole = grid.across(across) if len(grid.shape) == 3 else grid
-    down, right = (_shares(*sides) for sides in zip(whole.shape[:2], panel.masks.shape[1:3], strict=True))
+    down, right = (area_shares(*sides) for sides in zip(panel.masks.shape[1:3], whole.shape[:2], strict=True))
     masks = np.zeros((len(panel.masks), *whole.shape[:2], (*whole.shape, 1)[2]), dtype=np.bool_)
     drawn = panel.masks.reshape(*panel.masks.shape[:3], -1)
     for sample, number in zip(*np.nonzero(drawn.any(axis=(1, 2))), strict=True):
         votes = down @ drawn[sample, ..., number].astype(np.float64) @ right.T
-        masks[sample, ..., number] = votes > 0.5 - _ROUNDING
+        masks[sample, ..., number] = votes > HALF
     masks = np.moveaxis(masks, 3, across + 1) if len(grid.shape) == 3 else masks[..., 0]
     steps = [round(step, 6) for step in panel.grid.spacing_mm or ()][:2]
     settings = {key: value for key, value in panel.settings.items() if key != "region"} | {"resampled_mm": steps}
     return replace(panel, masks=np.ascontiguousarray(masks), grid=grid, settings=settings)
-
-
-def _shares(own: int, new: int) -> np.ndarray:
-    """(own, new): the share of each own pixel that each new one covers, both over one extent."""
-    edges, ends = np.arange(own + 1) * (new / own), np.arange(new)
-    covered = np.minimum(edges[1:, None], ends + 1) - np.maximum(edges[:-1, None], ends)
-    return covered.clip(min=0) * (own / new)
