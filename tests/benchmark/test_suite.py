@@ -45,8 +45,8 @@ recipe = "unet"
 
 
 SHIPPED = [
-    *("ablation", "brain-growth", "bu-bil", "cfos", "covariance", "ddpm-det", "few-cases", "l-amb", "leakage"),
-    *("one-reader", "phantom", "smoke", "table1"),
+    *("ablation", "brain-growth", "bu-bil", "cfos", "covariance", "ddpm-det", "few-cases", "l-amb"),
+    *("leakage-cimd", "leakage-prob-unet", "one-reader", "phantom", "smoke", "table1"),
 ]
 
 
