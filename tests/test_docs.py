@@ -168,6 +168,18 @@ def test_a_run_of_a_later_part_takes_the_place_of_its_namesake(pages, tmp_path):
     assert pages.suite_table([whole, {**whole, "runs": [again]}]).rows[rows.index(far["label"])].cells[-3] == ""
 
 
+def test_curves_of_all_parts_are_one_picture(pages):
+    def run(name, ged_u):
+        return {"name": name, "label": name.upper(), "validation": {"0": [{"step": 10, "ged_u": ged_u}]}}
+
+    suite = {"batch_size": 100, "probe": {"cases": 7}}
+    parts = [{"suite": suite, "runs": [run("a", 0.5), run("b", 0.4)]}, {"suite": suite, "runs": [run("a", 0.3)]}]
+    axes, _ = pages.all_courses(parts).axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn == {"A": [[1.0, 0.3]], "B": [[1.0, 0.4]]}
+    assert "7 validation cases" in axes.get_ylabel()
+
+
 @pytest.mark.parametrize("dataset", ["lidc", "phantom"])
 def test_a_benchmark_page_has_a_table_of_every_kept_suite(dataset):
     folder = ROOT / "docs/benchmarks" / dataset

@@ -34,6 +34,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import plurimask as pm
+from plurimask.benchmark.report import courses_figure
 from plurimask.datasets.changed import crop_case
 from plurimask.datasets.demo_cases import demo_cases
 from plurimask.datasets.open import choose_cases
@@ -44,7 +45,7 @@ from plurimask.evaluation.scores import summarise
 from plurimask.methods.method import BUILT_IN, method_class
 from plurimask.prepare.folder import to_planes
 from plurimask.settings import MOST
-from plurimask.show.charts import BLUE, GREY, VERMILLION, in_style, save_figure
+from plurimask.show.charts import BLUE, GREY, VERMILLION, in_style, save_figure, save_picture
 from plurimask.show.figures import samples_figure
 from plurimask.show.tables import STRATUM_KEYS, Cell, Head, Number, Row, Table, number, plain_table, score_head
 from plurimask.training.recipe import Recipe, TrainingSettings
@@ -71,7 +72,10 @@ def benchmark(
     charts: Annotated[bool, typer.Option("--charts", help="Of pictures, those without images alone.")] = False,
     part: Annotated[str | None, typer.Option(help="Kept as SUITE-PART, beside other runs of the suite.")] = None,
 ) -> None:
-    """Keep tables (SUITE.md, SUITE.csv), figures (SUITE.json) and pictures (SUITE/*.png); fill the page's tables."""
+    """Keep tables (SUITE.md, SUITE.csv), figures (SUITE.json) and pictures (SUITE/*.png); fill the page's tables.
+
+    With a part, SUITE-validation.png has the validation curves of all parts.
+    """
     kept = SUITES / dataset
     for folder in folders:
         name = "-".join(filter(None, (read(folder / "results.json")["suite"]["name"], part)))
@@ -82,6 +86,9 @@ def benchmark(
                 shutil.copyfile(picture, kept / name / picture.name)
         for ending, source in (("csv", "table.csv"), ("json", "results.json"), ("md", "table.md")):
             shutil.copyfile(folder / source, kept / f"{name}.{ending}")
+        if part is not None:
+            suite = name.removesuffix(f"-{part}")
+            save_picture(all_courses(parts_of(kept / f"{suite}.json")), kept / f"{suite}-validation.png")
     fill(kept.with_suffix(".md"), suite_tables(dataset))
 
 
@@ -187,11 +194,20 @@ def fill(path: Path, tables: Tables) -> None:
 
 def suite_tables(dataset: str) -> Tables:
     """A table of each kept suite and its parts."""
-    kept = SUITES / dataset
-    return {
-        path.stem: lambda path=path: suite_table([*map(read, (path, *sorted(kept.glob(f"{path.stem}-*.json"))))])
-        for path in kept.glob("*.json")
-    }
+    return {path.stem: lambda path=path: suite_table(parts_of(path)) for path in (SUITES / dataset).glob("*.json")}
+
+
+def parts_of(path: Path) -> Sequence[Json]:
+    """The results of a kept suite, SUITE.json, and of its later parts beside it."""
+    return [*map(read, (path, *sorted(path.parent.glob(f"{path.stem}-*.json"))))]
+
+
+def all_courses(parts: Sequence[Json]) -> Figure:
+    """Validation curves of the runs of all parts, those of later parts in the place of their namesakes."""
+    runs = {run["name"]: run for one in parts for run in one["runs"] if run.get("validation")}
+    courses = {run["label"]: tuple(run["validation"].values()) for run in runs.values()}
+    suite = parts[0]["suite"]
+    return courses_figure(courses, suite["batch_size"], suite["probe"]["cases"])
 
 
 def suite_table(parts: Sequence[Json]) -> Table:

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from plurimask.benchmark.results import Results, RunResult
 from plurimask.benchmark.run import DiversityPoint, latent_lines
-from plurimask.benchmark.suite import reported_figures
+from plurimask.benchmark.suite import Json, reported_figures
 from plurimask.benchmark.tables import against_table, costs_table, scores_table, seeds_table
 from plurimask.evaluation import CaseScores
 from plurimask.evaluation.scores import LEVEL
@@ -101,7 +101,7 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
         yield "failures", _pictured([(run, row.name, title) for run, row, title in worst], results, results.counts[-1])
         yield "quality-cost", quality_cost_figure(results)
     if any(run.courses for run in results.runs):
-        yield "validation", courses_figure(results)
+        yield "validation", _courses_figure(results)
     seeds = [(run, seed) for run in results.scored for seed in run.scored]
     courses = {f"{r.run.title}, seed {s.seed}": latent_lines(results.bench, r.run, s.seed) for r, s in seeds}
     courses = {label: lines for label, lines in courses.items() if len(lines)}
@@ -148,20 +148,30 @@ def quality_cost_figure(results: Results) -> Figure:
     return figure
 
 
+def _courses_figure(results: Results) -> Figure:
+    courses = {run.run.title: tuple(run.courses.values()) for run in results.runs if run.courses}
+    return courses_figure(courses, results.bench.suite.batch_size, results.bench.suite.probe.cases)
+
+
 @in_style
-def courses_figure(results: Results) -> Figure:
-    """U-GED on validation cases against images seen and core-minutes, a line a training, over or not."""
+def courses_figure(courses: Mapping[str, Sequence[Sequence[Json]]], batch_size: int, cases: int) -> Figure:
+    """U-GED on validation cases against images seen and core-minutes, a line a training, over or not.
+
+    Args:
+        courses: by label of a run, the validations of each of its trainings.
+        batch_size: images a step.
+        cases: that were validated on.
+    """
     figure = Figure(figsize=(9.6, 4.2))
-    runs, thousands = [run for run in results.runs if run.courses], results.bench.suite.batch_size / 1000
     left, right = figure.subplots(1, 2, sharey=True)
-    for run, colour in zip(runs, _colours(len(runs)), strict=True):
-        for place, lines in enumerate(run.courses.values()):
+    for (title, trainings), colour in zip(courses.items(), _colours(len(courses)), strict=True):
+        for place, lines in enumerate(trainings):
             scores = [math.nan if line["ged_u"] is None else line["ged_u"] for line in lines]
             style: dict[str, Any] = {"color": colour, "linewidth": 1.2, "marker": "."}
-            label = "" if place else run.run.title
-            left.plot([line["step"] * thousands for line in lines], scores, label=label, **style)
+            images = [line["step"] * batch_size / 1000 for line in lines]
+            left.plot(images, scores, label="" if place else title, **style)
             right.plot([line.get("core_minutes", math.nan) for line in lines], scores, **style)
-    left.set(xlabel="thousand images seen", ylabel=f"U-GED of {results.bench.suite.probe.cases} validation cases")
+    left.set(xlabel="thousand images seen", ylabel=f"U-GED of {cases} validation cases")
     right.set(xlabel="core-minutes")
     figure.legend(loc="outside right upper", fontsize=7)
     return figure
@@ -289,7 +299,7 @@ def _charts(results: Results) -> dict[str, Markup]:
     }
     if any(run.courses for run in results.runs):
         label = "U-GED on validation cases against the images seen and the processor time of each training, over or not"
-        figures[label] = courses_figure(results)
+        figures[label] = _courses_figure(results)
     if results.diversity:
         how = results.diversity.settings
         label = f"Spread of the samples and U-GED against the factor on the noise of each step, for {how['run']} in "
