@@ -233,12 +233,16 @@ def suite_table(parts: Sequence[Json]) -> Table:
 
 
 def _less(run: Json, part: Json, reference: tuple[Json, Json] | None) -> Json | None:
-    """A run of a part less the reference, of whatever part; None where the cases of one of them are not kept."""
+    """A run of a part less the reference, of whatever part.
+
+    None where the cases of one of them are not kept, or where the parts have other seeds.
+    """
     other, others = reference or (run, part)
     replaced = others is not part and any(one["name"] == other["name"] for one in part["runs"] if one["mean"])
     if run["less_reference"] and not replaced:
         return cast(Json, run["less_reference"])
-    if run is other or not (run.get("cases") and other.get("cases")):
+    seeds, known = ([seed["seed"] for seed in one["seeds"] if seed["scores"]] for one in (run, other))
+    if run is other or seeds != known or not (run.get("cases") and other.get("cases")):
         return None
     difference = np.array(run["cases"], dtype=float) - np.array(other["cases"], dtype=float)
     patients = [f"{number:06}" for number in part["patients"]]

@@ -17,14 +17,14 @@ from small_suite import CIMD, PROB, suite
 from tiny import write_cases
 
 from plurimask.benchmark.report import _chosen, contradicting, worst_cases, write_benchmark_report
-from plurimask.benchmark.results import Results, RunResult, SeedResult, mean_over_seeds
+from plurimask.benchmark.results import Results, RunResult, SeedResult, against, mean_over_seeds
 from plurimask.benchmark.run import Diversity, DiversityPoint, Finished, Record, Tried, latent_lines
 from plurimask.benchmark.suite import open_bench
 from plurimask.benchmark.tables import render_markdown, render_results, settled, write_tables
 from plurimask.datasets.changed import CropLoss
 from plurimask.datasets.open import open_dataset
 from plurimask.errors import CheckpointError
-from plurimask.evaluation import COLUMNS, compare, evaluate
+from plurimask.evaluation import COLUMNS, evaluate
 from plurimask.show.tables import number
 
 CASES = {name: case(name, patient=f"p{name}") for name in "abcd"}
@@ -79,7 +79,7 @@ def results(tmp_path_factory):
         log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     cimd = result(bench, 0, (SeedResult(0, OVER, scores(1)), SeedResult(1, Finished(diverged="step 3"), {})))
     prob = result(bench, 1, (SeedResult(0, OVER, scores(0)), SeedResult(1, OVER, scores(2))))
-    cimd = replace(cimd, against=compare(cimd.mean[4], prob.mean[4]))
+    cimd = replace(cimd, against=against(cimd, prob, 4))
     left = RunResult(bench.suite.runs[2], None, (), {})
     point = DiversityPoint(noise_scale=0.5, d_ss=0.125, d_yy=0.5, ged_u=0.375, dice_max=0.75)
     diversity = Diversity(settings={"run": "cimd", "steps": 10, "cases": 50, "samples": 8}, points=(point,))
@@ -138,6 +138,14 @@ def test_the_difference_from_the_reference(results, page):
     difference = results.runs[0].against.difference
     assert "## Against prob" in page
     assert f"| {number(difference.values['ged_u'])} (" in line(page, "| CIMD |", "## Against")
+
+
+def test_runs_are_compared_over_the_seeds_that_both_have(results):
+    cimd, prob, left = results.runs
+    first = prob.seeds[0].scores[4].mean["ged_u"]
+    assert cimd.against.difference.values["ged_u"] == pytest.approx(cimd.mean[4].mean["ged_u"] - first)
+    assert prob.mean[4].mean["ged_u"] != pytest.approx(first)
+    assert against(left, prob, 4) is None
 
 
 def test_both_seeds_are_shown(results, page):

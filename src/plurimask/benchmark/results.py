@@ -36,7 +36,7 @@ class RunResult:
         record: how far it has come; None where nothing has been done.
         seeds: those that are over.
         mean: by N, each case's mean over the seeds that were scored; empty where none was.
-        against: comparison with the reference at the larger N, where both have scores.
+        against: comparison with the reference at the larger N, over the seeds that both were scored with, if any.
         courses: by seed, the validations of its training so far, over or not.
     """
 
@@ -92,14 +92,21 @@ def collect(bench: Bench) -> Results:
     runs = tuple(_run_result(bench, run) for run in bench.suite.runs)
     reference = next(run for run in runs if run.run.name == bench.suite.reference)
     many = bench.suite.counts[-1]
-    compared = tuple(
-        replace(run, against=compare(run.mean[many], reference.mean[many]))
-        if run is not reference and run.mean and reference.mean
-        else run
-        for run in runs
-    )
+    compared = tuple(run if run is reference else replace(run, against=against(run, reference, many)) for run in runs)
     diversity = next((run.record.diversity for run in runs if run.record and run.record.diversity), None)
     return Results(bench, bench.suite.counts, compared, bench.crop_loss(), diversity)
+
+
+def against(run: RunResult, reference: RunResult, count: int) -> Comparison | None:
+    """A run and the reference case by case at N = `count`, over the seeds that both were scored with; None of none."""
+    own, known = ({seed.seed: seed.scores[count] for seed in one.scored} for one in (run, reference))
+    shared = [seed for seed in own if seed in known]
+    if not shared:
+        return None
+    return compare(
+        mean_over_seeds([own[seed] for seed in shared], run.run.title),
+        mean_over_seeds([known[seed] for seed in shared], reference.run.title),
+    )
 
 
 def _run_result(bench: Bench, run: RunSettings) -> RunResult:

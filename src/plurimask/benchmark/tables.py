@@ -195,8 +195,8 @@ def _comparisons(results: Results) -> str:
         return ""
     reference = next(run.run.title for run in results.runs if run.run.name == results.bench.suite.reference)
     return (
-        f"## Against {reference}\n\nThe run less {reference}, case by case at N = {results.counts[-1]}, patients "
-        f"resampled in pairs; \\* 0 is outside.\n\n{table.to_markdown()}"
+        f"## Against {reference}\n\nThe run less {reference}, case by case at N = {results.counts[-1]}, over the seeds "
+        f"that both were scored with, patients resampled in pairs; \\* 0 is outside.\n\n{table.to_markdown()}"
     )
 
 
