@@ -147,6 +147,10 @@ def test_a_part_is_compared_case_by_case_with_the_reference_of_another(pages, tm
     assert others[0]["less_reference"]["interval"]["ged_u"][0] > 0
     parts = [{**whole, "runs": [{**other, "less_reference": None} for other in others]}, {**whole, "runs": [near]}]
     assert sorted(lines(pages.suite_table(parts))) == sorted(lines(pages.suite_table([whole])))
+    near["seeds"][0]["seed"] += 1
+    assert pages.suite_table(parts).rows[0].cells[-3] == ""
+    near["seeds"][0]["seed"] -= 1
+    assert pages.suite_table(parts).rows[0].cells[-3] != ""
     del near["cases"]
     assert pages.suite_table(parts).rows[0].cells[-3] == ""
 

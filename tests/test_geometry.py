@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from plurimask.errors import InputError
-from plurimask.geometry import Grid, common_grid, lps_to_ras, same_grid
+from plurimask.geometry import HALF, Grid, area_shares, common_grid, lps_to_ras, same_grid
 
 
 def oblique():
@@ -18,6 +18,19 @@ def oblique():
     affine[:3, :3] = turn * [0.7, 0.7, 2.5]
     affine[:3, 3] = [-10, 20, 30]
     return affine
+
+
+def test_two_pixels_share_the_middle_of_three_and_back():
+    np.testing.assert_allclose(area_shares(3, 2), [[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]])
+    np.testing.assert_allclose(area_shares(2, 3), [[1, 0], [0.5, 0.5], [0, 1]])
+
+
+@pytest.mark.parametrize("side", [6, 10, 98, 510])
+def test_half_an_area_is_at_least_half_and_a_column_less_is_not(side):
+    shares = area_shares(side, 1)
+    half, less = (shares @ np.tile(np.arange(side) < side // 2 - off, (side, 1)) @ shares.T for off in (0, 1))
+    assert half > HALF
+    assert less < HALF
 
 
 @pytest.mark.parametrize(

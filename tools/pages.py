@@ -2,7 +2,7 @@
 
     python tools/pages.py benchmark lidc runs/table1 runs/ablation   docs/benchmarks/lidc and lidc.md
     python tools/pages.py benchmark own-data runs/bu-bil --charts    the same, no picture that shows an image
-    python tools/pages.py benchmark lidc-long RUN --part later      rows beside those that another folder had
+    python tools/pages.py benchmark lidc-long RUN --part later       rows beside those that another folder had
     python tools/pages.py metrics SCORES                             docs/scores and metrics.md
     python tools/pages.py settings                                   docs/settings.md, from the types of the settings
     python tools/pages.py figures demo                               docs/figures/demo.png, of shipped cases
