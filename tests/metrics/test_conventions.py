@@ -1,7 +1,7 @@
 """Each convention against a slow one over sets of voxels, written from what its source does, and where they differ."""
 
 import math
-from itertools import permutations, product
+from itertools import combinations_with_replacement, permutations, product
 from statistics import fmean
 
 import pytest
@@ -47,6 +47,10 @@ def distinct_pairs(masks):
     return permutations(masks, 2)
 
 
+def pairs_in_one_order(masks):
+    return combinations_with_replacement(masks, 2)
+
+
 def best_of_every_choice(samples, readers, iou):
     few, many = sorted((samples, readers), key=len)
     return max(fmean(iou(a, b) for a, b in zip(few, picked, strict=True)) for picked in permutations(many, len(few)))
@@ -68,6 +72,7 @@ SLOW = {  # name: IoU, pairs within samples and within readers, matching
     "flowssn": (lesion, all_pairs, best_of_every_choice),
     "d-persona": (lesion_never_agreeing_when_empty, all_pairs, None),
     "d-persona-u": (lesion, distinct_pairs, None),
+    "ambdiffseg": (lesion, pairs_in_one_order, None),
     "values": (None, all_pairs, None),
 }
 NAMES = st.sampled_from(sorted(SLOW))
@@ -152,6 +157,7 @@ def test_hm_iou_is_given_only_where_the_source_reports_it(name):
         ("plurimask", 2 * 1 / 2 - 0 - 1 / 2),
         ("d-persona", 2 * 1 - 1 - 3 / 4),  # an empty mask is at distance 1 from every mask, itself included
         ("d-persona-u", 2 * 1 / 2 - 0 - 1),
+        ("ambdiffseg", 2 * 1 / 2 - 0 - 1 / 3),
         ("kohl-classes", 2 * 1 / 2 - 0 - 1 / 2),
     ],
 )

@@ -1,8 +1,8 @@
 """GED and matched IoU against loops over pairs, closed forms and bounds."""
 
 import math
-from functools import cache
-from itertools import permutations, product
+from functools import cache, partial
+from itertools import combinations_with_replacement, permutations, product
 from statistics import fmean
 
 import pytest
@@ -23,19 +23,23 @@ from plurimask.metrics.ged import (
 )
 
 SLOW = {"iou": slow_iou, "dice": slow_dice}
-BOTH = st.sampled_from(["v", "u"])
+PAIRS = {
+    "v": lambda masks: product(masks, repeat=2),
+    "u": partial(permutations, r=2),
+    "once": partial(combinations_with_replacement, r=2),
+}
+ESTIMATORS = st.sampled_from(list(PAIRS))
 DISTANCES = st.sampled_from(["iou", "dice"])
 
 
-def slow_within(masks, distance, self_pairs):
-    pairs = product(range(len(masks)), repeat=2)
-    distances = [1 - SLOW[distance](masks[i], masks[j]) for i, j in pairs if self_pairs or i != j]
+def slow_within(masks, distance, estimator):
+    distances = [1 - SLOW[distance](a, b) for a, b in PAIRS[estimator](list(masks))]
     return fmean(distances) if distances else math.nan
 
 
 def slow_ged(samples, readers, estimator, distance):
     between = [1 - SLOW[distance](a, b) for a, b in product(samples, readers)]
-    within = [slow_within(masks, distance, estimator == "v") for masks in (samples, readers)]
+    within = [slow_within(masks, distance, estimator) for masks in (samples, readers)]
     return 2 * fmean(between) - sum(within)
 
 
@@ -49,7 +53,7 @@ def six_masks(generator):
     return torch.rand(6, 5, 5, generator=generator) > torch.linspace(0.2, 1, 6)[:, None, None]
 
 
-@given(panels(), BOTH, DISTANCES)
+@given(panels(), ESTIMATORS, DISTANCES)
 def test_ged_equals_the_slow_one_over_the_readers_who_read(panel, estimator, distance):
     samples, readers, valid = panel
     expected = by_case(lambda s, r: slow_ged(s, r, estimator, distance), samples, readers, valid)
@@ -59,8 +63,8 @@ def test_ged_equals_the_slow_one_over_the_readers_who_read(panel, estimator, dis
 @given(panels(), DISTANCES)
 def test_diversities_equal_the_slow_ones(panel, distance):
     samples, readers, valid = panel
-    within_samples = by_case(lambda s, _: slow_within(s, distance, False), *panel)
-    within_readers = by_case(lambda _, r: slow_within(r, distance, False), *panel)
+    within_samples = by_case(lambda s, _: slow_within(s, distance, "u"), *panel)
+    within_readers = by_case(lambda _, r: slow_within(r, distance, "u"), *panel)
     torch.testing.assert_close(sample_diversity(samples, distance), within_samples, equal_nan=True)
     torch.testing.assert_close(reader_diversity(readers, valid, distance), within_readers, equal_nan=True)
 
@@ -75,6 +79,24 @@ def test_v_ged_is_u_ged_and_each_diversity_over_its_number_of_masks(panel, dista
     torch.testing.assert_close(ged(samples, readers, valid, "v", distance), expected, rtol=0, atol=1e-12)
 
 
+@given(panels(least_samples=2, least_readers=2), DISTANCES)
+def test_one_order_of_each_pair_adds_twice_each_diversity_over_its_number_and_one(panel, distance):
+    samples, readers, valid = panel
+    parts = sample_diversity(samples, distance) / (samples.shape[1] + 1) + reader_diversity(
+        readers, valid, distance
+    ) / (valid.sum(1) + 1)
+    expected = ged(samples, readers, valid, "u", distance) + 2 * parts
+    torch.testing.assert_close(ged(samples, readers, valid, "once", distance), expected, rtol=0, atol=1e-12)
+
+
+@given(panels(), DISTANCES)
+def test_one_order_of_each_pair_scores_between_v_ged_and_2(panel, distance):
+    once, both = ged(*panel, "once", distance), ged(*panel, "v", distance)
+    assert (once[once.isfinite()] >= both[once.isfinite()] - 1e-12).all()
+    assert (once[once.isfinite()] <= 2).all()
+    assert torch.equal(once.isnan(), both.isnan())
+
+
 @given(panels(), DISTANCES)
 def test_v_ged_lies_between_0_and_2(panel, distance):
     values = ged(*panel, "v", distance)
@@ -82,14 +104,14 @@ def test_v_ged_lies_between_0_and_2(panel, distance):
     assert (values <= 2).all()
 
 
-@given(panels(), BOTH, st.integers(0, 99))
+@given(panels(), ESTIMATORS, st.integers(0, 99))
 def test_the_order_of_samples_and_readers_does_not_matter(panel, estimator, seed):
     samples, readers, valid = panel
     shuffled = ged(permuted(samples, seed), permuted(readers, seed), permuted(valid, seed), estimator)
     torch.testing.assert_close(shuffled, ged(samples, readers, valid, estimator), equal_nan=True)
 
 
-@given(panels(), BOTH)
+@given(panels(), ESTIMATORS)
 def test_ged_is_symmetric_in_samples_and_readers(panel, estimator):
     samples, readers, _ = panel
     there, back = ged(samples, readers, None, estimator), ged(readers, samples, None, estimator)
@@ -177,7 +199,7 @@ def test_samples_from_the_readers_distribution_score_0_by_u_and_the_calibrated_l
 
 
 def test_an_unknown_estimator_is_refused():
-    with pytest.raises(SettingsError, match="estimator: expected v or u, got 'V'"):
+    with pytest.raises(SettingsError, match="estimator: expected v or u or once, got 'V'"):
         ged(row("01"), row("01"), estimator="V")
 
 

@@ -167,7 +167,7 @@ def test_a_setting_that_the_measure_does_not_know_is_refused():
 
 
 def test_errors_of_the_measure_come_through():
-    with pytest.raises(SettingsError, match="estimator: expected v or u, got 'w'"):
+    with pytest.raises(SettingsError, match="estimator: expected v or u or once, got 'w'"):
         running.GeneralizedEnergyDistance(estimator="w").update(EMPTY, EMPTY)
     with pytest.raises(InputError, match="the same size on both sides"):
         running.BestDice().update(EMPTY, row("00"))

@@ -2,7 +2,8 @@
 
 A convention is a set of choices in one formula. With c(A, B) the mean IoU of two masks over its classes, d = 1 - c,
 
-    ged    = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]     over all pairs ("v") or over distinct pairs ("u")
+    ged    = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]     over all pairs ("v"), distinct pairs ("u"), or
+                                                          all of them in one order ("once")
     hm_iou = mean of c over the pairs of a sample and a reader that a matching of largest sum picks
 
 All squared, as published; none takes a square root. What a choice rests on, paper or code, is named in `source`.
@@ -30,7 +31,7 @@ class Convention:
         name: its key in `CONVENTIONS`.
         source: paper and public code that it follows.
         differs: how its figures differ from ours on the same masks.
-        estimator: of GED; "v" counts self pairs, "u" distinct pairs only.
+        estimator: of GED, as in `ged`.
         classes: whose IoU is averaged: "foreground" alone, or "both" foreground and background. A class that neither
             mask holds may as well be left out of the mean: the other one then fills both masks and has IoU 1.
         absent: IoU of a class that neither mask holds, as the foreground of two empty masks.
@@ -154,6 +155,12 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 "evaluate_dp.py does not call",
                 differs="Distinct pairs only, as our U-GED; no HM-IoU.",
                 estimator="u",
+            ),
+            Convention(
+                "ambdiffseg",
+                source="Christensen et al., SCIA 2025; JakobLC/AmbDiffSeg, src/amb_diff_seg/utils.py",
+                differs="Each pair in one order, so that those of a mask with itself weigh twice as much; no HM-IoU.",
+                estimator="once",
             ),
             Convention(
                 "values",

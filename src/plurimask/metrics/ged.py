@@ -5,7 +5,9 @@ With d = 1 - IoU, N samples, M readers, d_SS and d_YY the mean distance of disti
     GED = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]                 (squared, as printed in the paper's Eq. 24)
     V-GED = U-GED + d_SS / N + d_YY / M                           (holds on every draw)
 
-V-GED counts each mask's pair with itself, so it depends on N; U-GED counts distinct pairs only and is unbiased.
+V-GED counts each mask's pair with itself, so it depends on N; U-GED counts distinct pairs only and is unbiased. Some
+code counts the two orders of a pair once, which makes self pairs weigh twice as much: U-GED + 2 d_SS / (N + 1) +
+2 d_YY / (M + 1).
 
 Hungarian-matched IoU is the mean IoU of samples and readers that are matched one to one, as well as they can be.
 S samples and R readers are repeated to the least common multiple of S and R, so that each sample counts as much as each
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from plurimask.metrics.overlap import Distance, chosen, count_pairs, pairwise_distance, pairwise_iou, reader_slots
 
-Estimator = Literal["v", "u"]
+Estimator = Literal["v", "u", "once"]
 Matching = Literal["repeat", "rectangular"]
 
 
@@ -39,12 +41,12 @@ def ged(
         samples: (B, S, H, W[, D]) bool.
         readers: (B, R, H, W[, D]) bool.
         valid: (B, R) bool, which slots were read; None: all.
-        estimator: "v" counts self pairs, "u" distinct pairs only.
+        estimator: "v" counts self pairs, "u" distinct pairs only, "once" self pairs and the distinct ones in one order.
         distance: 1 - IoU or 1 - Dice; two empty masks have distance 0.
 
     Returns:
-        (B,) float64; "v" lies in [0, 2], "u" may fall below 0. NaN where it is undefined: no reader, or
-        for "u" fewer than two samples or readers.
+        (B,) float64; "v" lies in [0, 2], "once" between it and 2, "u" may fall below 0. NaN where it is undefined: no
+        reader, or for "u" fewer than two samples or readers.
 
     Raises:
         InputError: masks that are not bool, or of two sizes.
@@ -59,20 +61,20 @@ def energy_distance(
     between: Tensor, within_samples: Tensor, within_readers: Tensor, read: Tensor, estimator: Estimator
 ) -> Tensor:
     """Eq. 24 from pairwise distances (B, S, R), (B, S, S), (B, R, R) and the slots that were read (B, R): (B,)."""
-    self_pairs = chosen("estimator", estimator, {"v": True, "u": False})
+    of_self = chosen("estimator", estimator, {"v": 1, "u": 0, "once": 2})
     drawn = read.new_ones(between.shape[:2])
     crossed = _mean(between, drawn[:, :, None] & read[:, None, :])
-    return (
-        2 * crossed - mean_distance(within_samples, drawn, self_pairs) - mean_distance(within_readers, read, self_pairs)
-    )
+    return 2 * crossed - mean_distance(within_samples, drawn, of_self) - mean_distance(within_readers, read, of_self)
 
 
-def mean_distance(within: Tensor, present: Tensor, self_pairs: bool = False) -> Tensor:
-    """Mean of distances (B, n, n) over the pairs of masks that are present (B, n): (B,); NaN where there is no pair."""
+def mean_distance(within: Tensor, present: Tensor, of_self: int = 0) -> Tensor:
+    """Mean of distances (B, n, n) over the pairs of masks that are present (B, n): (B,); NaN where there is no pair.
+
+    A mask's pair with itself weighs `of_self` times as much as a pair of two masks in one order.
+    """
     pairs = present[:, :, None] & present[:, None, :]
-    if not self_pairs:
-        pairs = pairs & ~torch.eye(within.shape[1], dtype=torch.bool, device=within.device)
-    return _mean(within, pairs)
+    itself = torch.eye(within.shape[1], dtype=torch.bool, device=within.device)
+    return _mean(within, pairs * torch.where(itself, of_self, 1))
 
 
 def sample_diversity(samples: Tensor, distance: Distance = "iou") -> Tensor:

@@ -76,7 +76,7 @@ class CaseMean(Metric):
 
 
 class GeneralizedEnergyDistance(CaseMean):
-    """Squared generalised energy distance, `ged`: estimator "v" or "u", distance "iou" or "dice"."""
+    """Squared generalised energy distance, `ged`: estimator "v", "u" or "once", distance "iou" or "dice"."""
 
     measure = staticmethod(ged)
     higher_is_better = False
