@@ -1,12 +1,21 @@
 """Overlap by sets of voxels, one pair at a time, and small panels to try it on."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import combinations_with_replacement, permutations, product
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
+
+PAIRS: dict[str, Callable] = {
+    "v": lambda masks: product(masks, repeat=2),
+    "u": partial(permutations, r=2),
+    "once": partial(combinations_with_replacement, r=2),
+}
+"""How each estimator pairs some masks among themselves."""
 
 
 def voxels(mask: Tensor) -> set[tuple[int, ...]]:

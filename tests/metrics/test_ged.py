@@ -1,8 +1,8 @@
 """GED and matched IoU against loops over pairs, closed forms and bounds."""
 
 import math
-from functools import cache, partial
-from itertools import combinations_with_replacement, permutations, product
+from functools import cache
+from itertools import permutations, product
 from statistics import fmean
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
-from slow_pairs import by_case, panels, row, slow_dice, slow_iou
+from slow_pairs import PAIRS, by_case, panels, row, slow_dice, slow_iou
 
 from plurimask.errors import InputError, SettingsError
 from plurimask.metrics.ged import (
@@ -23,11 +23,6 @@ from plurimask.metrics.ged import (
 )
 
 SLOW = {"iou": slow_iou, "dice": slow_dice}
-PAIRS = {
-    "v": lambda masks: product(masks, repeat=2),
-    "u": partial(permutations, r=2),
-    "once": partial(combinations_with_replacement, r=2),
-}
 ESTIMATORS = st.sampled_from(list(PAIRS))
 DISTANCES = st.sampled_from(["iou", "dice"])
 
